@@ -1,0 +1,46 @@
+# `make run` and `make test` need Python 3.11 or newer and nothing else; each sets up what it needs in
+# .venv. For another Python say `make test PYTHON=python3.13`: it gets a .venv-python3.13 of its own.
+
+SHELL := bash
+PYTHON ?= python3
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+
+# The interpreter behind the name. A pyenv shim answers only for the versions that are switched on, so
+# where the name does not run, the newest version of pyenv that has it is taken.
+FIND_PYTHON = $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
+	|| ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin/$(PYTHON) 2>/dev/null | sort -V | tail -n 1 | grep . \
+	|| { echo "make: $(PYTHON) does not run; name a Python 3.11 or newer: make PYTHON=/path/to/python" >&2; false; }
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment with all that the other targets need
+
+$(READY): pyproject.toml misc/constraints.txt
+	@python="$$($(FIND_PYTHON))" \
+	&& { "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $$python is $$("$$python" -V), but 3.11 or newer is needed: make PYTHON=python3.13" >&2; false; }; } \
+	&& "$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt -e '.[dev]'
+	@touch $@
+
+# Ctrl-C at a terminal signals the whole process group, make too, which then calls it an error. With a
+# group of its own (set -m) the service alone ends, with exit code 0, and so does make; without the exit
+# behind it bash would not fork at all. Elsewhere the service takes bash's place, so that make's TERM finds it.
+run: $(READY) ## Serve redirect_pools_config.toml on port 8080
+	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
+	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

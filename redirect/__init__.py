@@ -1,0 +1,18 @@
+"""Redirect: a weighted redirect service. This is its map.
+
+A request enters at the bottom of the left column and its decision is made at the top; imports go
+upwards only.
+
+    authority   hosts and ports, every spelling made equal
+    positions   where in a TOML document a key stands
+    schema      what the TOML may hold
+    config      the TOML, checked as a whole           forwarded   which proxy is believed
+    rotation    whose turn it is                       settings    the environment
+    decision    an answer, as a value                  request     target and Host, by the rules
+    service     which pool, which origin, which answer: the product
+    access_log  one JSON line per request
+    app         the Starlette front                    admin       our own endpoints
+    protocol    the guard: what a connection owes
+    worker      uvicorn inside a process of gunicorn's
+    server      gunicorn's master                      cli         the commands
+"""

@@ -1,0 +1,87 @@
+"""Authorities: a host with an optional port, as a Host header, a target or the TOML names it.
+
+The rule: two spellings of one authority become equal values. Letters are lower-cased, one trailing
+dot is dropped, an internationalised name becomes its A-labels (IDNA 2008 with the mappings of UTS 46),
+an IPv6 literal gets one spelling, and the port is compared as the one that a client would connect to.
+
+Accepted are names of letters, digits, `-` and `_`, and IP literals. Userinfo, paths, percent escapes,
+commas and blanks are not: nobody can connect to such a host, and each of them has fooled a proxy.
+"""
+
+import re
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import NamedTuple
+
+import idna
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# The longest name is 253 characters (RFC 1035); what is longer than this is no authority in any
+# spelling, and must not fill the cache.
+_LONGEST = 1024
+
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+class Authority(NamedTuple):
+    """A normalised host (an IPv6 literal keeps its brackets) and the port, None where none is named."""
+
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    def endpoint(self, scheme: str) -> tuple[str, int]:
+        """Where a client connects to: equal endpoints are one place, whatever their spelling."""
+        return self.host, self.port or DEFAULT_PORTS[scheme]
+
+
+def parse(text: str) -> Authority:
+    """The authority that `text` spells.
+
+    Raises ValueError, with the reason in words, where it spells none.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError("longer than any host name")
+    return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Authority:
+    match = _HOST_AND_PORT.fullmatch(text)
+    if match is None or not match["host"]:
+        raise ValueError("not a host with an optional port")
+    return Authority(_host(match["host"]), _port(match["port"]))
+
+
+def _port(digits: str | None) -> int | None:
+    if not digits:  # "host:" names no port (RFC 3986, section 3.2.3)
+        return None
+    if not 1 <= (port := int(digits)) <= 65535:
+        raise ValueError("port must be from 1 to 65535")
+    return port
+
+
+def _host(text: str) -> str:
+    if text.startswith("["):
+        return f"[{_ipv6(text[1:-1])}]"
+    name = (text if text.isascii() else _a_labels(text)).lower().removesuffix(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("a host name is made of letters, digits, - and _ between dots")
+    return name
+
+
+def _ipv6(text: str) -> str:
+    if "%" in text:
+        raise ValueError("an address with a zone has a meaning on one machine only")
+    return IPv6Address(text).compressed
+
+
+def _a_labels(text: str) -> str:
+    try:
+        return idna.encode(text, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError(f"not an internationalised host name ({error})") from None

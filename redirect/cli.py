@@ -1,0 +1,204 @@
+"""The commands: `redirect serve`, `redirect check`, `redirect explain`.
+
+Exit codes: 0 done, 1 the configuration has faults or a listener cannot be had, 2 the command or a
+setting is wrong.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from redirect.access_log import AccessLog
+from redirect.authority import parse
+from redirect.config import Config, ConfigError, Fault, Pool, load
+from redirect.request import Asked, read
+from redirect.service import outcome
+from redirect.settings import Settings, SettingsError, load_settings
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+CONFIG_OPTION = click.option("--config", "pools_config_path", metavar="FILE", help="The TOML of the pools.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""
+
+
+@cli.command()
+@click.option("--host", "server_host", help="Address to listen on; REDIRECT_SERVER_HOST, 0.0.0.0.")
+@click.option("--port", "server_port", help="Port to listen on; REDIRECT_SERVER_PORT, 8080.")
+@click.option("--workers", help="Worker processes; REDIRECT_WORKERS, one per core.")
+@CONFIG_OPTION
+@click.option("--access-log", help="-, off, or a file to append to; REDIRECT_ACCESS_LOG, -.")
+@click.option("--admin-bind", help="host:port of the admin listener, or off; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
+def serve(**options: Any) -> None:
+    """Run the service: a gunicorn master, one worker per core."""
+    settings = _settings(**options)
+    config = _load(settings)
+    _print_faults(config.warnings, "warning: ")
+    try:
+        AccessLog(settings.access_log).close()
+    except OSError as error:
+        _leave(2, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}")
+    if "GUNICORN_FD" not in os.environ:  # a master that replaces another inherits its listeners
+        _try_listeners(settings)
+    os.environ.pop("WEB_CONCURRENCY", None)  # gunicorn reads it as it is imported; REDIRECT_WORKERS is ours
+
+    from redirect import server  # takes half a second that the other commands need not pay
+
+    server.serve(settings, config)
+
+
+@cli.command()
+@click.argument("file", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def check(file: str | None, as_json: bool) -> None:
+    """Validate the TOML and print its pools with their shares."""
+    settings = _settings(pools_config_path=file)
+    path = str(settings.pools_config_path)
+    try:
+        config = load(path)
+    except ConfigError as error:
+        if as_json:
+            click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
+        _print_faults(() if as_json else error.faults)
+        sys.exit(1)
+    if as_json:
+        click.echo(json.dumps(_described(path, config), indent=2))
+        return
+    _print_faults(config.warnings, "warning: ")
+    for pool in config.pools.values():
+        click.echo(_heading(config, pool))
+        width = _width(pool)
+        for origin, share in pool.shares():
+            click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}")
+
+
+@cli.command()
+@click.option("--pool", "requested", metavar="P", help="Value of the header that names the pool.")
+@click.option("--host", metavar="H", help="Value of the Host header; the URL's host otherwise.")
+@click.argument("url", default="http://localhost/")
+@CONFIG_OPTION
+def explain(requested: str | None, host: str | None, url: str, pools_config_path: str | None) -> None:
+    """Say which pool answers URL, with which origins, shares and Locations.
+
+    The running service is not asked, so no turn of it is consumed.
+    """
+    settings = _settings(pools_config_path=pools_config_path)
+    config = _load(settings)
+    scheme, asked = _asked(url, host)
+    pool = config.pools.get(requested or "", config.default)
+    why = "the default pool"
+    if requested is not None:
+        why = f"named by {settings.pool_id_header}" if pool.name == requested else f"{why}: {requested!r} is no pool"
+    click.echo(f"pool     {pool.name} ({why})")
+    click.echo(f"request  {scheme}://{asked.host}{asked.target}")
+    width = _width(pool)
+    for origin, share in pool.shares():
+        decision = outcome(pool, origin, scheme, asked.authority, asked.target)
+        said = f"{decision.status} {decision.location or decision.detail}" if origin.weight else "never: drained"
+        click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {said}")
+
+
+def _settings(**options: Any) -> Settings:
+    try:
+        return load_settings(**options)
+    except SettingsError as error:
+        _leave(2, str(error))
+
+
+def _load(settings: Settings) -> Config:
+    try:
+        return load(settings.pools_config_path)
+    except ConfigError as error:
+        _leave(1, str(error))
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def _try_listeners(settings: Settings) -> None:
+    """Ends the start at once where gunicorn would try five times and say less."""
+    listeners = {
+        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": settings.public_bind,
+        "REDIRECT_ADMIN_BIND": settings.admin_bind,
+    }
+    with contextlib.ExitStack() as both:  # each listens while the other is tried: they may be the same
+        for setting, bind in listeners.items():
+            try:
+                if bind != "off":
+                    both.enter_context(_listen(bind))
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or "no host name"
+                _leave(1, f"cannot listen on {bind}: {reason}; choose another with {setting}")
+
+
+def _listen(bind: str) -> socket.socket:
+    host, _, port = bind.rpartition(":")
+    family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    probe = socket.socket(family, kind, protocol)
+    with contextlib.ExitStack() as closing:
+        closing.enter_context(probe)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        probe.listen(1)
+        closing.pop_all()
+    return probe
+
+
+def _asked(url: str, host: str | None) -> tuple[str, Asked]:
+    """The request that a client makes for `url`; a bare path is asked of localhost over http."""
+    if not _SCHEME.match(url):
+        url = f"http://localhost/{url.removeprefix('/')}"
+    target = os.fsencode(url.partition("#")[0])
+    asked = read("GET", target, [(b"host", os.fsencode(host or "localhost"))], "1.1").asked
+    if not isinstance(asked, Asked):
+        _leave(2, f"{url}: {asked.detail}")
+    if host is not None:
+        asked = asked._replace(host=host, authority=parse(host))
+    return url.partition("://")[0].lower(), asked
+
+
+def _heading(config: Config, pool: Pool) -> str:
+    return f"{pool.name}  {pool.status}" + ("  default" if pool is config.default else "")
+
+
+def _width(pool: Pool) -> int:
+    return max(len(origin.name) for origin in pool.origins)
+
+
+def _print_faults(faults: tuple[Fault, ...], prefix: str = "") -> None:
+    for fault in faults:
+        click.echo(f"{prefix}{fault}", err=True)
+
+
+def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:
+    return [{name: getattr(fault, name) for name in ("line", "column", "key", "message")} for fault in faults]
+
+
+def _described(path: str, config: Config) -> dict[str, object]:
+    return {
+        "file": path,
+        "hash": config.hash,
+        "pools": [
+            {
+                "name": pool.name,
+                "status": pool.status,
+                "is_default": pool is config.default,
+                "origins": [
+                    {"name": origin.name, "weight": origin.weight, "share": share} for origin, share in pool.shares()
+                ],
+            }
+            for pool in config.pools.values()
+        ],
+        "warnings": _rows(config.warnings),
+    }

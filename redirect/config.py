@@ -1,0 +1,158 @@
+"""The TOML: pools, their origins and weights, checked as a whole.
+
+The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises
+`ConfigError` with every fault of the file, each with its line and column, the key, the value and
+what is allowed. What is legal but will surprise becomes a warning of the `Config`.
+"""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from redirect import positions, schema
+from redirect.authority import Authority, parse
+from redirect.schema import Found, PoolTable
+
+PERMANENT_STATUSES = (301, 308)
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A host that clients are sent to. `name` is its key in the TOML, to the letter."""
+
+    name: str
+    authority: Authority
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A named set of origins with one redirect status."""
+
+    name: str
+    origins: tuple[Origin, ...]
+    status: int
+
+    def shares(self) -> list[tuple[Origin, float]]:
+        """Each origin with the part of the pool's redirects, from 0 to 1, that goes to it."""
+        total = sum(origin.weight for origin in self.origins)
+        return [(origin, origin.weight / total) for origin in self.origins]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and where: `line` and `column` count from 1, `key` is the path in the TOML."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (f"{self.file}:{self.line}:{self.column}", self.key, self.message) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that is free of faults. `hash` tells one file's content from another's."""
+
+    pools: Mapping[str, Pool]
+    default: Pool
+    hash: str
+    warnings: tuple[Fault, ...] = ()
+
+
+class ConfigError(Exception):
+    """The file cannot be used; `faults` says why, in the order of the file."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in the file at `path`. Raises ConfigError."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
+        raise ConfigError((Fault(str(path), 1, 1, "", reason),)) from None
+    return parse_config(content, str(path))
+
+
+def parse_config(content: bytes, file: str) -> Config:
+    """The configuration that `content` spells; `file` is its name in messages. Raises ConfigError."""
+    text, document = _decode(content.removeprefix(_BYTE_ORDER_MARK), file)
+    tables, found = schema.check(document)
+    if found:
+        raise ConfigError(_placed(found, text, file))
+    pools = {name: _pool(name, table) for name, table in tables.items()}
+    defaults = [name for name, table in tables.items() if table.is_default]
+    warnings = _placed(list(_warnings(pools, defaults)), text, file)
+    return Config(MappingProxyType(pools), pools[defaults[0]], hashlib.sha256(content).hexdigest()[:12], warnings)
+
+
+def _decode(content: bytes, file: str) -> tuple[str, dict[str, Any]]:
+    try:
+        text = content.decode("utf-8")
+        return text, tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        place = positions.position(before, len(before))
+        reason = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file in that encoding"
+    except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number it cannot hold
+        reason, place = _syntax_error(str(error), text)
+    except RecursionError:
+        reason, place = "not TOML that can be read: nested too deeply", positions.Position(1, 1)
+    raise ConfigError((Fault(file, place.line, place.column, "", reason),))
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, positions.Position]:
+    """tomllib's message, parted into what is wrong and where."""
+    reason, at, where = message.rpartition(" (at ")
+    if not at:
+        return f"not TOML that can be read: {message.partition(';')[0]}", positions.Position(1, 1)
+    numbers = [int(digits) for digits in re.findall(r"\d+", where)]
+    place = positions.Position(*numbers) if len(numbers) == 2 else positions.position(text, len(text))
+    return f"not TOML: {reason}", place
+
+
+def _pool(name: str, table: PoolTable) -> Pool:
+    origins = (Origin(host, parse(host), weight) for host, weight in table.weighted_hosts.items())
+    return Pool(name, tuple(origins), table.status)
+
+
+def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
+    for pool in pools.values():
+        if pool.status in PERMANENT_STATUSES and len(pool.origins) > 1:
+            yield Found(
+                (pool.name, "status"),
+                f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
+                "302, 303 and 307 are not cached",
+            )
+    for name in defaults[1:]:
+        yield Found((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
+
+
+def _placed(found: list[Found], text: str, file: str) -> tuple[Fault, ...]:
+    """Faults with line and column, in the order of the file. Finding places costs, so only if there are any."""
+    if not found:
+        return ()
+    try:
+        places = positions.places(text)
+    except RecursionError:  # nested almost too deeply for tomllib, and too deeply for us
+        places = {}
+    faults = []
+    for path, message, at_key in found:
+        place = places.get(path)
+        offset = 0 if place is None else place.key if at_key else place.value
+        faults.append(Fault(file, *positions.position(text, offset), schema.key(path), message))
+    return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))

@@ -1,0 +1,39 @@
+"""The decision: what a request is answered with. A frozen value, whoever made it."""
+
+from typing import NamedTuple
+
+# The phrases of RFC 9110 and RFC 6585; http.HTTPStatus has older ones before Python 3.13.
+TITLES = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    414: "URI Too Long",
+    422: "Unprocessable Content",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+
+class Decision(NamedTuple):
+    """An answer, before it is bytes on a connection or a line in the access log.
+
+    A redirect has a `location`; a refusal has a `detail` for the client. `pool` and `origin` say how
+    far the decision got: a loop names both, a malformed request neither.
+    """
+
+    status: int
+    pool: str | None = None
+    origin: str | None = None
+    location: str | None = None
+    detail: str | None = None
+    close: bool = False  # the connection ends with this answer
+
+    @property
+    def title(self) -> str:
+        """What a refusal is called."""
+        return TITLES[self.status]
+
+
+FAULT = Decision(500, detail="the request met a fault of this service; its log tells more", close=True)

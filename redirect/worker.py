@@ -1,0 +1,104 @@
+"""The worker: uvicorn's server in a process of gunicorn's, set up for what we serve.
+
+Beside the public listener each worker also answers on the admin listener, if there is one: whichever
+worker takes the connection. Signals are the master's affair: it tells workers when to stop.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar
+
+import uvicorn
+from gunicorn.arbiter import Arbiter
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+from uvicorn_worker import UvicornWorker
+
+from redirect.admin import create_admin_app
+from redirect.protocol import Guard
+
+# What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
+# off: `forwarded`, `access_log` and a redirect do their work.
+_COMMON: dict[str, Any] = {
+    "loop": "uvloop",
+    "ws": "none",
+    "lifespan": "off",
+    "proxy_headers": False,
+    "access_log": False,
+    "server_header": False,
+}
+
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, stopped by TERM or QUIT. It leaves with exit code 0: nothing is raised again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for stop in STOP_SIGNALS - {signal.SIGINT}:
+            asyncio.get_running_loop().add_signal_handler(stop, self.handle_exit, stop, None)
+        yield
+
+
+class RedirectWorker(UvicornWorker):
+    """The worker class that `server` names to gunicorn."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {**_COMMON, "http": Guard}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn does not know gunicorn's limit; it has to be done before the master kills.
+        self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - 1)
+        # uvicorn's heartbeat follows the wall clock: set back, it goes silent and the master kills all.
+        self.config.callback_notify = None
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master passes it on
+        for stop in STOP_SIGNALS - {signal.SIGINT}:
+            signal.signal(stop, lambda *_: sys.exit(0))  # until the server takes over
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = Server(self.config)
+        beating = asyncio.create_task(self._beat())
+        # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
+        public, *admin = (listener.sock for listener in self.sockets)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(beating.cancel)
+            for listener in admin:  # one or none
+                await stack.enter_async_context(_admin(server, listener))
+            await server.serve(sockets=[public])
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def _beat(self) -> None:
+        while True:
+            self.notify()
+            await asyncio.sleep(self.timeout / 2)
+
+
+@contextlib.asynccontextmanager
+async def _admin(server: Server, listener: socket.socket) -> AsyncIterator[None]:
+    """Answers on the admin listener, also while `server` shuts down."""
+    config = uvicorn.Config(
+        create_admin_app(is_ready=lambda: server.started and not server.should_exit),
+        http="httptools",
+        log_config=None,
+        **_COMMON,
+    )
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: HttpToolsProtocol(config, state, {}, loop), sock=listener)
+    yield
+    listening.close()
+    for connection in list(state.connections):
+        connection.shutdown()

@@ -1,0 +1,137 @@
+"""The service as a user runs it: a process of its own, on ports of its own, ended with the test."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tomli_w
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS_TO_START = 30
+
+POOLS: dict[str, Any] = {
+    "pool-a": {"weighted_hosts": {"origin-1": 5, "origin-2": 3, "origin-3": 2}, "is_default": True},
+    "pool-b": {"weighted_hosts": {"origin-4": 3, "origin-5": 2, "origin-6": 1, "drained": 0}},
+    "pool-c": {"weighted_hosts": {"origin-7": 1}, "status": 307},
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings of ours, and with `variables`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDIRECT_", "FORWARDED_"))}
+    return kept | variables
+
+
+class Running:
+    """A service that runs: where it is, what it logged, and how it ends."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, admin_url: str, folder: Path) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.admin_url = admin_url
+        self.port = port
+        self.pools = folder / "pools.toml"
+        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """The access records on standard output, once there are `count` of them."""
+        wait_for(lambda: self.stdout().count("\n") >= count)
+        return [json.loads(line) for line in self.stdout().splitlines()]
+
+    def record(self, request_id: str) -> dict[str, Any]:
+        """The access record of the request with that X-Request-ID, once it is there."""
+        wait_for(lambda: f'"{request_id}"' in self.stdout())
+        (found,) = (line for line in self.stdout().splitlines() if f'"{request_id}"' in line)
+        record: dict[str, Any] = json.loads(found)
+        return record
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the service and returns its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = SECONDS_TO_START) -> None:
+    """Returns as soon as `condition` holds; fails if it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_ready(admin_url: str) -> bool:
+    try:
+        return httpx.get(f"{admin_url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    *,
+    pools: dict[str, Any] = POOLS,
+    command: tuple[str, ...] = (),
+    admin_url: str | None = None,
+    **variables: str,
+) -> Iterator[Running]:
+    """The service over `pools` as a process; `command` instead of `python -m redirect serve`."""
+    port, admin_port = free_port(), free_port()
+    (folder / "pools.toml").write_text(tomli_w.dumps(pools))
+    settings = {
+        "REDIRECT_POOLS_CONFIG_PATH": str(folder / "pools.toml"),
+        "REDIRECT_SERVER_HOST": "127.0.0.1",
+        "REDIRECT_SERVER_PORT": str(port),
+        "REDIRECT_ADMIN_BIND": f"127.0.0.1:{admin_port}",
+        "REDIRECT_WORKERS": "2",
+    }
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            command or (sys.executable, "-m", "redirect", "serve"),
+            cwd=ROOT,
+            env=environment(**(settings | variables)),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    service = Running(process, port, admin_url or f"http://127.0.0.1:{admin_port}", folder)
+    try:
+        wait_for(lambda: is_ready(service.admin_url) or process.poll() is not None)
+        assert process.poll() is None, service.stderr()
+        yield service
+    finally:
+        if process.poll() is None:
+            service.stop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The service with two workers, shared by the tests that only ask it."""
+    with running(tmp_path_factory.mktemp("service"), FORWARDED_ALLOW_IPS="127.0.0.1") as shared:
+        yield shared

@@ -1,0 +1,228 @@
+"""The access record: complete, in order, on one line, valid whatever the client sent."""
+
+import json
+import os
+import re
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Running
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire import exchange, head
+
+from redirect.access_log import LONGEST_LINE, AccessLog, line
+from redirect.decision import Decision
+from redirect.request import Asked
+
+KEYS = (
+    "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
+    "request_id duration_us instance worker config"
+).split()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "access.jsonl"
+
+
+def test_the_record_of_a_redirect(log: Path) -> None:
+    """A redirect's record tells who asked for what, and where they were sent."""
+    sent = head(
+        "POST /a%20b//?x=1&y= HTTP/1.1",
+        "X-Redirect-Pool-ID: pool-b",
+        "User-Agent: curl/8",
+        "Referer: http://here/",
+        "X-Request-ID: abc.DEF-1_2",
+    )
+    _, _, (record,) = exchange(sent, log=log)
+    assert list(record) == KEYS
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record.pop("time"))
+    assert record.pop("duration_us") >= 0
+    assert record.pop("instance") == os.uname().nodename
+    assert record.pop("worker") == os.getpid()
+    assert re.fullmatch("[0-9a-f]{12}", record.pop("config"))
+    assert record == {
+        "level": "info",
+        "pool_requested": "pool-b",
+        "pool": "pool-b",
+        "origin": "origin-2.example.com",
+        "location": "http://origin-2.example.com/a%20b//?x=1&y=",
+        "status": 307,
+        "method": "POST",
+        "host": "asked.example",
+        "path": "/a%20b//",
+        "query": "x=1&y=",
+        "client_ip": "192.0.2.7",
+        "user_agent": "curl/8",
+        "referer": "http://here/",
+        "request_id": "abc.DEF-1_2",
+    }
+
+
+ABSENT = {"pool_requested": None, "user_agent": None, "referer": None, "query": ""}
+
+CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "what is absent is null": (head("GET / HTTP/1.1"), ABSENT),
+    "an unknown pool is told": (
+        head("GET / HTTP/1.1", "X-Redirect-Pool-ID: nope"),
+        {"pool_requested": "nope", "pool": "pool-a", "level": "info"},
+    ),
+    "an absolute target's host was asked for": (
+        head("GET http://Other.example:80/x HTTP/1.1"),
+        {"host": "Other.example:80", "path": "/x"},
+    ),
+    "a loop": (
+        head("GET / HTTP/1.1", host="origin-1"),
+        {"level": "warning", "status": 422, "pool": "pool-a", "origin": "origin-1", "location": None},
+    ),
+    "a refusal": (
+        head("GET /x?y HTTP/1.1", host="a b"),
+        {"level": "warning", "status": 400, "pool": None, "origin": None, "host": "a b", "path": "/x", "query": "y"},
+    ),
+    "no HTTP at all": (b"\x16\x03\x01", {"status": 400, "method": None, "path": None, "query": "", "host": None}),
+    "HTTP/1.0 without Host": (head("GET / HTTP/1.0", host=None), {"status": 302, "host": None}),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), CASES.values(), ids=CASES)
+def test_records(sent: bytes, expected: dict[str, Any], log: Path) -> None:
+    """Every answer has its record, with all keys in their order, whatever became of the request."""
+    _, _, (record,) = exchange(sent, log=log)
+    assert list(record) == KEYS
+    assert {key: record[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "é", "a" * 129, "a,b", 'a"b'])
+def test_request_id_is_made_up(sent: str, log: Path) -> None:
+    """An X-Request-ID that is not 1 to 128 of A-Za-z0-9._- is replaced by one of ours."""
+    _, _, (record,) = exchange(head("GET / HTTP/1.1", f"X-Request-ID: {sent}"), log=log)
+    assert re.fullmatch("[0-9a-f]{32}", record["request_id"])
+
+
+values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value if byte >= 0x20 and byte != 0x7F))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(agent=values, referer=values, pool=values)
+def test_whatever_the_client_sends(agent: bytes, referer: bytes, pool: bytes) -> None:
+    """A line is ASCII JSON of at most 4,096 bytes, with one line end, whatever bytes the fields hold."""
+    fields = [b"User-Agent: " + agent, b"Referer: " + referer, b"X-Redirect-Pool-ID: " + pool]
+    sent = head("GET / HTTP/1.1")[:-2] + b"\r\n".join(fields) + b"\r\n\r\n"
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "access.jsonl")
+        _, _, (record,) = exchange(sent, log=log)
+        written = log.read_bytes()
+    assert written.isascii()
+    assert len(written) <= LONGEST_LINE
+    assert written.count(b"\n") == 1
+    stripped = agent.strip(b" ").decode("latin-1")
+    if "truncated" in record:
+        assert list(record) == [*KEYS, "truncated"]
+        assert stripped.startswith(record["user_agent"] or "")
+    else:
+        assert list(record) == KEYS
+        assert (record["user_agent"] or "") == stripped
+
+
+def test_long_values_are_cut() -> None:
+    """A record too long for a line loses the ends of long values, keeps short ones, and says so."""
+    path = "/" + "\xff" * 8000
+    record: dict[str, Any] = {**dict.fromkeys(KEYS), "path": path, "pool_requested": "x" * 20, "status": 302}
+    cut = json.loads(line(record))
+    assert len(line(record)) <= LONGEST_LINE
+    assert cut["truncated"] is True
+    assert cut["path"] == path[: len(cut["path"])]
+    assert len(cut["path"]) >= 256
+    assert (cut["pool_requested"], cut["status"]) == ("x" * 20, 302)
+
+
+@pytest.mark.parametrize("key", ["origin", "client_ip", "method", "host"])
+@pytest.mark.parametrize("value", ["x" * 5000, "\xff" * 5000, "\x00" * 100_000])
+def test_any_long_value_is_cut(key: str, value: str) -> None:
+    """Whichever value is too long, a line comes out, and fits."""
+    record: dict[str, Any] = {**dict.fromkeys(KEYS, ""), key: value}
+    assert len(line(record)) <= LONGEST_LINE
+    assert value.startswith(json.loads(line(record))[key])
+
+
+def test_everything_is_too_long() -> None:
+    """With all that can be long at its longest, what is short by its nature stays whole."""
+    short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
+    record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
+        ["level", "status", "duration_us", "worker"], 99_999
+    )
+    cut = json.loads(line(record | short))
+    assert len(line(record | short)) <= LONGEST_LINE
+    assert {key: cut[key] for key in short} == short
+
+
+def test_a_line_just_fits() -> None:
+    """A line of exactly 4,096 bytes is written whole."""
+    empty: dict[str, Any] = {**dict.fromkeys(KEYS), "path": ""}
+    record = {**empty, "path": "x" * (LONGEST_LINE - len(line(empty)))}
+    assert len(line(record)) == LONGEST_LINE
+    assert "truncated" not in json.loads(line(record))
+
+
+def write_one(target: str) -> None:
+    log = AccessLog(target)
+    log.write(
+        Decision(302, "pool-a", "origin-1", "http://origin-1/"),
+        Asked("a", None, "/"),
+        method="GET",
+        headers={},
+        pool_requested=None,
+        client_ip=None,
+        duration_us=1,
+        config="",
+    )
+    log.close()
+
+
+def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """`-` is standard output, and closing the log leaves it open."""
+    write_one("-")
+    write_one("-")
+    assert [json.loads(each)["status"] for each in capfd.readouterr().out.splitlines()] == [302, 302]
+
+
+def test_off_writes_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`off` writes nowhere."""
+    monkeypatch.chdir(tmp_path)
+    write_one("off")
+    assert capfd.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_appended_to(log: Path) -> None:
+    """A path is a file that is created, or appended to."""
+    write_one(str(log))
+    write_one(str(log))
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_a_full_disk_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
+    """A line that cannot be written is lost, with one word in the error log; nothing is raised."""
+    write_one("/dev/full")
+    assert caplog.messages == ["access log: lines are lost: [Errno 28] No space left on device"]
+
+
+def test_lines_of_workers_do_not_tear(service: Running) -> None:
+    """Workers that share standard output write whole lines, each with its own process id."""
+    count = len(service.stdout().splitlines())
+    workers: set[int] = set()
+    for _ in range(20):  # rounds; which worker takes a connection is chance
+        with httpx.Client(headers={"User-Agent": "x" * 3000}) as client, ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda n: client.get(f"{service.url}/{n}"), range(200)))
+        count += 200
+        records = service.records(count)[-200:]
+        assert all(list(record)[: len(KEYS)] == KEYS for record in records)
+        workers |= {record["worker"] for record in records}
+        if len(workers) == 2:
+            break
+    assert len(workers) == 2
