@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint clean
+.PHONY: help setup run test lint e2e diagram clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -36,11 +36,17 @@ $(READY): pyproject.toml misc/constraints.txt
 run: $(READY) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
-test: $(READY) ## Run the tests
+test: $(READY) ## Run the tests that need no container engine
 	@$(BIN)/python -m pytest
 
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+e2e: $(READY) ## Run the compose stack on a real engine and test it
+	@$(BIN)/python -m pytest tests/e2e
+
+diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
+	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
