@@ -1,7 +1,7 @@
 """Smooth weighted round robin: whose turn it is.
 
 The rule: of every full turn, `sum(weights) / gcd(weights)` picks, each item gets exactly its share,
-spread as evenly as the weights allow, and a pick costs the same for three items and for ten thousand.
+spread as evenly as the weights allow, and load time and memory stay bounded whatever the weights.
 
 Three ways to keep it, chosen by what a turn costs to prepare:
 
