@@ -146,12 +146,13 @@ def _listen(bind: str) -> socket.socket:
     host, _, port = bind.rpartition(":")
     family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
     probe = socket.socket(family, kind, protocol)
-    with contextlib.ExitStack() as closing:
-        closing.enter_context(probe)
+    try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         probe.listen(1)
-        closing.pop_all()
+    except OSError:
+        probe.close()
+        raise
     return probe
 
 

@@ -14,14 +14,12 @@ from redirect.decision import Decision
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
-_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
-
-
 # The name under which a protocol hands what it has read to an ASGI app.
 EXTENSION = "redirect"
 
-
 OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here", close=True)
+
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
 class Asked(NamedTuple):

@@ -31,7 +31,6 @@ from redirect.worker import STOP_SIGNALS
 # container with a read-only root has too.
 _HEARTBEATS = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
 
-
 _logger = logging.getLogger("gunicorn.error")
 
 

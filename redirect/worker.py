@@ -32,7 +32,6 @@ _COMMON: dict[str, Any] = {
     "server_header": False,
 }
 
-
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
 
