@@ -17,12 +17,16 @@ import idna
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+# A normalised host and a port: equal endpoints are one place, whatever their spelling.
+Endpoint = tuple[str, int]
+
 # The longest name is 253 characters (RFC 1035); what is longer than this is no authority in any
 # spelling, and must not fill the cache.
 _LONGEST = 1024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class Authority(NamedTuple):
@@ -34,8 +38,8 @@ class Authority(NamedTuple):
     def __str__(self) -> str:
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
-    def endpoint(self, scheme: str) -> tuple[str, int]:
-        """Where a client connects to: equal endpoints are one place, whatever their spelling."""
+    def endpoint(self, scheme: str) -> Endpoint:
+        """Where a client connects to."""
         return self.host, self.port or DEFAULT_PORTS[scheme]
 
 
@@ -69,9 +73,9 @@ def _host(text: str) -> str:
     if text.startswith("["):
         return f"[{_ipv6(text[1:-1])}]"
     name = (text if text.isascii() else _a_labels(text)).lower().removesuffix(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if len(name) > 253 or not _NAME.fullmatch(name):
         raise ValueError("a host name is made of letters, digits, - and _ between dots")
-    return name
+    return text if name == text else name  # one string for both, where a configuration keeps the two
 
 
 def _ipv6(text: str) -> str:

@@ -3,19 +3,20 @@
 The rule: of every full turn, `sum(weights) / gcd(weights)` picks, each item gets exactly its share,
 spread as evenly as the weights allow, and load time and memory stay bounded whatever the weights.
 
-Three ways to keep it, chosen by what a turn costs to prepare:
+A turn that the budget affords is played once, at load: a pick then steps along a ring, and costs the
+same for three items and for ten thousand. A longer turn is played as it is picked. Two can play:
 
-- The turn fits the budget: it is played once, at load, with the `roundrobin` package (nginx's
-  algorithm and order: weights 5, 1, 1 give a a b a c a a). A pick steps along a ring.
-- It does not, and there are few items: `roundrobin` itself, at each pick.
-- It does not, and there are many: a heap, see `_fair_queue`.
+- The `roundrobin` package, nginx's algorithm and order (weights 5, 1, 1 give a a b a c a a). It asks
+  each item at each pick, so it is for few items and for short turns.
+- A heap of deadlines for the rest, see `_fair_queue`.
 
 This module knows nothing of hosts, pools or requests.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import cycle
+from itertools import chain, repeat
 from math import gcd
 from random import Random
 from typing import TypeVar
@@ -24,17 +25,19 @@ import roundrobin
 
 T = TypeVar("T")
 
-# Steps (items times picks) that one turn, and all the turns of one configuration, may cost to
-# prepare. A step takes about 60 ns, a pick of a ring up to 24 bytes: 15 ms for the largest turn, half
-# a second and less than 200 MB for the worst configuration.
-TURN_BUDGET = 250_000
-TOTAL_BUDGET = 8_000_000
+# Picks that one turn, and all the turns of one configuration, may cost to prepare. A pick takes about
+# 1 us and 16 bytes at most: a second for the longest turn, two and 32 MB for the worst configuration.
+TURN_BUDGET = 1_000_000
+TOTAL_BUDGET = 2_000_000
 
 # Up to here asking each item costs less than the heap does.
 FEW = 16
 
+# Of more than a few items the package plays turns up to this product of items and picks: 15 ms.
+PACKAGE_BUDGET = 250_000
+
 # Where the turn is not prepared, a random start has to be played: enough picks to spread the first
-# ones of many workers by share, few enough to load a hundred thousand such pools in seconds.
+# ones of many workers by share, few enough that nobody notices who waits for them.
 LONGEST_LEAD = 64
 
 
@@ -47,16 +50,17 @@ class Turns:
 
     def prepare(self, weights: tuple[int, ...]) -> tuple[int, ...] | None:
         """The turn of `weights` (above 0, without a common divisor) as indices; None if too long."""
-        length = sum(weights)
-        steps = length * len(weights)
-        price = length if weights in self._known else steps
-        if steps > TURN_BUDGET or price > self._left:
+        turn = self._known.get(weights)
+        count, length = len(weights), sum(weights)
+        most = max(FEW, PACKAGE_BUDGET // length)
+        price = length * count // FEW if turn is None and FEW < count <= most else length
+        if length > TURN_BUDGET or price > self._left:
             return None
         self._left -= price
-        if weights not in self._known:
-            pick = roundrobin.smooth(list(enumerate(weights)))
-            self._known[weights] = tuple(pick() for _ in range(length))
-        return self._known[weights]
+        if turn is None:
+            pick = _player(list(range(count)), weights, most)
+            turn = self._known[weights] = tuple([pick() for _ in range(length)])
+        return turn
 
 
 def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> Callable[[], T] | None:
@@ -64,26 +68,38 @@ def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> C
 
     Items of weight 0 are left out; None where nothing is left. Weights must not be negative.
     """
-    eligible = [(item, weight) for item, weight in weighted if weight > 0]
+    eligible = [pair for pair in weighted if pair[1] > 0]
     if not eligible:
         return None
-    divisor = gcd(*(weight for _, weight in eligible))
+    divisor = gcd(*[weight for _, weight in eligible])
     items = [item for item, _ in eligible]
-    weights = tuple(weight // divisor for _, weight in eligible)
+    weights = tuple([weight // divisor for _, weight in eligible])
 
     turn = turns.prepare(weights)
-    if turn is not None:
-        start = random.randrange(len(turn))
-        return cycle([items[index] for index in turn[start:] + turn[:start]]).__next__
+    if turn is None:
+        return _unprepared(items, weights, random).__next__
+    start = random.randrange(len(turn))
+    ring = tuple([items[index] for index in turn[start:] + turn[:start]])
+    return chain.from_iterable(repeat(ring)).__next__  # as fast as a cycle, which keeps a list of its own
 
-    pick: Callable[[], T]
-    if len(items) <= FEW:
-        pick = roundrobin.smooth(list(zip(items, weights, strict=True)))
-    else:
-        order = random.sample(range(len(items)), len(items))  # ties go by it: equals begin anywhere
-        pick = _fair_queue([items[index] for index in order], [weights[index] for index in order]).__next__
+
+def _unprepared(items: Sequence[T], weights: Sequence[int], random: Random) -> Iterator[T]:
+    """Turn after turn, from a random place. Nothing is set up before the first pick: many pools wait long for it."""
+    order: Sequence[int] = range(len(items))
+    if len(items) > FEW:
+        order = random.sample(order, len(order))  # ties go by it: equals begin anywhere
+    pick = _player([items[index] for index in order], [weights[index] for index in order], FEW)
     for _ in range(random.randrange(min(sum(weights), LONGEST_LEAD))):
         pick()
+    while True:
+        yield pick()
+
+
+def _player(items: Sequence[T], weights: Sequence[int], most: int) -> Callable[[], T]:
+    """Turn after turn from its start, with the package for up to `most` items."""
+    if len(items) > most:
+        return _fair_queue(items, weights).__next__
+    pick: Callable[[], T] = roundrobin.smooth(list(zip(items, weights, strict=True)))
     return pick
 
 
@@ -105,13 +121,14 @@ def _fair_queue(items: Sequence[T], weights: Sequence[int]) -> Iterator[T]:
     heapify(first)
     while True:
         due = first.copy()
-        later: list[tuple[int, int, int]] = []
+        later: defaultdict[int, list[tuple[float, int, int]]] = defaultdict(list)
         for now in range(total):
-            while later and later[0][0] <= now:
-                _, index, picked = heappop(later)
-                heappush(due, ((picked + 1) * total / weights[index], index, picked))
+            if now in later:
+                for coming in later.pop(now):
+                    heappush(due, coming)
             _, index, picked = heappop(due)
             picked += 1
-            if picked < weights[index]:
-                heappush(later, (-(-picked * total // weights[index]), index, picked))
+            weight = weights[index]
+            if picked < weight:
+                later[-(-picked * total // weight)].append(((picked + 1) * total / weight, index, picked))
             yield items[index]

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -90,28 +90,33 @@ class PoolTable(BaseModel):
     is_default: Annotated[bool, BeforeValidator(_flag)] = False
 
 
-def check(document: dict[str, Any]) -> tuple[dict[str, PoolTable], list[Found]]:
-    """The pools of a document, and all its faults; the pools are good only if there are none."""
-    tables: dict[str, PoolTable] = {}
-    found = [*_default_faults(document)]
-    for name, value in document.items():
-        found += _name_faults(name)
-        try:
-            tables[name] = PoolTable.model_validate(value)
-        except ValidationError as error:
-            dotted = dict(_dotted(name, value))
-            worded = (_worded(name, each) for each in error.errors())
-            found += (each for each in worded if each.path not in dotted)
-            found += (Found(path, message, at_key=True) for path, message in dotted.items())
-        found += _doubled(name, value)
-    return tables, found
+def check(name: str, value: object) -> tuple[PoolTable | None, list[Found]]:
+    """What a document has under `name` as a pool, and all its faults; the pool is good only if there are none."""
+    found = [*_name_faults(name)]
+    table = None
+    try:
+        table = PoolTable.model_validate(value)
+    except ValidationError as error:
+        dotted = dict(_dotted(name, value))
+        worded = (_worded(name, each) for each in error.errors())
+        found += (each for each in worded if each.path not in dotted)
+        found += (Found(path, message, at_key=True) for path, message in dotted.items())
+    if table is None or len({parse(host).host for host in table.weighted_hosts}) < len(table.weighted_hosts):
+        found += _doubled(name, value)  # most pools name each host once, whatever the port, and need no closer look
+    return table, found
 
 
-def _default_faults(document: dict[str, Any]) -> Iterator[Found]:
-    if not document:
+def claims_default(table: object) -> bool:
+    """Whether a pool's table, which may be faulty, means to be the default pool."""
+    return isinstance(table, dict) and bool(table.get("is_default"))
+
+
+def default_faults(claims: dict[str, bool]) -> Iterator[Found]:
+    """What is wrong with a document as a whole; `claims` says of each pool whether it means to be the default."""
+    if not claims:
         yield Found((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif not any(isinstance(table, dict) and table.get("is_default") for table in document.values()):
-        first = key((next(iter(document)),))
+    elif not any(claims.values()):
+        first = key((next(iter(claims)),))
         yield Found((), f"no pool is the default; write is_default = true in one, say [{first}]")
 
 

@@ -1,5 +1,7 @@
 """The TOML: taken whole or not at all, every fault with its place, the key, the value and what is allowed."""
 
+import contextlib
+import gc
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from random import Random
@@ -152,6 +154,24 @@ def test_ten_thousand_pools(tmp_path: Path) -> None:
     service = Service(config, Random(1))
     assert service.decide("pool-0", "http", None, "/").location == "http://a.0.example/"
     assert service.decide("last", "http", None, "/x").location == "http://z.example/x"
+
+
+@pytest.mark.parametrize("content", [pool("a = 1").encode(), b"[pool-a", None], ids=["good", "faulty", "missing"])
+def test_load_leaves_the_collector_as_it_was(content: bytes | None, tmp_path: Path) -> None:
+    """Whatever a file holds, Python looks for garbage after loading it if it did before, and only then."""
+    if content is not None:
+        (tmp_path / FILE).write_bytes(content)
+    for switch, is_on in [(gc.disable, False), (gc.enable, True)]:
+        switch()
+        with contextlib.suppress(ConfigError):
+            load(tmp_path / FILE)
+        assert gc.isenabled() == is_on
+
+
+def test_a_host_is_kept_once() -> None:
+    """A host in its normal spelling is one string, as it was written and as it is compared."""
+    origin = read(pool('"a.example.com" = 1')).default.origins[0]
+    assert origin.name is origin.authority.host
 
 
 def test_fault_in_ten_thousand_pools() -> None:
@@ -743,6 +763,41 @@ def test_places_with_crlf_inside_strings() -> None:
     )
 
 
+# A large file is read in pieces
+
+
+def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
+    """What `text` becomes when pieces end at the first pool that begins after `size` characters."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("redirect.config.PIECE", size)
+        try:
+            return read(text)
+        except ConfigError as error:
+            return error.faults
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{_GOOD}[b]\nweighted_hosts = {{ b = 1 }}\n[c]\nweighted_hosts = {{ c = 1 }}\n", id="pools"),
+        pytest.param(f"{_GOOD}[b]\nweighted_hosts = {{ b = 1 }}\n".replace("\n", "\r\n"), id="CRLF"),
+        pytest.param(f"{_GOOD}[b]\nstatus = 301\n[b.weighted_hosts]\nb = 1\nc = 1\n", id="table of a pool"),
+        pytest.param("[a.weighted_hosts]\nb = 1\n[a]\nis_default = true\n", id="pool in two places"),
+        pytest.param("a.is_default = true\n[a.weighted_hosts]\nb = 1\n[b]\nstatus = 200\n", id="pool before the first"),
+        pytest.param(f'{_GOOD}[b]\nweighted_hosts = {{ b = 1 }}\nx = """\n[c]\n"""\n', id="not a pool but a string"),
+        pytest.param(f"{_GOOD}[b]\nweighted_hosts = [\n[c],\n[d]\n]\n", id="not a pool but an array"),
+        pytest.param(f"{_GOOD}[good]\nweighted_hosts = {{ b = 1 }}\n", id="pool twice"),
+        pytest.param(f"{_GOOD}[b]\nweighted_hosts = {{ b = -1 }}\n[c]\nweighted_hosts = {{ c = 2 c }}\n", id="no TOML"),
+        pytest.param("# nothing\n", id="no pool"),
+        pytest.param("[a]\nweighted_hosts = { b = 1 }\n[c]\nstatus = 200\n", id="no default pool"),
+        pytest.param(EVERYTHING_WRONG, id="every fault"),
+    ],
+)
+def test_pieces_mean_what_the_whole_means(text: str) -> None:
+    """Where the pieces of a file end makes no difference, neither to what it holds nor to its faults."""
+    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, len(text))
+
+
 def test_one_fault_refuses_the_file() -> None:
     """Nothing is half applied: a fault in the last pool refuses the good ones before it."""
     with pytest.raises(ConfigError) as refusal:
@@ -790,6 +845,14 @@ def test_any_document(document: dict[str, Any]) -> None:
         assert all(pool.status in (301, 302, 303, 307, 308) for pool in config.pools.values())
         assert all(any(origin.weight for origin in pool.origins) for pool in config.pools.values())
     assert all(fault.message and 1 <= fault.column <= len(lines[fault.line - 1]) + 1 for fault in faults)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(EVERYTHING_WRONG.splitlines() + _GOOD.splitlines() + ['"""', "[", "]", "[a]"])))
+def test_any_pieces(lines: list[str]) -> None:
+    """The same for any lines, in any order."""
+    text = "\n".join(lines)
+    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, len(text))
 
 
 # Warnings: what is legal but will surprise

@@ -2,6 +2,8 @@
 
 Three ways keep that rule: a prepared ring, the `roundrobin` package at each pick, and a heap. Without a
 budget nothing is prepared, so each set of weights can be sent down another way than its own.
+
+`LONG` is a turn that the package would take too long to prepare, so the heap prepares it.
 """
 
 from collections import Counter
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redirect.rotation import FEW, LONGEST_LEAD, TOTAL_BUDGET, TURN_BUDGET, Turns, rotate
+from redirect.rotation import FEW, LONGEST_LEAD, PACKAGE_BUDGET, TOTAL_BUDGET, TURN_BUDGET, Turns, rotate
 
 GENERATED = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -38,6 +40,7 @@ MANY_WEIGHTS = {
     "two heavy, with a common divisor": (300,) * 2 + (20,) * 25,
     "some of 0": (0, 7, 3) * 12,
 }
+LONG = tuple(range(1, 120))
 
 
 class FromTheStart(Random):
@@ -134,12 +137,12 @@ def test_every_turn_of_many_is_exact(weights: tuple[int, ...], budget: int, seed
     assert all(window == shares(weights) for window in every_window(sequence, length))
 
 
+@pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 @pytest.mark.parametrize("heavy", [1000, 999])
-def test_one_heavy_among_a_thousand_light(heavy: int) -> None:
+def test_one_heavy_among_a_thousand_light(heavy: int, budget: int) -> None:
     """One heavy item among a thousand light ones gets its share of every turn, and never twice in a row."""
     weights = (heavy,) + (1,) * 1000
-    assert Turns().prepare(weights) is None
-    sequence = picks(weights, 3 * sum(weights), Turns(), Random(1))
+    sequence = picks(weights, 3 * sum(weights), Turns(budget), Random(1))
     assert all(window[0] == heavy for window in every_window(sequence, sum(weights)))
     assert Counter(sequence) == Counter({index: 3 * weight for index, weight in enumerate(weights)})
     assert (0, 0) not in set(pairwise(sequence))
@@ -203,6 +206,13 @@ def test_nginx_example(budget: int) -> None:
     assert seen == {"aabacaa", "abacaaa", "bacaaaa", "acaaaab", "caaaaba", "aaaabac", "aaabaca"}
 
 
+@pytest.mark.parametrize("weights", MANY_WEIGHTS.values(), ids=MANY_WEIGHTS)
+def test_short_turn_of_many_is_in_the_order_of_nginx(weights: tuple[int, ...]) -> None:
+    """However many items there are, a turn that the package can prepare is nginx's turn, begun at some place."""
+    assert len(weights) * turn_length(weights) <= PACKAGE_BUDGET
+    assert is_turned(picks(weights, turn_length(weights), Turns(), Random(1)), nginx(weights))
+
+
 @pytest.mark.parametrize(
     ("weights", "turn"),
     [
@@ -219,7 +229,7 @@ def test_order(weights: tuple[int, ...], turn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [(2, 1), (5, 1, 1), (1, 3, 1), (13, 7, 5, 3), (4, 4, 4), (9, 7, 5, 3, 1), (100,) + (1,) * 100]
+    "weights", [(2, 1), (5, 1, 1), (1, 3, 1), (13, 7, 5, 3), (4, 4, 4), (9, 7, 5, 3, 1), (100,) + (1,) * 100, LONG]
 )
 def test_ring_is_smooth(weights: tuple[int, ...]) -> None:
     """No prefix of a turn is a whole pick away from any item's share."""
@@ -360,59 +370,94 @@ def test_same_seed_same_start() -> None:
         assert len({tuple(picks(weights, 50, Turns(budget), Random(7))) for _ in range(5)}) == 1
 
 
-def test_many_equal_items_begin_all_over() -> None:
+@pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
+def test_many_equal_items_begin_all_over(budget: int) -> None:
     """Of a thousand equal items any may be the first, not only those listed first."""
-    turns = Turns()
+    turns = Turns(budget)
     first = {picker((1,) * 1000, turns, Random(seed))() for seed in range(500)}
     assert len(first) > 4 * LONGEST_LEAD
+
+
+def test_unprepared_turn_waits_for_its_first_pick() -> None:
+    """A turn that is not prepared costs nothing at load, not even the draw of its start."""
+    for weights in [(5, 3, 2), tuple(range(1, FEW + 2))]:
+        random = Random(1)
+        pick = picker(weights, Turns(0), random)
+        assert random.getstate() == Random(1).getstate()
+        pick()
+        assert random.getstate() != Random(1).getstate()
 
 
 # The budget
 
 
 def test_turn_that_fits() -> None:
-    """A turn is prepared up to TURN_BUDGET steps, items times picks, and not one above."""
-    assert TURN_BUDGET == 2 * 125_000
-    turn = Turns().prepare((124_999, 1))
+    """A turn is prepared up to TURN_BUDGET picks, and not one above."""
+    turn = Turns().prepare((TURN_BUDGET - 1, 1))
     assert turn is not None
-    assert len(turn) == 125_000
-    assert Turns().prepare((125_000, 1)) is None
+    assert len(turn) == TURN_BUDGET
+    assert Turns().prepare((TURN_BUDGET, 1)) is None
+
+
+def test_ten_thousand_items_are_prepared() -> None:
+    """The turn of ten thousand items of weights from 1 to 100 is prepared, and exact."""
+    random = Random(1)
+    weights = tuple(random.randint(1, 100) for _ in range(10_000))
+    turn = Turns().prepare(weights)
+    assert turn is not None
+    assert Counter(turn) == shares(weights)
 
 
 def test_budget_of_a_configuration() -> None:
-    """All turns together cost no more steps than the budget; what is over is not prepared."""
-    turns = Turns(budget=6 + 12)
-    assert turns.prepare((1, 2)) is not None  # 2 items, 3 picks
-    assert turns.prepare((2, 2, 1)) is None  # 3 items, 5 picks: 15 of the 12 that are left
-    assert turns.prepare((1, 5)) is not None  # 2 items, 6 picks
-    assert turns.prepare((1, 1)) is None
+    """All turns together cost no more picks than the budget; what is over is not prepared."""
+    turns = Turns(budget=3 + 6)
+    assert turns.prepare((1, 2)) is not None
+    assert turns.prepare((4, 3)) is None  # 7 picks of the 6 that are left
+    assert turns.prepare((1, 5)) is not None
+    assert turns.prepare((1,)) is None
+
+
+def test_package_pays_for_the_many_that_it_asks() -> None:
+    """A pick of the package among more than FEW items costs as many times more of the budget as it takes longer."""
+    weights = (1,) * (3 * FEW)
+    assert Turns(budget=3 * len(weights)).prepare(weights) is not None
+    assert Turns(budget=3 * len(weights) - 1).prepare(weights) is None
+
+
+def test_heap_pays_for_its_picks_alone() -> None:
+    """Where the heap prepares a turn it does not count how many items there are."""
+    assert len(LONG) * sum(LONG) > PACKAGE_BUDGET
+    assert Turns(budget=sum(LONG)).prepare(LONG) is not None
+    assert Turns(budget=sum(LONG) - 1).prepare(LONG) is None
 
 
 def test_equal_proportions_share_a_turn() -> None:
     """The turn of proportions that were seen before is not played again and costs only its length."""
-    turns = Turns(budget=6 + 3 + 3)
-    first = turns.prepare((1, 2))
-    assert turns.prepare((1, 2)) is first
-    assert turns.prepare((1, 2)) is first
-    assert turns.prepare((1, 2)) is None
+    weights = (1,) * (3 * FEW)
+    turns = Turns(budget=5 * len(weights))
+    first = turns.prepare(weights)
+    assert first is not None
+    assert turns.prepare(weights) is first
+    assert turns.prepare(weights) is first
+    assert turns.prepare(weights) is None
 
 
 def test_common_divisor_is_taken_out_first() -> None:
     """Weights of equal proportions are one turn, however large they are."""
-    turns = Turns(budget=6 + 3)
+    turns = Turns(budget=3 + 3)
     for weights in [(1, 2), (400_000, 800_000)]:
         picker(weights, turns, Random(1))
     assert turns.prepare((1,)) is None
-    unshared = Turns(budget=6 + 3)
+    unshared = Turns(budget=3 + 3)
     picker((1, 2), unshared, Random(1))
     assert unshared.prepare((1,)) == (0,)
 
 
 def test_hostile_configuration() -> None:
-    """Thousands of pools, each with a turn that nearly fills the budget of one, are prepared within that of all."""
+    """Many pools, each with a turn that nearly fills the budget of one, are prepared within that of all."""
     turns = Turns()
-    prepared = [turns.prepare((124_999 - 2 * number, 1)) for number in range(4_000)]
-    assert 0 < sum(2 * len(turn) for turn in prepared if turn) <= TOTAL_BUDGET
+    prepared = [turns.prepare((TURN_BUDGET // 4 - number, 1)) for number in range(20)]
+    assert 0 < sum(len(turn) for turn in prepared if turn) <= TOTAL_BUDGET
     assert prepared[-1] is None
 
 
