@@ -10,9 +10,11 @@ upwards only.
     rotation    whose turn it is                       settings    the environment
     decision    an answer, as a value                  request     target and Host, by the rules
     service     which pool, which origin, which answer: the product
-    access_log  one JSON line per request
+    answer      a decision in HTTP's terms             access_log  one JSON line per request
+    front       what both fronts share
     app         the Starlette front                    admin       our own endpoints
-    protocol    the guard: what a connection owes
+    guard       what a connection owes
+    protocol    the fast front
     worker      uvicorn inside a process of gunicorn's
     server      gunicorn's master                      cli         the commands
 """

@@ -1,9 +1,10 @@
 """The access log: one JSON object per request, on one line.
 
-The rule: every key is always there, in the order of the table below; a line is at most 4,096 bytes,
-so that lines of several workers on one pipe never tear (writes up to PIPE_BUF are atomic); and it is
-valid JSON whatever the client sent: bytes become latin-1 text, all but ASCII is escaped. A line that
-cannot be written is lost, the request is not.
+The rule: every key is always there, in the order of the table below; a line is at most 4,096 bytes;
+and it is valid JSON whatever the client sent: bytes are latin-1 text, all but ASCII is escaped. Lines
+are gathered and written in batches, whole lines only, so that those of several workers never tear: a
+file opened for appending takes a batch in one write, a pipe takes at most 4,096 bytes at a time
+(PIPE_BUF). A line that cannot be written is lost, the request is not.
 
     time            RFC 3339, UTC, milliseconds         path            raw, or null
     level           info; warning for 4xx; error        query           raw, without ?
@@ -11,25 +12,39 @@ cannot be written is lost, the request is not.
     pool            that decided, or null               user_agent      or null
     origin          that was picked, or null            referer         or null
     location        as sent, or null                    request_id      the client's, or generated
-    status                                              duration_us     front asked to answer sent
+    status                                              duration_us     from the request read to the answer sent
     method          or null                             instance        host name
     host            as asked, or null                   worker          process id
                                                         config          hash of the configuration
+
+What repeats is quoted once: an origin's part of a line is kept, and what a head says is quoted by
+`quote`, whose result serves every request with that head.
 """
 
+import asyncio
 import json
 import logging
 import os
 import re
+import secrets
 import socket
+import stat
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
+from functools import lru_cache
+from itertools import count
+from json.encoder import encode_basestring_ascii as _text
+from time import monotonic_ns, time_ns
+from typing import Any, NamedTuple
 
 from redirect.decision import Decision
-from redirect.request import Asked
+from redirect.request import Head
 
 LONGEST_LINE = 4096
+
+# A batch is written when it is this long (bytes) or this old (seconds).
+BATCH = 64 * 1024
+LONGEST_WAIT = 0.1
 
 # What a client, a TOML or another server can make long; everything else is short by its nature.
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()
@@ -39,84 +54,167 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _logger = logging.getLogger("gunicorn.error")
 
 
+class Quoted(NamedTuple):
+    """What a method and a head add to a line, as JSON."""
+
+    pool_requested: str
+    asked: str
+    client: str
+    request_id: str | None  # None: one is to be generated
+
+
+class _Part(NamedTuple):
+    """What a decision adds to a line, as JSON; the target comes between the two if it belongs to Location."""
+
+    level: str
+    opening: str
+    closing: str
+    has_target: bool
+
+
 class AccessLog:
     """Writes records to `target`: `-` is standard output, a path is appended to, `off` is nowhere.
 
-    Raises OSError where the file cannot be opened.
+    Raises OSError where the file cannot be opened. Lines are written by the running event loop, or by `flush`.
     """
 
     def __init__(self, target: str) -> None:
         self._file = _open(target)
-        self._instance = socket.gethostname()
-        self._worker = os.getpid()
+        self._in_pieces = self._file is not None and not stat.S_ISREG(os.fstat(self._file).st_mode)
         self._failing = False
+        self._lines: list[str] = []
+        self._size = 0  # of the lines
+        self._timer: asyncio.TimerHandle | None = None
+        self._parts: dict[Decision, _Part] = {}
+        self._from_monotonic_to_wall = 0  # nanoseconds
+        self._millisecond = 0
+        self._time = ""
+        self._ids = f"{secrets.token_hex(8)}", count(10**15)  # together 32 digits, unlike those of another process
+        self._tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
 
-    def write(
-        self,
-        decision: Decision,
-        asked: Asked,
-        *,
-        method: str,
-        headers: dict[bytes, str],
-        pool_requested: str | None,
-        client_ip: str | None,
-        duration_us: int,
-        config: str,
-    ) -> None:
-        """Writes the record of one request. `headers` are its fields by lower-case name."""
+    def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> int:
+        """Adds the record of a request for `target` that was `started` at that time of `monotonic_ns`.
+
+        `config` is the hash of the configuration that decided. Returns the time at which the request ended.
+        """
+        ended = monotonic_ns()
         if self._file is None:
+            return ended
+        if not self._lines:
+            self._begin_batch()
+        millisecond = (ended + self._from_monotonic_to_wall) // 1_000_000
+        if millisecond != self._millisecond:
+            self._millisecond, self._time = millisecond, _rfc3339(millisecond)
+        level, opening, closing, has_target = self._parts.get(decision) or self._part(decision)
+        pool_requested, asked, client, request_id = quoted
+        escaped = _text(target)[1:-1]
+        path, _, query = escaped.partition("?")
+        path = f'"{path}"' if path else "null"
+        line = (
+            f'{{"time":"{self._time}","level":"{level}","pool_requested":{pool_requested}'
+            f'{opening}{escaped if has_target else ""}{closing}{asked}"path":{path},"query":"{query}",{client}'
+            f'"{request_id or self._new_id()}","duration_us":{(ended - started) // 1000}{self._tail}{config}"}}\n'
+        )
+        if len(line) > LONGEST_LINE:
+            line = fit(json.loads(line))
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BATCH:
+            self.flush()
+        return ended
+
+    def flush(self) -> None:
+        """Writes what was gathered."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._file is None or not lines:
             return
-        path, _, query = asked.target.partition("?")
-        record = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": _level(decision.status),
-            "pool_requested": pool_requested,
-            "pool": decision.pool,
-            "origin": decision.origin,
-            "location": decision.location,
-            "status": decision.status,
-            "method": method or None,
-            "host": asked.host,
-            "path": path or None,
-            "query": query,
-            "client_ip": client_ip,
-            "user_agent": headers.get(b"user-agent"),
-            "referer": headers.get(b"referer"),
-            "request_id": _request_id(headers.get(b"x-request-id")),
-            "duration_us": duration_us,
-            "instance": self._instance,
-            "worker": self._worker,
-            "config": config,
-        }
-        self._append(self._file, line(record))
-
-    def close(self) -> None:
-        if self._file not in (None, _STDOUT):
-            os.close(self._file)
-
-    def _append(self, file: int, encoded: bytes) -> None:
         try:
-            os.write(file, encoded)
+            for piece in _pieces(lines) if self._in_pieces else ["".join(lines)]:
+                os.write(self._file, piece.encode("ascii"))
             self._failing = False
         except OSError as error:
-            if not self._failing:  # say it once, not at every request
+            if not self._failing:  # say it once, not at every batch
                 _logger.error("access log: lines are lost: %s", error)
             self._failing = True
 
+    def close(self) -> None:
+        """Writes what was gathered and closes the file; standard output stays open."""
+        self.flush()
+        if self._file not in (None, _STDOUT):
+            os.close(self._file)
+        self._file = None
 
-def line(record: dict[str, Any]) -> bytes:
-    """The record as a line of at most LONGEST_LINE bytes: long values are cut, and it says so."""
-    encoded = _encode(record)
+    def _begin_batch(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
+        self._from_monotonic_to_wall = time_ns() - monotonic_ns()  # anew, since the wall clock may be set
+
+    def _part(self, decision: Decision) -> _Part:
+        level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
+        where = f',"pool":{_or_null(decision.pool)},"origin":{_or_null(decision.origin)},"location":'
+        status = f',"status":{decision.status},'
+        if decision.prefix is None:
+            return _Part(level, where + "null", status, has_target=False)
+        part = self._parts[decision] = _Part(level, where + _text(decision.prefix)[:-1], '"' + status, has_target=True)
+        return part
+
+    def _new_id(self) -> str:
+        mine, numbers = self._ids
+        return f"{mine}{next(numbers)}"
+
+
+def quote(method: str, head: Head) -> Quoted:
+    """What `method` and `head` add to the line of every request that has them."""
+    request_id = head.request_id
+    return Quoted(
+        _or_null(head.pool_requested),
+        f'"method":{_or_null(method or None)},"host":{_or_null(head.host)},',
+        f'"client_ip":{_or_null(head.client_ip)},"user_agent":{_or_null(head.user_agent)},'
+        f'"referer":{_or_null(head.referer)},"request_id":',
+        request_id if request_id is not None and _REQUEST_ID.fullmatch(request_id) else None,
+    )
+
+
+def fit(record: dict[str, Any]) -> str:
+    """The record as a line of at most LONGEST_LINE bytes: if need be long values are cut, and it says so."""
+    line = _encode(record)
     longest = LONGEST_LINE
-    while len(encoded) > LONGEST_LINE:
+    while len(line) > LONGEST_LINE:
         longest //= 2
         cut = {key: record[key][:longest] for key in _CUT if record[key]}  # at 0 the rest fits, so this ends
-        encoded = _encode({**record, **cut, "truncated": True})
-    return encoded
+        line = _encode({**record, **cut, "truncated": True})
+    return line
 
 
-def _encode(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+def _encode(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def _or_null(value: str | None) -> str:
+    return "null" if value is None else _text(value)
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[str]:
+    """The lines, joined as far as a pipe takes them whole."""
+    piece = ""
+    for line in lines:
+        if len(piece) + len(line) > LONGEST_LINE:
+            yield piece
+            piece = ""
+        piece += line
+    yield piece
+
+
+def _rfc3339(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _open(target: str) -> int | None:
@@ -125,11 +223,3 @@ def _open(target: str) -> int | None:
     if target == "-":
         return _STDOUT
     return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-def _level(status: int) -> str:
-    return "info" if status < 400 else "warning" if status < 500 else "error"
-
-
-def _request_id(sent: str | None) -> str:
-    return sent if sent and _REQUEST_ID.fullmatch(sent) else uuid4().hex

@@ -29,7 +29,7 @@ def create_admin_app(is_ready: Callable[[], bool]) -> Starlette:
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
-        refusal = response(Decision(error.status_code, detail=detail))
+        refusal = response(Decision(error.status_code, detail=detail), "")
         refusal.headers.update(error.headers or {})  # Allow, where the method is wrong
         return refusal
 

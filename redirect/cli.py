@@ -17,7 +17,8 @@ import click
 from redirect.access_log import AccessLog
 from redirect.authority import parse
 from redirect.config import Config, ConfigError, Fault, Pool, load
-from redirect.request import Asked, read
+from redirect.forwarded import TrustedProxies
+from redirect.request import Reader, Request
 from redirect.service import outcome
 from redirect.settings import Settings, SettingsError, load_settings
 
@@ -93,17 +94,22 @@ def explain(requested: str | None, host: str | None, url: str, pools_config_path
     """
     settings = _settings(pools_config_path=pools_config_path)
     config = _load(settings)
-    scheme, asked = _asked(url, host)
+    request = _asked(url, host)
+    head = request.head
     pool = config.pools.get(requested or "", config.default)
     why = "the default pool"
     if requested is not None:
         why = f"named by {settings.pool_id_header}" if pool.name == requested else f"{why}: {requested!r} is no pool"
     click.echo(f"pool     {pool.name} ({why})")
-    click.echo(f"request  {scheme}://{asked.host}{asked.target}")
+    click.echo(f"request  {head.scheme}://{head.host}{request.target}")
     width = _width(pool)
     for origin, share in pool.shares():
-        decision = outcome(pool, origin, scheme, asked.authority, asked.target)
-        said = f"{decision.status} {decision.location or decision.detail}" if origin.weight else "never: drained"
+        decision = outcome(pool, origin, head.scheme, head.endpoint)
+        said = (
+            f"{decision.status} {decision.location(request.target) or decision.detail}"
+            if origin.weight
+            else "never: drained"
+        )
         click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {said}")
 
 
@@ -156,17 +162,19 @@ def _listen(bind: str) -> socket.socket:
     return probe
 
 
-def _asked(url: str, host: str | None) -> tuple[str, Asked]:
+def _asked(url: str, host: str | None) -> Request:
     """The request that a client makes for `url`; a bare path is asked of localhost over http."""
     if not _SCHEME.match(url):
         url = f"http://localhost/{url.removeprefix('/')}"
+    scheme = "https" if url.lower().startswith("https:") else "http"  # another one is refused with the target
     target = os.fsencode(url.partition("#")[0])
-    asked = read("GET", target, [(b"host", os.fsencode(host or "localhost"))], "1.1").asked
-    if not isinstance(asked, Asked):
-        _leave(2, f"{url}: {asked.detail}")
-    if host is not None:
-        asked = asked._replace(host=host, authority=parse(host))
-    return url.partition("://")[0].lower(), asked
+    fields = {"host": os.fsencode(host or "localhost").decode("latin-1")}
+    request = Reader("", TrustedProxies("")).read("GET", target, fields, "1.1", None, scheme)
+    if request.answer is not None:
+        _leave(2, f"{url}: {request.answer.detail}")
+    if host is None:
+        return request
+    return request._replace(head=request.head._replace(host=host, endpoint=parse(host).endpoint(scheme)))
 
 
 def _heading(config: Config, pool: Pool) -> str:

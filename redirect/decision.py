@@ -19,14 +19,16 @@ TITLES = {
 class Decision(NamedTuple):
     """An answer, before it is bytes on a connection or a line in the access log.
 
-    A redirect has a `location`; a refusal has a `detail` for the client. `pool` and `origin` say how
-    far the decision got: a loop names both, a malformed request neither.
+    A redirect has a `prefix`, what its Location begins with: the same for every request that is sent
+    to that origin, so the decision is made once and the target added by whoever sends it. A refusal
+    has a `detail` for the client. `pool` and `origin` say how far the decision got: a loop names
+    both, a malformed request neither.
     """
 
     status: int
     pool: str | None = None
     origin: str | None = None
-    location: str | None = None
+    prefix: str | None = None
     detail: str | None = None
     close: bool = False  # the connection ends with this answer
 
@@ -34,6 +36,10 @@ class Decision(NamedTuple):
     def title(self) -> str:
         """What a refusal is called."""
         return TITLES[self.status]
+
+    def location(self, target: str) -> str | None:
+        """Where a request for `target` is sent; None if it is refused."""
+        return None if self.prefix is None else self.prefix + target
 
 
 FAULT = Decision(500, detail="the request met a fault of this service; its log tells more", close=True)

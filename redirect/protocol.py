@@ -1,228 +1,144 @@
-"""The guard: what a connection owes before a front is asked.
+"""The fast front: answers where the parser hands over the head, without a task or a scope.
 
-The rule: framing, limits and the fate of the connection are decided here, once, for every front. A
-request that passes is handed over as it was read; one that does not is handed over with its refusal,
-so that it waits for the answers before it, is answered, and is logged like any other.
+The rule: what it sends and logs is what the Starlette front would, byte for byte, in the order of the
+requests; only the way is shorter. What it cannot answer at once, because an earlier request of the
+connection waits or the client does not read, it leaves to uvicorn and the app, as it does with what
+is neither redirect nor refusal.
 
-After an answer that ends the connection nothing on it is heard: what follows may be read differently
-by somebody in front of us.
+The shortest way is for a client that repeats itself. Browsers, proxies and load generators send the
+same fields with every request of a connection, and what the parser said of these bytes a moment ago
+it would say again: a GET that differs from the one before in its target alone is answered with what
+is known of the head.
 """
 
-import asyncio
-from urllib.parse import unquote
+from collections.abc import Sequence
+from time import monotonic_ns
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from redirect.decision import FAULT, Decision
-from redirect.request import EXTENSION, OTHER_VERSION, Asked, Received, read
+from redirect.access_log import Quoted, quote
+from redirect.answer import CLOSE, Field, fields_and_body
+from redirect.decision import Decision
+from redirect.guard import PIECE, Guard
+from redirect.request import Head, Request
 
-REQUEST_LINE_LIMIT = 8 * 1024
-HEADERS_LIMIT = 32 * 1024
-FIELDS_LIMIT = 100
-BODY_LIMIT = 64 * 1024
-
-# What arrives is fed to the parser in pieces, for two reasons. The parser joins the parts of a field again
-# and again, so a field has to be refused before it is complete: pieces that complete nothing are counted.
-# And a client may pipeline for ever: no piece is fed while requests wait, so no more than a piece of them does.
-PIECE = 4 * 1024
-
-# What the parser takes for a request although it is one of RTSP or ICE, whose versions it shows as HTTP's.
-NOT_HTTP = frozenset(
-    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
-)
-
-# Seconds for a client that is still sending to read the last answer. Closing with unread bytes makes
-# the kernel reset the connection, and the answer is lost on the way.
-LINGER = 2.0
+_END = b"\r\ncontent-length: 0\r\n\r\n"
+_HEAD_END = b"\r\n\r\n"
+_GET = b"GET /"
+_VERSION = b" HTTP/1.1\r\n"
 
 
-class _Stop(Exception):  # noqa: N818  not an error: how a callback tells the parser to end
-    """Ends the parser from one of its callbacks; the last answer is decided."""
+class RedirectProtocol(Guard):
+    """The guard with the fast front behind it, and the app behind that.
 
-
-class Guard(HttpToolsProtocol):
-    """uvicorn's httptools protocol with our limits in front of its app.
-
-    Relies on these of its parent: `parser`, `url`, `headers`, `scope`, `cycle`, `pipeline`, `flow`,
-    `transport`, `loop`, `logger`, `expect_100_continue`, `_unset_keepalive_if_required`; on
-    `on_headers_complete` making a cycle from `scope` that starts no earlier than the loop's next turn; and
-    on `on_response_complete` being called after each answer and starting the next request in `pipeline`.
+    Relies, beside what the guard does, on these of uvicorn's protocol: `server_state.default_headers`, a
+    new list whenever a field changes; `server_state.total_requests`; `limit_concurrency`;
+    `flow.write_paused`; and on `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    # Connection state
-    _deaf = False  # the last answer of the connection is decided
-    _unfed = b""  # arrived, and waits for the requests before it
-    _lingering: "_LingeringTransport"
-    # Request state
-    _open = False  # begun and not handed over
-    _in_head = False
-    _waits_for_body = False
-    _unfinished = 0  # bytes fed since the parser last completed something
-    _head_bytes = 0
-    _fields = 0
-    _body_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._lingering = _LingeringTransport(transport, self.loop)
+    # What ends a request that differs from the one before in its target alone, and what is known of its
+    # head; () ends nothing.
+    _repeated: bytes | tuple[()] = ()
+    _cut = 0  # where that begins, counted from the end
+    _known: "_Known"
+    _fresh: "_Known | None" = None  # of the request that was answered last
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        self._unfed += data
-        self._feed_on()
+        if data.endswith(self._repeated) and data.startswith(_GET) and len(data) <= PIECE:
+            target = data[len(_GET) - 1 : self._cut]
+            text = target.decode("latin-1")
+            if text.isascii() and text.isprintable() and " " not in text:
+                started = monotonic_ns()
+                head, quoted = self._known
+                self._answer(self.front.decide(head), quoted, "GET", text, target, started, False)
+                return
+        is_first = not self._in_message
+        self._repeated, self._fresh = (), None
+        super().data_received(data)
+        if self._fresh and is_first and not self._in_message:
+            self._remember(self._fresh, data)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._unfed and not self.transport.is_closing():
-            self._unset_keepalive_if_required()
-            self._feed_on()
+    def pause_writing(self) -> None:
+        self._repeated = ()  # who does not read has to wait
+        super().pause_writing()
 
-    def _feed_on(self) -> None:
-        """Feeds what has arrived as far as no request waits for the answer to another."""
-        while self._unfed and not self._deaf and not self.pipeline:
-            piece, self._unfed = self._unfed[:PIECE], self._unfed[PIECE:]
-            self._feed(piece)
-        if self._deaf:
-            self._unfed = b""
-        if self._unfed:
-            self.flow.pause_reading()
-
-    def _feed(self, piece: bytes) -> None:
-        self._unfinished += len(piece)
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            return  # handed over with the connection's end
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Stop):
-                self.logger.error("Exception in the protocol", exc_info=error.__context__)
-                self._refuse(FAULT)
-        except httptools.HttpParserError as error:
-            in_url = isinstance(error, httptools.HttpParserInvalidURLError)
-            if in_url:
-                self.url = b""  # how much of it was read depends on where the network cut it
-            known = self.parser.get_http_version() in ("0.0", "1.0", "1.1")
-            refusal = _refusal(400, f"the request is malformed: {error}") if known else OTHER_VERSION
-            self._refuse(refusal, method_known=in_url or bool(self.url))
-        else:
-            if self._unfinished > HEADERS_LIMIT:
-                self._refuse(_refusal(431, f"{HEADERS_LIMIT} bytes came without completing a header field"))
-
-    # Parser callbacks
-
-    def on_message_begin(self) -> None:
-        if self._deaf:
-            raise _Stop
-        super().on_message_begin()
-        self._open = self._in_head = True
-        self._unfinished = self._head_bytes = self._fields = self._body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        super().on_url(url)
-        self._unfinished = 0
-        if len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1") > REQUEST_LINE_LIMIT:
-            self._refuse(_refusal(414, f"the request line is longer than {REQUEST_LINE_LIMIT} bytes"))
-            raise _Stop
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._unfinished = 0
-        self._fields += 1
-        self._head_bytes += len(name) + len(value) + len(": \r\n")
-        if self._fields > FIELDS_LIMIT or self._head_bytes > HEADERS_LIMIT:
-            limits = f"{FIELDS_LIMIT} fields or {HEADERS_LIMIT} bytes"
-            self._refuse(_refusal(431, f"the header section has more than {limits}"))
-            raise _Stop
-        if self._in_head:  # a trailer comes after the body and must not speak for the head
-            # The parser leaves blanks behind a value; they are not part of it (RFC 9110, section 5.5).
-            super().on_header(name, value.rstrip(b" \t"))
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        length, chunked = _framing(self.headers)
-        if self.parser.should_upgrade() or self.expect_100_continue or length > BODY_LIMIT:
-            self._pass_on(close=True)
-        elif chunked:
-            self._waits_for_body = True  # a bad chunk turns the answer into 400, wherever it was cut
-        else:
-            self._pass_on()
-
-    def on_body(self, body: bytes) -> None:
-        """Throws the body away; a chunked one tells its length only by and by."""
-        self._unfinished = 0
-        self._body_bytes += len(body)
-        if self._waits_for_body and self._body_bytes > BODY_LIMIT:
-            self._pass_on(close=True)
-            raise _Stop
-
-    def on_message_complete(self) -> None:
-        self._unfinished = 0
-        if self._waits_for_body:
-            self._pass_on()
-        super().on_message_complete()
-
-    # Handing over
-
-    def _pass_on(self, *, close: bool = False) -> None:
-        method = self.parser.get_method()
-        if method in NOT_HTTP:
-            self._refuse(OTHER_VERSION)
+    def hand_over(self, request: Request, *, close: bool) -> None:
+        """Answers the request at once, or leaves it to the app."""
+        answer = request.answer
+        if (
+            self._is_answering()
+            or self.flow.write_paused
+            or self.limit_concurrency is not None
+            or (answer is not None and answer.status < 300)
+        ):
+            super().hand_over(request, close=close)
             return
-        received = read(method.decode("ascii"), self.url, self.headers, self.parser.get_http_version())
-        self._hand_over(received, close)
+        started = monotonic_ns()
+        method, text, head, _ = request
+        quoted = quote(method, head)
+        if not close:
+            self._fresh = head, quoted
+        self._answer(answer or self.front.decide(head), quoted, method, text, text.encode("latin-1"), started, close)
 
-    def _refuse(self, refusal: Decision, *, method_known: bool = True) -> None:
-        if not self._open:
-            super().on_message_begin()
-        received = read("", self.url, self.headers, "")
-        self._hand_over(received._replace(asked=refusal), close=True)
-        if not method_known:
-            self.scope["method"] = ""
+    def _answer(
+        self, decision: Decision, quoted: Quoted, method: str, text: str, target: bytes, started: int, close: bool
+    ) -> None:
+        state, front = self.server_state, self.front
+        default = state.default_headers
+        if default is not _openings.default:
+            _openings.renew(default)
+        if decision.prefix is not None and not close:
+            self.transport.write(_openings[decision] + target + _END)
+        else:
+            close = close or decision.close
+            self.transport.write(_whole(default, decision, method, text, close))
+        state.total_requests += 1
+        front.log.write(decision, quoted, text, started, front.service.config.hash)
+        self._idle_since = started
+        if close:
+            self._hang_up()
+        elif self.timeout_keep_alive_task is None:
+            self._start_timer(self.timeout_keep_alive)
 
-    def _hand_over(self, received: Received, close: bool) -> None:
-        """Starts the app on the request, behind those that came before it on the connection."""
-        self._open = self._waits_for_body = False
-        self.url = b"/"  # uvicorn takes the target apart and fails at `*`; what it makes of it is replaced
-        super().on_headers_complete()
-        asked = received.asked
-        path, _, query = (asked.target if isinstance(asked, Asked) else received.target).partition("?")
-        self.scope["path"] = unquote(path)
-        self.scope["raw_path"] = path.encode("latin-1")
-        self.scope["query_string"] = query.encode("latin-1")
-        self.scope["extensions"] = {EXTENSION: received}  # type: ignore[dict-item]
-        self.cycle.transport = self._lingering  # type: ignore[assignment]
-        if close or (isinstance(asked, Decision) and asked.close):
-            self.cycle.keep_alive = False
-        self._deaf = not self.cycle.keep_alive
-
-
-def _refusal(status: int, detail: str) -> Decision:
-    return Decision(status, detail=detail, close=True)
-
-
-def _framing(headers: list[tuple[bytes, bytes]]) -> tuple[int, bool]:
-    """The length that the head names, 0 if none, and whether the body is chunked. The parser has
-    refused lengths that differ or are no numbers, and a length beside a coding."""
-    length, chunked = 0, False
-    for name, value in headers:
-        if name == b"content-length":
-            length = int(value)
-        elif name == b"transfer-encoding":
-            chunked = True
-    return length, chunked
+    def _remember(self, known: "_Known", data: bytes) -> None:
+        """Takes the end of `data`, whose last request was answered as `known`, for what will come again: if
+        `data` is one request and no more. It begins one and ends one, since the parser stands where it stood."""
+        if data.startswith(_GET) and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
+            begin = data.index(_VERSION)
+            self._repeated, self._cut, self._known = data[begin:], begin - len(data), known
 
 
-class _LingeringTransport:
-    """The transport as a cycle sees it: its close gives the client time to read the last answer, as
-    nginx's lingering_close does. What arrives meanwhile is thrown away by the deaf guard."""
+# A head, and the same as the access log has it.
+_Known = tuple[Head, Quoted]
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self._transport = transport
-        self._loop = loop
 
-    def close(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-            self._loop.call_later(LINGER, self._transport.close)
+class _Openings(dict[Decision, bytes]):
+    """How the answers of redirects begin, up to the target, as long as the `default` fields stay the same:
+    a second, since the date is one of them."""
+
+    default: Sequence[Field] = ()
+
+    def renew(self, default: Sequence[Field]) -> None:
+        self.clear()
+        self.default = default
+
+    def __missing__(self, decision: Decision) -> bytes:
+        location = b"location: " + (decision.prefix or "").encode("latin-1")
+        self[decision] = opening = _head(decision, self.default) + location
+        return opening
+
+
+# All connections of the process share them.
+_openings = _Openings()
+
+
+def _whole(default: Sequence[Field], decision: Decision, method: str, target: str, close: bool) -> bytes:
+    """An answer that is rare enough to be put together anew."""
+    fields, body = fields_and_body(decision, target)
+    if close and CLOSE not in fields:
+        fields.append(CLOSE)
+    return _head(decision, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
+
+
+def _head(decision: Decision, fields: Sequence[Field]) -> bytes:
+    return STATUS_LINE[decision.status] + b"".join(b"%b: %b\r\n" % field for field in fields)

@@ -3,14 +3,17 @@
 The rule: the target's bytes are never decoded, collapsed or re-encoded. An absolute-form target
 names the authority itself and Host is ignored then (RFC 9112, section 3.2.2), but a Host that is no
 authority refuses the request all the same: two parties that read it differently make an attack.
+
+Bytes become latin-1 text, so that each character is a byte as it came.
 """
 
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from redirect.authority import Authority, parse
+from redirect.authority import Authority, Endpoint, parse
 from redirect.decision import Decision
+from redirect.forwarded import TrustedProxies
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
@@ -19,75 +22,134 @@ EXTENSION = "redirect"
 
 OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here", close=True)
 
+# The fields that say something to us, beside the one that names the pool.
+_FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for user-agent referer
+    x-request-id""".split()
+
+# Spellings of field names that are remembered: all that browsers and proxies use, and not what a client makes up.
+_MOST_SPELLINGS = 1024
+_LONGEST_SPELLING = 64
+
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
-class Asked(NamedTuple):
-    """What can be redirected. No host: HTTP/1.0 without Host."""
+class Head(NamedTuple):
+    """What a head says beside its method and target: who asks, for whom, and which pool."""
 
-    host: str | None  # as the client wrote it
-    authority: Authority | None  # the same, normalised
-    target: str  # raw path and query
-
-
-class Received(NamedTuple):
-    """A request's head: the target as it came, the fields by lower-case name, and what they ask for,
-    or the answer that needs no pool: a refusal, or 204 to `OPTIONS *`."""
-
-    target: str
-    headers: dict[bytes, str]
-    asked: Asked | Decision
+    pool_requested: str | None
+    scheme: str  # "http" or "https"
+    endpoint: Endpoint | None  # what was asked for; None for HTTP/1.0 without Host
+    host: str | None  # the same as the client wrote it
+    client_ip: str | None
+    user_agent: str | None
+    referer: str | None
+    request_id: str | None  # X-Request-ID as it came
 
 
-def read(method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], version: str) -> Received:
-    """Reads a head. `headers` have lower-case names; `version` is like "1.1". Bytes become latin-1
-    text, so that each character is a byte as it came."""
-    text, by_name = target.decode("latin-1"), _fields(headers)
-    return Received(text, by_name, _asked(method, text, by_name.get(b"host"), version))
+class Request(NamedTuple):
+    """A request as it was read. `answer` is there where it needs no pool: a refusal, or 204 to `OPTIONS *`."""
+
+    method: str
+    target: str  # raw path and query; as it came, where the request is refused
+    head: Head
+    answer: Decision | None = None
 
 
-def _fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
-    """Values of one name are joined by commas (RFC 9110, section 5.3), so two Hosts are no authority
-    and two pools are one unknown name."""
-    joined: dict[bytes, str] = {}
-    for name, value in headers:
-        text = value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {text}" if name in joined else text
-    return joined
+class Reader:
+    """Reads requests: `pool_id_header` names the pool, `trusted` says which peers speak for others."""
+
+    def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
+        self._pool = pool_id_header.lower()
+        self.names = _Names({*_FIELDS, self._pool})
+        self._trusted = trusted
+
+    def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        """The fields that say something to us, by lower-case name. Values of one name are joined by commas
+        (RFC 9110, section 5.3), so two Hosts are no authority and two pools are one unknown name."""
+        found: dict[str, str] = {}
+        names = self.names
+        for spelled, value in headers:
+            name = names[spelled]
+            if name is not None:
+                # A parser may leave blanks behind a value; they are not part of it (RFC 9110, section 5.5).
+                text = value.rstrip(b" \t").decode("latin-1")
+                found[name] = f"{found[name]}, {text}" if name in found else text
+        return found
+
+    def read(
+        self, method: str, target: bytes, fields: dict[str, str], version: str, peer: str | None, scheme: str
+    ) -> Request:
+        """Reads a request with these `fields`, of a `version` like "1.1", that came from `peer` over `scheme`."""
+        get = fields.get
+        scheme, client_ip = self._trusted.resolve(peer, scheme, get("x-forwarded-proto"), get("x-forwarded-for"))
+        host, authority, path = get("host"), None, target.decode("latin-1")
+        answer = OTHER_VERSION if version not in ("1.0", "1.1") else None
+        if answer is None:
+            try:
+                authority = _host(host, version)
+                if not path.startswith("/") or method == "CONNECT":
+                    host, authority, path, answer = _other_form(method, path, host, authority)
+            except ValueError as error:
+                answer = Decision(400, detail=str(error), close=True)
+        head = Head(
+            get(self._pool),
+            scheme,
+            None if authority is None else authority.endpoint(scheme),
+            host,
+            client_ip,
+            get("user-agent"),
+            get("referer"),
+            get("x-request-id"),
+        )
+        return Request(method, path, head, answer)
 
 
-def _asked(method: str, target: str, host: str | None, version: str) -> Asked | Decision:
-    if version not in ("1.0", "1.1"):
-        return OTHER_VERSION
-    if host is None and version == "1.1":
-        return _bad("the request has no Host header")
+class _Names(dict[bytes, str | None]):
+    """From a field name as it is spelled to its lower-case form, or to None if it says nothing to us.
+    A spelling seen before costs one lookup."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def __missing__(self, spelled: bytes) -> str | None:
+        lower = spelled.decode("latin-1").lower()
+        name = lower if lower in self._wanted else None
+        if len(self) < _MOST_SPELLINGS and len(spelled) <= _LONGEST_SPELLING:
+            self[spelled] = name
+        return name
+
+
+def _host(host: str | None, version: str) -> Authority | None:
+    if host is None:
+        if version == "1.1":
+            raise ValueError("the request has no Host header")
+        return None
     try:
-        authority = None if host is None else _authority(host)
+        return _authority(host)
     except ValueError as error:
-        return _bad(f"the Host header is no host with an optional port: {error}")
+        raise ValueError(f"the Host header is no host with an optional port: {error}") from None
 
-    if target.startswith("/") and method != "CONNECT":
-        return Asked(host, authority, target)
+
+def _other_form(
+    method: str, target: str, host: str | None, authority: Authority | None
+) -> tuple[str | None, Authority | None, str, Decision | None]:
+    """Host, authority and target of a request whose target is no path, and the answer if it needs no pool."""
     if target == "*" and method == "OPTIONS":
-        return Decision(204)
+        return host, authority, target, Decision(204)
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or method == "CONNECT":
-        return _bad("the target must be a path that begins with / or an http or https URL")
-    host, rest = absolute.groups()
+        raise ValueError("the target must be a path that begins with / or an http or https URL")
+    named, rest = absolute.groups()
     try:
-        authority = _authority(host)
+        return named, _authority(named), rest if rest.startswith("/") else f"/{rest}", None
     except ValueError as error:
-        return _bad(f"the target's authority is no host with an optional port: {error}")
-    return Asked(host, authority, rest if rest.startswith("/") else f"/{rest}")
+        raise ValueError(f"the target's authority is no host with an optional port: {error}") from None
 
 
 def _authority(raw: str) -> Authority:
     """Browsers send A-labels; what is not ASCII is taken for the UTF-8 of an internationalised name."""
     try:
-        return parse(raw.encode("latin-1").decode("utf-8"))
+        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8"))
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
-
-
-def _bad(detail: str) -> Decision:
-    return Decision(400, detail=detail, close=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a file: its folder comes first on the path and is no place for imports
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import gc
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from starlette.applications import Starlette
 
 from redirect.access_log import AccessLog
 from redirect.app import create_app
-from redirect.config import Config, ConfigError, load
+from redirect.config import Config, ConfigError, load, no_collections
 from redirect.forwarded import TrustedProxies
 from redirect.settings import Settings
 from redirect.worker import STOP_SIGNALS
@@ -84,13 +85,16 @@ class Gunicorn(BaseApplication):
     def load(self) -> Starlette:
         """The application of one worker, made in its process: its turns begin at places of their own."""
         settings = self.settings
-        return create_app(
-            self.config,
-            settings.pool_id_header,
-            TrustedProxies(settings.forwarded_allow_ips),
-            AccessLog(settings.access_log),
-            Random(),
-        )
+        with no_collections():
+            app = create_app(
+                self.config,
+                settings.pool_id_header,
+                TrustedProxies(settings.forwarded_allow_ips),
+                AccessLog(settings.access_log),
+                Random(),
+            )
+        gc.freeze()  # what lives as long as the worker need not be looked at again and again
+        return app
 
 
 def serve(settings: Settings, config: Config) -> None:

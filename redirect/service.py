@@ -1,19 +1,18 @@
 """The service: which pool, which origin, which answer. This is the product; the rest carries it.
 
 The rule: plain values in, a frozen decision out. No web framework, server or parser is known here,
-nothing is read or written, and all that a decision needs is worked out when the configuration loads:
+nothing is read or written, and a decision is worked out once and looked up from then on:
 
 1. The pool that the request names, or the default pool.
 2. The next origin of that pool's turn (`rotation`).
-3. A loop, if that origin is the authority that was asked for: 422, never a redirect.
-4. Otherwise the origin with the raw target behind it.
+3. A loop, if that origin is the endpoint that was asked for: 422, never a redirect.
+4. Otherwise the origin, behind which the raw target comes.
 """
 
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
-from redirect.authority import DEFAULT_PORTS, Authority
+from redirect.authority import Endpoint
 from redirect.config import Config, Origin, Pool
 from redirect.decision import Decision
 from redirect.rotation import Turns, rotate
@@ -21,27 +20,25 @@ from redirect.rotation import Turns, rotate
 # Seconds after which a client may try again where a pool has nobody to send it to.
 RETRY_AFTER = 5
 
-
-class _Destination(NamedTuple):
-    """An origin, ready to be sent to: per scheme its prefix of Location and the endpoint that would loop."""
-
-    name: str
-    prefix: dict[str, str]
-    endpoint: dict[str, tuple[str, int]]
-
-    @classmethod
-    def of(cls, origin: Origin) -> "_Destination":
-        host = origin.name if origin.name.isascii() else str(origin.authority)
-        return cls(
-            origin.name,
-            {scheme: f"{scheme}://{host}" for scheme in DEFAULT_PORTS},
-            {scheme: origin.authority.endpoint(scheme) for scheme in DEFAULT_PORTS},
-        )
+# What being sent to an origin means: the endpoint that would loop, and the redirect.
+_Outcome = tuple[Endpoint, Decision]
 
 
-class _Rotation(NamedTuple):
-    pool: Pool
-    pick: Callable[[], _Destination] | None
+class _Destination:
+    """An origin of a pool, with its outcome per scheme once it was picked for one."""
+
+    __slots__ = ("_origin", "_pool", "http", "https")
+
+    def __init__(self, pool: Pool, origin: Origin) -> None:
+        self._pool = pool
+        self._origin = origin
+        self.http: _Outcome | None = None
+        self.https: _Outcome | None = None
+
+    def work_out(self, scheme: str) -> _Outcome:
+        outcome = _redirect(self._pool, self._origin, scheme)
+        setattr(self, scheme, outcome)
+        return outcome
 
 
 class Service:
@@ -53,32 +50,37 @@ class Service:
     def __init__(self, config: Config, random: Random) -> None:
         self.config = config
         turns = Turns()
-        self._rotations = {
-            name: _Rotation(
-                pool, rotate([(_Destination.of(origin), origin.weight) for origin in pool.origins], turns, random)
-            )
+        self._picks: dict[str | None, Callable[[], _Destination] | None] = {
+            name: rotate([(_Destination(pool, origin), origin.weight) for origin in pool.origins], turns, random)
             for name, pool in config.pools.items()
         }
-        self._default = self._rotations[config.default.name]
+        self._default = self._picks[config.default.name]
 
-    def decide(self, pool_requested: str | None, scheme: str, asked: Authority | None, target: str) -> Decision:
-        """The answer to a request for `target` at the authority `asked`, over `scheme` ("http" or "https").
+    def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
+        """The answer to a request at the endpoint `asked`, over `scheme` ("http" or "https").
 
         `pool_requested` is the header's value; None or an unknown name means the default pool.
         """
-        pool, pick = self._rotations.get(pool_requested or "", self._default)
+        pick = self._picks.get(pool_requested, self._default)
         if pick is None:
+            pool = self.config.pools.get(pool_requested or "", self.config.default)
             return Decision(503, pool.name, detail=f"no origin of {pool.name} is eligible")
-        return _answer(pool, pick(), scheme, asked, target)
+        picked = pick()
+        endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
+        return _loop(redirect) if endpoint == asked else redirect
 
 
-def outcome(pool: Pool, origin: Origin, scheme: str, asked: Authority | None, target: str) -> Decision:
+def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> Decision:
     """What `origin`, were it picked from `pool`, would mean for a request. No turn is consumed."""
-    return _answer(pool, _Destination.of(origin), scheme, asked, target)
+    endpoint, redirect = _redirect(pool, origin, scheme)
+    return _loop(redirect) if endpoint == asked else redirect
 
 
-def _answer(pool: Pool, picked: _Destination, scheme: str, asked: Authority | None, target: str) -> Decision:
-    if asked is not None and asked.endpoint(scheme) == picked.endpoint[scheme]:
-        detail = f"{pool.name} picked {picked.name}, the host that was asked for: a redirect would loop"
-        return Decision(422, pool.name, picked.name, detail=detail)
-    return Decision(pool.status, pool.name, picked.name, picked.prefix[scheme] + target)
+def _redirect(pool: Pool, origin: Origin, scheme: str) -> _Outcome:
+    host = origin.name if origin.name.isascii() else str(origin.authority)
+    return origin.authority.endpoint(scheme), Decision(pool.status, pool.name, origin.name, f"{scheme}://{host}")
+
+
+def _loop(redirect: Decision) -> Decision:
+    detail = f"{redirect.pool} picked {redirect.origin}, the host that was asked for: a redirect would loop"
+    return Decision(422, redirect.pool, redirect.origin, detail=detail)

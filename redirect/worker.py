@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin import create_admin_app
-from redirect.protocol import Guard
+from redirect.protocol import RedirectProtocol
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
 # off: `forwarded`, `access_log` and a redirect do their work.
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
 class RedirectWorker(UvicornWorker):
     """The worker class that `server` names to gunicorn."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {**_COMMON, "http": Guard}
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {**_COMMON, "http": RedirectProtocol}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,6 +71,7 @@ class RedirectWorker(UvicornWorker):
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.wsgi.state.front.log.close)
             stack.callback(beating.cancel)
             for listener in admin:  # one or none
                 await stack.enter_async_context(_admin(server, listener))

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
+from wire import FRONTS, Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_START = 30
@@ -128,6 +129,12 @@ def running(
             service.stop()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(params=FRONTS)
+def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Wire:
+    """A connection to either front; what a test says of one holds for both."""
+    return Wire(request.param, tmp_path / "access.jsonl")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """The access record: complete, in order, on one line, valid whatever the client sent."""
 
+import asyncio
 import json
 import os
 import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import httpx
@@ -13,11 +15,11 @@ import pytest
 from conftest import Running
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import exchange, head
+from wire import FRONTS, Wire, head
 
-from redirect.access_log import LONGEST_LINE, AccessLog, line
+from redirect.access_log import LONGEST_LINE, AccessLog, fit, quote
 from redirect.decision import Decision
-from redirect.request import Asked
+from redirect.request import Head
 
 KEYS = (
     "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
@@ -25,12 +27,7 @@ KEYS = (
 ).split()
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.jsonl"
-
-
-def test_the_record_of_a_redirect(log: Path) -> None:
+def test_the_record_of_a_redirect(wire: Wire) -> None:
     """A redirect's record tells who asked for what, and where they were sent."""
     sent = head(
         "POST /a%20b//?x=1&y= HTTP/1.1",
@@ -39,7 +36,7 @@ def test_the_record_of_a_redirect(log: Path) -> None:
         "Referer: http://here/",
         "X-Request-ID: abc.DEF-1_2",
     )
-    _, _, (record,) = exchange(sent, log=log)
+    _, _, (record,) = wire.exchange(sent)
     assert list(record) == KEYS
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record.pop("time"))
     assert record.pop("duration_us") >= 0
@@ -90,17 +87,17 @@ CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("sent", "expected"), CASES.values(), ids=CASES)
-def test_records(sent: bytes, expected: dict[str, Any], log: Path) -> None:
+def test_records(sent: bytes, expected: dict[str, Any], wire: Wire) -> None:
     """Every answer has its record, with all keys in their order, whatever became of the request."""
-    _, _, (record,) = exchange(sent, log=log)
+    _, _, (record,) = wire.exchange(sent)
     assert list(record) == KEYS
     assert {key: record[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "é", "a" * 129, "a,b", 'a"b'])
-def test_request_id_is_made_up(sent: str, log: Path) -> None:
+def test_request_id_is_made_up(sent: str, wire: Wire) -> None:
     """An X-Request-ID that is not 1 to 128 of A-Za-z0-9._- is replaced by one of ours."""
-    _, _, (record,) = exchange(head("GET / HTTP/1.1", f"X-Request-ID: {sent}"), log=log)
+    _, _, (record,) = wire.exchange(head("GET / HTTP/1.1", f"X-Request-ID: {sent}"))
     assert re.fullmatch("[0-9a-f]{32}", record["request_id"])
 
 
@@ -108,15 +105,15 @@ values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(agent=values, referer=values, pool=values)
-def test_whatever_the_client_sends(agent: bytes, referer: bytes, pool: bytes) -> None:
+@given(front=st.sampled_from([*FRONTS]), agent=values, referer=values, pool=values)
+def test_whatever_the_client_sends(front: str, agent: bytes, referer: bytes, pool: bytes) -> None:
     """A line is ASCII JSON of at most 4,096 bytes, with one line end, whatever bytes the fields hold."""
     fields = [b"User-Agent: " + agent, b"Referer: " + referer, b"X-Redirect-Pool-ID: " + pool]
     sent = head("GET / HTTP/1.1")[:-2] + b"\r\n".join(fields) + b"\r\n\r\n"
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "access.jsonl")
-        _, _, (record,) = exchange(sent, log=log)
-        written = log.read_bytes()
+        wire = Wire(front, Path(folder, "access.jsonl"))
+        seen = wire.converse(sent)
+    (record,), written = seen.records, seen.log
     assert written.isascii()
     assert len(written) <= LONGEST_LINE
     assert written.count(b"\n") == 1
@@ -133,8 +130,8 @@ def test_long_values_are_cut() -> None:
     """A record too long for a line loses the ends of long values, keeps short ones, and says so."""
     path = "/" + "\xff" * 8000
     record: dict[str, Any] = {**dict.fromkeys(KEYS), "path": path, "pool_requested": "x" * 20, "status": 302}
-    cut = json.loads(line(record))
-    assert len(line(record)) <= LONGEST_LINE
+    cut = json.loads(fit(record))
+    assert len(fit(record)) <= LONGEST_LINE
     assert cut["truncated"] is True
     assert cut["path"] == path[: len(cut["path"])]
     assert len(cut["path"]) >= 256
@@ -146,8 +143,8 @@ def test_long_values_are_cut() -> None:
 def test_any_long_value_is_cut(key: str, value: str) -> None:
     """Whichever value is too long, a line comes out, and fits."""
     record: dict[str, Any] = {**dict.fromkeys(KEYS, ""), key: value}
-    assert len(line(record)) <= LONGEST_LINE
-    assert value.startswith(json.loads(line(record))[key])
+    assert len(fit(record)) <= LONGEST_LINE
+    assert value.startswith(json.loads(fit(record))[key])
 
 
 def test_everything_is_too_long() -> None:
@@ -156,32 +153,39 @@ def test_everything_is_too_long() -> None:
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
         ["level", "status", "duration_us", "worker"], 99_999
     )
-    cut = json.loads(line(record | short))
-    assert len(line(record | short)) <= LONGEST_LINE
+    cut = json.loads(fit(record | short))
+    assert len(fit(record | short)) <= LONGEST_LINE
     assert {key: cut[key] for key in short} == short
 
 
 def test_a_line_just_fits() -> None:
     """A line of exactly 4,096 bytes is written whole."""
     empty: dict[str, Any] = {**dict.fromkeys(KEYS), "path": ""}
-    record = {**empty, "path": "x" * (LONGEST_LINE - len(line(empty)))}
-    assert len(line(record)) == LONGEST_LINE
-    assert "truncated" not in json.loads(line(record))
+    record = {**empty, "path": "x" * (LONGEST_LINE - len(fit(empty)))}
+    assert len(fit(record)) == LONGEST_LINE
+    assert "truncated" not in json.loads(fit(record))
+
+
+def test_lines_around_the_limit(wire: Wire) -> None:
+    """A line is cut as soon as it would be longer than 4,096 bytes, and not before."""
+    asked = [head("GET / HTTP/1.1", f"User-Agent: {'x' * length}") for length in range(3600, 3800)]
+    seen = wire.converse(asked)
+    lines = seen.log.splitlines(keepends=True)
+    assert max(len(line) for line in lines) > LONGEST_LINE - 20
+    assert all(len(line) <= LONGEST_LINE for line in lines)
+    cut = ["truncated" in record for record in seen.records]
+    assert cut == sorted(cut)
+    assert 0 < sum(cut) < len(cut)
 
 
 def write_one(target: str) -> None:
-    log = AccessLog(target)
-    log.write(
-        Decision(302, "pool-a", "origin-1", "http://origin-1/"),
-        Asked("a", None, "/"),
-        method="GET",
-        headers={},
-        pool_requested=None,
-        client_ip=None,
-        duration_us=1,
-        config="",
-    )
-    log.close()
+    async def write() -> None:
+        log = AccessLog(target)
+        head = Head(None, "http", None, "a", None, None, None, None)
+        log.write(Decision(302, "pool-a", "origin-1", "http://origin-1"), quote("GET", head), "/", monotonic_ns(), "")
+        log.close()
+
+    asyncio.run(write())
 
 
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
@@ -199,8 +203,9 @@ def test_off_writes_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_appended_to(log: Path) -> None:
+def test_a_file_is_appended_to(tmp_path: Path) -> None:
     """A path is a file that is created, or appended to."""
+    log = tmp_path / "access.jsonl"
     write_one(str(log))
     write_one(str(log))
     assert len(log.read_text().splitlines()) == 2

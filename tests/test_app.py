@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from wire import POOLS
 
 from redirect.access_log import AccessLog
-from redirect.app import Front, create_app
+from redirect.app import create_app
 from redirect.authority import parse
 from redirect.config import Config, Origin, Pool, parse_config
 from redirect.forwarded import TrustedProxies
@@ -37,7 +37,9 @@ def ask(
         transport = httpx.ASGITransport(app, client=(peer, 50000))
         async with httpx.AsyncClient(transport=transport, base_url="http://asked.example") as client:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            return await client.request(method, path, headers=named)
+            response = await client.request(method, path, headers=named)
+        app.state.front.log.flush()
+        return response
 
     return asyncio.run(answer())
 
@@ -119,8 +121,7 @@ def test_a_host_that_is_none(app: Starlette) -> None:
 def test_nobody_to_send_to(app: Starlette) -> None:
     """A pool without an eligible origin is 503, with the seconds after which to try again."""
     drained = Pool("pool-a", (Origin("origin-1", parse("origin-1"), 0),), 302)
-    front = app.router.default
-    assert isinstance(front, Front)
+    front = app.state.front
     front.service = Service(Config({"pool-a": drained}, drained, "hash"), Random(1))
     response = ask(app)
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
@@ -136,8 +137,7 @@ class Broken(Service):
 
 def test_our_own_fault(app: Starlette, log: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of ours is answered with 500 and no word of it, recorded, and its traceback logged."""
-    front = app.router.default
-    assert isinstance(front, Front)
+    front = app.state.front
     front.service = Broken(front.service.config, Random(1))
     response = ask(app)
     assert response.status_code == 500
@@ -149,7 +149,6 @@ def test_our_own_fault(app: Starlette, log: Path, caplog: pytest.LogCaptureFixtu
 
 def test_a_new_service_is_one_assignment(app: Starlette) -> None:
     """Assigning another service to the front changes the answers to all that follows."""
-    front = app.router.default
-    assert isinstance(front, Front)
+    front = app.state.front
     front.service = Service(parse_config(b'[p]\nweighted_hosts = {"new" = 1}\nis_default = true', "p"), Random(1))
     assert ask(app).headers["location"] == "http://new/"

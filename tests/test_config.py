@@ -152,8 +152,8 @@ def test_ten_thousand_pools(tmp_path: Path) -> None:
         "b.9999.example:8443", Authority("b.9999.example", 8443), 9999
     )
     service = Service(config, Random(1))
-    assert service.decide("pool-0", "http", None, "/").location == "http://a.0.example/"
-    assert service.decide("last", "http", None, "/x").location == "http://z.example/x"
+    assert service.decide("pool-0", "http", None).location("/") == "http://a.0.example/"
+    assert service.decide("last", "http", None).location("/x") == "http://z.example/x"
 
 
 @pytest.mark.parametrize("content", [pool("a = 1").encode(), b"[pool-a", None], ids=["good", "faulty", "missing"])

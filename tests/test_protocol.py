@@ -1,238 +1,322 @@
-"""The table of answers, on the wire: each row is what comes in, the status, and the connection's fate."""
+"""The fast front by itself: when it answers, what it remembers, and what it leaves to uvicorn."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
-from wire import Outcome, converse, exchange, head
+from wire import FRONTS, POOLS, KeptTransport, Wire, head
 
-from redirect.protocol import BODY_LIMIT, FIELDS_LIMIT, HEADERS_LIMIT, PIECE, REQUEST_LINE_LIMIT
+from redirect.access_log import AccessLog
+from redirect.app import create_app
+from redirect.config import parse_config
+from redirect.forwarded import TrustedProxies
+from redirect.guard import Guard
+from redirect.protocol import RedirectProtocol
+from redirect.service import Service
 
 NEXT = head("GET /next HTTP/1.1")
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "access.jsonl"
+class Connection:
+    """A connection to the fast front, without a network."""
+
+    def __init__(self, protocol: type[Guard] = RedirectProtocol, **options: Any) -> None:
+        app = create_app(
+            parse_config(POOLS, "p"), "X-Redirect-Pool-ID", TrustedProxies(""), AccessLog("off"), Random(1)
+        )
+        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)
+        config.load()
+        self.state = ServerState()
+        self.transport = KeptTransport("192.0.2.7", 1e9)
+        self.protocol = protocol(config, self.state, {}, asyncio.get_running_loop())
+        self.protocol.connection_made(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """What was answered at once."""
+        before = len(self.transport.sent)
+        self.protocol.data_received(data)
+        return self.transport.sent[before:]
+
+    async def rest(self) -> bytes:
+        """What was answered after that."""
+        before = len(self.transport.sent)
+        while self.state.tasks:
+            await asyncio.sleep(0)
+        return self.transport.sent[before:]
 
 
-def line_of(length: int) -> str:
-    """A request line of `length` bytes."""
-    return f"GET /{'a' * (length - len('GET / HTTP/1.1'))} HTTP/1.1"
+def on_a_connection(test: Callable[[Connection], Any], **options: Any) -> None:
+    async def run() -> None:
+        outcome = test(Connection(**options))
+        if asyncio.iscoroutine(outcome):
+            await outcome
+
+    asyncio.run(run())
 
 
-def fields_of(size: int) -> str:
-    """A field that makes the header section, with Host, `size` bytes long."""
-    return f"X: {'a' * (size - len('Host: asked.example') - len('X: ') - 4)}"
+def test_redirects_and_refusals_are_answered_at_once() -> None:
+    """Neither a redirect nor a refusal waits for the loop or starts a task."""
+
+    def test(connection: Connection) -> None:
+        assert connection.send(NEXT).startswith(b"HTTP/1.1 302 Found\r\nlocation: http://origin-1/next\r\n")
+        assert connection.send(head("GET / HTTP/1.1", host="origin-1")).startswith(b"HTTP/1.1 422 ")
+        assert connection.send(head("GET / HTTP/1.1", host=None)).startswith(b"HTTP/1.1 400 ")
+        assert connection.state.tasks == set()
+        assert connection.state.total_requests == 3
+
+    on_a_connection(test)
 
 
-def chunked(*chunks: bytes) -> bytes:
-    """A POST whose body comes in `chunks`."""
-    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
-    return head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + body
+def test_the_app_is_not_overtaken() -> None:
+    """Requests behind one that the app answers wait for it, and are answered in their order."""
+
+    async def test(connection: Connection) -> None:
+        assert connection.send(head("OPTIONS * HTTP/1.1") + NEXT) == b""
+        assert connection.send(head("GET /last HTTP/1.1")) == b""
+        answered = await connection.rest()
+        assert [line for line in answered.split(b"\r\n") if line.startswith((b"HTTP", b"location"))] == [
+            b"HTTP/1.1 204 No Content",
+            b"HTTP/1.1 302 Found",
+            b"location: http://origin-1/next",
+            b"HTTP/1.1 302 Found",
+            b"location: http://origin-1/last",
+        ]
+        assert connection.send(NEXT) != b""
+
+    on_a_connection(test)
 
 
-ANSWERED_AND_OPEN = {
-    "a request": (head("GET / HTTP/1.1"), 302),
-    "any method of the registry": (head("PROPFIND / HTTP/1.1"), 302),
-    "HEAD": (head("HEAD / HTTP/1.1"), 302),
-    "a pool's own status": (head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b"), 307),
-    "absolute form": (head("GET http://asked.example/x HTTP/1.1"), 302),
-    "a loop": (head("GET / HTTP/1.1", host="ORIGIN-1.:80"), 422),
-    "a loop by absolute form": (head("GET http://origin-1/ HTTP/1.1"), 422),
-    "OPTIONS *": (head("OPTIONS * HTTP/1.1"), 204),
-    "the longest request line": (head(line_of(REQUEST_LINE_LIMIT)), 302),
-    "the largest header section": (head("GET / HTTP/1.1", fields_of(HEADERS_LIMIT)), 302),
-    "the most fields": (head("GET / HTTP/1.1", *["X: 1"] * (FIELDS_LIMIT - 1)), 302),
-    "the longest body": (head("POST / HTTP/1.1", f"Content-Length: {BODY_LIMIT}") + b"b" * BODY_LIMIT, 302),
-    "the longest chunked body": (chunked(b"b" * (BODY_LIMIT - 1), b"b"), 302),
-    "blanks behind a Host": (head("GET / HTTP/1.1", host="asked.example \t"), 302),
-    "blanks behind a pool": (head("GET / HTTP/1.1", "X-Redirect-Pool-ID: \t pool-b \t"), 307),
-    "blank lines before a request": (b"\r\n\r\n" + head("GET / HTTP/1.1"), 302),
-}
+def test_a_client_that_does_not_read_waits() -> None:
+    """While the transport says that too much is unread, nothing is answered at once, repeated or not."""
 
-ANSWERED_AND_CLOSED = {
-    "HTTP/1.0": (head("GET / HTTP/1.0", host=None), 302),
-    "Connection: close": (head("GET / HTTP/1.1", "Connection: close"), 302),
-    "a body over the limit": (head("POST / HTTP/1.1", f"Content-Length: {BODY_LIMIT + 1}"), 302),
-    "a chunked body over the limit": (chunked(b"b" * BODY_LIMIT, b"b"), 302),
-    "Expect: 100-continue": (head("POST / HTTP/1.1", "Content-Length: 3", "Expect: 100-continue"), 302),
-    "Upgrade": (head("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: h2c"), 302),
-    "a websocket": (head("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: websocket"), 302),
-    "no Host": (head("GET / HTTP/1.1", host=None), 400),
-    "two Hosts": (head("GET / HTTP/1.1", "Host: asked.example"), 400),
-    "an empty Host": (head("GET / HTTP/1.1", host=""), 400),
-    "a Host with userinfo": (head("GET / HTTP/1.1", host="u@h"), 400),
-    "a Host with a path": (head("GET / HTTP/1.1", host="h/x"), 400),
-    "a Host with a comma": (head("GET / HTTP/1.1", host="h,i"), 400),
-    "a Host with a blank": (head("GET / HTTP/1.1", host="h i"), 400),
-    "a Host that is no UTF-8": (head("GET / HTTP/1.1", host="\xff"), 400),
-    "CONNECT": (head("CONNECT asked.example:443 HTTP/1.1"), 400),
-    "* with another method": (head("GET * HTTP/1.1"), 400),
-    "a target of no form": (head("GET asked.example HTTP/1.1"), 400),
-    "a target with another scheme": (head("GET ftp://asked.example/ HTTP/1.1"), 400),
-    "a target with userinfo": (head("GET http://u@h/ HTTP/1.1"), 400),
-    "raw high bytes in the target": (head("GET /\xff HTTP/1.1"), 400),
-    "an unknown method": (head("BREW / HTTP/1.1"), 400),
-    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-    "obsolete folding": (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400),
-    "bare line feeds": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
-    "a length beside a coding": (
-        head("POST / HTTP/1.1", "Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
-        400,
-    ),
-    "two lengths": (head("POST / HTTP/1.1", "Content-Length: 3", "Content-Length: 4"), 400),
-    "a length that is no number": (head("POST / HTTP/1.1", "Content-Length: 3, 3"), 400),
-    "an unknown coding": (head("POST / HTTP/1.1", "Transfer-Encoding: gzip"), 400),
-    "a bad chunk": (head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + b"zz\r\n", 400),
-    "a request line over the limit": (head(line_of(REQUEST_LINE_LIMIT + 1)), 414),
-    "a header section over the limit": (head("GET / HTTP/1.1", fields_of(HEADERS_LIMIT + 1)), 431),
-    "a field without end": (b"GET / HTTP/1.1\r\nX: " + b"a" * 3 * HEADERS_LIMIT, 431),
-    "blanks without end": (b"GET / HTTP/1.1\r\nX:" + b" " * 3 * HEADERS_LIMIT, 431),
-    "too many fields": (head("GET / HTTP/1.1", *["X: 1"] * FIELDS_LIMIT), 431),
-    "too many trailers": (chunked()[:-2] + b"X: 1\r\n" * FIELDS_LIMIT + b"\r\n", 431),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-    "HTTP/2.0 in HTTP/1 framing": (head("GET / HTTP/2.0"), 505),
-    "HTTP/1.2": (head("GET / HTTP/1.2"), 505),
-    "HTTP/0.9": (head("GET / HTTP/0.9"), 505),
-    "RTSP": (head("DESCRIBE /x RTSP/1.0"), 505),
-    "ICE": (head("SOURCE /x ICE/1.0"), 505),
-    "line ends without end": (b"\r\n" * HEADERS_LIMIT, 431),
-}
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.protocol.pause_writing()
+        assert connection.send(NEXT) == b""
+        connection.protocol.resume_writing()
 
-
-@pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_OPEN.values(), ids=ANSWERED_AND_OPEN)
-def test_the_connection_goes_on(sent: bytes, status: int, log: Path) -> None:
-    """A request that is understood is answered, and so is the next one on its connection."""
-    answers, ended, records = exchange(sent + NEXT, log=log)
-    assert [answer.status for answer in answers] == [status, 302]
-    assert answers[1].location == "http://origin-1/next"
-    assert not ended
-    assert [record["status"] for record in records] == [status, 302]
-
-
-@pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_CLOSED.values(), ids=ANSWERED_AND_CLOSED)
-def test_the_connection_ends(sent: bytes, status: int, log: Path) -> None:
-    """An answer that ends the connection says so, and nothing behind it is answered or logged."""
-    answers, ended, records = exchange(sent + NEXT, log=log)
-    assert [answer.status for answer in answers] == [status]
-    assert answers[0].headers["connection"] == "close"
-    assert ended
-    assert [record["status"] for record in records] == [status]
+    on_a_connection(test)
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
-    (ANSWERED_AND_OPEN | ANSWERED_AND_CLOSED).values(),
-    ids=[*ANSWERED_AND_OPEN, *ANSWERED_AND_CLOSED],
+    "pieces",
+    [
+        pytest.param(
+            [
+                head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + b"14\r\n",
+                b"GET / HTTP/1.1\r\nX: y\r\n0\r\n\r\n",
+                b"GET /smuggled HTTP/1.1\r\nX: y\r\n0\r\n\r\n",
+            ],
+            id="a chunk that looks like a request",
+        ),
+        pytest.param(
+            [
+                head("POST / HTTP/1.1", "Content-Length: 16"),
+                b"GET / HTTP/1.1\r\n" + head("GET /b HTTP/1.1"),
+                b"GET /smuggled HTTP/1.1\r\n" + head("GET /b HTTP/1.1"),
+            ],
+            id="a body that looks like the line before a request",
+        ),
+        pytest.param(
+            [head("GET / HTTP/1.1", "Content-Length: 4"), b"body", head("GET /smuggled HTTP/1.1", "Content-Length: 4")],
+            id="a head that has a body",
+        ),
+        pytest.param([head("GET / HTTP/1.1", "Content-Length: 4")] * 3, id="a body that looks like its own head"),
+        pytest.param(
+            [head(f"GET /{n} HTTP/1.1") + head("GET /b HTTP/1.1", "X-Redirect-Pool-ID: pool-b") for n in range(3)],
+            id="two requests",
+        ),
+    ],
 )
-def test_segments_do_not_matter(sent: bytes, status: int, log: Path) -> None:
-    """However the network cuts a request, the answer, the record and the connection's fate are the same."""
-    whole = exchange(sent + NEXT, log=log)
-    for size in (1, 7, 1000) if len(sent) < 2000 else (1021,):
-        pieces = [(sent + NEXT)[at : at + size] for at in range(0, len(sent + NEXT), size)]
-        assert essence(exchange(pieces, log=log)) == essence(whole)
+def test_only_whole_requests_are_remembered(pieces: list[bytes], tmp_path: Path) -> None:
+    """What looks like a request and is none, or not all of one, is not taken for what will be repeated."""
+    seen = [Wire(front, tmp_path / front).converse([*pieces, b"body" + NEXT]) for front in ("fast", "starlette")]
+    assert seen[0].essence == seen[1].essence
 
 
-def essence(outcome: Outcome) -> object:
-    """An outcome without what differs from one request to the next."""
-    varying = ("time", "request_id", "duration_us")
-    return outcome._replace(
-        answers=[answer._replace(headers=answer.headers | {"date": ""}) for answer in outcome.answers],
-        records=[{key: value for key, value in record.items() if key not in varying} for record in outcome.records],
-    )
+def test_a_repeated_request_may_come_with_the_next_one() -> None:
+    """A piece that ends like the request before, but holds more than one, is read as what it is."""
+
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        answered = connection.send(head("GET /a HTTP/1.1") + head("GET /b HTTP/1.1"))
+        assert answered.count(b"HTTP/1.1 302") == 2
+        assert b"location: http://origin-1/a\r\n" in answered
+
+    on_a_connection(test)
 
 
-def test_answers_keep_their_order(log: Path) -> None:
-    """Answers come in the order of the requests, the refusal that ends the connection last."""
-    requests = [head(f"GET /{n} HTTP/1.1") for n in range(50)]
-    answers, ended, _ = exchange(b"".join(requests) + head("GET / HTTP/1.1", host=None) + NEXT, log=log)
-    assert [answer.location for answer in answers] == [f"http://origin-1/{n}" for n in range(50)] + [None]
-    assert answers[-1].status == 400
-    assert ended
+class Broken(Service):
+    """A service with a fault of ours."""
+
+    def decide(self, *_: Any) -> Any:
+        raise RuntimeError("a secret")
 
 
-def test_refusals_are_problems(log: Path) -> None:
-    """A refusal is application/problem+json with type, title, status and detail (RFC 9457)."""
-    (answer,), _, _ = exchange(head("GET / HTTP/1.1", host="h i"), log=log)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.body == (
-        b'{"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "the Host header is no host with '
-        b'an optional port: a host name is made of letters, digits, - and _ between dots"}'
-    )
+@pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
+def test_our_own_fault(protocol: type[Guard]) -> None:
+    """A fault of ours is answered with 500, and is the last answer of its connection, whatever waits behind it."""
+
+    async def test(connection: Connection) -> None:
+        connection.protocol.front.service = Broken(connection.protocol.front.service.config, Random(1))
+        answered = connection.send(NEXT * 3) + await connection.rest()
+        assert answered.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+        assert answered.count(b"HTTP/1.1") == 1
+        assert b"secret" not in answered
+        assert connection.transport.ended
+
+    on_a_connection(test, protocol=protocol)
 
 
-def test_redirects_are_empty(log: Path) -> None:
-    """A redirect has no body and says so."""
-    (answer,), _, _ = exchange(head("GET / HTTP/1.1"), log=log)
-    assert (answer.headers["content-length"], answer.body) == ("0", b"")
+def test_trailers_are_no_headers() -> None:
+    """An app behind the guard sees the fields of the head, lower-case, and not the trailers behind the body."""
+
+    async def test(connection: Connection) -> None:
+        sent = head("POST / HTTP/1.1", "Transfer-Encoding: chunked", "X: 1") + b"0\r\nTrailer: 1\r\n\r\n"
+        assert connection.send(sent) == b""
+        names = [name for name, _ in connection.protocol.scope["headers"]]
+        assert names == [b"host", b"transfer-encoding", b"x"]
+        await connection.rest()
+
+    on_a_connection(test, protocol=Guard)
 
 
-def test_head_refused(log: Path) -> None:
-    """A refused HEAD is answered with the head of the problem alone."""
-    (answer,), _, _ = exchange(head("HEAD / HTTP/1.1", host="origin-1"), log=log)
-    assert answer.status == 422
-    assert answer.body == b""
+class Clock:
+    """Stands in for `monotonic_ns`."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        self.now += int(seconds * 1e9)
 
 
-def test_head_malformed(log: Path) -> None:
-    """The method of a request is known although its target is not, so a HEAD's refusal has no body."""
-    (answer,), _, (record,) = exchange(head("HEAD /\xff HTTP/1.1"), log=log)
-    assert (answer.status, answer.body) == (400, b"")
-    assert (record["method"], record["path"]) == ("HEAD", None)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("redirect.guard.monotonic_ns", clock)
+    monkeypatch.setattr("redirect.protocol.monotonic_ns", clock)
+    return clock
 
 
-def test_pipelining_is_bounded(log: Path) -> None:
-    """Of requests that a client sends in advance no more wait than one piece of its bytes holds; all are answered."""
-    request = head("GET / HTTP/1.1", host="a")
-    sent, _, waited = converse(request * 10_000, log=log)
-    assert sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
-    assert 0 < waited <= PIECE // len(request) + 1
+def test_an_idle_connection_is_closed(clock: Clock) -> None:
+    """The timer starts with the first answer; once the connection was idle for as long, it is closed."""
+
+    def test(connection: Connection) -> None:
+        assert connection.protocol.timeout_keep_alive_task is None
+        connection.send(NEXT)
+        assert connection.protocol.timeout_keep_alive_task is not None
+        clock.passes(75)
+        connection.protocol.timeout_keep_alive_handler()
+        assert connection.transport.closed
+
+    on_a_connection(test, timeout_keep_alive=75)
 
 
-def test_options_of_the_server(log: Path) -> None:
-    """`OPTIONS *` lists methods and asks no pool."""
-    (answer,), _, (record,) = exchange(head("OPTIONS * HTTP/1.1"), log=log)
-    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
-    assert (record["pool"], record["location"]) == (None, None)
+@pytest.mark.parametrize("how", ["repeated", "anew", "by the app"])
+def test_a_request_keeps_the_connection(clock: Clock, how: str) -> None:
+    """An answer meanwhile, whoever gave it, and the timer runs on for the rest of its time."""
+
+    async def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        clock.passes(50)
+        connection.send(
+            {"repeated": NEXT, "anew": head("GET / HTTP/1.1", "X: 1"), "by the app": head("OPTIONS * HTTP/1.1")}[how]
+        )
+        await connection.rest()
+        clock.passes(50)
+        connection.protocol.timeout_keep_alive_handler()
+        assert not connection.transport.closed
+        assert connection.protocol.timeout_keep_alive_task is not None
+        clock.passes(25)
+        connection.protocol.timeout_keep_alive_handler()
+        assert connection.transport.closed
+
+    on_a_connection(test, timeout_keep_alive=75)
 
 
-def test_trailers_name_no_pool(log: Path) -> None:
-    """A field behind the body is no header: it does not choose the pool."""
-    trailed = chunked(b"body")[:-2] + b"X-Redirect-Pool-ID: pool-b\r\n\r\n"
-    (answer,), _, (record,) = exchange(trailed, log=log)
-    assert answer.location == "http://origin-1/"
-    assert record["pool_requested"] is None
+def test_a_request_that_has_begun_is_not_idle(clock: Clock) -> None:
+    """The keep-alive timer does not end a connection in the middle of a request; the answer starts it again."""
+
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.send(NEXT[:10])
+        clock.passes(100)
+        connection.protocol.timeout_keep_alive_handler()
+        assert not connection.transport.closed
+        assert connection.send(NEXT[10:]) != b""
+        assert connection.protocol.timeout_keep_alive_task is not None
+
+    on_a_connection(test, timeout_keep_alive=75)
 
 
-def test_two_pools_are_one_unknown_name(log: Path) -> None:
-    """Two pool headers are one value joined by a comma (RFC 9110, 5.3), which names no pool."""
-    sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b")
-    (answer,), _, (record,) = exchange(sent, log=log)
-    assert answer.location == "http://origin-1/"
-    assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-b", "pool-a")
+def test_a_connection_that_the_app_answers_is_not_idle(clock: Clock) -> None:
+    """Nor does the timer end a connection whose answer is on its way."""
+
+    async def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.send(head("OPTIONS * HTTP/1.1"))
+        clock.passes(100)
+        connection.protocol.timeout_keep_alive_handler()
+        assert not connection.transport.closed
+        assert (await connection.rest()).startswith(b"HTTP/1.1 204 ")
+
+    on_a_connection(test, timeout_keep_alive=75)
 
 
-def test_smuggled_requests_stay_unheard(log: Path) -> None:
-    """A second request inside a body is the body's, whatever it looks like."""
-    inner = NEXT
-    sent = head("POST /outer HTTP/1.1", f"Content-Length: {len(inner)}") + inner
-    answers, _, _ = exchange(sent, log=log)
-    assert [answer.location for answer in answers] == ["http://origin-1/outer"]
+def test_shutdown_closes_idle_connections() -> None:
+    """A shutdown closes a connection on which nothing is answered."""
+
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.protocol.shutdown()
+        assert connection.transport.closed
+
+    on_a_connection(test)
 
 
-def test_uvicorn_has_what_the_guard_relies_on() -> None:
-    """The attributes of uvicorn's protocol that the guard's docstring names are there."""
+def test_a_limit_of_connections_is_uvicorns() -> None:
+    """Where uvicorn is told to limit its concurrency, it says who is served."""
+
+    async def test(connection: Connection) -> None:
+        assert connection.send(NEXT) == b""
+        assert (await connection.rest()).startswith(b"HTTP/1.1 503 ")
+
+    on_a_connection(test, limit_concurrency=1)
+
+
+def test_the_date_is_new_every_second() -> None:
+    """uvicorn's default fields are sent first, and are read anew when they change."""
+
+    def test(connection: Connection) -> None:
+        for date in (b"Fri, 20 Nov 2026 19:43:06 GMT", b"Fri, 20 Nov 2026 19:43:07 GMT"):
+            connection.state.default_headers = [(b"date", date)]
+            for sent in (NEXT, NEXT, head("GET / HTTP/1.1", host="origin-1")):
+                assert connection.send(sent).split(b"\r\n")[1] == b"date: " + date
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
+def test_uvicorn_has_what_a_protocol_relies_on(protocol: type[Guard]) -> None:
+    """The attributes of uvicorn's protocol that a docstring names are there."""
     loop = asyncio.new_event_loop()
     parent = HttpToolsProtocol(uvicorn.Config(Starlette(), log_config=None), ServerState(), {}, loop)
-    loop.close()
+    parent.connection_made(KeptTransport("192.0.2.7", 1e9))
     parent.on_message_begin()
-    names = (
-        "parser url headers scope cycle pipeline flow transport loop logger expect_100_continue "
-        "_unset_keepalive_if_required on_headers_complete on_response_complete"
-    )
-    assert [name for name in names.split() if not hasattr(parent, name)] == []
+    loop.close()
+    named = (protocol.__doc__ or "").partition("Relies")[2].split("`")[1::2]
+    assert len(named) >= 5
+    for name in named:
+        holder, _, attribute = name.rpartition(".")
+        assert hasattr(getattr(parent, holder) if holder else parent, attribute), name

@@ -5,8 +5,10 @@ second opinion on every byte.
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -19,7 +21,8 @@ from redirect.access_log import AccessLog
 from redirect.app import create_app
 from redirect.config import parse_config
 from redirect.forwarded import TrustedProxies
-from redirect.protocol import Guard
+from redirect.guard import Guard
+from redirect.protocol import RedirectProtocol
 
 POOLS = b"""
 [pool-a]
@@ -30,6 +33,13 @@ is_default = true
 weighted_hosts = { "origin-2.example.com" = 1 }
 status = 307
 """
+
+# What faces the client, by name: the protocol that the worker is given. Behind the bare guard it is Starlette.
+FRONTS: dict[str, type[Guard]] = {"fast": RedirectProtocol, "starlette": Guard}
+
+
+# What differs from one request to the next, whoever answers it.
+VARYING = ("time", "request_id", "duration_us")
 
 
 class Answer(NamedTuple):
@@ -56,27 +66,61 @@ class Outcome(NamedTuple):
     ended: bool
     records: list[dict[str, Any]]
 
+    def essence(self) -> object:
+        """All of it but what differs from one request to the next."""
+        return self._replace(records=essential(self.records))
+
 
 class Conversation(NamedTuple):
-    """What was seen on a connection: the bytes sent, whether it was ended, the most requests that waited."""
+    """What was seen of a connection: the bytes sent, whether it was ended, the access log, the most requests
+    that waited for an earlier one, and the most bytes that waited for a client that reads at last."""
 
     sent: bytes
     ended: bool
+    log: bytes
     waited: int
+    unread: int
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    @property
+    def essence(self) -> object:
+        """What two fronts have in common: all but what differs from one request to the next."""
+        return self.sent, self.ended, essential(self.records)
+
+
+def essential(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records without what differs from one request to the next."""
+    return [{key: value for key, value in record.items() if key not in VARYING} for record in records]
 
 
 class KeptTransport(asyncio.Transport):
-    """A transport that keeps what is written to it."""
+    """A transport that keeps what is written to it, for a client that reads at once or only when asked to."""
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, high_water: float) -> None:
         super().__init__({"peername": (peer, 50000), "sockname": ("127.0.0.1", 8080)})
         self.sent = b""
+        self.unread = 0
+        self.is_reading_paused = False
         self.ended = False
         self.closed = False
+        self.high_water = high_water
+        self.protocol: Guard
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.ended, "written after the end"
         self.sent += bytes(data)
+        was, self.unread = self.unread, self.unread + len(data)
+        if was <= self.high_water < self.unread:
+            self.protocol.pause_writing()
+
+    def be_read(self) -> None:
+        """The client reads all that was sent to it."""
+        paused, self.unread = self.unread > self.high_water, 0
+        if paused:
+            self.protocol.resume_writing()
 
     def write_eof(self) -> None:
         self.ended = True
@@ -88,62 +132,94 @@ class KeptTransport(asyncio.Transport):
         return self.closed
 
     def pause_reading(self) -> None:
-        pass
+        self.is_reading_paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.is_reading_paused = False
 
 
-def exchange(
-    pieces: bytes | Sequence[bytes],
-    *,
-    log: Path,
-    pools: bytes = POOLS,
-    peer: str = "192.0.2.7",
-    trusted: str = "127.0.0.1",
-) -> Outcome:
-    """Sends `pieces` on one connection, each after the answers to those before it."""
-    log.unlink(missing_ok=True)
-    sent, ended, _ = converse(pieces, log=log, pools=pools, peer=peer, trusted=trusted)
-    records = [json.loads(line) for line in log.read_bytes().splitlines()]
-    return Outcome(read_answers(sent, [record["method"] for record in records]), ended, records)
+class Wire:
+    """Connections to one of the fronts, with the access log in a file."""
 
+    def __init__(self, front: str, log: Path) -> None:
+        self.protocol = FRONTS[front]
+        self.log = log
 
-def converse(
-    pieces: bytes | Sequence[bytes],
-    *,
-    log: Path,
-    pools: bytes = POOLS,
-    peer: str = "192.0.2.7",
-    trusted: str = "127.0.0.1",
-) -> Conversation:
-    """The same, seen as bytes."""
-    access_log = AccessLog(str(log))
-    app = create_app(
-        parse_config(pools, "pools.toml"), "X-Redirect-Pool-ID", TrustedProxies(trusted), access_log, Random(1)
-    )
-    conversation = asyncio.run(_converse(app, [pieces] if isinstance(pieces, bytes) else pieces, peer))
-    access_log.close()
-    return conversation
+    def exchange(self, pieces: bytes | Sequence[bytes], **options: Any) -> Outcome:
+        """Sends `pieces` on one connection, each after the answers to those before it."""
+        seen = self.converse(pieces, **options)
+        methods = [record["method"] for record in seen.records]
+        return Outcome(read_answers(seen.sent, methods), seen.ended, seen.records)
 
+    def converse(
+        self,
+        pieces: bytes | Sequence[bytes],
+        *,
+        pools: bytes = POOLS,
+        peer: str = "192.0.2.7",
+        trusted: str = "127.0.0.1",
+        high_water: float = math.inf,
+    ) -> Conversation:
+        """The same, seen as bytes. Beyond `high_water` unread bytes the service is told to wait; the client reads
+        them when all is still."""
+        pieces = [pieces] if isinstance(pieces, bytes) else pieces
+        (conversation,) = self.converse_often([pieces], pools, peer=peer, trusted=trusted, high_water=high_water)
+        return conversation
 
-async def _converse(app: Any, pieces: Sequence[bytes], peer: str) -> Conversation:
-    config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False)
-    config.load()
-    state = ServerState()
-    transport = KeptTransport(peer)
-    guard = Guard(config, state, {}, asyncio.get_running_loop())
-    guard.connection_made(transport)
-    waited = 0
-    for piece in pieces:
-        guard.data_received(piece)
-        while state.tasks:
-            waited = max(waited, len(guard.pipeline))
-            await asyncio.sleep(0)
-    ended = transport.ended
-    transport.close()
-    guard.connection_lost(None)
-    return Conversation(transport.sent, ended, waited)
+    def converse_often(
+        self,
+        conversations: Iterable[Sequence[bytes]],
+        pools: bytes,
+        *,
+        peer: str = "192.0.2.7",
+        trusted: str = "127.0.0.1",
+        high_water: float = math.inf,
+    ) -> list[Conversation]:
+        """Many conversations with one service, each on a connection of its own, one after another."""
+
+        async def converse() -> list[Conversation]:
+            log = AccessLog(str(self.log))
+            app = create_app(
+                parse_config(pools, "pools.toml"), "X-Redirect-Pool-ID", TrustedProxies(trusted), log, Random(1)
+            )
+            config = uvicorn.Config(
+                app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False
+            )
+            config.load()
+            with contextlib.closing(log):
+                return [
+                    await self._converse(config, pieces, KeptTransport(peer, high_water)) for pieces in conversations
+                ]
+
+        return asyncio.run(converse())
+
+    async def _converse(
+        self, config: uvicorn.Config, pieces: Sequence[bytes], transport: KeptTransport
+    ) -> Conversation:
+        state = ServerState()
+        connection = transport.protocol = self.protocol(config, state, {}, asyncio.get_running_loop())
+        connection.connection_made(transport)
+        waited = unread = 0
+        for piece in pieces:
+            connection.data_received(piece)
+            while state.tasks or transport.unread > transport.high_water:
+                waited = max(waited, len(connection.pipeline))
+                if connection.flow.write_paused and transport.is_reading_paused:
+                    unread = max(unread, transport.unread)
+                    transport.be_read()
+                await asyncio.sleep(0)
+        ended = transport.ended
+        transport.close()
+        connection.connection_lost(None)
+        return Conversation(transport.sent, ended, self._logged(connection.front.log), waited, unread)
+
+    def _logged(self, log: AccessLog) -> bytes:
+        """What was logged since this was asked last."""
+        log.flush()
+        with self.log.open("r+b") as file:
+            logged = file.read()
+            file.truncate(0)
+        return logged
 
 
 def read_answers(sent: bytes, methods: Sequence[str | None]) -> list[Answer]:

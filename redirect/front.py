@@ -1,0 +1,30 @@
+"""What both fronts share: how a request is read, answered and logged.
+
+The rule: fronts differ in how they come by a request and how they send the answer, and in nothing else.
+"""
+
+import logging
+
+from redirect.access_log import AccessLog
+from redirect.decision import FAULT, Decision
+from redirect.request import Head, Reader
+from redirect.service import Service
+
+_logger = logging.getLogger("uvicorn.error")
+
+
+class Front:
+    """Asks `service`; assigning another one swaps it for every request from then on."""
+
+    def __init__(self, service: Service, reader: Reader, log: AccessLog) -> None:
+        self.service = service
+        self.reader = reader
+        self.log = log
+
+    def decide(self, head: Head) -> Decision:
+        """The service's decision; what goes wrong in it is our fault, is logged, and has an answer."""
+        try:
+            return self.service.decide(head.pool_requested, head.scheme, head.endpoint)
+        except Exception:
+            _logger.exception("no decision on %r", head)
+            return FAULT

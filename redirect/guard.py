@@ -1,0 +1,310 @@
+"""The guard: what a connection owes before a front is asked.
+
+The rule: framing, limits and the fate of the connection are decided here, once, for every front. A
+request that passes is handed over as it was read; one that does not is handed over with its refusal,
+so that it waits for the answers before it, is answered, and is logged like any other.
+
+After an answer that ends the connection nothing on it is heard: what follows may be read differently
+by somebody in front of us.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic_ns
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from redirect.decision import FAULT, Decision
+from redirect.front import Front
+from redirect.request import EXTENSION, OTHER_VERSION, Request
+
+REQUEST_LINE_LIMIT = 8 * 1024
+HEADERS_LIMIT = 32 * 1024
+FIELDS_LIMIT = 100
+BODY_LIMIT = 64 * 1024
+
+# What arrives is fed to the parser in pieces, for two reasons. The parser joins the parts of a field again
+# and again, so a field has to be refused before it is complete: pieces that complete nothing are counted.
+# And a client may pipeline for ever: no piece is fed while requests wait, so no more than a piece of them does.
+PIECE = 4 * 1024
+
+# What the parser takes for a request although it is one of RTSP or ICE, whose versions it shows as HTTP's.
+NOT_HTTP = frozenset(
+    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
+)
+
+# Seconds for a client that is still sending to read the last answer. Closing with unread bytes makes
+# the kernel reset the connection, and the answer is lost on the way.
+LINGER = 2.0
+
+
+class _Waiting(NamedTuple):
+    """A request that is read and waits for the end of its body, with the fields of its head."""
+
+    request: Request
+    close: bool
+    headers: list[tuple[bytes, bytes]]
+
+
+class _Stop(Exception):  # noqa: N818  not an error: how a callback tells the parser to end
+    """Ends the parser from one of its callbacks; the last answer is decided."""
+
+
+class Guard(HttpToolsProtocol):
+    """uvicorn's httptools protocol with our limits in front of its app, which has a `state.front`.
+
+    Relies on these of its parent: `config`, `parser`, `url`, `headers`, `scope`, `client`, `scheme`,
+    `cycle`, `pipeline`, `flow`, `transport`, `loop`, `logger`, `timeout_keep_alive`,
+    `timeout_keep_alive_task`; on `on_message_begin` making a `scope` that `on_headers_complete`
+    completes and makes a cycle from, which starts no earlier than the loop's next turn; and on
+    `on_response_complete` being called after each answer, starting the next request in `pipeline` or
+    else the timer that calls `timeout_keep_alive_handler`.
+    """
+
+    # Connection state
+    _deaf = False  # the last answer of the connection is decided
+    _unfed = b""  # arrived, and waits for the requests before it
+    _idle_since = 0  # when the last answer was sent, by `monotonic_ns`
+    # Request state
+    _in_message = False
+    _open = False  # begun and not handed over
+    _waiting: "_Waiting | None" = None
+    _unfinished = 0  # bytes fed since the parser last completed something
+    _fed = 0  # bytes since the piece in which it began
+    _body_bytes = 0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.front: Front = config.app.state.front  # type: ignore[union-attr]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._lingering = _LingeringTransport(transport, self._hang_up)
+        self._peer = self.client[0] if self.client else None
+        self._scheme = self.scheme or "http"
+
+    def data_received(self, data: bytes) -> None:
+        self._unfed += data
+        self._feed_on()
+
+    def on_response_complete(self) -> None:
+        self._idle_since = monotonic_ns()
+        super().on_response_complete()
+        if self._unfed and not self.transport.is_closing():
+            self._feed_on()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The timer of an idle connection. It is not stopped by a request, which would cost more than the
+        request: it looks how long the connection has been idle, and runs on for the rest."""
+        self.timeout_keep_alive_task = None
+        if self._open or self._is_answering():
+            return  # the answer starts it again
+        left = self.timeout_keep_alive - (monotonic_ns() - self._idle_since) / 1e9
+        if left > 0:
+            self._start_timer(left)
+        else:
+            self.transport.close()
+
+    def _start_timer(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _is_answering(self) -> bool:
+        """Whether the app still works on a request of this connection."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _feed_on(self) -> None:
+        """Feeds what has arrived as far as no request waits for the answer to another."""
+        while self._unfed and not self._deaf and not self.pipeline:
+            piece, self._unfed = self._unfed[:PIECE], self._unfed[PIECE:]
+            self._feed(piece)
+        if self._deaf:
+            self._unfed = b""
+        if self._unfed:
+            self.flow.pause_reading()
+
+    def _feed(self, piece: bytes) -> None:
+        self._unfinished += len(piece)
+        self._fed += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            return  # handed over with the connection's end
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Stop):
+                self.logger.error("Exception in the protocol", exc_info=error.__context__)
+                self._refuse(FAULT)
+        except httptools.HttpParserError as error:
+            if not self._deaf and not self._refuse_too_long():
+                self._refuse_malformed(error)
+        else:
+            if not self._deaf:
+                self._refuse_too_long()
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        if self._deaf:
+            raise _Stop
+        self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        self._unfinished = 0
+        # The method is asked for only where it can matter: no known one is half of the limit long.
+        if len(self.url) > REQUEST_LINE_LIMIT // 2:
+            line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1")
+            if line > REQUEST_LINE_LIMIT:
+                self._refuse(_refusal(414, f"the request line is longer than {REQUEST_LINE_LIMIT} bytes"))
+                raise _Stop
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called for trailers too, after the head was read."""
+        self.headers.append((name, value))
+        self._unfinished = 0
+
+    def on_headers_complete(self) -> None:
+        if self._refuse_too_long():
+            raise _Stop
+        parser, reader = self.parser, self.front.reader
+        method, version = parser.get_method(), parser.get_http_version()
+        if method in NOT_HTTP:
+            self._refuse(OTHER_VERSION)
+            raise _Stop
+        fields = reader.fields(self.headers)
+        request = reader.read(method.decode("ascii"), self.url, fields, version, self._peer, self._scheme)
+        close = (
+            version != "1.1" or not parser.should_keep_alive() or (request.answer is not None and request.answer.close)
+        )
+        # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
+        unread = int(fields.get("content-length", 0)) > BODY_LIMIT or "100-continue" in fields.get("expect", "").lower()
+        if unread or parser.should_upgrade():
+            self._pass_on(request, close=True)
+        elif "transfer-encoding" in fields:
+            # A bad chunk turns the answer into 400, wherever it was cut. Trailers are counted, and say nothing.
+            self._waiting = _Waiting(request, close, self.headers)
+            self.headers = [*self.headers]
+        else:
+            self._pass_on(request, close=close)
+
+    def on_body(self, body: bytes) -> None:
+        """Throws the body away; a chunked one tells its length only by and by."""
+        self._unfinished = 0
+        self._body_bytes += len(body)
+        if self._waiting and self._body_bytes > BODY_LIMIT:
+            self._pass_on(self._waiting.request, close=True)
+            raise _Stop
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._unfinished = 0
+        if self._waiting:
+            if self._refuse_too_long():
+                raise _Stop
+            self._pass_on(self._waiting.request, close=self._waiting.close)
+
+    # Handing over
+
+    def _begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self._in_message = self._open = True
+        self._waiting = None
+        self._unfinished = self._fed = self._body_bytes = 0
+
+    def _refuse_too_long(self) -> bool:
+        """Refuses a head, or trailers, over the limits: asked when they end, and where a piece ends."""
+        if self._unfinished > HEADERS_LIMIT:
+            self._refuse(_refusal(431, f"{HEADERS_LIMIT} bytes came without completing a header field"))
+        elif self._open and (len(self.headers) > FIELDS_LIMIT or self._header_bytes() > HEADERS_LIMIT):
+            limits = f"{FIELDS_LIMIT} fields or {HEADERS_LIMIT} bytes"
+            self._refuse(_refusal(431, f"the header section has more than {limits}"))
+        else:
+            return False
+        return True
+
+    def _header_bytes(self) -> int:
+        if self._fed + PIECE <= HEADERS_LIMIT:
+            return 0  # not counted: there cannot be too many
+        return sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
+    def _refuse_malformed(self, error: httptools.HttpParserError) -> None:
+        in_url = isinstance(error, httptools.HttpParserInvalidURLError)
+        if in_url:
+            self.url = b""  # how much of it was read depends on where the network cut it
+        known = self.parser.get_http_version() in ("0.0", "1.0", "1.1")
+        refusal = _refusal(400, f"the request is malformed: {error}") if known else OTHER_VERSION
+        self._refuse(refusal, method_known=in_url or bool(self.url))
+
+    def _refuse(self, refusal: Decision, *, method_known: bool = True) -> None:
+        if not self._open:
+            self._begin()
+        request = self._waiting.request if self._waiting else self._read(method_known)
+        self._pass_on(request._replace(answer=refusal), close=True)
+
+    def _read(self, method_known: bool) -> Request:
+        """What is known of a request that was not read to its end."""
+        reader = self.front.reader
+        method = self.parser.get_method().decode("ascii") if method_known else ""
+        return reader.read(method, self.url, reader.fields(self.headers), "", self._peer, self._scheme)
+
+    def _pass_on(self, request: Request, *, close: bool) -> None:
+        if self._waiting:
+            self.headers = self._waiting.headers
+        self._open = False
+        self._waiting = None
+        self._deaf = close
+        self.hand_over(request, close=close)
+
+    def _hang_up(self) -> None:
+        """Ends the connection, but gives the client time to read the last answer, as nginx's lingering_close
+        does. What arrives meanwhile is thrown away."""
+        self._deaf = True
+        self.pipeline.clear()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER, self.transport.close)
+
+    def hand_over(self, request: Request, *, close: bool) -> None:
+        """Starts the app on the request, behind those that came before it on the connection.
+
+        The connection ends with its answer if it is to `close`.
+        """
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.headers += [(name.lower(), value) for name, value in headers]
+        self.url = b"/"  # uvicorn takes the target apart and fails at `*`; what it makes of it is replaced
+        super().on_headers_complete()
+        path, _, query = request.target.partition("?")
+        super().on_message_complete()  # whatever body comes is thrown away
+        self.scope["method"] = request.method
+        self.scope["path"] = unquote(path)
+        self.scope["raw_path"] = path.encode("latin-1")
+        self.scope["query_string"] = query.encode("latin-1")
+        self.scope["extensions"] = {EXTENSION: request}  # type: ignore[dict-item]
+        self.cycle.transport = self._lingering  # type: ignore[assignment]
+        self.cycle.keep_alive = not close
+        self.url, self.headers = url, headers
+
+
+def _refusal(status: int, detail: str) -> Decision:
+    return Decision(status, detail=detail, close=True)
+
+
+class _LingeringTransport:
+    """The transport as a cycle sees it, whose close hangs up."""
+
+    def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = hang_up
