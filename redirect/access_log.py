@@ -167,13 +167,16 @@ class AccessLog:
 
 def quote(method: str, head: Head) -> Quoted:
     """What `method` and `head` add to the line of every request that has them."""
-    request_id = head.request_id
+    pool_requested, _, _, host, client_ip, user_agent, referer, request_id = head
+    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+        request_id = None
     return Quoted(
-        _or_null(head.pool_requested),
-        f'"method":{_or_null(method or None)},"host":{_or_null(head.host)},',
-        f'"client_ip":{_or_null(head.client_ip)},"user_agent":{_or_null(head.user_agent)},'
-        f'"referer":{_or_null(head.referer)},"request_id":',
-        request_id if request_id is not None and _REQUEST_ID.fullmatch(request_id) else None,
+        "null" if pool_requested is None else _text(pool_requested),
+        f'"method":{_text(method) if method else "null"},"host":{"null" if host is None else _text(host)},',
+        f'"client_ip":{"null" if client_ip is None else _text(client_ip)},'
+        f'"user_agent":{"null" if user_agent is None else _text(user_agent)},'
+        f'"referer":{"null" if referer is None else _text(referer)},"request_id":',
+        request_id,
     )
 
 

@@ -70,6 +70,7 @@ class Guard(HttpToolsProtocol):
     _deaf = False  # the last answer of the connection is decided
     _unfed = b""  # arrived, and waits for the requests before it
     _idle_since = 0  # when the last answer was sent, by `monotonic_ns`
+    _lingering: asyncio.TimerHandle | None = None  # until the connection is closed for good
     # Request state
     _in_message = False
     _open = False  # begun and not handed over
@@ -90,9 +91,14 @@ class Guard(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._lingering = _LingeringTransport(transport, self._hang_up)
+        self._for_cycles = _TransportForCycles(transport, self._hang_up)
         self._peer = self.client[0] if self.client else None
         self._scheme = self.scheme or "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._lingering:
+            self._lingering.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._unfed += data
@@ -273,7 +279,7 @@ class Guard(HttpToolsProtocol):
         self.pipeline.clear()
         if not self.transport.is_closing():
             self.transport.write_eof()
-            self.loop.call_later(LINGER, self.transport.close)
+            self._lingering = self.loop.call_later(LINGER, self.transport.close)
 
     def hand_over(self, request: Request, *, close: bool) -> None:
         """Starts the app on the request, behind those that came before it on the connection.
@@ -292,7 +298,7 @@ class Guard(HttpToolsProtocol):
         self.scope["raw_path"] = path.encode("latin-1")
         self.scope["query_string"] = query.encode("latin-1")
         self.scope["extensions"] = {EXTENSION: request}  # type: ignore[dict-item]
-        self.cycle.transport = self._lingering  # type: ignore[assignment]
+        self.cycle.transport = self._for_cycles  # type: ignore[assignment]
         self.cycle.keep_alive = not close
         self.url, self.headers = url, headers
 
@@ -301,8 +307,8 @@ def _refusal(status: int, detail: str) -> Decision:
     return Decision(status, detail=detail, close=True)
 
 
-class _LingeringTransport:
-    """The transport as a cycle sees it, whose close hangs up."""
+class _TransportForCycles:
+    """The transport as uvicorn's cycles see it: its close hangs up."""
 
     def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], None]) -> None:
         self.write = transport.write

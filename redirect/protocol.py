@@ -6,11 +6,12 @@ connection waits or the client does not read, it leaves to uvicorn and the app, 
 is neither redirect nor refusal.
 
 The shortest way is for a client that repeats itself. Browsers, proxies and load generators send the
-same fields with every request of a connection, and what the parser said of these bytes a moment ago
-it would say again: a GET that differs from the one before in its target alone is answered with what
-is known of the head.
+same few heads again and again on a connection, and what the parser said of these bytes a moment ago
+it would say again: a GET that differs from an earlier one in its target alone is answered with what is
+known of its head.
 """
 
+import asyncio
 from collections.abc import Sequence
 from time import monotonic_ns
 
@@ -27,6 +28,9 @@ _HEAD_END = b"\r\n\r\n"
 _GET = b"GET /"
 _VERSION = b" HTTP/1.1\r\n"
 
+# Heads that a connection remembers: a page, its images, its scripts, and one more.
+_HEADS = 4
+
 
 class RedirectProtocol(Guard):
     """The guard with the fast front behind it, and the app behind that.
@@ -36,15 +40,26 @@ class RedirectProtocol(Guard):
     `flow.write_paused`; and on `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    # What ends a request that differs from the one before in its target alone, and what is known of its
-    # head; () ends nothing.
-    _repeated: bytes | tuple[()] = ()
-    _cut = 0  # where that begins, counted from the end
+    # The last request was answered here, whole, and the client reads: the parser is where it was before it.
+    _at_rest = False
+    _answered: "_Known | None" = None  # the head of the request that was answered last
+    _heads: "dict[bytes, _Known]"  # what is known of requests that end so, from the version on
+    # Of these the one that came last: how it ends, where that begins, counted from the end, and what is known.
+    _end: bytes | tuple[()] = ()  # () ends nothing
+    _cut = 0
     _known: "_Known"
-    _fresh: "_Known | None" = None  # of the request that was answered last
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._heads = {}
 
     def data_received(self, data: bytes) -> None:
-        if data.endswith(self._repeated) and data.startswith(_GET) and len(data) <= PIECE:
+        if (
+            self._at_rest
+            and data.startswith(_GET)
+            and len(data) <= PIECE
+            and (data.endswith(self._end) or self._recalls(data))
+        ):
             target = data[len(_GET) - 1 : self._cut]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
@@ -53,13 +68,15 @@ class RedirectProtocol(Guard):
                 self._answer(self.front.decide(head), quoted, "GET", text, target, started, False)
                 return
         is_first = not self._in_message
-        self._repeated, self._fresh = (), None
+        self._at_rest, self._answered = False, None
         super().data_received(data)
-        if self._fresh and is_first and not self._in_message:
-            self._remember(self._fresh, data)
+        if self._answered and not self._in_message:
+            self._at_rest = True
+            if is_first:
+                self._remember(self._answered, data)
 
     def pause_writing(self) -> None:
-        self._repeated = ()  # who does not read has to wait
+        self._at_rest, self._answered = False, None
         super().pause_writing()
 
     def hand_over(self, request: Request, *, close: bool) -> None:
@@ -71,13 +88,13 @@ class RedirectProtocol(Guard):
             or self.limit_concurrency is not None
             or (answer is not None and answer.status < 300)
         ):
+            self._answered = None
             super().hand_over(request, close=close)
             return
         started = monotonic_ns()
         method, text, head, _ = request
         quoted = quote(method, head)
-        if not close:
-            self._fresh = head, quoted
+        self._answered = head, quoted
         self._answer(answer or self.front.decide(head), quoted, method, text, text.encode("latin-1"), started, close)
 
     def _answer(
@@ -96,16 +113,27 @@ class RedirectProtocol(Guard):
         front.log.write(decision, quoted, text, started, front.service.config.hash)
         self._idle_since = started
         if close:
+            self._at_rest, self._answered = False, None
             self._hang_up()
         elif self.timeout_keep_alive_task is None:
             self._start_timer(self.timeout_keep_alive)
 
+    def _recalls(self, data: bytes) -> bool:
+        """Whether a request that ended like `data` was answered before."""
+        begin = data.find(_VERSION)
+        known = self._heads.get(data[begin:])
+        if known is None:
+            return False
+        self._end, self._cut, self._known = data[begin:], begin - len(data), known
+        return True
+
     def _remember(self, known: "_Known", data: bytes) -> None:
-        """Takes the end of `data`, whose last request was answered as `known`, for what will come again: if
-        `data` is one request and no more. It begins one and ends one, since the parser stands where it stood."""
-        if data.startswith(_GET) and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
-            begin = data.index(_VERSION)
-            self._repeated, self._cut, self._known = data[begin:], begin - len(data), known
+        """Takes down how `data` ended, whose last request was answered as `known`: if it is one request and
+        no more. It begins one and ends one, since the parser is where it was before it."""
+        if data.startswith(_GET) and len(data) <= PIECE and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
+            if len(self._heads) == _HEADS:
+                self._heads.clear()
+            self._heads[data[data.index(_VERSION) :]] = known
 
 
 # A head, and the same as the access log has it.

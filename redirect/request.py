@@ -81,25 +81,20 @@ class Reader:
     ) -> Request:
         """Reads a request with these `fields`, of a `version` like "1.1", that came from `peer` over `scheme`."""
         get = fields.get
-        scheme, client_ip = self._trusted.resolve(peer, scheme, get("x-forwarded-proto"), get("x-forwarded-for"))
-        host, authority, path = get("host"), None, target.decode("latin-1")
-        answer = OTHER_VERSION if version not in ("1.0", "1.1") else None
+        proto, forwarded_for, host, client_ip = get("x-forwarded-proto"), get("x-forwarded-for"), get("host"), peer
+        if proto is not None or forwarded_for is not None:
+            scheme, client_ip = self._trusted.resolve(peer, scheme, proto, forwarded_for)
+        path, endpoint = target.decode("latin-1"), None
+        answer = None if version in ("1.1", "1.0") else OTHER_VERSION
         if answer is None:
             try:
-                authority = _host(host, version)
+                endpoint = _endpoint(host, version, scheme)
                 if not path.startswith("/") or method == "CONNECT":
-                    host, authority, path, answer = _other_form(method, path, host, authority)
+                    host, endpoint, path, answer = _other_form(method, path, host, endpoint, scheme)
             except ValueError as error:
                 answer = Decision(400, detail=str(error), close=True)
         head = Head(
-            get(self._pool),
-            scheme,
-            None if authority is None else authority.endpoint(scheme),
-            host,
-            client_ip,
-            get("user-agent"),
-            get("referer"),
-            get("x-request-id"),
+            get(self._pool), scheme, endpoint, host, client_ip, get("user-agent"), get("referer"), get("x-request-id")
         )
         return Request(method, path, head, answer)
 
@@ -120,29 +115,29 @@ class _Names(dict[bytes, str | None]):
         return name
 
 
-def _host(host: str | None, version: str) -> Authority | None:
+def _endpoint(host: str | None, version: str, scheme: str) -> Endpoint | None:
     if host is None:
         if version == "1.1":
             raise ValueError("the request has no Host header")
         return None
     try:
-        return _authority(host)
+        return _authority(host).endpoint(scheme)
     except ValueError as error:
         raise ValueError(f"the Host header is no host with an optional port: {error}") from None
 
 
 def _other_form(
-    method: str, target: str, host: str | None, authority: Authority | None
-) -> tuple[str | None, Authority | None, str, Decision | None]:
-    """Host, authority and target of a request whose target is no path, and the answer if it needs no pool."""
+    method: str, target: str, host: str | None, endpoint: Endpoint | None, scheme: str
+) -> tuple[str | None, Endpoint | None, str, Decision | None]:
+    """Host, endpoint and path of a request whose target is no path, and the answer if it needs no pool."""
     if target == "*" and method == "OPTIONS":
-        return host, authority, target, Decision(204)
+        return host, endpoint, target, Decision(204)
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or method == "CONNECT":
         raise ValueError("the target must be a path that begins with / or an http or https URL")
     named, rest = absolute.groups()
     try:
-        return named, _authority(named), rest if rest.startswith("/") else f"/{rest}", None
+        return named, _authority(named).endpoint(scheme), rest if rest.startswith("/") else f"/{rest}", None
     except ValueError as error:
         raise ValueError(f"the target's authority is no host with an optional port: {error}") from None
 

@@ -17,7 +17,7 @@ from redirect.access_log import AccessLog
 from redirect.app import create_app
 from redirect.config import parse_config
 from redirect.forwarded import TrustedProxies
-from redirect.guard import Guard
+from redirect.guard import PIECE, Guard
 from redirect.protocol import RedirectProtocol
 from redirect.service import Service
 
@@ -35,7 +35,8 @@ class Connection:
         config.load()
         self.state = ServerState()
         self.transport = KeptTransport("192.0.2.7", 1e9)
-        self.protocol = protocol(config, self.state, {}, asyncio.get_running_loop())
+        self.protocol: Any = protocol(config, self.state, {}, asyncio.get_running_loop())
+        self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 
     def send(self, data: bytes) -> bytes:
@@ -93,6 +94,18 @@ def test_the_app_is_not_overtaken() -> None:
     on_a_connection(test)
 
 
+def test_a_known_head_does_not_overtake_the_app() -> None:
+    """Not even a request with a head that is known is answered before one that the app still works on."""
+
+    async def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.send(NEXT + head("OPTIONS * HTTP/1.1"))
+        assert connection.send(NEXT) == b""
+        assert (await connection.rest()).startswith(b"HTTP/1.1 204 ")
+
+    on_a_connection(test)
+
+
 def test_a_client_that_does_not_read_waits() -> None:
     """While the transport says that too much is unread, nothing is answered at once, repeated or not."""
 
@@ -101,6 +114,33 @@ def test_a_client_that_does_not_read_waits() -> None:
         connection.protocol.pause_writing()
         assert connection.send(NEXT) == b""
         connection.protocol.resume_writing()
+
+    on_a_connection(test)
+
+
+def test_a_client_that_has_not_read_the_last_answer_waits() -> None:
+    """So it is where the answer just given was the one too much."""
+
+    def test(connection: Connection) -> None:
+        connection.transport.high_water = 100
+        assert connection.send(NEXT) != b""
+        assert connection.send(head("GET / HTTP/1.1", "X: 1")) != b""
+        assert connection.send(NEXT) == b""
+        connection.transport.be_read()
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_nothing_is_answered_behind_a_fault(known: bool) -> None:
+    """A fault of ours is the last answer, whether or not the head of its request was known, or is from then on."""
+
+    def test(connection: Connection) -> None:
+        if known:
+            connection.send(NEXT)
+        connection.protocol.front.service = Broken(connection.protocol.front.service.config, Random(1))
+        assert connection.send(NEXT).startswith(b"HTTP/1.1 500 ")
+        assert connection.send(NEXT) == b""
 
     on_a_connection(test)
 
@@ -153,6 +193,37 @@ def test_a_repeated_request_may_come_with_the_next_one() -> None:
     on_a_connection(test)
 
 
+def test_few_heads_are_remembered() -> None:
+    """Whoever comes with ever new heads costs a connection no more than four of them, and none that is long."""
+
+    def test(connection: Connection) -> None:
+        for number in range(50):
+            assert connection.send(head("GET / HTTP/1.1", f"X: {number}")).startswith(b"HTTP/1.1 302 ")
+            assert 0 < len(connection.protocol._heads) <= 4
+        before = {*connection.protocol._heads}
+        connection.send(head("GET / HTTP/1.1", f"X: {'x' * PIECE}"))
+        assert {*connection.protocol._heads} == before
+
+    on_a_connection(test)
+
+
+def test_known_heads_behind_other_requests() -> None:
+    """A head is known again behind requests with other heads, with bodies, or of other methods."""
+
+    def test(connection: Connection) -> None:
+        sent = [
+            NEXT,
+            head("GET /b HTTP/1.1", "X-Redirect-Pool-ID: pool-b"),
+            head("POST /c HTTP/1.1", "Content-Length: 4") + b"body",
+            head("HEAD /d HTTP/1.1"),
+        ]
+        answers = [connection.send(each) for each in sent]
+        for _ in range(3):
+            assert [connection.send(each) for each in sent] == answers
+
+    on_a_connection(test)
+
+
 class Broken(Service):
     """A service with a fault of ours."""
 
@@ -161,7 +232,7 @@ class Broken(Service):
 
 
 @pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
-def test_our_own_fault(protocol: type[Guard]) -> None:
+def test_our_own_fault(protocol: type[Guard], caplog: pytest.LogCaptureFixture) -> None:
     """A fault of ours is answered with 500, and is the last answer of its connection, whatever waits behind it."""
 
     async def test(connection: Connection) -> None:
@@ -171,8 +242,21 @@ def test_our_own_fault(protocol: type[Guard]) -> None:
         assert answered.count(b"HTTP/1.1") == 1
         assert b"secret" not in answered
         assert connection.transport.ended
+        assert len(caplog.messages) == 1
 
     on_a_connection(test, protocol=protocol)
+
+
+def test_a_client_that_has_gone_is_not_waited_for() -> None:
+    """The time to read the last answer ends with the connection; nothing is kept for longer."""
+
+    def test(connection: Connection) -> None:
+        connection.send(head("GET / HTTP/1.1", "Connection: close"))
+        lingering = connection.protocol._lingering
+        connection.protocol.connection_lost(None)
+        assert lingering.cancelled()
+
+    on_a_connection(test)
 
 
 def test_trailers_are_no_headers() -> None:
