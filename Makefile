@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e diagram clean
+.PHONY: help setup run test lint e2e bench diagram clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 
 e2e: $(READY) ## Run the compose stack on a real engine and test it
 	@$(BIN)/python -m pytest tests/e2e
+
+bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt -e '.[bench]'
+	@$(BIN)/python misc/bench/bench.py --install
+	@$(BIN)/python misc/bench/bench.py $(PARTS)
 
 diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
 	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png

@@ -1,0 +1,120 @@
+"""The comparison: what a redirect costs us and others, side by side on the same requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import servers
+from figures import Spread, number, ratio, verdict
+from load import BARE, BROWSER, NEVER_REPEATING, Workload
+from rounds import Run, Shot, alternate, cases, cell, subjects, values
+from running import all_running, running
+from scale import Scale
+from table import Table
+
+SERVERS = (
+    servers.OURS,
+    servers.STARLETTE,
+    servers.NGINX,
+    servers.NGINX_NO_LOG,
+    servers.HAPROXY,
+    servers.HAPROXY_NO_LOG,
+    servers.CADDY,
+    servers.CADDY_NO_LOG,
+    servers.CONSTANT,
+)
+WORKLOADS = (BARE, BROWSER, NEVER_REPEATING)
+
+
+NOTE = """\
+Medians (lowest-highest) of all rounds. Memory is the PSS of all processes after a second of load, alone.
+
+Bare: a request line and Host, always the same. Browser: 15 headers, the same in each request, and paths and queries
+that never repeat. Heads that never repeat: with a Cookie and an X-Request-ID that differ in each request, so that
+nothing remembered of the request before is of use."""
+
+
+class Goal(NamedTuple):
+    """Our CPU per redirect in parts of `against`'s may be `limit` at most."""
+
+    against: str
+    workload: Workload
+    limit: float
+
+
+GOALS = (
+    Goal(servers.NGINX.name, BARE, 0.95),
+    Goal(servers.NGINX.name, BROWSER, 0.95),
+    Goal(servers.CONSTANT.name, BARE, 1.40),
+    Goal(servers.STARLETTE.name, BARE, 0.30),
+    Goal(servers.STARLETTE.name, BROWSER, 0.35),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    runs: list[Run]
+    memory_kib: dict[str, int]
+
+
+def measure(scale: Scale) -> Comparison:
+    with all_running(SERVERS) as started:
+        alternate([Shot(server, "", "warm-up", BROWSER) for server in started], rounds=1, seconds=1)
+        shots = [Shot(server, server.name, workload.name, workload) for workload in WORKLOADS for server in started]
+        runs = alternate(shots, scale.rounds, scale.seconds)
+    measured = set(subjects(runs))
+    return Comparison(runs, {server.name: _memory_kib(server) for server in SERVERS if server.name in measured})
+
+
+def _memory_kib(server: servers.Server) -> int:
+    """Alone, because servers that run at once share the pages of an interpreter, and that would flatter ours."""
+    with running(server) as started:
+        alternate([Shot(started, server.name, "memory", BARE)], rounds=1, seconds=1)
+        return started.pss_kib()
+
+
+def tables(measured: Comparison) -> list[Table]:
+    runs = measured.runs
+    return [_costs(measured), *(_workload(runs, case) for case in cases(runs)), _ratios(runs), _goals(runs)]
+
+
+def _costs(measured: Comparison) -> Table:
+    runs = measured.runs
+    rows = [
+        (
+            subject,
+            *(str(cell(runs, "cpu_us", subject, case)) for case in cases(runs)),
+            number(measured.memory_kib[subject] / 1024),
+        )
+        for subject in subjects(runs)
+    ]
+    header = ("server", *(f"{case}, µs" for case in cases(runs)), "memory, MiB")
+    return Table("CPU time per redirect, and memory", header, rows, NOTE)
+
+
+def _workload(runs: Sequence[Run], case: str) -> Table:
+    metrics = ("redirects_per_s", "p50_ms", "p99_ms", "busy")
+    rows = [(subject, *(str(cell(runs, metric, subject, case)) for metric in metrics)) for subject in subjects(runs)]
+    note = (
+        "Busy is the server's CPU time over time: well below 1, it waited for the load, which limits its redirects/s."
+    )
+    return Table(f"Speed: {case}", ("server", "redirects/s", "p50, ms", "p99, ms", "busy"), rows, note)
+
+
+def _ratios(runs: Sequence[Run]) -> Table:
+    against = [name for name in dict.fromkeys(goal.against for goal in GOALS) if name in subjects(runs)]
+    rows = [(name, *(str(_against(runs, name, case)) for case in cases(runs))) for name in against]
+    return Table("CPU time per redirect, ours in parts of theirs", ("against", *cases(runs)), rows, "Paired by round.")
+
+
+def _goals(runs: Sequence[Run]) -> Table:
+    rows = []
+    for goal in (goal for goal in GOALS if goal.against in subjects(runs)):
+        reached = _against(runs, goal.against, goal.workload.name).median
+        wanted = f"{goal.limit:.2f}"
+        rows.append((goal.against, goal.workload.name, wanted, number(reached), verdict(reached, goal.limit)))
+    return Table("Goals", ("ours in parts of", "workload", "at most", "reached", ""), rows, labels=2)
+
+
+def _against(runs: Sequence[Run], subject: str, case: str) -> Spread:
+    return ratio(values(runs, "cpu_us", servers.OURS.name, case), values(runs, "cpu_us", subject, case))

@@ -1,0 +1,79 @@
+"""The machine: what it is, which of its cores serve and ask, and what is installed on it."""
+
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+# The programs that are measured or measure, by the Debian package that has them.
+PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "taskset": "util-linux"}
+NEEDED = {"wrk", "taskset"}
+
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+_VERSIONS = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "wrk": "-v"}
+
+CORES = sorted(os.sched_getaffinity(0))
+ALL_CORES = ",".join(map(str, CORES))
+SERVER_CORE, LOAD_CORE = str(CORES[0]), str(CORES[-1])
+
+
+def find(program: str) -> str | None:
+    """Where `program` is; servers are in /usr/sbin, which not every user's path has."""
+    return shutil.which(program, path=_PATH)
+
+
+def missing() -> list[str]:
+    return [program for program in PACKAGES if find(program) is None]
+
+
+def how_to_install(programs: list[str]) -> str:
+    return "apt-get install --no-install-recommends " + " ".join(PACKAGES[program] for program in programs)
+
+
+def install() -> None:
+    """Installs what is missing where that is ours to do: as root, on Debian."""
+    programs = missing()
+    if not programs:
+        return
+    if os.geteuid() != 0 or not Path("/etc/debian_version").exists():
+        print(f"missing: {', '.join(programs)}; on Debian, as root: {how_to_install(programs)}")
+        return
+    # Runlevel 1 is what keeps the packages from starting their daemons.
+    environment = os.environ | {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    for command in ("apt-get update", how_to_install(programs).replace("install", "install --yes", 1)):
+        subprocess.run(command.split(), env=environment, check=True)  # noqa: S603  our own words
+
+
+def allow_open_files() -> int:
+    """Raises the limit of this process to what it may be, and returns that. Servers and wrk inherit it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
+def description() -> dict[str, str]:
+    installed = {program: _version(program, option) for program, option in _VERSIONS.items() if find(program)}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "CPU": _cpu(),
+        "cores": f"{len(CORES)}; servers on {SERVER_CORE}, wrk on {LOAD_CORE}",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        **installed,
+    }
+
+
+def _cpu() -> str:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _version(program: str, option: str) -> str:
+    """The first number with dots that the program says of itself; wrk says it among its usage, with exit code 1."""
+    said = subprocess.run([find(program) or program, option], capture_output=True, text=True, check=False)  # noqa: S603
+    found = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
+    return found[0] if found else "unknown"

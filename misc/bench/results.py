@@ -1,0 +1,58 @@
+"""The results: one page to read, one file for machines, two plots."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import comparison
+import concurrency
+import growth
+from comparison import Comparison
+from concurrency import Concurrency
+from growth import Growth
+from table import Table
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured; a part that was not asked for is None."""
+
+    command: str
+    machine: Mapping[str, str]
+    comparison: Comparison | None = None
+    concurrency: Concurrency | None = None
+    growth: Growth | None = None
+
+
+def write(results: Results, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n")
+    (folder / "results.md").write_text(page(results))
+    _draw(results, folder)
+
+
+def page(results: Results) -> str:
+    machine = "\n".join(f"- {what}: {value}" for what, value in results.machine.items())
+    sections = (f"## {title}\n\n" + "\n".join(table.markdown() for table in part) for title, part in _parts(results))
+    return "\n".join([f"# Benchmark\n\nMade by `{results.command}`.\n\n{machine}\n", *sections])
+
+
+def _parts(results: Results) -> list[tuple[str, list[Table]]]:
+    parts = []
+    if results.comparison:
+        parts.append(("Comparison", comparison.tables(results.comparison)))
+    if results.concurrency:
+        parts.append(("Concurrency", concurrency.tables(results.concurrency)))
+    if results.growth:
+        parts.append(("Growth", growth.tables(results.growth)))
+    return parts
+
+
+def _draw(results: Results, folder: Path) -> None:
+    import plots  # needs matplotlib, which nothing else here does
+
+    if results.comparison:
+        plots.comparison(results.comparison, folder / "comparison.png")
+    if results.concurrency:
+        plots.latency(results.concurrency, folder / "latency.png")
