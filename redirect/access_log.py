@@ -32,10 +32,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import count
 from json.encoder import encode_basestring_ascii as _text
 from time import monotonic_ns, time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 from redirect.decision import Decision
 from redirect.request import Head
@@ -54,22 +53,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _logger = logging.getLogger("gunicorn.error")
 
 
-class Quoted(NamedTuple):
-    """What a method and a head add to a line, as JSON."""
+# What a method and a head add to a line, as JSON: the pool that is asked for; method and host; client, agent
+# and referer; the request's id, None where one is to be generated. Plain tuples: they are taken apart, here
+# and below, for every line, and those with names take three times as long.
+Quoted = tuple[str, str, str, str | None]
 
-    pool_requested: str
-    asked: str
-    client: str
-    request_id: str | None  # None: one is to be generated
-
-
-class _Part(NamedTuple):
-    """What a decision adds to a line, as JSON; the target comes between the two if it belongs to Location."""
-
-    level: str
-    opening: str
-    closing: str
-    has_target: bool
+# What a decision adds: the level; what is before the target in Location; what is behind it; whether it is there.
+_Part = tuple[str, str, str, bool]
 
 
 class AccessLog:
@@ -89,39 +79,47 @@ class AccessLog:
         self._from_monotonic_to_wall = 0  # nanoseconds
         self._millisecond = 0
         self._time = ""
-        self._ids = f"{secrets.token_hex(8)}", count(10**15)  # together 32 digits, unlike those of another process
+        # A generated id has 32 digits, half of them of this process alone.
+        self._ids = secrets.token_hex(8)
+        self._last_id = 10**15
         self._tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
 
-    def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> int:
+    def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> None:
         """Adds the record of a request for `target` that was `started` at that time of `monotonic_ns`.
 
-        `config` is the hash of the configuration that decided. Returns the time at which the request ended.
+        `config` is the hash of the configuration that decided.
         """
-        ended = monotonic_ns()
         if self._file is None:
-            return ended
-        if not self._lines:
+            return
+        lines = self._lines
+        if not lines:
             self._begin_batch()
+        ended = monotonic_ns()
         millisecond = (ended + self._from_monotonic_to_wall) // 1_000_000
         if millisecond != self._millisecond:
             self._millisecond, self._time = millisecond, _rfc3339(millisecond)
         level, opening, closing, has_target = self._parts.get(decision) or self._part(decision)
         pool_requested, asked, client, request_id = quoted
+        if request_id is None:
+            self._last_id = number = self._last_id + 1
+            request_id = f"{self._ids}{number}"
         escaped = _text(target)[1:-1]
         path, _, query = escaped.partition("?")
-        path = f'"{path}"' if path else "null"
         line = (
             f'{{"time":"{self._time}","level":"{level}","pool_requested":{pool_requested}'
-            f'{opening}{escaped if has_target else ""}{closing}{asked}"path":{path},"query":"{query}",{client}'
-            f'"{request_id or self._new_id()}","duration_us":{(ended - started) // 1000}{self._tail}{config}"}}\n'
+            f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
+            f'"{request_id}","duration_us":{(ended - started) // 1000}{self._tail}{config}"}}\n'
         )
-        if len(line) > LONGEST_LINE:
+        if not target:  # of a request that was refused before it had one
+            line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
+        size = len(line)
+        if size > LONGEST_LINE:
             line = fit(json.loads(line))
-        self._lines.append(line)
-        self._size += len(line)
+            size = len(line)
+        lines.append(line)
+        self._size += size
         if self._size >= BATCH:
             self.flush()
-        return ended
 
     def flush(self) -> None:
         """Writes what was gathered."""
@@ -156,13 +154,9 @@ class AccessLog:
         where = f',"pool":{_or_null(decision.pool)},"origin":{_or_null(decision.origin)},"location":'
         status = f',"status":{decision.status},'
         if decision.prefix is None:
-            return _Part(level, where + "null", status, has_target=False)
-        part = self._parts[decision] = _Part(level, where + _text(decision.prefix)[:-1], '"' + status, has_target=True)
+            return level, where + "null", status, False
+        part = self._parts[decision] = level, where + _text(decision.prefix)[:-1], '"' + status, True
         return part
-
-    def _new_id(self) -> str:
-        mine, numbers = self._ids
-        return f"{mine}{next(numbers)}"
 
 
 def quote(method: str, head: Head) -> Quoted:
@@ -170,7 +164,7 @@ def quote(method: str, head: Head) -> Quoted:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id = head
     if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
         request_id = None
-    return Quoted(
+    return (
         "null" if pool_requested is None else _text(pool_requested),
         f'"method":{_text(method) if method else "null"},"host":{"null" if host is None else _text(host)},',
         f'"client_ip":{"null" if client_ip is None else _text(client_ip)},'

@@ -50,10 +50,11 @@ class _Answering:
         front = self._front
         config = front.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(front.reader, scope)
-        decision = request.answer or front.decide(request.head)
+        head = request.head
+        decision = request.answer or front.decide(head.pool_requested, head.scheme, head.endpoint)
 
         await response(decision, request.target)(scope, receive, send)
-        front.log.write(decision, quote(request.method, request.head), request.target, started, config)
+        front.log.write(decision, quote(request.method, head), request.target, started, config)
 
 
 def response(decision: Decision, target: str) -> Response:

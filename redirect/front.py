@@ -6,8 +6,9 @@ The rule: fronts differ in how they come by a request and how they send the answ
 import logging
 
 from redirect.access_log import AccessLog
+from redirect.authority import Endpoint
 from redirect.decision import FAULT, Decision
-from redirect.request import Head, Reader
+from redirect.request import Reader
 from redirect.service import Service
 
 _logger = logging.getLogger("uvicorn.error")
@@ -21,10 +22,10 @@ class Front:
         self.reader = reader
         self.log = log
 
-    def decide(self, head: Head) -> Decision:
+    def decide(self, pool_requested: str | None, scheme: str, endpoint: Endpoint | None) -> Decision:
         """The service's decision; what goes wrong in it is our fault, is logged, and has an answer."""
         try:
-            return self.service.decide(head.pool_requested, head.scheme, head.endpoint)
+            return self.service.decide(pool_requested, scheme, endpoint)
         except Exception:
-            _logger.exception("no decision on %r", head)
+            _logger.exception("no decision for %r, %s, %r", pool_requested, scheme, endpoint)
             return FAULT

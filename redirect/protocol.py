@@ -19,9 +19,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from redirect.access_log import Quoted, quote
 from redirect.answer import CLOSE, Field, fields_and_body
+from redirect.authority import Endpoint
 from redirect.decision import Decision
 from redirect.guard import PIECE, Guard
-from redirect.request import Head, Request
+from redirect.request import Request
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
 _HEAD_END = b"\r\n\r\n"
@@ -40,18 +41,18 @@ class RedirectProtocol(Guard):
     `flow.write_paused`; and on `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    # The last request was answered here, whole, and the client reads: the parser is where it was before it.
-    _at_rest = False
-    _answered: "_Known | None" = None  # the head of the request that was answered last
-    _heads: "dict[bytes, _Known]"  # what is known of requests that end so, from the version on
-    # Of these the one that came last: how it ends, where that begins, counted from the end, and what is known.
-    _end: bytes | tuple[()] = ()  # () ends nothing
-    _cut = 0
-    _known: "_Known"
+    __slots__ = ("_answered", "_at_rest", "_cut", "_end", "_heads", "_known")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._heads = {}
+        # The last request was answered here, whole, and the client reads: the parser is where it was before it.
+        self._at_rest = False
+        self._answered: _Known | None = None  # the head of the request that was answered last
+        self._heads: dict[bytes, _Known] = {}  # what is known of requests that end so, from the version on
+        # Of these the one that came last: how it ends, where that begins, counted from the end, what is known.
+        self._end: bytes | tuple[()] = ()  # () ends nothing
+        self._cut = 0
+        self._known: _Known
 
     def data_received(self, data: bytes) -> None:
         if (
@@ -64,13 +65,14 @@ class RedirectProtocol(Guard):
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
                 started = monotonic_ns()
-                head, quoted = self._known
-                self._answer(self.front.decide(head), quoted, "GET", text, target, started, False)
+                pool_requested, scheme, endpoint, quoted = self._known
+                decision = self.front.decide(pool_requested, scheme, endpoint)
+                self._answer(decision, quoted, "GET", text, target, started, False)
                 return
-        is_first = not self._in_message
+        is_first = not self._in_message and not self._unfed
         self._at_rest, self._answered = False, None
         super().data_received(data)
-        if self._answered and not self._in_message:
+        if self._answered and not self._in_message and not self._unfed:
             self._at_rest = True
             if is_first:
                 self._remember(self._answered, data)
@@ -94,8 +96,9 @@ class RedirectProtocol(Guard):
         started = monotonic_ns()
         method, text, head, _ = request
         quoted = quote(method, head)
-        self._answered = head, quoted
-        self._answer(answer or self.front.decide(head), quoted, method, text, text.encode("latin-1"), started, close)
+        decision = answer or self.front.decide(head.pool_requested, head.scheme, head.endpoint)
+        self._answered = head.pool_requested, head.scheme, head.endpoint, quoted
+        self._answer(decision, quoted, method, text, text.encode("latin-1"), started, close)
 
     def _answer(
         self, decision: Decision, quoted: Quoted, method: str, text: str, target: bytes, started: int, close: bool
@@ -136,8 +139,8 @@ class RedirectProtocol(Guard):
             self._heads[data[data.index(_VERSION) :]] = known
 
 
-# A head, and the same as the access log has it.
-_Known = tuple[Head, Quoted]
+# What a head asks the service for, and all of it as the access log has it.
+_Known = tuple[str | None, str, Endpoint | None, Quoted]
 
 
 class _Openings(dict[Decision, bytes]):

@@ -173,8 +173,16 @@ def test_pipelining_is_bounded(wire: Wire) -> None:
     assert seen.waited <= PIECE // len(request) + 1
 
 
+def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
+    """Between two pieces of what one client has sent in advance the loop sees to others."""
+    request = head("GET / HTTP/1.1", host="a")
+    seen = wire.converse(request * 10_000)
+    assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
+    assert seen.turns >= len(request) * 10_000 // PIECE
+
+
 def test_a_client_that_does_not_read(wire: Wire) -> None:
-    """Who pipelines and does not read is not read from either: what waits is bounded. Once he reads he gets all."""
+    """For who pipelines and does not read a bounded number of bytes and requests waits. Once he reads he gets all."""
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000, high_water=10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000

@@ -73,13 +73,15 @@ class Outcome(NamedTuple):
 
 class Conversation(NamedTuple):
     """What was seen of a connection: the bytes sent, whether it was ended, the access log, the most requests
-    that waited for an earlier one, and the most bytes that waited for a client that reads at last."""
+    that waited for an earlier one, the most bytes that waited for a client that reads at last, and in how many
+    turns of the loop it was answered."""
 
     sent: bytes
     ended: bool
     log: bytes
     waited: int
     unread: int
+    turns: int
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -199,19 +201,21 @@ class Wire:
         state = ServerState()
         connection = transport.protocol = self.protocol(config, state, {}, asyncio.get_running_loop())
         connection.connection_made(transport)
-        waited = unread = 0
+        waited = unread = turns = 0
         for piece in pieces:
             connection.data_received(piece)
-            while state.tasks or transport.unread > transport.high_water:
+            while state.tasks or connection._unfed or transport.unread > transport.high_water:
                 waited = max(waited, len(connection.pipeline))
-                if connection.flow.write_paused and transport.is_reading_paused:
+                if connection.flow.write_paused and connection._turn is None:
+                    assert transport.is_reading_paused or not connection._unfed
                     unread = max(unread, transport.unread)
                     transport.be_read()
                 await asyncio.sleep(0)
+                turns += 1
         ended = transport.ended
         transport.close()
         connection.connection_lost(None)
-        return Conversation(transport.sent, ended, self._logged(connection.front.log), waited, unread)
+        return Conversation(transport.sent, ended, self._logged(connection.front.log), waited, unread, turns)
 
     def _logged(self, log: AccessLog) -> bytes:
         """What was logged since this was asked last."""

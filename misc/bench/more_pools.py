@@ -48,4 +48,4 @@ def _the_same_three(count: int) -> Workload:
 
 
 def _any(count: int) -> Workload:
-    return Workload("any, at random", "any_pool.lua", (str(count),))
+    return Workload("any, at random, no head twice", "any_pool.lua", (str(count),))
