@@ -29,7 +29,7 @@ import re
 import secrets
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
@@ -41,9 +41,10 @@ from redirect.request import Head
 
 LONGEST_LINE = 4096
 
-# A batch is written when it is this long (bytes) or this old (seconds).
-BATCH = 64 * 1024
+# A batch is written when it has so many records or is so old (seconds); to a file in so many bytes at once.
+BATCH = 100
 LONGEST_WAIT = 0.1
+LONGEST_WRITE = 64 * 1024
 
 # What a client, a TOML or another server can make long; everything else is short by its nature.
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()
@@ -61,6 +62,9 @@ Quoted = tuple[str, str, str, str | None]
 # What a decision adds: the level; what is before the target in Location; what is behind it; whether it is there.
 _Part = tuple[str, str, str, bool]
 
+# What is kept of a request until its line is written: see `AccessLog.write`; the fifth is when it ended.
+_Record = tuple[Decision, Quoted, str, int, int, str]
+
 
 class AccessLog:
     """Writes records to `target`: `-` is standard output, a path is appended to, `off` is nowhere.
@@ -70,15 +74,12 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self._file = _open(target)
-        self._in_pieces = self._file is not None and not stat.S_ISREG(os.fstat(self._file).st_mode)
+        is_file = self._file is not None and stat.S_ISREG(os.fstat(self._file).st_mode)
+        self._longest_write = LONGEST_WRITE if is_file else LONGEST_LINE
         self._failing = False
-        self._lines: list[str] = []
-        self._size = 0  # of the lines
+        self._records: list[_Record] = []
         self._timer: asyncio.TimerHandle | None = None
         self._parts: dict[Decision, _Part] = {}
-        self._from_monotonic_to_wall = 0  # nanoseconds
-        self._millisecond = 0
-        self._time = ""
         # A generated id has 32 digits, half of them of this process alone.
         self._ids = secrets.token_hex(8)
         self._last_id = 10**15
@@ -91,46 +92,23 @@ class AccessLog:
         """
         if self._file is None:
             return
-        lines = self._lines
-        if not lines:
-            self._begin_batch()
-        ended = monotonic_ns()
-        millisecond = (ended + self._from_monotonic_to_wall) // 1_000_000
-        if millisecond != self._millisecond:
-            self._millisecond, self._time = millisecond, _rfc3339(millisecond)
-        level, opening, closing, has_target = self._parts.get(decision) or self._part(decision)
-        pool_requested, asked, client, request_id = quoted
-        if request_id is None:
-            self._last_id = number = self._last_id + 1
-            request_id = f"{self._ids}{number}"
-        escaped = _text(target)[1:-1]
-        path, _, query = escaped.partition("?")
-        line = (
-            f'{{"time":"{self._time}","level":"{level}","pool_requested":{pool_requested}'
-            f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
-            f'"{request_id}","duration_us":{(ended - started) // 1000}{self._tail}{config}"}}\n'
-        )
-        if not target:  # of a request that was refused before it had one
-            line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
-        size = len(line)
-        if size > LONGEST_LINE:
-            line = fit(json.loads(line))
-            size = len(line)
-        lines.append(line)
-        self._size += size
-        if self._size >= BATCH:
+        records = self._records
+        if not records:
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
+        records.append((decision, quoted, target, started, monotonic_ns(), config))
+        if len(records) == BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Writes what was gathered."""
-        lines, self._lines, self._size = self._lines, [], 0
+        records, self._records = self._records, []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._file is None or not lines:
+        if self._file is None or not records:
             return
         try:
-            for piece in _pieces(lines) if self._in_pieces else ["".join(lines)]:
+            for piece in _pieces(self._lines(records), self._longest_write):
                 os.write(self._file, piece.encode("ascii"))
             self._failing = False
         except OSError as error:
@@ -145,9 +123,28 @@ class AccessLog:
             os.close(self._file)
         self._file = None
 
-    def _begin_batch(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
-        self._from_monotonic_to_wall = time_ns() - monotonic_ns()  # anew, since the wall clock may be set
+    def _lines(self, records: "list[_Record]") -> Iterator[str]:
+        """The lines of a batch, made one behind the other, while code and tables are in the processor's caches."""
+        number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
+        self._last_id += len(records)
+        to_wall = time_ns() - monotonic_ns()  # anew for each batch, since the wall clock may be set
+        last, time = 0, ""
+        for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
+            millisecond = (ended + to_wall) // 1_000_000
+            if millisecond != last:
+                last, time = millisecond, _rfc3339(millisecond)
+            level, opening, closing, has_target = parts.get(decision) or self._part(decision)
+            number += 1
+            escaped = _text(target)[1:-1]
+            path, _, query = escaped.partition("?")
+            line = (
+                f'{{"time":"{time}","level":"{level}","pool_requested":{pool_requested}'
+                f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
+                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"}}\n'
+            )
+            if not target:  # of a request that was refused before it had one
+                line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
+            yield line if len(line) <= LONGEST_LINE else fit(json.loads(line))
 
     def _part(self, decision: Decision) -> _Part:
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
@@ -193,15 +190,17 @@ def _or_null(value: str | None) -> str:
     return "null" if value is None else _text(value)
 
 
-def _pieces(lines: Sequence[str]) -> Iterator[str]:
-    """The lines, joined as far as a pipe takes them whole."""
-    piece = ""
+def _pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
+    """The lines, joined as far as they are `longest` together."""
+    gathered: list[str] = []
+    size = 0
     for line in lines:
-        if len(piece) + len(line) > LONGEST_LINE:
-            yield piece
-            piece = ""
-        piece += line
-    yield piece
+        if size + len(line) > longest:
+            yield "".join(gathered)
+            gathered, size = [], 0
+        gathered.append(line)
+        size += len(line)
+    yield "".join(gathered)
 
 
 def _rfc3339(milliseconds: int) -> str:

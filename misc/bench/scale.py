@@ -16,8 +16,8 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
-    rounds=7,
-    seconds=2,
+    rounds=15,
+    seconds=1,
     connections=(1, 4, 16, 64, 256, 1024),
     connections_rounds=3,
     pools=(3, 100, 10_000, 100_000),
