@@ -210,3 +210,12 @@ def test_processes_of_a_group() -> None:
     assert accounts.cpu_us(os.getpgrp()) - before > 30_000
     assert accounts.cpu_us(0x7FFFFFFF) == accounts.pss_kib(0x7FFFFFFF) == 0
     assert accounts.pss_kib(os.getpgrp()) > 1024
+
+
+def test_the_readme_shows_the_results() -> None:
+    """The tables of the README's section on speed are those of the results that are kept."""
+    results = (servers.HERE / "results" / "results.md").read_text()
+    section = (ROOT / "README.md").read_text().partition("## How fast it is")[2].partition("\n## ")[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert len(tables) == 2
+    assert all(shown in results for shown in tables)
