@@ -29,7 +29,7 @@ import re
 import secrets
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
@@ -123,16 +123,17 @@ class AccessLog:
             os.close(self._file)
         self._file = None
 
-    def _lines(self, records: "list[_Record]") -> Iterator[str]:
+    def _lines(self, records: "list[_Record]") -> list[str]:
         """The lines of a batch, made one behind the other, while code and tables are in the processor's caches."""
         number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
         self._last_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # anew for each batch, since the wall clock may be set
-        last, time = 0, ""
+        lines: list[str] = []
+        now, time = 0, ""  # a millisecond, and what it is called
         for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
-            millisecond = (ended + to_wall) // 1_000_000
-            if millisecond != last:
-                last, time = millisecond, _rfc3339(millisecond)
+            if not 0 <= ended - now < 1_000_000:
+                milliseconds = (ended + to_wall) // 1_000_000
+                now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
             level, opening, closing, has_target = parts.get(decision) or self._part(decision)
             number += 1
             escaped = _text(target)[1:-1]
@@ -144,7 +145,8 @@ class AccessLog:
             )
             if not target:  # of a request that was refused before it had one
                 line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
-            yield line if len(line) <= LONGEST_LINE else fit(json.loads(line))
+            lines.append(line if len(line) <= LONGEST_LINE else fit(json.loads(line)))
+        return lines
 
     def _part(self, decision: Decision) -> _Part:
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
@@ -190,17 +192,19 @@ def _or_null(value: str | None) -> str:
     return "null" if value is None else _text(value)
 
 
-def _pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
+def _pieces(lines: list[str], longest: int) -> Iterator[str]:
     """The lines, joined as far as they are `longest` together."""
-    gathered: list[str] = []
-    size = 0
+    whole = "".join(lines)
+    if len(whole) <= longest:
+        yield whole
+        return
+    begin = end = 0
     for line in lines:
-        if size + len(line) > longest:
-            yield "".join(gathered)
-            gathered, size = [], 0
-        gathered.append(line)
-        size += len(line)
-    yield "".join(gathered)
+        if end + len(line) - begin > longest:
+            yield whole[begin:end]
+            begin = end
+        end += len(line)
+    yield whole[begin:]
 
 
 def _rfc3339(milliseconds: int) -> str:

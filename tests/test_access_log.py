@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -59,6 +60,16 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         "referer": "http://here/",
         "request_id": "abc.DEF-1_2",
     }
+
+
+def test_time_is_the_wall_clock_s(wire: Wire) -> None:
+    """The time of a record is when its answer was sent, by the wall clock."""
+    before = datetime.now(UTC)
+    _, _, records = wire.exchange([head("GET / HTTP/1.1")] * 150)
+    times = [datetime.fromisoformat(record["time"]) for record in records]
+    assert times == sorted(times)
+    # The record has whole milliseconds, and two clocks are read one after the other.
+    assert before - timedelta(milliseconds=2) <= times[0] <= times[-1] <= datetime.now(UTC) + timedelta(milliseconds=1)
 
 
 ABSENT = {"pool_requested": None, "user_agent": None, "referer": None, "query": ""}
