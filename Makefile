@@ -46,7 +46,6 @@ e2e: $(READY) ## Run the compose stack on a real engine and test it
 	@$(BIN)/python -m pytest tests/e2e
 
 bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt -e '.[bench]'
 	@$(BIN)/python misc/bench/bench.py --install
 	@$(BIN)/python misc/bench/bench.py $(PARTS)
 

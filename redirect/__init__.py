@@ -11,10 +11,12 @@ upwards only.
     decision    an answer, as a value                  request     target and Host, by the rules
     service     which pool, which origin, which answer: the product
     answer      a decision in HTTP's terms             access_log  one JSON line per request
+    snapshot    the numbers of an instance
     front       what both fronts share
-    app         the Starlette front                    admin       our own endpoints
+    app         the Starlette front                    admin       our own endpoints, and the page
     guard       what a connection owes
     protocol    the fast front
     worker      uvicorn inside a process of gunicorn's
-    server      gunicorn's master                      cli         the commands
+    server      gunicorn's master                      logs        the access log, asked
+    cli         the commands
 """

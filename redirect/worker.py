@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
-from redirect.admin import create_admin_app
+from redirect.admin.app import create_admin_app
 from redirect.protocol import RedirectProtocol
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from redirect.admin import create_admin_app
+from redirect.admin.app import create_admin_app
 
 
 def ask(path: str, *, ready: bool = True, method: str = "GET") -> httpx.Response:

@@ -1,0 +1,1 @@
+"""`redirect logs`: the access log, asked who was sent where."""

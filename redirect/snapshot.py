@@ -1,0 +1,118 @@
+"""The numbers of an instance: what its workers counted, added up. Frozen values, and what follows from them.
+
+The rule: a counter never goes back while the instance lives, whichever worker ended or came. What is
+counted under the configuration in force can be told from what came before it, so that observed shares
+can be held against configured ones.
+
+Durations are counted in buckets, the last of which has no bound; a quantile is taken to lie in its
+bucket as if the durations in there were spread evenly (as Prometheus' histogram_quantile does).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# Upper bounds of the buckets, included, in microseconds: 1 us to 1 s, five to a decade.
+BOUNDS_US = (*[digit * 10**power for power in range(6) for digit in (1, 2, 3, 5, 7)], 1_000_000)
+
+# Seconds of which the durations are kept apart, for what is drawn over time.
+SECONDS = 60
+
+# What is counted apart: pool, origin and status. Pool and origin are None as in `Decision`.
+Key = tuple[str | None, str | None, int]
+
+# Durations per bucket: one more than there are bounds.
+Buckets = Sequence[int]
+
+
+class Count(NamedTuple):
+    """How often something happened, how often of that under the configuration in force, and when last
+    (Unix time, milliseconds)."""
+
+    total: int
+    since_load: int
+    last_ms: int
+
+
+class Second(NamedTuple):
+    """The requests that were answered in the second that began at `at` (Unix time)."""
+
+    at: int
+    buckets: Buckets
+
+    @property
+    def requests(self) -> int:
+        """How many they were."""
+        return sum(self.buckets)
+
+
+class Worker(NamedTuple):
+    """A worker process that lives: since when (Unix time), open connections, requests answered, and the
+    hash of its configuration."""
+
+    pid: int
+    since: float
+    connections: int
+    requests: int
+    config: str
+
+
+class Loading(NamedTuple):
+    """When the configuration in force was loaded (Unix time), and why a later one was not, if so."""
+
+    loaded_at: float
+    error: str | None = None
+    error_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The numbers of an instance at `time` (Unix time). `duration_sum` is in seconds. `seconds` are the last
+    SECONDS whole ones, oldest first, without a gap."""
+
+    time: float
+    requests: Mapping[Key, Count]
+    unknown_pool: int
+    durations: Buckets
+    duration_sum: float
+    seconds: Sequence[Second]
+    lines: int
+    dropped: int
+    workers: Sequence[Worker]
+    loading: Loading
+
+    def picks(self, pool: str) -> dict[str, Count]:
+        """How often each origin of `pool` was picked, redirects and loops together."""
+        found: dict[str, Count] = {}
+        for (its_pool, origin, _), count in self.requests.items():
+            if its_pool == pool and origin is not None:
+                found[origin] = _added(found.get(origin, Count(0, 0, 0)), count)
+        return found
+
+    def answered(self, least: int, most: int) -> int:
+        """How many requests got a status from `least` to `most`."""
+        return sum(count.total for (_, _, status), count in self.requests.items() if least <= status <= most)
+
+
+def quantile(buckets: Buckets, part: float) -> float | None:
+    """The duration in microseconds that `part` (0 to 1) of those in `buckets` do not exceed; None if there
+    are none, the highest bound if it lies above that."""
+    rank = part * sum(buckets)
+    if rank <= 0:
+        return None
+    below = 0
+    for index, count in enumerate(buckets[:-1]):
+        if below + count >= rank:
+            low = BOUNDS_US[index - 1] if index else 0
+            return low + (BOUNDS_US[index] - low) * (rank - below) / count
+        below += count
+    return BOUNDS_US[-1]
+
+
+def added(buckets: Iterable[Buckets]) -> list[int]:
+    """The durations of several buckets in one."""
+    return [sum(column) for column in zip(*buckets, strict=True)] or [0] * (len(BOUNDS_US) + 1)
+
+
+def _added(one: Count, other: Count) -> Count:
+    return Count(one.total + other.total, one.since_load + other.since_load, max(one.last_ms, other.last_ms))
