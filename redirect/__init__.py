@@ -10,9 +10,11 @@ upwards only.
     rotation    whose turn it is                       settings    the environment
     decision    an answer, as a value                  request     target and Host, by the rules
     service     which pool, which origin, which answer: the product
-    answer      a decision in HTTP's terms             access_log  one JSON line per request
-    snapshot    the numbers of an instance
-    front       what both fronts share
+    answer      a decision in HTTP's terms             record      what is kept of an answered request
+    snapshot    the numbers of an instance             outlet      where lines go, without waiting
+    board       memory that workers share              access_log  one JSON line per request
+    counters    what a worker adds up                  journal     counts and logs, a batch at a time
+    front       what both fronts share                 instance    all workers together, looked at
     app         the Starlette front                    admin       our own endpoints, and the page
     guard       what a connection owes
     protocol    the fast front

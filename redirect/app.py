@@ -15,25 +15,26 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from redirect.access_log import AccessLog, quote
 from redirect.answer import fields_and_body
 from redirect.config import Config
 from redirect.decision import Decision
 from redirect.forwarded import TrustedProxies
 from redirect.front import Front
+from redirect.journal import Journal
+from redirect.record import quote
 from redirect.request import EXTENSION, Reader, Request
 from redirect.service import Service
 
 
 def create_app(
-    config: Config, pool_id_header: str, trusted: TrustedProxies, access_log: AccessLog, random: Random
+    config: Config, pool_id_header: str, trusted: TrustedProxies, journal: Journal, random: Random
 ) -> Starlette:
     """The public application of one worker process. `random` draws where its turns begin.
 
     What it shares with a protocol in front of it is `app.state.front`.
     """
     app = Starlette()
-    app.state.front = front = Front(Service(config, random), Reader(pool_id_header, trusted), access_log)
+    app.state.front = front = Front(Service(config, random), Reader(pool_id_header, trusted), journal)
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = _Answering(front)
     return app
@@ -54,7 +55,7 @@ class _Answering:
         decision = request.answer or front.decide(head.pool_requested, head.scheme, head.endpoint)
 
         await response(decision, request.target)(scope, receive, send)
-        front.log.write(decision, quote(request.method, head), request.target, started, config)
+        front.journal.write(decision, quote(request.method, head), request.target, started, config)
 
 
 def response(decision: Decision, target: str) -> Response:

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import click
 
-from redirect.access_log import AccessLog
 from redirect.authority import parse
 from redirect.config import Config, ConfigError, Fault, Pool, load
 from redirect.forwarded import TrustedProxies
+from redirect.outlet import Outlet
 from redirect.request import Reader, Request
 from redirect.service import outcome
 from redirect.settings import Settings, SettingsError, load_settings
@@ -45,9 +45,16 @@ def serve(**options: Any) -> None:
     config = _load(settings)
     _print_faults(config.warnings, "warning: ")
     try:
-        AccessLog(settings.access_log).close()
+        if settings.access_log != "off":
+            Outlet(settings.access_log).close()
     except OSError as error:
         _leave(2, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}")
+    if settings.is_admin_exposed and settings.admin_token is None:
+        click.echo(
+            f"warning: {settings.admin_bind} can be reached from elsewhere: without REDIRECT_ADMIN_TOKEN the admin "
+            "listener answers /healthz, /readyz and /metrics only",
+            err=True,
+        )
     if "GUNICORN_FD" not in os.environ:  # a master that replaces another inherits its listeners
         _try_listeners(settings)
     os.environ.pop("WEB_CONCURRENCY", None)  # gunicorn reads it as it is imported; REDIRECT_WORKERS is ours

@@ -5,6 +5,8 @@ from typing import NamedTuple
 # The phrases of RFC 9110 and RFC 6585; http.HTTPStatus has older ones before Python 3.13.
 TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     414: "URI Too Long",

@@ -5,9 +5,9 @@ The rule: fronts differ in how they come by a request and how they send the answ
 
 import logging
 
-from redirect.access_log import AccessLog
 from redirect.authority import Endpoint
 from redirect.decision import FAULT, Decision
+from redirect.journal import Journal
 from redirect.request import Reader
 from redirect.service import Service
 
@@ -17,10 +17,10 @@ _logger = logging.getLogger("uvicorn.error")
 class Front:
     """Asks `service`; assigning another one swaps it for every request from then on."""
 
-    def __init__(self, service: Service, reader: Reader, log: AccessLog) -> None:
+    def __init__(self, service: Service, reader: Reader, journal: Journal) -> None:
         self.service = service
         self.reader = reader
-        self.log = log
+        self.journal = journal
 
     def decide(self, pool_requested: str | None, scheme: str, endpoint: Endpoint | None) -> Decision:
         """The service's decision; what goes wrong in it is our fault, is logged, and has an answer."""

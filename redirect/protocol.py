@@ -17,11 +17,11 @@ from time import monotonic_ns
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from redirect.access_log import Quoted, quote
 from redirect.answer import CLOSE, Field, fields_and_body
 from redirect.authority import Endpoint
 from redirect.decision import Decision
 from redirect.guard import PIECE, Guard
+from redirect.record import Quoted, quote
 from redirect.request import Request
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
@@ -113,7 +113,7 @@ class RedirectProtocol(Guard):
             close = close or decision.close
             self.transport.write(_whole(default, decision, method, text, close))
         state.total_requests += 1
-        front.log.write(decision, quoted, text, started, front.service.config.hash)
+        front.journal.write(decision, quoted, text, started, front.service.config.hash)
         self._idle_since = started
         if close:
             self._at_rest, self._answered = False, None

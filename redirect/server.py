@@ -14,23 +14,32 @@ import gc
 import logging
 import os
 import signal
+from itertools import count
 from random import Random
+from time import time
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from starlette.applications import Starlette
 
-from redirect.access_log import AccessLog
 from redirect.app import create_app
+from redirect.board import Board
 from redirect.config import Config, ConfigError, load, no_collections
+from redirect.counters import Counters
 from redirect.forwarded import TrustedProxies
+from redirect.instance import Changes, Instance
+from redirect.journal import Journal
+from redirect.outlet import Outlet
 from redirect.settings import Settings
-from redirect.worker import STOP_SIGNALS
+from redirect.worker import SIGNALS
 
 # Where gunicorn's workers show that they live: a file system in memory, which cannot stall, and which a
 # container with a read-only root has too.
 _HEARTBEATS = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
+
+# Characters of a message that the admin listener shows; the error log has it whole.
+LONGEST_ERROR = 1_000
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -40,11 +49,14 @@ class Master(Arbiter):
     take a signal to stop, tell nobody, and be killed only after the graceful timeout."""
 
     def spawn_worker(self) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the worker lets them in again
+        self.app.take_slot({worker.slot for worker in self.WORKERS.values()})
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the worker lets them in again
         try:
-            return int(super().spawn_worker())
+            pid = int(super().spawn_worker())
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self.WORKERS[pid].slot = self.app.slot
+        return pid
 
     def reload(self) -> None:
         """HUP: new workers with the file as it is now. A bad file changes nothing, not even workers."""
@@ -52,10 +64,11 @@ class Master(Arbiter):
             config = load(self.app.settings.pools_config_path)
         except ConfigError as error:
             _logger.error("the configuration stays as it was:\n%s", error)
+            self.app.say_loaded(str(error))
             return
         for warning in config.warnings:
             _logger.warning("%s", warning)
-        self.app.config = config
+        self.app.adopt(config)
         super().reload()
 
 
@@ -65,7 +78,29 @@ class Gunicorn(BaseApplication):
     def __init__(self, settings: Settings, config: Config) -> None:
         self.settings = settings
         self.config = config
+        self.board = Board()
+        self.slot = 0  # of the board, for the worker that is born next
+        self._loaded_at = time()
+        self._changes = Changes(self._loaded_at, {})
+        self.say_loaded(None)
         super().__init__()
+
+    def adopt(self, config: Config) -> None:
+        """Takes another configuration, for the workers that are born from now on."""
+        self._loaded_at = time()
+        self._changes = self._changes.after(self.config, config, self._loaded_at)
+        self.config = config
+        self.say_loaded(None)
+
+    def say_loaded(self, error: str | None) -> None:
+        """Tells the workers when the configuration in force was loaded, and why a later one was not."""
+        loading = {"loaded_at": self._loaded_at, "error": error and error[:LONGEST_ERROR]}
+        self.board.say({**loading, "error_at": time() if error else None})
+
+    def take_slot(self, taken: set[int]) -> None:
+        """Takes the first slot that is not `taken` for the worker that is born next."""
+        self.slot = next(slot for slot in count() if slot not in taken)
+        self.board.make_slot(self.slot)
 
     def load_config(self) -> None:
         settings = self.settings
@@ -84,15 +119,14 @@ class Gunicorn(BaseApplication):
 
     def load(self) -> Starlette:
         """The application of one worker, made in its process: its turns begin at places of their own."""
-        settings = self.settings
+        settings, config = self.settings, self.config
         with no_collections():
-            app = create_app(
-                self.config,
-                settings.pool_id_header,
-                TrustedProxies(settings.forwarded_allow_ips),
-                AccessLog(settings.access_log),
-                Random(),
-            )
+            outlet = None if settings.access_log == "off" else Outlet(settings.access_log)
+            journal = Journal(Counters(self.board.slot(self.slot), config), outlet)
+            proxies = TrustedProxies(settings.forwarded_allow_ips)
+            app = create_app(config, settings.pool_id_header, proxies, journal, Random())
+            app.state.instance = Instance(self.board, config, str(settings.pools_config_path), self._changes)
+            app.state.settings = settings
         gc.freeze()  # what lives as long as the worker need not be looked at again and again
         return app
 

@@ -3,12 +3,13 @@
 The rule: a bad setting stops the start, and the message names the variable, the value and what is allowed.
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from redirect.forwarded import TrustedProxies
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     server_host: str = "0.0.0.0"  # noqa: S104  a server that containers and other machines reach
     server_port: Port = 8080
     admin_bind: Annotated[str, AfterValidator(_bind)] = "127.0.0.1:9000"
+    admin_token: SecretStr | None = None
     workers: Annotated[int, Field(ge=1, le=1024, default_factory=_cores)]
     access_log: str = "-"
     keepalive: Seconds = 75
@@ -71,6 +73,15 @@ class Settings(BaseSettings):
         """The public listener as `host:port`."""
         host = self.server_host.strip("[]")
         return f"[{host}]:{self.server_port}" if ":" in host else f"{host}:{self.server_port}"
+
+    @property
+    def is_admin_exposed(self) -> bool:
+        """Whether other machines may reach the admin listener: it is bound to more than loopback."""
+        host = self.admin_bind.rpartition(":")[0].strip("[]")
+        try:
+            return self.admin_bind != "off" and not ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host != "localhost"
 
 
 def load_settings(**options: Any) -> Settings:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 # Upper bounds of the buckets, included, in microseconds: 1 us to 1 s, five to a decade.
-BOUNDS_US = (*[digit * 10**power for power in range(6) for digit in (1, 2, 3, 5, 7)], 1_000_000)
+BOUNDS_US: tuple[int, ...] = (*[digit * 10**power for power in range(6) for digit in (1, 2, 3, 5, 7)], 1_000_000)
 
 # Seconds of which the durations are kept apart, for what is drawn over time.
 SECONDS = 60
@@ -81,12 +81,13 @@ class Snapshot:
     workers: Sequence[Worker]
     loading: Loading
 
-    def picks(self, pool: str) -> dict[str, Count]:
-        """How often each origin of `pool` was picked, redirects and loops together."""
-        found: dict[str, Count] = {}
-        for (its_pool, origin, _), count in self.requests.items():
-            if its_pool == pool and origin is not None:
-                found[origin] = _added(found.get(origin, Count(0, 0, 0)), count)
+    def picks(self) -> dict[str, dict[str, Count]]:
+        """By pool and origin: how often it was picked, redirects and loops together."""
+        found: dict[str, dict[str, Count]] = {}
+        for (pool, origin, _), count in self.requests.items():
+            if pool is not None and origin is not None:
+                origins = found.setdefault(pool, {})
+                origins[origin] = _added(origins[origin], count) if origin in origins else count
         return found
 
     def answered(self, least: int, most: int) -> int:

@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 
 import uvicorn
 from gunicorn.arbiter import Arbiter
+from starlette.datastructures import State
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin.app import create_admin_app
+from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
@@ -33,6 +35,15 @@ _COMMON: dict[str, Any] = {
 }
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
+
+# What a worker must not hear before it can do as it is told.
+SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1}
+
+# Seconds, within those that gunicorn gives, for what the admin listener is answering at the end.
+LAST_ANSWERS = 0.9
+
+# Seconds between two times that a worker says how many connections it has, and what became of its lines.
+PUBLISHING = 0.5
 
 
 class Server(uvicorn.Server):
@@ -67,14 +78,18 @@ class RedirectWorker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = Server(self.config)
-        beating = asyncio.create_task(self._beat())
+        journal = self.wsgi.state.front.journal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, journal.reopen)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        beating, publishing = asyncio.create_task(self._beat()), asyncio.create_task(_publish(server, journal))
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self.wsgi.state.front.log.close)
+            stack.callback(journal.close)
             stack.callback(beating.cancel)
+            stack.callback(publishing.cancel)
             for listener in admin:  # one or none
-                await stack.enter_async_context(_admin(server, listener))
+                await stack.enter_async_context(_admin(server, listener, self.wsgi.state))
             await server.serve(sockets=[public])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -85,20 +100,35 @@ class RedirectWorker(UvicornWorker):
             await asyncio.sleep(self.timeout / 2)
 
 
+async def _publish(server: Server, journal: Journal) -> None:
+    while True:
+        journal.publish(len(server.server_state.connections))
+        await asyncio.sleep(PUBLISHING)
+
+
 @contextlib.asynccontextmanager
-async def _admin(server: Server, listener: socket.socket) -> AsyncIterator[None]:
+async def _admin(server: Server, listener: socket.socket, state: State) -> AsyncIterator[None]:
     """Answers on the admin listener, also while `server` shuts down."""
+    settings = state.settings
+    token = settings.admin_token and settings.admin_token.get_secret_value()
+    is_open = token is None and not settings.is_admin_exposed
     config = uvicorn.Config(
-        create_admin_app(is_ready=lambda: server.started and not server.should_exit),
+        create_admin_app(
+            state.instance,
+            None if is_open else token or "",
+            is_ready=lambda: server.started and not server.should_exit,
+        ),
         http="httptools",
         log_config=None,
         **_COMMON,
     )
     config.load()
-    state = ServerState()
+    server_state = ServerState()
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: HttpToolsProtocol(config, state, {}, loop), sock=listener)
+    listening = await loop.create_server(lambda: HttpToolsProtocol(config, server_state, {}, loop), sock=listener)
     yield
     listening.close()
-    for connection in list(state.connections):
+    for connection in list(server_state.connections):
         connection.shutdown()
+    if server_state.tasks:
+        await asyncio.wait(server_state.tasks, timeout=LAST_ANSWERS)

@@ -1,6 +1,5 @@
 """The access record: complete, in order, on one line, valid whatever the client sent."""
 
-import asyncio
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 import httpx
@@ -18,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import FRONTS, Wire, head
 
-from redirect.access_log import LONGEST_LINE, AccessLog, fit, quote
-from redirect.decision import Decision
-from redirect.request import Head
+from redirect.access_log import fit
+from redirect.outlet import LONGEST_LINE
 
 KEYS = (
     "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
@@ -187,45 +184,6 @@ def test_lines_around_the_limit(wire: Wire) -> None:
     cut = ["truncated" in record for record in seen.records]
     assert cut == sorted(cut)
     assert 0 < sum(cut) < len(cut)
-
-
-def write_one(target: str) -> None:
-    async def write() -> None:
-        log = AccessLog(target)
-        head = Head(None, "http", None, "a", None, None, None, None)
-        log.write(Decision(302, "pool-a", "origin-1", "http://origin-1"), quote("GET", head), "/", monotonic_ns(), "")
-        log.close()
-
-    asyncio.run(write())
-
-
-def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    """`-` is standard output, and closing the log leaves it open."""
-    write_one("-")
-    write_one("-")
-    assert [json.loads(each)["status"] for each in capfd.readouterr().out.splitlines()] == [302, 302]
-
-
-def test_off_writes_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`off` writes nowhere."""
-    monkeypatch.chdir(tmp_path)
-    write_one("off")
-    assert capfd.readouterr().out == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_is_appended_to(tmp_path: Path) -> None:
-    """A path is a file that is created, or appended to."""
-    log = tmp_path / "access.jsonl"
-    write_one(str(log))
-    write_one(str(log))
-    assert len(log.read_text().splitlines()) == 2
-
-
-def test_a_full_disk_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
-    """A line that cannot be written is lost, with one word in the error log; nothing is raised."""
-    write_one("/dev/full")
-    assert caplog.messages == ["access log: lines are lost: [Errno 28] No space left on device"]
 
 
 def test_lines_of_workers_do_not_tear(service: Running) -> None:

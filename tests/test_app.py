@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from wire import POOLS
+from wire import POOLS, new_journal
 
-from redirect.access_log import AccessLog
 from redirect.app import create_app
 from redirect.authority import parse
 from redirect.config import Config, Origin, Pool, parse_config
@@ -27,7 +26,7 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(log: Path) -> Starlette:
     config = parse_config(POOLS, "pools.toml")
-    return create_app(config, "X-Pool", TrustedProxies("10.0.0.0/8"), AccessLog(str(log)), Random(1))
+    return create_app(config, "X-Pool", TrustedProxies("10.0.0.0/8"), new_journal(config, str(log)), Random(1))
 
 
 def ask(
@@ -38,7 +37,7 @@ def ask(
         async with httpx.AsyncClient(transport=transport, base_url="http://asked.example") as client:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             response = await client.request(method, path, headers=named)
-        app.state.front.log.flush()
+        app.state.front.journal.flush()
         return response
 
     return asyncio.run(answer())

@@ -11,9 +11,8 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
-from wire import FRONTS, POOLS, KeptTransport, Wire, head
+from wire import FRONTS, POOLS, KeptTransport, Wire, head, new_journal
 
-from redirect.access_log import AccessLog
 from redirect.app import create_app
 from redirect.config import parse_config
 from redirect.forwarded import TrustedProxies
@@ -28,9 +27,8 @@ class Connection:
     """A connection to the fast front, without a network."""
 
     def __init__(self, protocol: type[Guard] = RedirectProtocol, **options: Any) -> None:
-        app = create_app(
-            parse_config(POOLS, "p"), "X-Redirect-Pool-ID", TrustedProxies(""), AccessLog("off"), Random(1)
-        )
+        pools = parse_config(POOLS, "p")
+        app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), new_journal(pools, "off"), Random(1))
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)
         config.load()
         self.state = ServerState()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from redirect.settings import Settings, SettingsError, load_settings
 
@@ -31,6 +32,7 @@ def test_defaults() -> None:
         "server_host": "0.0.0.0",
         "server_port": 8080,
         "admin_bind": "127.0.0.1:9000",
+        "admin_token": None,
         "workers": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "access_log": "-",
         "keepalive": 75,
@@ -61,6 +63,7 @@ def test_workers_follow_the_affinity() -> None:
         ("REDIRECT_ADMIN_BIND", "[::1]:9001", "admin_bind", "[::1]:9001"),
         ("REDIRECT_ADMIN_BIND", "localhost:0", "admin_bind", "localhost:0"),
         ("REDIRECT_ADMIN_BIND", "off", "admin_bind", "off"),
+        ("REDIRECT_ADMIN_TOKEN", "s3cret", "admin_token", SecretStr("s3cret")),
         ("REDIRECT_WORKERS", "3", "workers", 3),
         ("REDIRECT_ACCESS_LOG", "off", "access_log", "off"),
         ("REDIRECT_KEEPALIVE", "5", "keepalive", 5),
@@ -74,6 +77,30 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, fi
     defaults = load_settings().model_dump()
     monkeypatch.setenv(variable, text)
     assert load_settings().model_dump() == {**defaults, field: value}
+
+
+@pytest.mark.parametrize(
+    ("bind", "is_exposed"),
+    [
+        ("off", False),
+        ("127.0.0.1:1", False),
+        ("127.8.8.8:1", False),
+        ("[::1]:1", False),
+        ("localhost:1", False),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("10.0.0.1:1", True),
+        ("redirect-1:1", True),
+    ],
+)
+def test_an_admin_listener_that_others_reach(bind: str, is_exposed: bool) -> None:
+    """The admin listener is exposed unless it is bound to a loopback address, or to none."""
+    assert load_settings(admin_bind=bind).is_admin_exposed == is_exposed
+
+
+def test_the_token_is_not_printed() -> None:
+    """Whoever prints the settings does not print the token."""
+    assert "s3cret" not in repr(load_settings(admin_token="s3cret"))
 
 
 def test_options_come_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,5 +65,5 @@ def test_picks() -> None:
             (None, None, 400): Count(1, 1, 1),
         }
     )
-    assert seen.picks("a") == {"one": Count(7, 3, 1000)}
+    assert seen.picks() == {"a": {"one": Count(7, 3, 1000)}, "b": {"one": Count(1, 1, 1)}}
     assert seen.answered(400, 599) == 12

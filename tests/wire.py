@@ -17,11 +17,14 @@ import h11
 import uvicorn
 from uvicorn.server import ServerState
 
-from redirect.access_log import AccessLog
 from redirect.app import create_app
-from redirect.config import parse_config
+from redirect.board import Board
+from redirect.config import Config, parse_config
+from redirect.counters import Counters
 from redirect.forwarded import TrustedProxies
 from redirect.guard import Guard
+from redirect.journal import Journal
+from redirect.outlet import Outlet
 from redirect.protocol import RedirectProtocol
 
 POOLS = b"""
@@ -140,6 +143,13 @@ class KeptTransport(asyncio.Transport):
         self.is_reading_paused = False
 
 
+def new_journal(config: Config, target: str, board: Board | None = None) -> Journal:
+    """A journal of a worker by itself, that logs to `target`."""
+    board = board or Board()
+    board.make_slot(0)
+    return Journal(Counters(board.slot(0), config), None if target == "off" else Outlet(target))
+
+
 class Wire:
     """Connections to one of the fronts, with the access log in a file."""
 
@@ -180,17 +190,16 @@ class Wire:
         """Many conversations with one service, each on a connection of its own, one after another."""
 
         async def converse() -> list[Conversation]:
-            log = AccessLog(str(self.log))
-            app = create_app(
-                parse_config(pools, "pools.toml"), "X-Redirect-Pool-ID", TrustedProxies(trusted), log, Random(1)
-            )
-            config = uvicorn.Config(
+            config = parse_config(pools, "pools.toml")
+            journal = new_journal(config, str(self.log))
+            app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), journal, Random(1))
+            served = uvicorn.Config(
                 app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False
             )
-            config.load()
-            with contextlib.closing(log):
+            served.load()
+            with contextlib.closing(journal):
                 return [
-                    await self._converse(config, pieces, KeptTransport(peer, high_water)) for pieces in conversations
+                    await self._converse(served, pieces, KeptTransport(peer, high_water)) for pieces in conversations
                 ]
 
         return asyncio.run(converse())
@@ -215,11 +224,11 @@ class Wire:
         ended = transport.ended
         transport.close()
         connection.connection_lost(None)
-        return Conversation(transport.sent, ended, self._logged(connection.front.log), waited, unread, turns)
+        return Conversation(transport.sent, ended, self._logged(connection.front.journal), waited, unread, turns)
 
-    def _logged(self, log: AccessLog) -> bytes:
+    def _logged(self, journal: Journal) -> bytes:
         """What was logged since this was asked last."""
-        log.flush()
+        journal.flush()
         with self.log.open("r+b") as file:
             logged = file.read()
             file.truncate(0)

@@ -1,22 +1,37 @@
-"""The admin listener: our own endpoints, which the public listener has no place for.
+"""The admin application: which of our own endpoints there are, and who may ask for them.
 
 `/healthz` says that the process lives, `/readyz` that it takes requests: 503 once it shuts down.
+
+The rule: what tells of pools and clients is for those with the token, where there has to be one; what
+probes and Prometheus ask for is for everybody who can reach the listener.
 """
 
-from collections.abc import Callable
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from redirect.admin import metrics
+from redirect.admin.stats import stats, status
 from redirect.app import response
 from redirect.decision import Decision
+from redirect.instance import Instance
+
+FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
 
 
-def create_admin_app(is_ready: Callable[[], bool]) -> Starlette:
-    """The admin application of one worker process."""
+def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[], bool]) -> Starlette:
+    """The admin application of one worker process. With a `token` only who sends it is told more than
+    FOR_EVERYBODY; if it is empty, nobody is."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -26,15 +41,76 @@ def create_admin_app(is_ready: Callable[[], bool]) -> Starlette:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "shutting down"}, 503)
 
+    # Not `async`, so that Starlette has these done by a thread: with many pools they take a while, and the loop
+    # answers requests meanwhile.
+    def show_metrics(request: Request) -> Response:
+        return Response(metrics.exposition(instance), headers={"content-type": metrics.CONTENT_TYPE})
+
+    def show_stats(request: Request) -> Response:
+        return _json(stats(instance))
+
+    def show_status(request: Request) -> Response:
+        return _json(status(instance))
+
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
-        refusal = response(Decision(error.status_code, detail=detail), "")
-        refusal.headers.update(error.headers or {})  # Allow, where the method is wrong
-        return refusal
+        return _refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
 
     app = Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz)], exception_handlers={HTTPException: refuse}
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", show_metrics),
+            Route("/stats", show_stats),
+            Route("/status", show_status),
+        ],
+        exception_handlers={HTTPException: refuse},
+        middleware=[] if token is None else [Middleware(_Guarded, token=token)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
+
+
+class _Guarded:
+    """An application that wants a token for all but FOR_EVERYBODY."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = self._app
+        if scope["type"] == "http" and scope["path"] not in FOR_EVERYBODY:
+            sent = _token(Request(scope).headers.get("authorization", ""))
+            if not self._token:
+                answer = _refusal(403, "nobody may ask for this: REDIRECT_ADMIN_TOKEN is not set", {})
+            elif sent is None or not hmac.compare_digest(sent, self._token):
+                detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
+                answer = _refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
+        await answer(scope, receive, send)
+
+
+def _token(authorization: str) -> bytes | None:
+    """The token that a request brings, as Bearer or as the password of Basic."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip().encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return None
+    return None
+
+
+def _json(value: object) -> Response:
+    """For people too: indented, and never kept."""
+    body = json.dumps(value, indent=2) + "\n"
+    return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _refusal(status_code: int, detail: str, headers: Mapping[str, str]) -> Response:
+    refusal = response(Decision(status_code, detail=detail), "")
+    refusal.headers.update(headers)
+    return refusal

@@ -1,0 +1,182 @@
+"""The board: memory that the processes of an instance share, where each worker writes and all read.
+
+The rule: a slot has one writer, the worker that holds it, so nothing is locked; whoever reads sees
+each number as it was or as it is. A slot outlives its worker, and the next one counts on from there:
+so no number of the instance ever goes back, and what dead workers leave needs no clearing.
+
+The master makes the board before it forks. It has no name in any file system and ends with the last
+process that has it. It is sparse: a slot has room for millions of series, and takes what it uses.
+
+A slot: a row of numbers (see the indices below), a ring with the last lines of the access log, and
+series that are added at its end, each of its counts and its key as JSON. What is added counts from
+the moment at which the number of used bytes includes it.
+"""
+
+import json
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from redirect.snapshot import BOUNDS_US, SECONDS, Key
+
+# Indices into a slot's row of numbers, eight bytes each.
+PID = 0
+SINCE_MS = 1
+CONNECTIONS = 2
+REQUESTS = 3  # of the worker that holds the slot
+LINES = 4
+DROPPED = 5
+UNKNOWN_POOL = 6
+DURATION_NS = 7
+SERIES_END = 8  # used bytes of the series
+WATCHED_MS = 9  # until when all lines are kept, by the monotonic clock; readers write it
+RING_BEGUN = 10  # bytes ever put into the ring, the one being put included
+RING_ENDED = 11  # and those that are there to be read
+CONFIG = 12  # hash of the worker's configuration, as a number
+BUCKETS = 16  # the durations of all time
+ROW = len(BOUNDS_US) + 1
+# The durations of each of the last seconds, behind the second's Unix time. Twice as many as are shown, as
+# a row is taken again while it may be read.
+HISTORY = BUCKETS + ROW
+HISTORY_ROWS = 2 * SECONDS
+_NUMBERS = HISTORY + HISTORY_ROWS * (1 + ROW)
+
+# A series: its three counts (see `snapshot.Count`) and the length of its key, then the key.
+_SERIES_NUMBERS = 4
+
+RING = 256 * 1024
+_RING_AT = -(-8 * _NUMBERS // mmap.PAGESIZE) * mmap.PAGESIZE
+_SERIES_AT = _RING_AT + RING
+
+_STRIDE = 256 * 1024 * 1024
+_FIRST = 8 * 1024  # what the instance says of itself, before the first slot
+_FIRST = max(_FIRST, mmap.ALLOCATIONGRANULARITY)
+
+
+class Board:
+    """The memory of one instance, made before its workers are."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self._file = os.memfd_create("redirect-board")
+        else:
+            with tempfile.TemporaryFile() as file:
+                self._file = os.dup(file.fileno())
+        os.truncate(self._file, _FIRST)
+        self._first = mmap.mmap(self._file, _FIRST)
+
+    def slots(self) -> int:
+        """How many slots there are."""
+        return (os.fstat(self._file).st_size - _FIRST) // _STRIDE
+
+    def make_slot(self, index: int) -> None:
+        """Sees to it that there is a slot with that index. The master's affair: two who did so at once might
+        cut off what the other has just added."""
+        if index >= self.slots():
+            os.truncate(self._file, _FIRST + (index + 1) * _STRIDE)
+
+    def slot(self, index: int) -> "Slot":
+        """The slot with that index, which was made before."""
+        return Slot(self._file, _FIRST + index * _STRIDE)
+
+    def say(self, said: dict[str, Any]) -> None:
+        """Puts up what the instance says of itself, in place of what it said before. Only one process may."""
+        text = json.dumps(said).encode()
+        numbers = memoryview(self._first).cast("Q")
+        numbers[0] += 1  # odd: being written
+        self._first[16 : 16 + len(text)] = text
+        numbers[1] = len(text)
+        numbers[0] += 1
+
+    def said(self) -> dict[str, Any]:
+        """What the instance said last."""
+        numbers = memoryview(self._first).cast("Q")
+        while True:
+            before = numbers[0]
+            text = self._first[16 : 16 + numbers[1]]
+            if before % 2 == 0 and numbers[0] == before:
+                said: dict[str, Any] = json.loads(text or b"{}")
+                return said
+
+
+class Slot:
+    """One worker's part of the board."""
+
+    def __init__(self, file: int, at: int) -> None:
+        self._file = file
+        self._at = at
+        self.numbers: memoryview
+        self._map(_SERIES_AT + 16 * 1024)
+
+    def _map(self, size: int) -> None:
+        """Maps `size` bytes of the slot, in place of fewer."""
+        self._size = size
+        whole = memoryview(mmap.mmap(self._file, size, offset=self._at))
+        self.numbers = whole[: 8 * _NUMBERS].cast("Q")
+        self._ring = whole[_RING_AT:_SERIES_AT]
+        self._series = whole[_SERIES_AT:]
+        self.counts = self._series.cast("Q")
+
+    def add_series(self, key: Key) -> int:
+        """Puts a series at the end, with nothing counted; the index of its counts in `counts`.
+
+        Raises ValueError where the slot is full.
+        """
+        text = json.dumps(key).encode("ascii")
+        begin = self.numbers[SERIES_END]
+        end = begin + 8 * _SERIES_NUMBERS + -(-len(text) // 8) * 8
+        if _SERIES_AT + end > _STRIDE:
+            raise ValueError("there is no room for another series")
+        if _SERIES_AT + end > self._size:
+            self._map(min(_STRIDE, _SERIES_AT + 2 * end))
+        index = begin // 8
+        self.counts[index : index + 3] = memoryview(bytes(24)).cast("Q")
+        self.counts[index + 3] = len(text)
+        key_at = begin + 8 * _SERIES_NUMBERS
+        self._series[key_at : key_at + len(text)] = text
+        self.numbers[SERIES_END] = end
+        return index
+
+    def series(self, begin: int = 0) -> Iterator[tuple[Key, int, int]]:
+        """The series from the byte `begin` on: key, index in `counts`, and the byte at which the next one begins."""
+        last = self.numbers[SERIES_END]
+        if _SERIES_AT + last > self._size:
+            self._map(min(_STRIDE, _SERIES_AT + 2 * last))
+        while begin < last:
+            index = begin // 8
+            length = self.counts[index + 3]
+            key_at = begin + 8 * _SERIES_NUMBERS
+            pool, origin, status = json.loads(bytes(self._series[key_at : key_at + length]))
+            begin = key_at + -(-length // 8) * 8
+            yield (pool, origin, status), index, begin
+
+    def keep(self, lines: bytes) -> None:
+        """Puts lines into the ring, in place of the oldest."""
+        lines = lines[-RING:]
+        numbers, begin = self.numbers, self.numbers[RING_ENDED]
+        numbers[RING_BEGUN] = begin + len(lines)
+        at = begin % RING
+        first = min(len(lines), RING - at)
+        self._ring[at : at + first] = lines[:first]
+        self._ring[: len(lines) - first] = lines[first:]
+        numbers[RING_ENDED] = begin + len(lines)
+
+    def kept(self, begin: int) -> tuple[bytes, int]:
+        """Whole lines that were put into the ring from the byte `begin` on, as far as they are still there, and
+        the byte at which the next one begins."""
+        end = self.numbers[RING_ENDED]
+        start = max(begin, end - RING, 0)
+        whole = bytes(self._ring)
+        overwritten = self.numbers[RING_BEGUN] - RING  # up to this byte, meanwhile
+        at, upto = start % RING, end % RING
+        found = whole[at:upto] if at <= upto and start != end - RING else whole[at:] + whole[:upto]
+        if start == end:
+            return b"", end
+        if overwritten > start:
+            found = found[overwritten - start :]
+            start = overwritten
+        if start > begin:  # it begins in the middle of a line
+            found = found[found.find(b"\n") + 1 :]
+        return found, end

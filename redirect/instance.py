@@ -1,0 +1,188 @@
+"""The instance: all workers of one master, as any of them sees it.
+
+The rule: it is only looked at here. What it counted is on the board, whichever worker counted it.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from time import monotonic_ns, time
+from typing import NamedTuple
+
+from redirect.board import (
+    BUCKETS,
+    CONFIG,
+    CONNECTIONS,
+    DROPPED,
+    DURATION_NS,
+    HISTORY,
+    HISTORY_ROWS,
+    LINES,
+    PID,
+    REQUESTS,
+    ROW,
+    SINCE_MS,
+    UNKNOWN_POOL,
+    WATCHED_MS,
+    Board,
+    Slot,
+)
+from redirect.config import Config, Origin, Pool
+from redirect.snapshot import SECONDS, Count, Key, Loading, Second, Snapshot, Worker, added
+
+# Milliseconds for which a look at the lines has all of them kept.
+WATCH = 5_000
+
+# Per slot, the byte of its ring that was read last.
+Cursor = Mapping[int, int]
+
+_VERSION = version("redirect")
+_NONE = Count(0, 0, 0)
+
+
+class State(NamedTuple):
+    """Whether an origin is up, down or draining, and since when (Unix time)."""
+
+    name: str
+    since: float
+
+
+class Changes(NamedTuple):
+    """Since when (Unix time) the instance lives, and since when origins are in their state that are not in it
+    since then. What never changed needs no entry."""
+
+    started_at: float
+    since: Mapping[tuple[str, str], float]
+
+    def after(self, old: Config, new: Config, now: float) -> "Changes":
+        """The changes once `new` takes the place of `old`."""
+        since: dict[tuple[str, str], float] = {}
+        for name, pool in new.pools.items():
+            before = old.pools.get(name)
+            states = {origin.name: origin.weight > 0 for origin in before.origins} if before else {}
+            for origin in pool.origins:
+                if states.get(origin.name) != (origin.weight > 0):
+                    since[name, origin.name] = now
+                elif (name, origin.name) in self.since:
+                    since[name, origin.name] = self.since[name, origin.name]
+        return Changes(self.started_at, since)
+
+
+class Instance:
+    """What a worker knows of its instance. May be asked by several threads."""
+
+    version = _VERSION
+
+    def __init__(self, board: Board, config: Config, pools_config_path: str, changes: Changes) -> None:
+        self.config = config
+        self.pools_config_path = pools_config_path
+        self.name = socket.gethostname()
+        self.started_at = changes.started_at
+        self._changes = changes
+        self._board = board
+        self._read: list[_SlotReader] = []
+        self._lock = threading.Lock()
+
+    def state(self, pool: Pool, origin: Origin) -> State:
+        """The state of an origin of the configuration in force."""
+        since = self._changes.since.get((pool.name, origin.name), self.started_at)
+        return State("up" if origin.weight else "draining", since)
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of all workers together, and of those before them."""
+        now = time()
+        with self._lock:
+            slots = self._slots()
+            rows = [slot.numbers() for slot in slots]
+            requests: dict[Key, Count] = {}
+            for slot, row in zip(slots, rows, strict=True):
+                slot.add_to(requests, is_current=row[CONFIG] == int(self.config.hash, 16))
+        return Snapshot(
+            now,
+            requests,
+            sum(row[UNKNOWN_POOL] for row in rows),
+            added(row[BUCKETS : BUCKETS + ROW] for row in rows),
+            sum(row[DURATION_NS] for row in rows) / 1e9,
+            _history(rows, int(now)),
+            sum(row[LINES] for row in rows),
+            sum(row[DROPPED] for row in rows),
+            [_worker(row) for row in rows if _lives(row[PID])],
+            Loading(**self._board.said()),
+        )
+
+    def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
+        """The lines of the access log that were written since `cursor` was given out, in the order of their
+        times; with None the last ones that are kept. From now on all are kept, for WATCH milliseconds."""
+        with self._lock:
+            slots = self._slots()
+            found: list[bytes] = []
+            after: dict[int, int] = {}
+            for index, slot in enumerate(slots):
+                lines, after[index] = slot.lines((cursor or {}).get(index, 0))
+                found += lines
+        return sorted(found, key=_time_of), after
+
+    def _slots(self) -> "list[_SlotReader]":
+        for index in range(len(self._read), self._board.slots()):
+            self._read.append(_SlotReader(self._board.slot(index)))
+        return self._read
+
+
+class _SlotReader:
+    """One slot, and what is known of it already."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._keys: list[tuple[Key, int]] = []
+        self._read = 0
+
+    def numbers(self) -> list[int]:
+        return self._slot.numbers.tolist()
+
+    def add_to(self, requests: dict[Key, Count], *, is_current: bool) -> None:
+        for key, index, end in self._slot.series(self._read):
+            self._keys.append((key, index))
+            self._read = end
+        counts = self._slot.counts
+        for key, index in self._keys:
+            total, before, last = counts[index : index + 3]
+            if total:
+                was = requests.get(key, _NONE)
+                since_load = was.since_load + (total - before if is_current else 0)
+                requests[key] = Count(was.total + total, since_load, max(was.last_ms, last))
+
+    def lines(self, begin: int) -> tuple[list[bytes], int]:
+        self._slot.numbers[WATCHED_MS] = monotonic_ns() // 1_000_000 + WATCH
+        found, end = self._slot.kept(begin)
+        return found.splitlines(), end
+
+
+def _time_of(line: bytes) -> bytes:
+    return line[len('{"time":"') : len('{"time":"2026-11-20T19:43:07.002Z')]
+
+
+def _history(rows: list[list[int]], now: int) -> list[Second]:
+    """The seconds before `now`, which is not over."""
+    seconds = []
+    for second in range(now - SECONDS, now):
+        at = HISTORY + second % HISTORY_ROWS * (1 + ROW)
+        buckets = [row[at + 1 : at + 1 + ROW] for row in rows if row[at] == second]
+        seconds.append(Second(second, added(buckets)))
+    return seconds
+
+
+def _worker(row: list[int]) -> Worker:
+    return Worker(row[PID], row[SINCE_MS] / 1000, row[CONNECTIONS], row[REQUESTS], f"{row[CONFIG]:012x}")
+
+
+def _lives(pid: int) -> bool:
+    """Whether the worker that held a slot last is there; one that ends in order says that it is gone."""
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""The journal: what was answered, gathered for a moment, then counted and logged.
+
+The rule: a request only leaves its record here. Batches of records, a hundred or what came within
+100 ms, are counted, made into lines, and given to the outlet.
+"""
+
+import asyncio
+from time import monotonic_ns
+
+from redirect.access_log import Lines
+from redirect.board import WATCHED_MS
+from redirect.counters import Counters
+from redirect.decision import Decision
+from redirect.outlet import Outlet
+from redirect.record import Quoted, Record
+
+# A batch is written when it has so many records or is so old (seconds).
+BATCH = 100
+LONGEST_WAIT = 0.1
+
+# Of a batch so many lines are kept for whoever comes to look, and all of them while somebody looks.
+KEPT = 4
+
+
+class Journal:
+    """The journal of one worker. `outlet` is None where no access log is wanted."""
+
+    def __init__(self, counters: Counters, outlet: Outlet | None) -> None:
+        self._counters = counters
+        self._outlet = outlet
+        self._lines = Lines()
+        self._records: list[Record] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> None:
+        """Adds the record of a request for `target` that was `started` at that time of `monotonic_ns`, and is
+        answered now. `config` is the hash of the configuration that decided."""
+        records = self._records
+        if not records:
+            self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
+        records.append((decision, quoted, target, started, monotonic_ns(), config))
+        if len(records) == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Counts and logs what was gathered."""
+        records, self._records = self._records, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not records:
+            return
+        self._counters.count(records)
+        is_watched = self._counters.slot.numbers[WATCHED_MS] > monotonic_ns() // 1_000_000
+        if self._outlet is None and not is_watched:
+            records = records[-KEPT:]
+        lines = self._lines.of(records)
+        if self._outlet is not None:
+            self._outlet.write(lines)
+        self._counters.slot.keep("".join(lines if is_watched else lines[-KEPT:]).encode("ascii"))
+
+    def publish(self, connections: int) -> None:
+        """Says how many connections of this worker are open, and what became of its lines."""
+        outlet = self._outlet
+        self._counters.say(connections, outlet.written if outlet else 0, outlet.lost if outlet else 0)
+
+    def reopen(self) -> None:
+        """Logs to a new file from now on, where the old one was renamed."""
+        self.flush()
+        if self._outlet is not None:
+            self._outlet.reopen()
+
+    def close(self) -> None:
+        """Writes what was gathered, and ends."""
+        self.flush()
+        if self._outlet is not None:
+            self._outlet.close()
+        self.publish(0)
+        self._counters.close()

@@ -1,0 +1,123 @@
+"""Memory that workers share: what one writes all read, and what it leaves stays."""
+
+import os
+
+import pytest
+
+from redirect.board import RING, SERIES_END, Board
+from redirect.snapshot import Key
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.make_slot(0)
+    return board
+
+
+def in_another_process(what: object) -> None:
+    """Does it in a child of this process."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert callable(what)
+            what()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_one_process_writes_another_reads(board: Board) -> None:
+    """Numbers, series and lines of a worker are there for the others, also when it is gone."""
+
+    def work() -> None:
+        slot = board.slot(0)
+        slot.counts[slot.add_series(("p", "o", 302))] = 7
+        slot.keep(b"a line\n")
+
+    in_another_process(work)
+    slot = board.slot(0)
+    ((key, index, _),) = slot.series()
+    assert (key, slot.counts[index]) == (("p", "o", 302), 7)
+    assert slot.kept(0) == (b"a line\n", 7)
+
+
+def test_slots_are_apart(board: Board) -> None:
+    """Each slot has its own series."""
+    board.make_slot(2)
+    assert board.slots() == 3
+    board.slot(2).add_series(("p", "o", 302))
+    assert [*board.slot(0).series()] == [*board.slot(1).series()] == []
+
+
+def test_a_slot_that_is_there_stays(board: Board) -> None:
+    """Making a slot that is there changes nothing."""
+    board.make_slot(1)
+    board.slot(1).add_series(("p", "o", 302))
+    board.make_slot(0)
+    assert board.slots() == 2
+    assert len([*board.slot(1).series()]) == 1
+
+
+def test_series_grow(board: Board) -> None:
+    """There is room for many series, of whatever names, and a reader finds those that came since it looked."""
+    writer, reader = board.slot(0), board.slot(0)
+    keys: list[Key] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
+    keys += [("pool", f"origin-{n}", 302) for n in range(5000)]
+    indices = [writer.add_series(key) for key in keys[:3]]
+    first = [*reader.series()]
+    assert [(key, index) for key, index, _ in first] == [*zip(keys[:3], indices, strict=True)]
+    for key in keys[3:]:
+        writer.counts[writer.add_series(key)] = 1
+    assert [key for key, *_ in reader.series(first[-1][2])] == keys[3:]
+    assert sum(reader.counts[index] for _, index, _ in reader.series()) == 5000
+
+
+def test_a_slot_that_is_full(board: Board) -> None:
+    """A slot that has no room for another series says so, and has what it had."""
+    slot = board.slot(0)
+    slot.add_series(("p", "o", 302))
+    used, slot.numbers[SERIES_END] = slot.numbers[SERIES_END], 2**28 - RING - 64
+    with pytest.raises(ValueError, match="no room"):
+        slot.add_series(("p", "o" * 300_000, 302))
+    slot.numbers[SERIES_END] = used
+    assert [key for key, *_ in slot.series()] == [("p", "o", 302)]
+
+
+def test_the_ring_keeps_the_last_lines(board: Board) -> None:
+    """Lines are read once each, whole, in their order; of more than the ring holds the oldest are gone."""
+    slot = board.slot(0)
+    lines = [b"%06d" % n + b"." * (n % 90) + b"\n" for n in range(30_000)]
+    read: list[bytes] = []
+    cursor = 0
+    for n, line in enumerate(lines):
+        slot.keep(line)
+        if n % 1000 == 999:
+            found, cursor = slot.kept(cursor)
+            read += found.splitlines(keepends=True)
+    assert read == lines
+    assert slot.kept(cursor) == (b"", cursor)
+
+    found, _ = slot.kept(0)
+    last = found.splitlines(keepends=True)
+    assert last == lines[-len(last) :]
+    assert RING - 200 < len(found) <= RING
+
+
+def test_more_at_once_than_the_ring_holds(board: Board) -> None:
+    """Of a batch that is longer than the ring its end is kept."""
+    slot = board.slot(0)
+    slot.keep(b"".join(b"%07d\n" % n for n in range(RING // 4)))
+    found, _ = slot.kept(0)
+    assert found.splitlines()[-1] == b"%07d" % (RING // 4 - 1)
+    assert all(len(line) == 7 for line in found.splitlines())
+
+
+def test_what_the_instance_says(board: Board) -> None:
+    """What is put up is read as a whole, and in place of what was there."""
+    assert board.said() == {}
+    board.say({"error": "x" * 2000})
+    in_another_process(lambda: board.say({"error": None}))
+    assert board.said() == {"error": None}

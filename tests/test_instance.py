@@ -1,0 +1,193 @@
+"""All workers of an instance together: nothing is lost with a worker, and nothing counted twice."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from time import monotonic_ns, time
+
+import pytest
+from wire import new_journal
+
+from redirect.board import PID, Board
+from redirect.config import Config, parse_config
+from redirect.counters import Counters
+from redirect.decision import Decision
+from redirect.instance import Changes, Instance
+from redirect.journal import KEPT, Journal
+from redirect.record import quote
+from redirect.request import Head
+from redirect.snapshot import BOUNDS_US, SECONDS, Count
+
+HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+
+
+def configuration(**weights: int) -> Config:
+    origins = ", ".join(f'"{origin}" = {weight}' for origin, weight in weights.items())
+    return parse_config(f"[pool]\nis_default = true\nweighted_hosts = {{ {origins} }}\n".encode(), "pools.toml")
+
+
+CONFIG = configuration(one=2, two=1)
+
+
+def redirect_to(origin: str) -> Decision:
+    return Decision(302, "pool", origin, f"http://{origin}")
+
+
+@pytest.fixture
+def board() -> Board:
+    board = Board()
+    board.say({"loaded_at": 1.0})
+    for slot in range(2):
+        board.make_slot(slot)
+    return board
+
+
+def look(board: Board, config: Config = CONFIG) -> Instance:
+    return Instance(board, config, "pools.toml", Changes(0.0, {}))
+
+
+def work(
+    board: Board, slot: int, origins: Sequence[str], config: Config = CONFIG, *, ends: bool = True, target: str = "/"
+) -> None:
+    """A worker in that slot answers requests."""
+
+    async def answer() -> None:
+        journal = Journal(Counters(board.slot(slot), config), None)
+        for origin in origins:
+            journal.write(redirect_to(origin), HEAD, target, monotonic_ns() - 1500, config.hash)
+        journal.flush()
+        if ends:
+            journal.close()
+
+    asyncio.run(answer())
+
+
+def counts(instance: Instance) -> dict[str, tuple[int, int]]:
+    """By origin: all redirects, and those under the configuration in force."""
+    return {origin or "": count[:2] for (_, origin, _), count in instance.snapshot().requests.items()}
+
+
+def test_workers_add_up(board: Board) -> None:
+    """What two workers count is one number, and what each counts shows at once."""
+    instance = look(board)
+    work(board, 0, ["one", "two"])
+    assert counts(instance) == {"one": (1, 1), "two": (1, 1)}
+    work(board, 1, ["one"] * 1000)
+    assert counts(instance) == {"one": (1001, 1001), "two": (1, 1)}
+
+
+def test_a_worker_that_is_replaced(board: Board) -> None:
+    """The next worker in a slot counts on, whether the one before it ended in order or was killed."""
+    for ends in (True, False, True):
+        work(board, 0, ["one", "two"], ends=ends)
+    seen = look(board).snapshot()
+    assert counts(look(board)) == {"one": (3, 3), "two": (3, 3)}
+    assert sum(seen.durations) == 6
+
+
+def test_another_configuration(board: Board) -> None:
+    """What was counted under another configuration stays in the total, and is told from the rest."""
+    other = configuration(one=1, two=9, three=1)
+    work(board, 0, ["one", "one"])
+    work(board, 1, ["two"])
+    work(board, 0, ["two", "three"], other)
+    assert counts(look(board, other)) == {"one": (2, 0), "two": (2, 1), "three": (1, 1)}
+    assert counts(look(board)) == {"one": (2, 0), "two": (2, 1), "three": (1, 0)}
+
+
+def test_the_last_hit(board: Board) -> None:
+    """Of each series the time of the last request is known."""
+    before = int(time() * 1000)
+    work(board, 0, ["one"])
+    (count,) = look(board).snapshot().requests.values()
+    assert before <= count.last_ms <= time() * 1000
+    assert count == Count(1, 1, count.last_ms)
+
+
+def test_durations_and_seconds(board: Board) -> None:
+    """Durations are counted in buckets, for ever and for each of the last sixty seconds, which have no gap."""
+    work(board, 0, ["one"] * 3)
+    seen = look(board).snapshot()
+    assert sum(seen.durations) == 3
+    assert sum(seen.durations[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
+    assert seen.duration_sum >= 3 * 1.5e-6
+    assert len(seen.seconds) == SECONDS
+    assert [second.at for second in seen.seconds] == [*range(int(seen.time) - SECONDS, int(seen.time))]
+
+
+def test_the_second_that_is_over(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second shows once it is over, and is gone a minute later; its row is taken again."""
+
+    def shown(now: float) -> dict[int, int]:
+        monkeypatch.setattr("redirect.instance.time", lambda: now)
+        return {second.at: second.requests for second in look(board).snapshot().seconds if second.requests}
+
+    for now in (1000.5, 1000.7, 1001.2, 1120.0):
+        monkeypatch.setattr("redirect.counters.time", lambda now=now: now)
+        work(board, 0, ["one"])
+        if now == 1001.2:
+            assert shown(1001.9) == {1000: 2}
+            assert shown(1060.0) == {1000: 2, 1001: 1}
+            assert shown(1061.0) == {1001: 1}
+    assert shown(1121.0) == {1120: 1}
+
+
+def test_workers_that_live(board: Board) -> None:
+    """A worker is told as long as its process lives: not if it ended, and not if it was killed."""
+    work(board, 0, ["one"])
+    work(board, 1, ["one"], ends=False)
+    (worker,) = look(board).snapshot().workers
+    assert (worker.pid, worker.requests, worker.config) == (os.getpid(), 1, CONFIG.hash)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    board.slot(1).numbers[PID] = child
+    assert look(board).snapshot().workers == []
+
+
+def test_the_last_lines(board: Board) -> None:
+    """Who comes to look sees a few lines of each batch; who goes on looking sees all, once, in order of time."""
+    instance = look(board)
+    for n in range(3):
+        work(board, 0, ["one"] * 50, target=f"/before/{n}")
+    lines, cursor = instance.lines(None)
+    assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT)]
+    for n in range(20):
+        work(board, n % 2, ["one"] * 50, target=f"/{n}")
+    lines, cursor = instance.lines(cursor)
+    records = [json.loads(line) for line in lines]
+    assert len(records) == 1000
+    assert [record["time"] for record in records] == sorted(record["time"] for record in records)
+    assert instance.lines(cursor)[0] == []
+
+
+def test_lines_without_a_log(board: Board, tmp_path: object) -> None:
+    """There are lines to look at whether they are logged or not."""
+    config = parse_config(b'[pool]\nweighted_hosts = { "one" = 1 }\nis_default = true\n', "p")
+
+    async def answer(target: str) -> None:
+        journal = new_journal(config, target, board)
+        journal.write(redirect_to("one"), HEAD, "/", monotonic_ns(), config.hash)
+        journal.close()
+
+    asyncio.run(answer("off"))
+    asyncio.run(answer(f"{tmp_path}/log"))
+    assert len(look(board).lines(None)[0]) == 2
+
+
+def test_since_when_an_origin_is_in_its_state() -> None:
+    """An origin is in its state since the start, or since the configuration that changed it or brought it."""
+    instants = Changes(100.0, {})
+    first, second, third = configuration(a=1, b=1), configuration(a=2, b=0, c=1), configuration(a=2, b=0, c=5)
+    instants = instants.after(first, second, 200.0)
+    assert instants == Changes(100.0, {("pool", "b"): 200.0, ("pool", "c"): 200.0})
+    assert instants.after(second, third, 300.0) == instants
+    assert instants.after(second, first, 300.0) == Changes(100.0, {("pool", "b"): 300.0})
+
+    board = Board()
+    board.say({"loaded_at": 200.0})
+    instance = Instance(board, second, "pools.toml", instants)
+    states = {origin.name: instance.state(second.default, origin) for origin in second.default.origins}
+    assert states == {"a": ("up", 100.0), "b": ("draining", 200.0), "c": ("up", 200.0)}

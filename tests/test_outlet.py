@@ -1,0 +1,417 @@
+"""The outlet: lines go out whole, nobody waits for them, and those that are lost are counted and told."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pty
+import resource
+import socket
+import stat
+import threading
+import tty
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from redirect.outlet import LONGEST_LINE, LONGEST_WRITE, MOST_WAITING, Outlet
+
+# Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait.
+PIPE_FULL = 64
+MANY = PIPE_FULL + MOST_WAITING // 1024 + 500
+
+
+def line(number: int, length: int = 1024) -> str:
+    empty = json.dumps({"n": number, "text": ""})
+    return empty.replace('""', f'"{"x" * (length - len(empty) - 1)}"') + "\n"
+
+
+def numbers(written: bytes) -> list[int]:
+    """What came out: the numbers of lines, and below 0 how many were lost at that place."""
+    found = []
+    for each in written.splitlines(keepends=True):
+        assert each.endswith(b"\n"), "a torn line"
+        record = json.loads(each)
+        found.append(record["n"] if "n" in record else -record["lost"])
+    return found
+
+
+def in_a_loop(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A pipe with a name, and the end from which it is read when the test likes."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path, end
+    with contextlib.suppress(OSError):
+        os.close(end)
+
+
+def drain(end: int) -> bytes:
+    """What can be read now."""
+    found = b""
+    with contextlib.suppress(BlockingIOError):
+        while piece := os.read(end, 65536):
+            found += piece
+    return found
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all writes."""
+    sizes = []
+    write = os.write
+
+    def write_and_note(file: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(file, data)
+
+    monkeypatch.setattr("redirect.outlet.os.write", write_and_note)
+    return sizes
+
+
+def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> None:
+    """A file takes a batch at once, as long as it is not over 64 KiB."""
+
+    async def test() -> None:
+        outlet = Outlet(str(tmp_path / "log"))
+        outlet.write([line(n) for n in range(60)])
+        assert writes == [60 * 1024]
+        outlet.write([line(n) for n in range(60, 160)])
+        assert writes[1:] == [LONGEST_WRITE, 36 * 1024]
+        outlet.close()
+        assert outlet.written == 160
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "log").read_bytes()) == [*range(160)]
+
+
+def test_pieces_to_a_pipe(fifo: tuple[str, int], writes: list[int]) -> None:
+    """A pipe takes whole lines, at most 4,096 bytes at once, so that those of several processes do not tear."""
+    path, end = fifo
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        outlet.write([line(n, 1500) for n in range(3)] + [line(3, LONGEST_LINE)])
+        outlet.close()
+
+    in_a_loop(test)
+    assert writes == [3000, 1500, LONGEST_LINE]
+    assert numbers(drain(end)) == [0, 1, 2, 3]
+
+
+def test_a_reader_that_stalls(fifo: tuple[str, int]) -> None:
+    """A pipe that nobody reads costs the lines that are too many to wait; they are told where they would be."""
+    path, end = fifo
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        for n in range(MANY):
+            outlet.write([line(n)])  # would stay here for ever
+        assert outlet.written == PIPE_FULL
+        assert outlet.lost == 500
+        read = b""
+        while numbers(read)[-1:] != [-500]:
+            read += drain(end)
+            await asyncio.sleep(0)
+        outlet.write([line(MANY)])
+        read += drain(end)
+        assert numbers(read) == [*range(MANY - 500), -500, MANY]
+        assert outlet.written == len(numbers(read))
+        outlet.close()
+
+    in_a_loop(test)
+
+
+def test_lines_behind_lost_ones(fifo: tuple[str, int]) -> None:
+    """Lines that find room again come behind the one that tells of those that did not."""
+    path, end = fifo
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        for n in range(MANY):
+            outlet.write([line(n)])
+        read = os.read(end, 32 * 1024)
+        await until(lambda: outlet.written > PIPE_FULL)
+        outlet.write([line(MANY)])
+        while numbers(read)[-1:] != [MANY]:
+            read += drain(end)
+            await asyncio.sleep(0)
+        assert numbers(read) == [*range(MANY - 500), -500, MANY]
+        outlet.close()
+
+    in_a_loop(test)
+
+
+def test_a_closed_pipe(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    """A reader that is gone costs lines, with one word in the error log; nothing is raised."""
+    path, end = fifo
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        os.close(end)
+        for n in range(MANY):
+            outlet.write([line(n)])
+        outlet.close()
+        assert (outlet.written, outlet.lost) == (0, MANY)
+
+    in_a_loop(test)
+    waits, lost = caplog.messages
+    assert waits.startswith("access log: lines wait")
+    assert waits.endswith("[Errno 32] Broken pipe")
+    assert lost == f"access log: {MANY} lines were lost at the end"
+
+
+def test_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines wait for a reader that was gone for a moment."""
+    monkeypatch.setattr("redirect.outlet.RETRY", 0.01)
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        os.close(end)
+        outlet.write([line(0)])
+        outlet.write([line(1)])
+        again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        await until(lambda: outlet.written == 2)
+        assert numbers(drain(again)) == [0, 1]
+        outlet.close()
+        os.close(again)
+
+    in_a_loop(test)
+
+
+@contextlib.contextmanager
+def longest_file(size: int) -> Iterator[None]:
+    """Files cannot grow beyond `size`: a disk that is full there, and takes part of a write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk costs lines, none of them is torn, and once there is room again the loss is told."""
+    monkeypatch.setattr("redirect.outlet.RETRY", 0.01)
+    path = tmp_path / "log"
+
+    async def test() -> None:
+        outlet = Outlet(str(path))
+        with longest_file(10_000):
+            for n in range(MANY):
+                outlet.write([line(n)])
+            assert numbers(path.read_bytes()) == [*range(9)]
+            waiting = MOST_WAITING // 1024
+            assert (outlet.written, outlet.lost) == (9, MANY - 9 - waiting)
+        await until(lambda: outlet.written == 9 + waiting + 1)
+        assert numbers(path.read_bytes()) == [*range(9 + waiting), -(MANY - 9 - waiting)]
+        outlet.close()
+
+    in_a_loop(test)
+    assert len(caplog.messages) == 1
+
+
+def test_a_disk_that_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that was full from the beginning has the same consequences."""
+
+    async def test() -> None:
+        outlet = Outlet("/dev/full")
+        outlet.write([line(0)])
+        outlet.close()
+        assert (outlet.written, outlet.lost) == (0, 1)
+
+    in_a_loop(test)
+    assert caplog.messages[0].endswith("[Errno 28] No space left on device")
+
+
+def test_a_file_is_opened_again(tmp_path: Path) -> None:
+    """Behind a rename, lines go to a new file of the old name."""
+    path, rotated = tmp_path / "log", tmp_path / "log.1"
+
+    async def test() -> None:
+        outlet = Outlet(str(path))
+        outlet.write([line(0)])
+        path.rename(rotated)
+        outlet.write([line(1)])
+        outlet.reopen()
+        outlet.write([line(2)])
+        outlet.close()
+
+    in_a_loop(test)
+    assert numbers(rotated.read_bytes()) == [0, 1]
+    assert numbers(path.read_bytes()) == [2]
+
+
+def test_lines_that_wait_go_to_the_new_file(tmp_path: Path) -> None:
+    """What the full disk of the old file did not take is in the new one."""
+    path = tmp_path / "log"
+    path.symlink_to("/dev/full")
+
+    async def test() -> None:
+        outlet = Outlet(str(path))
+        outlet.write([line(0)])
+        path.unlink()
+        outlet.reopen()
+        assert numbers(path.read_bytes()) == [0]
+        outlet.close()
+
+    in_a_loop(test)
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the path is gone, the old file is written on, and the error log says so."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    async def test() -> None:
+        outlet = Outlet(str(folder / "log"))
+        folder.rename(tmp_path / "moved")
+        outlet.reopen()
+        outlet.write([line(0)])
+        outlet.close()
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "moved" / "log").read_bytes()) == [0]
+    (message,) = caplog.messages
+    assert "cannot be opened again" in message
+
+
+def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
+    """At the end a reader that is only slow gets every line."""
+    path, end = fifo
+    os.set_blocking(end, True)
+    read: list[bytes] = []
+
+    def read_all() -> None:
+        while piece := os.read(end, 4096):
+            read.append(piece)
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        outlet.write([line(n) for n in range(1000)])
+        reader = threading.Thread(target=read_all)
+        reader.start()
+        outlet.close()
+        reader.join()
+        assert outlet.lost == 0
+
+    in_a_loop(test)
+    assert numbers(b"".join(read)) == [*range(1000)]
+
+
+def test_the_end_does_not_wait_for_ever(
+    fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader that does not come back is not waited for; what was lost with it is said."""
+    monkeypatch.setattr("redirect.outlet.PATIENCE", 0.05)
+    path, _ = fifo
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        outlet.write([line(n) for n in range(PIPE_FULL + 10)])
+        outlet.close()
+        assert (outlet.written, outlet.lost) == (PIPE_FULL, 10)
+
+    in_a_loop(test)
+    assert caplog.messages == ["access log: 10 lines were lost at the end"]
+
+
+@contextlib.contextmanager
+def standard_output(file: int) -> Iterator[None]:
+    """`file` in place of this process's standard output."""
+    before = os.dup(1)
+    os.dup2(file, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def terminal() -> tuple[int, int]:
+    reading, writing = pty.openpty()
+    tty.setraw(writing)
+    return reading, writing
+
+
+def sockets() -> tuple[int, int]:
+    reading, writing = socket.socketpair()
+    return reading.detach(), writing.detach()
+
+
+@pytest.mark.parametrize("ends", [os.pipe, terminal, sockets], ids=["pipe", "terminal", "socket"])
+def test_standard_output_that_nobody_reads(ends: Callable[[], tuple[int, int]]) -> None:
+    """Standard output is written without waiting, and those who share it may still wait for it."""
+    reading, writing = ends()
+
+    async def test() -> None:
+        with standard_output(writing):
+            outlet = Outlet("-")
+            for n in range(2000):
+                outlet.write([line(n)])
+            assert os.get_blocking(writing)
+            assert outlet.lost > 0
+            os.set_blocking(reading, False)
+            read = b""
+            while numbers(read[: read.rfind(b"\n") + 1])[-1:] != [-outlet.lost]:
+                read += drain(reading)
+                await asyncio.sleep(0)
+            assert numbers(read) == [*range(2000 - outlet.lost), -outlet.lost]
+            outlet.close()
+
+    in_a_loop(test)
+    assert stat.S_IFMT(os.fstat(writing).st_mode)  # still open
+    os.close(reading)
+    os.close(writing)
+
+
+def test_standard_output_in_a_file(tmp_path: Path) -> None:
+    """Standard output may be a file, and stays open at the end."""
+
+    async def test() -> None:
+        with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
+            for n in range(2):
+                outlet = Outlet("-")
+                outlet.write([line(n)])
+                outlet.reopen()
+                outlet.close()
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "log").read_bytes()) == [0, 1]
+
+
+def test_the_line_that_tells(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    """The line about lost ones says when, how many, and of which instance and worker."""
+    path, end = fifo
+    caplog.set_level(logging.CRITICAL)
+
+    async def test() -> None:
+        outlet = Outlet(path)
+        for n in range(MANY):
+            outlet.write([line(n)])
+        read = b""
+        while b"lost" not in read:
+            read += drain(end)
+            await asyncio.sleep(0)
+        told = json.loads(read.splitlines()[-1])
+        assert list(told) == ["time", "level", "message", "lost", "instance", "worker"]
+        assert (told["level"], told["lost"], told["worker"]) == ("error", 500, os.getpid())
+        assert told["time"].endswith("Z")
+        outlet.close()
+
+    in_a_loop(test)
