@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e bench diagram clean
+.PHONY: help setup run test lint e2e browser bench diagram clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 e2e: $(READY) ## Run the compose stack on a real engine and test it
 	@$(BIN)/python -m pytest tests/e2e
 
+browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is missing
+	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
+	@$(BIN)/python -m pytest tests/browser
+
 bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
 	@$(BIN)/python misc/bench/bench.py --install
 	@$(BIN)/python misc/bench/bench.py $(PARTS)
@@ -53,4 +58,4 @@ diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
 	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .browser .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from redirect.admin import metrics
+from redirect.admin.page import routes
 from redirect.admin.stats import stats, status
 from redirect.app import response
 from redirect.decision import Decision
@@ -64,6 +65,7 @@ def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[
             Route("/metrics", show_metrics),
             Route("/stats", show_stats),
             Route("/status", show_status),
+            *routes(instance, is_ready),
         ],
         exception_handlers={HTTPException: refuse},
         middleware=[] if token is None else [Middleware(_Guarded, token=token)],

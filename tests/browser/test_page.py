@@ -1,0 +1,239 @@
+"""The page of the admin listener as people have it: in Chromium, over the service as a process."""
+
+import http.client
+import itertools
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Running
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from .conftest import Start, complaints, keep, look, screen
+
+# Within so many seconds a redirect is in the list: what we promise.
+PROMISE = 2
+PATIENCE = 15
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+_numbers = itertools.count(1)
+
+
+def text(browser: Chrome, css: str) -> str:
+    return browser.find_element(By.CSS_SELECTOR, css).text
+
+
+def within(browser: Chrome, seconds: float, condition: Callable[[], object]) -> None:
+    WebDriverWait(browser, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+
+def is_live(browser: Chrome) -> bool:
+    return text(browser, "#connection") == "live"
+
+
+def rows(browser: Chrome, part: str) -> list[str]:
+    """The rows of the list of requests that have `part` in them."""
+    listed: str = browser.execute_script("return document.getElementById('requests').innerText")
+    return [row for row in listed.splitlines() if part in row]
+
+
+def redirect(site: Running, **headers: str) -> str:
+    """Has a client redirected, and returns what can be found of it in the list."""
+    path = f"/test-{next(_numbers)}"
+    assert httpx.get(site.url + path, headers=headers).status_code in (302, 307)
+    return path
+
+
+def tab(browser: Chrome, times: int = 1) -> None:
+    ActionChains(browser).send_keys(Keys.TAB * times).perform()
+
+
+def test_pools(browser: Chrome) -> None:
+    """Each pool is shown with its origins: weight, configured and observed share, state, last hit."""
+    cards = {card.text.splitlines()[0]: card for card in browser.find_elements(By.CSS_SELECTOR, ".pool")}
+    assert list(cards) == ["pool-a", "pool-b", "pool-c"]
+    origins = {
+        cells[0].text: [cell.text for cell in cells[1:]]
+        for row in cards["pool-b"].find_elements(By.CSS_SELECTOR, "tbody tr")
+        if (cells := row.find_elements(By.CSS_SELECTOR, "th, td"))
+    }
+    assert list(origins) == ["origin-4", "origin-5", "origin-6", "drained"]
+    weight, shares, state, last = origins["origin-4"]
+    assert (weight, state) == ("3", "up")
+    assert "50.00%" in shares
+    assert re.fullmatch(r"\d+ s ago|never", last)
+    assert origins["drained"][2].startswith("draining")
+
+
+def test_redirect_appears(browser: Chrome, site: Running) -> None:
+    """A redirect is in the list within two seconds, and its pool's numbers follow."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    path = redirect(site, **{"x-redirect-pool-id": "pool-c"})
+    within(browser, PROMISE, lambda: rows(browser, path))
+    (row,) = rows(browser, path)
+    assert row.split("\t")[1:5] == ["307", "pool-c", "origin-7", "GET"]
+    within(browser, PATIENCE, lambda: text(browser, ".pool:nth-child(3) td.share").split()[-1] == "100.00%")
+
+
+def test_charts(browser: Chrome) -> None:
+    """The charts move: each second another path."""
+    path = browser.find_element(By.CSS_SELECTOR, ".rates")
+    before = path.get_attribute("d")
+    within(browser, PATIENCE, lambda: path.get_attribute("d") not in ("", before))
+    assert browser.find_element(By.CSS_SELECTOR, "path.p99").get_attribute("d")
+
+
+def test_filter(browser: Chrome, site: Running) -> None:
+    """What is typed filters the list, that which is there and that which comes."""
+    path = redirect(site)
+    browser.find_element(By.NAME, "path").send_keys(path, Keys.ENTER)
+    within(browser, PATIENCE, lambda: "path=" in browser.current_url and is_live(browser))
+    within(browser, PATIENCE, lambda: rows(browser, path))
+    others = [redirect(site), redirect(site)]
+    httpx.get(f"{site.url}{path}/more")
+    within(browser, PROMISE, lambda: rows(browser, f"{path}/more"))
+    assert len(rows(browser, "")) == 2
+    assert not [other for other in others if rows(browser, other)]
+    browser.find_element(By.LINK_TEXT, "Show all").click()
+    within(browser, PATIENCE, lambda: rows(browser, others[0]))
+
+
+def test_find(browser: Chrome) -> None:
+    """Pools are found by a part of an origin's name."""
+    browser.find_element(By.NAME, "find").send_keys("ORIGIN-7", Keys.ENTER)
+    within(browser, PATIENCE, lambda: "find=" in browser.current_url)
+    assert [name.text for name in browser.find_elements(By.CSS_SELECTOR, ".pool h3")] == ["pool-c"]
+
+
+def test_without_javascript(browser: Chrome, start: Start, site: Running) -> None:
+    """Without JavaScript the page says the same, and loads itself anew."""
+    path = redirect(site)
+    within(browser, PATIENCE, lambda: rows(browser, path))
+    plain = start(**{"profile.managed_default_content_settings.javascript": 2})
+    plain.get(site.admin_url)
+    parts = {"h2": 4, ".pools th[scope=row]": 8, "td.share": 8, "dt": 7, "label": 5}
+    for css in parts:
+        shown = [[element.text for element in one.find_elements(By.CSS_SELECTOR, css)] for one in (browser, plain)]
+        if css != "td.share":
+            assert shown[0] == shown[1]
+        assert len(shown[0]) == len(shown[1]) >= parts[css]
+    assert plain.find_element(By.CSS_SELECTOR, "path.rates").get_attribute("d")
+    assert not plain.find_element(By.ID, "pause").is_displayed()
+    later = redirect(site)
+    within(plain, PATIENCE, lambda: later in text(plain, "#requests"))
+    keep(plain, "without-javascript", 1280)
+
+
+def test_typed_is_text(browser: Chrome, site: Running) -> None:
+    """A path of `<script>` in the live list is text, and so is a filter."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    script = "<script>document.title='taken'</script><img/src=x/onerror=document.title='taken'>"
+    connection = http.client.HTTPConnection("127.0.0.1", site.port)
+    connection.request("GET", f"/{script}")
+    connection.getresponse().read()
+    connection.close()
+    within(browser, PROMISE, lambda: rows(browser, script))
+    browser.find_element(By.NAME, "status").send_keys(script, Keys.ENTER)
+    within(browser, PATIENCE, lambda: script in text(browser, "#status-wrong"))
+    assert "taken" not in browser.title
+    assert not browser.find_elements(By.CSS_SELECTOR, "img, script:not([src])")
+
+
+def test_content_security_policy(browser: Chrome, site: Running) -> None:
+    """A script in the page does not run, and the page cannot speak to others: the policy is in force."""
+    browser.execute_script(
+        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
+        "document.body.append(script)"
+    )
+    assert browser.execute_script("return window.ran") is None
+    fetch = "const done = arguments[1]; fetch(arguments[0]).then(() => done('sent'), () => done('refused'))"
+    assert browser.execute_async_script(fetch, site.url) == "refused"
+    assert len([message for message in complaints(browser) if "Content Security Policy" in message]) >= 2
+
+
+def test_keyboard(browser: Chrome) -> None:
+    """Tab reaches every control in the order of the page, and each shows that it is the one."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    expected = (
+        "Skip to the numbers, Pools, Requests, Configuration, Pause, Find, Find, "
+        "Pool, Origin, Status, Path, Filter, Last requests"
+    ).split(", ")
+    for name in expected:
+        tab(browser)
+        control = browser.switch_to.active_element
+        assert control.accessible_name == name
+        assert control.value_of_css_property("outline-style") == "solid"
+    tab(browser)
+    assert browser.switch_to.active_element.tag_name == "body"
+
+
+def test_pause(browser: Chrome, site: Running) -> None:
+    """Space on the button stops what moves, and the focus stays; the next shows what was missed."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    tab(browser, 5)
+    ActionChains(browser).send_keys(" ").perform()
+    assert text(browser, "#connection") == "paused"
+    before = text(browser, "main")
+    path = redirect(site)
+    with pytest.raises(TimeoutException):
+        within(browser, PROMISE, lambda: text(browser, "main") != before)
+    assert browser.switch_to.active_element.text == "Resume"
+    ActionChains(browser).send_keys(" ").perform()
+    within(browser, PATIENCE, lambda: rows(browser, path))
+
+
+def test_updates_leave_the_reader_alone(browser: Chrome) -> None:
+    """What is selected stays selected, and what is typed stays typed, while the page moves on."""
+    browser.find_element(By.NAME, "path").send_keys("/half-ty")
+    browser.execute_script("getSelection().selectAllChildren(document.querySelector('.pool h3'))")
+    before = text(browser, "#charts")
+    within(browser, PATIENCE, lambda: text(browser, "#charts") != before)
+    assert browser.execute_script("return getSelection().toString()") == "pool-a"
+    assert browser.find_element(By.NAME, "path").get_attribute("value") == "/half-ty"
+
+
+def test_reconnects(browser: Chrome, site: Running) -> None:
+    """When its worker goes the page says so, finds the next by itself, and lists nothing twice."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    path = redirect(site)
+    within(browser, PROMISE, lambda: rows(browser, path))
+    site.process.send_signal(signal.SIGHUP)
+    within(browser, PATIENCE, lambda: text(browser, "#connection") == "reconnecting…")
+    within(browser, PATIENCE, lambda: is_live(browser))
+    after = redirect(site)
+    within(browser, PATIENCE, lambda: rows(browser, after))
+    assert len(rows(browser, path + "\t")) <= 1
+    assert len(rows(browser, after + "\t")) == 1
+    complaints(browser)  # a connection that breaks is an error to the browser
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(browser: Chrome, scheme: str) -> None:
+    """The page is light or dark as the reader likes, and every text can be read."""
+    look(browser, scheme)
+    within(browser, PATIENCE, lambda: is_live(browser))
+    ground = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+    red = int(re.findall(r"\d+", ground)[0])
+    assert red > 200 if scheme == "light" else red < 50
+    assert browser.execute_script(CONTRAST) == []
+    keep(browser, scheme, 1280)
+
+
+def test_phone(browser: Chrome, site: Running) -> None:
+    """On a phone nothing has to be scrolled sideways but the list of requests, inside itself."""
+    screen(browser, 390, 844)
+    within(browser, PATIENCE, lambda: is_live(browser))
+    path = redirect(site, host=f"{'long.' * 12}name.example.com", **{"x-redirect-pool-id": "x" * 200})
+    within(browser, PATIENCE, lambda: rows(browser, path))
+    width, room = browser.execute_script(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    )
+    assert width <= room == 390
+    keep(browser, "phone", 390)
