@@ -49,7 +49,7 @@ class Outlet:
         self.lost = 0
         self._target = target
         self._untold = 0  # lines lost since the last line that told of some
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()  # pieces, and how many lines each has
         self._waiting_bytes = 0
         self._watched: int | None = None  # the descriptor that the loop tells of
         self._timer: asyncio.TimerHandle | None = None
@@ -57,9 +57,10 @@ class Outlet:
 
     def write(self, lines: Sequence[str]) -> None:
         """Writes `lines`, each ASCII with its line end, or keeps them, or loses them. Called in an event loop."""
-        for piece in _pieces(lines, self._longest_write):
-            self._add(piece.encode("ascii"))
-        if self._timer is None and self._watched is None:
+        is_free = not self._waiting
+        for piece, count in _pieces(lines, self._longest_write):
+            self._add(piece.encode("ascii"), count)
+        if is_free:
             self._go_on()
 
     def reopen(self) -> None:
@@ -84,8 +85,7 @@ class Outlet:
             poll.register(self._file, select.POLLOUT)
             poll.poll(left * 1000)
         self._rest()
-        while self._waiting:
-            self._lose(self._waiting.popleft())
+        self._lose(sum(count for _, count in self._waiting))
         if self._untold:
             _logger.error("access log: %d lines were lost at the end", self._untold)
         if self._socket is not None:
@@ -108,20 +108,19 @@ class Outlet:
             return self._socket.send(piece, socket.MSG_DONTWAIT)
         return os.write(self._file, piece)
 
-    def _add(self, piece: bytes) -> None:
+    def _add(self, piece: bytes, count: int) -> None:
         if self._waiting_bytes + len(piece) > MOST_WAITING:
-            self._lose(piece)
+            self._lose(count)
             return
         if self._untold:  # the place of the lost lines is here
-            self._keep(self._telling())
-        self._keep(piece)
+            self._keep(self._telling(), 1)
+        self._keep(piece, count)
 
-    def _keep(self, piece: bytes) -> None:
-        self._waiting.append(piece)
+    def _keep(self, piece: bytes, count: int) -> None:
+        self._waiting.append((piece, count))
         self._waiting_bytes += len(piece)
 
-    def _lose(self, piece: bytes) -> None:
-        count = piece.count(b"\n")
+    def _lose(self, count: int) -> None:
         self.lost += count
         self._untold += count
 
@@ -137,7 +136,7 @@ class Outlet:
         """Writes what waits; where that does not work, comes back when it may."""
         self._rest()
         if self._write_waiting() and self._untold:
-            self._keep(self._telling())
+            self._keep(self._telling(), 1)
             self._write_waiting()
         if not self._waiting:
             return
@@ -161,24 +160,26 @@ class Outlet:
         """Whether all that waited is written."""
         waiting = self._waiting
         while waiting:
-            piece = waiting[0]
+            piece, count = waiting[0]
             try:
-                count = self._send(piece)
+                sent = self._send(piece)
             except BlockingIOError:
                 self._blocks = True
                 return False
             except OSError as error:
                 self._fail(error)
                 return False
-            is_short = count < len(piece)
-            if is_short and self._is_file:
-                count = self._take_back(piece, count)
-            self._waiting_bytes -= count
-            self.written += piece.count(b"\n", 0, count)
-            if not is_short:
+            if sent == len(piece):
+                self._waiting_bytes -= sent
+                self.written += count
                 waiting.popleft()
                 continue
-            waiting[0] = piece[count:]
+            if self._is_file:
+                sent = self._take_back(piece, sent)
+            whole = piece.count(b"\n", 0, sent)
+            self._waiting_bytes -= sent
+            self.written += whole
+            waiting[0] = piece[sent:], count - whole
             if self._is_file:
                 self._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
                 return False
@@ -201,19 +202,20 @@ class Outlet:
         return whole
 
 
-def _pieces(lines: Sequence[str], longest: int) -> Iterator[str]:
-    """The lines, joined as far as they are `longest` together."""
+def _pieces(lines: Sequence[str], longest: int) -> Iterator[tuple[str, int]]:
+    """The lines, joined as far as they are `longest` together, and how many that are."""
     whole = "".join(lines)
     if len(whole) <= longest:
-        yield whole
+        yield whole, len(lines)
         return
-    begin = end = 0
+    begin = end = count = 0
     for line in lines:
         if end + len(line) - begin > longest:
-            yield whole[begin:end]
-            begin = end
+            yield whole[begin:end], count
+            begin, count = end, 0
         end += len(line)
-    yield whole[begin:]
+        count += 1
+    yield whole[begin:], count
 
 
 def _append_to(path: str) -> int:

@@ -324,5 +324,7 @@ def test_outcomes_are_what_is_decided() -> None:
     """Every decision of the service is the outcome of one of the origins that are not drained."""
     service = serving(MIXED)
     asked = ("xn--bcher-kva.example", 80)
-    expected = {*outcomes(service.config.default, "http", asked)[:2]}
-    assert {service.decide(None, "http", asked) for _ in range(3)} == expected
+    expected = outcomes(service.config.default, "http", asked)[:2]
+    decided = [service.decide(None, "http", asked) for _ in range(3)]
+    assert all(decision in expected for decision in decided)
+    assert all(decision in decided for decision in expected)
