@@ -50,9 +50,12 @@ RING = 256 * 1024
 _RING_AT = -(-8 * _NUMBERS // mmap.PAGESIZE) * mmap.PAGESIZE
 _SERIES_AT = _RING_AT + RING
 
-_STRIDE = 256 * 1024 * 1024
-_FIRST = 8 * 1024  # what the instance says of itself, before the first slot
-_FIRST = max(_FIRST, mmap.ALLOCATIONGRANULARITY)
+_STRIDE = 1024 * 1024 * 1024
+
+# What the instance says of itself, before the first slot: which half holds it, then the halves, each a text
+# behind its length.
+_HALF = 32 * 1024
+_FIRST = 128 * 1024
 
 
 class Board:
@@ -84,19 +87,23 @@ class Board:
     def say(self, said: dict[str, Any]) -> None:
         """Puts up what the instance says of itself, in place of what it said before. Only one process may."""
         text = json.dumps(said).encode()
+        if len(text) > _HALF - 8:
+            raise ValueError(f"the instance has {_HALF - 8} bytes for what it says of itself, not {len(text)}")
         numbers = memoryview(self._first).cast("Q")
-        numbers[0] += 1  # odd: being written
-        self._first[16 : 16 + len(text)] = text
-        numbers[1] = len(text)
-        numbers[0] += 1
+        half = 1 - numbers[0]  # the one that nobody reads
+        at = 8 + half * _HALF
+        numbers[at // 8] = len(text)
+        self._first[at + 8 : at + 8 + len(text)] = text
+        numbers[0] = half
 
     def said(self) -> dict[str, Any]:
         """What the instance said last."""
         numbers = memoryview(self._first).cast("Q")
         while True:
-            before = numbers[0]
-            text = self._first[16 : 16 + numbers[1]]
-            if before % 2 == 0 and numbers[0] == before:
+            half = numbers[0]
+            at = 8 + half * _HALF
+            text = self._first[at + 8 : at + 8 + numbers[at // 8]]
+            if numbers[0] == half:  # not another time since
                 said: dict[str, Any] = json.loads(text or b"{}")
                 return said
 
@@ -167,16 +174,13 @@ class Slot:
         """Whole lines that were put into the ring from the byte `begin` on, as far as they are still there, and
         the byte at which the next one begins."""
         end = self.numbers[RING_ENDED]
-        start = max(begin, end - RING, 0)
         whole = bytes(self._ring)
         overwritten = self.numbers[RING_BEGUN] - RING  # up to this byte, meanwhile
-        at, upto = start % RING, end % RING
-        found = whole[at:upto] if at <= upto and start != end - RING else whole[at:] + whole[:upto]
+        start = min(end, max(begin, end - RING, overwritten))
         if start == end:
             return b"", end
-        if overwritten > start:
-            found = found[overwritten - start :]
-            start = overwritten
-        if start > begin:  # it begins in the middle of a line
+        at, upto = start % RING, end % RING
+        found = whole[at:upto] if at < upto else whole[at:] + whole[:upto]
+        if start > begin:  # in the middle of a line
             found = found[found.find(b"\n") + 1 :]
         return found, end

@@ -79,7 +79,7 @@ def test_a_slot_that_is_full(board: Board) -> None:
     """A slot that has no room for another series says so, and has what it had."""
     slot = board.slot(0)
     slot.add_series(("p", "o", 302))
-    used, slot.numbers[SERIES_END] = slot.numbers[SERIES_END], 2**28 - RING - 64
+    used, slot.numbers[SERIES_END] = slot.numbers[SERIES_END], 2**30 - RING - 64
     with pytest.raises(ValueError, match="no room"):
         slot.add_series(("p", "o" * 300_000, 302))
     slot.numbers[SERIES_END] = used
@@ -115,9 +115,36 @@ def test_more_at_once_than_the_ring_holds(board: Board) -> None:
     assert all(len(line) == 7 for line in found.splitlines())
 
 
+def test_lines_that_are_overwritten_while_they_are_read(board: Board) -> None:
+    """A reader that is overtaken by the writer misses lines, and sees no part of one."""
+    count = 20_000
+
+    def write() -> None:
+        slot = board.slot(0)
+        for n in range(count):
+            slot.keep(b"".join(b"%09d %s\n" % (n, b"." * (n % 50)) for _ in range(20)))
+
+    child = os.fork()
+    if child == 0:
+        write()
+        os._exit(0)
+    slot, cursor, seen = board.slot(0), 0, [-1]
+    while seen[-1] < count - 1:
+        found, cursor = slot.kept(cursor)
+        for line in found.splitlines():
+            number, dots = line.split(b" ")
+            assert len(dots) == int(number) % 50
+            seen.append(int(number))
+    os.waitpid(child, 0)
+    assert seen == sorted(seen)
+
+
 def test_what_the_instance_says(board: Board) -> None:
     """What is put up is read as a whole, and in place of what was there."""
     assert board.said() == {}
     board.say({"error": "x" * 2000})
+    assert board.said() == {"error": "x" * 2000}
+    with pytest.raises(ValueError, match="bytes for what it says"):
+        board.say({"error": "x" * 40_000})
     in_another_process(lambda: board.say({"error": None}))
     assert board.said() == {"error": None}
