@@ -25,8 +25,8 @@ from time import monotonic
 LONGEST_LINE = 4096
 LONGEST_WRITE = 64 * 1024
 
-# Bytes, per process, that wait for a reader or a disk.
-MOST_WAITING = 1024 * 1024
+# Bytes, per process, that wait for a reader or a disk: a quarter of a second of all that a worker can log.
+MOST_WAITING = 8 * 1024 * 1024
 
 # Seconds until writing is tried again where nothing tells when it is worth it.
 RETRY = 0.5

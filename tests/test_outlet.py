@@ -16,11 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from redirect.outlet import LONGEST_LINE, LONGEST_WRITE, MOST_WAITING, Outlet
+from redirect.outlet import LONGEST_LINE, LONGEST_WRITE, Outlet
 
-# Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait.
+# Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait here.
 PIPE_FULL = 64
+MOST_WAITING = 256 * 1024
 MANY = PIPE_FULL + MOST_WAITING // 1024 + 500
+
+
+@pytest.fixture(autouse=True)
+def _less_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redirect.outlet.MOST_WAITING", MOST_WAITING)
 
 
 def line(number: int, length: int = 1024) -> str:
@@ -303,7 +309,7 @@ def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
 
     async def test() -> None:
         outlet = Outlet(path)
-        outlet.write([line(n) for n in range(1000)])
+        outlet.write([line(n) for n in range(200)])
         reader = threading.Thread(target=read_all)
         reader.start()
         outlet.close()
@@ -311,7 +317,7 @@ def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
         assert outlet.lost == 0
 
     in_a_loop(test)
-    assert numbers(b"".join(read)) == [*range(1000)]
+    assert numbers(b"".join(read)) == [*range(200)]
 
 
 def test_the_end_does_not_wait_for_ever(
