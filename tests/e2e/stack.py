@@ -96,6 +96,14 @@ class Stack:
         result: dict[str, Any] = json.loads(output)
         return result
 
+    def scrape(self) -> dict[str, dict[str, int]]:
+        """What the replicas' admin listeners tell others in their network, by address; see scrape.py."""
+        script = (Path(__file__).parent / "scrape.py").read_text()
+        found: dict[str, dict[str, int]] = json.loads(
+            self.compose("exec", "-T", "origin-1", "python", "-", stdin=script)
+        )
+        return found
+
     def log_lines(self, container: str) -> list[str]:
         """What a replica wrote to standard output; `docker logs`, unlike compose's, keeps it apart from stderr."""
         return self.docker("logs", container).stdout.splitlines()

@@ -281,6 +281,15 @@ def test_crash_while_requests_run(stack: Stack) -> None:
     assert seen.failed == []
 
 
+def test_prometheus_finds_the_replicas(stack: Stack) -> None:
+    """By their name in the network all replicas are found, and each tells its metrics to everybody, and no more."""
+    found = stack.scrape()
+    assert len(found) == REPLICAS
+    for answers in found.values():
+        assert answers.pop("requests") > 0
+        assert answers == {"/metrics": 200, "/readyz": 200, "/status": 403, "/": 403}
+
+
 @pytest.mark.parametrize("service", ["redirect", "nginx", "origin-1"])
 def test_least_privilege(stack: Stack, service: str) -> None:
     """Containers run without root, have no capabilities, gain none, and not even root can write to their files."""

@@ -1,0 +1,21 @@
+"""Runs in a container of the stack: finds the replicas by DNS, as Prometheus does, and prints what their admin
+listeners answer: a JSON object, by address the status of each path and the requests that `/metrics` counts."""
+
+import json
+import re
+import socket
+from http.client import HTTPConnection
+
+found = {}
+for *_, (address, _) in socket.getaddrinfo("redirect", 9000, socket.AF_INET, socket.SOCK_STREAM):
+    answers = {}
+    for path in ("/metrics", "/readyz", "/status", "/"):
+        connection = HTTPConnection(address, 9000, timeout=10)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        answers[path] = response.status
+        body = response.read().decode()
+        if path == "/metrics":
+            answers["requests"] = sum(map(int, re.findall(r"^redirect_requests_total.* (\d+)$", body, re.MULTILINE)))
+    found[address] = answers
+print(json.dumps(found))
