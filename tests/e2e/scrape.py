@@ -6,9 +6,10 @@ import re
 import socket
 from http.client import HTTPConnection
 
-found = {}
-for *_, (address, _) in socket.getaddrinfo("redirect", 9000, socket.AF_INET, socket.SOCK_STREAM):
-    answers = {}
+found: dict[str, dict[str, int]] = {}
+for *_, there in socket.getaddrinfo("redirect", 9000, socket.AF_INET, socket.SOCK_STREAM):
+    address = str(there[0])
+    answers: dict[str, int] = {}
     for path in ("/metrics", "/readyz", "/status", "/"):
         connection = HTTPConnection(address, 9000, timeout=10)
         connection.request("GET", path)
