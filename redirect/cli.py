@@ -17,6 +17,7 @@ import click
 from redirect.authority import parse
 from redirect.config import Config, ConfigError, Fault, Pool, load
 from redirect.forwarded import TrustedProxies
+from redirect.logs.commands import logs
 from redirect.outlet import Outlet
 from redirect.request import Reader, Request
 from redirect.service import outcome
@@ -30,6 +31,9 @@ CONFIG_OPTION = click.option("--config", "pools_config_path", metavar="FILE", he
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def cli() -> None:
     """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""
+
+
+cli.add_command(logs)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import ROOT, environment, free_port, is_ready, wait_for
+from logged import write_log
 from test_access_log import KEYS
 
 from redirect.config import load, parse_config
@@ -96,6 +97,8 @@ def run(command: str, made: Made, folder: Path) -> str:
     own = command.replace("localhost:8080", f"localhost:{made.port}").replace(
         "localhost:9000", f"localhost:{made.admin_port}"
     )
+    if "access.jsonl" in command:
+        write_log(folder / "access.jsonl")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environ = environment(PATH=path, REDIRECT_POOLS_CONFIG_PATH=str(ROOT / "redirect_pools_config.toml"))
     ended = subprocess.run(
@@ -105,11 +108,12 @@ def run(command: str, made: Made, folder: Path) -> str:
 
 
 def test_there_is_something_to_run() -> None:
-    """The README shows curl, check, explain and the admin listener."""
+    """The README shows curl, check, explain, the log's reports and the admin listener."""
     commands = [shown.command.split()[0:2] for shown in CONSOLE]
     assert ["curl", "-si"] in commands
     assert ["redirect", "check"] in commands
     assert ["redirect", "explain"] in commands
+    assert ["redirect", "logs"] in commands
     assert ["curl", "-s"] in commands
 
 
