@@ -39,8 +39,9 @@ STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 # What a worker must not hear before it can do as it is told.
 SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1}
 
-# Seconds, within those that gunicorn gives, for what the admin listener is answering at the end.
-LAST_ANSWERS = 0.9
+# Seconds, within those that gunicorn gives, for the requests on connections that the admin listener took last, and
+# for its answers to them.
+LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
 
 # Seconds between two times that a worker says how many connections it has, and what became of its lines.
 PUBLISHING = 0.5
@@ -128,6 +129,7 @@ async def _admin(server: Server, listener: socket.socket, state: State) -> Async
     listening = await loop.create_server(lambda: HttpToolsProtocol(config, server_state, {}, loop), sock=listener)
     yield
     listening.close()
+    await asyncio.sleep(LAST_REQUESTS)
     for connection in list(server_state.connections):
         connection.shutdown()
     if server_state.tasks:
