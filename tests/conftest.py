@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import httpx
@@ -20,6 +21,9 @@ from wire import FRONTS, Wire
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_START = 30
 
+# Another run of the tests, at the same time, takes other ports.
+_ports = SystemRandom()
+
 POOLS: dict[str, Any] = {
     "pool-a": {"weighted_hosts": {"origin-1": 5, "origin-2": 3, "origin-3": 2}, "is_default": True},
     "pool-b": {"weighted_hosts": {"origin-4": 3, "origin-5": 2, "origin-6": 1, "drained": 0}},
@@ -28,10 +32,12 @@ POOLS: dict[str, Any] = {
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has now; not one of those that systems give to clients, who might get it meanwhile."""
+    while True:
+        port = _ports.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(**variables: str) -> dict[str, str]:
