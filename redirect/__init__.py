@@ -18,7 +18,7 @@ upwards only.
     app         the Starlette front                    admin       our own endpoints, and the page
     guard       what a connection owes
     protocol    the fast front
-    worker      uvicorn inside a process of gunicorn's
+    worker      uvicorn in a process of gunicorn's     pools       the TOML, edited by command
     server      gunicorn's master                      logs        the access log, asked
     cli         the commands
 """

@@ -1,4 +1,4 @@
-"""The commands: `redirect serve`, `redirect check`, `redirect explain`.
+"""The commands: `redirect serve`, `redirect check`, `redirect explain`; `logs` and `pools` have modules of their own.
 
 Exit codes: 0 done, 1 the configuration has faults or a listener cannot be had, 2 the command or a
 setting is wrong.
@@ -15,10 +15,12 @@ from typing import Any, NoReturn
 import click
 
 from redirect.authority import parse
-from redirect.config import Config, ConfigError, Fault, Pool, load
+from redirect.config import Config, ConfigError, Fault, load
 from redirect.forwarded import TrustedProxies
 from redirect.logs.commands import logs
 from redirect.outlet import Outlet
+from redirect.pools.commands import pools
+from redirect.pools.text import lines, name_width
 from redirect.request import Reader, Request
 from redirect.service import outcome
 from redirect.settings import Settings, SettingsError, load_settings
@@ -34,6 +36,7 @@ def cli() -> None:
 
 
 cli.add_command(logs)
+cli.add_command(pools)
 
 
 @cli.command()
@@ -87,10 +90,8 @@ def check(file: str | None, as_json: bool) -> None:
         return
     _print_faults(config.warnings, "warning: ")
     for pool in config.pools.values():
-        click.echo(_heading(config, pool))
-        width = _width(pool)
-        for origin, share in pool.shares():
-            click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}")
+        for line in lines(config, pool):
+            click.echo(line)
 
 
 @cli.command()
@@ -113,7 +114,7 @@ def explain(requested: str | None, host: str | None, url: str, pools_config_path
         why = f"named by {settings.pool_id_header}" if pool.name == requested else f"{why}: {requested!r} is no pool"
     click.echo(f"pool     {pool.name} ({why})")
     click.echo(f"request  {head.scheme}://{head.host}{request.target}")
-    width = _width(pool)
+    width = name_width(pool)
     for origin, share in pool.shares():
         decision = outcome(pool, origin, head.scheme, head.endpoint)
         said = (
@@ -186,14 +187,6 @@ def _asked(url: str, host: str | None) -> Request:
     if host is None:
         return request
     return request._replace(head=request.head._replace(host=host, endpoint=parse(host).endpoint(scheme)))
-
-
-def _heading(config: Config, pool: Pool) -> str:
-    return f"{pool.name}  {pool.status}" + ("  default" if pool is config.default else "")
-
-
-def _width(pool: Pool) -> int:
-    return max(len(origin.name) for origin in pool.origins)
 
 
 def _print_faults(faults: tuple[Fault, ...], prefix: str = "") -> None:
