@@ -9,6 +9,7 @@ TITLES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     414: "URI Too Long",
     422: "Unprocessable Content",
     431: "Request Header Fields Too Large",

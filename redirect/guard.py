@@ -6,10 +6,15 @@ so that it waits for the answers before it, is answered, and is logged like any 
 
 After an answer that ends the connection nothing on it is heard: what follows may be read differently
 by somebody in front of us.
+
+A connection has one timer. No request starts or stops it, which would cost more than the request: it
+looks what the client has to do next and since when, and ends the connection of one that is late.
 """
 
 import asyncio
 from collections.abc import Callable
+from math import inf
+from random import random
 from time import monotonic_ns
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -38,6 +43,22 @@ NOT_HTTP = frozenset(
     b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
 )
 
+# Seconds that a client may take: from the first byte of a request to the end of its head, however it drips;
+# from one piece to the next of a body that is thrown away; and to read any of what waits for it. So long it may
+# also take to send its first byte, as nginx has it: who connects has something to ask, and browsers that connect
+# in advance connect again. Between two requests it is the server's keep-alive time.
+PATIENCE = 10.0
+
+# Seconds between two looks at a client for which bytes wait: whether they become less is seen only so.
+LOOK = 1.0
+
+# Seconds for a client that was late to read that it was.
+LAST_WORD = 0.5
+
+# Seconds for which a connection without a request stays open when the worker ends, or half of what the worker
+# has for all of its end: a client that asks meanwhile is answered, and told that this was the last time.
+DRAIN = 2.0
+
 # Seconds for a client that is still sending to read the last answer. Closing with unread bytes makes
 # the kernel reset the connection, and the answer is lost on the way.
 LINGER = 2.0
@@ -60,28 +81,32 @@ class Guard(HttpToolsProtocol):
 
     Relies on these of its parent: `config`, `parser`, `url`, `headers`, `scope`, `client`, `scheme`,
     `cycle`, `pipeline`, `flow`, `transport`, `loop`, `logger`, `timeout_keep_alive`,
-    `timeout_keep_alive_task`; on `on_message_begin` making a `scope` that `on_headers_complete`
+    `server_state.total_requests`; on `on_message_begin` making a `scope` that `on_headers_complete`
     completes and makes a cycle from, which starts no earlier than the loop's next turn; and on
-    `on_response_complete` being called after each answer, starting the next request in `pipeline` or
-    else the timer that calls `timeout_keep_alive_handler`.
+    `on_response_complete` being called after each answer, to give the next request in `pipeline` to
+    `_start_asgi_task`, and being the only one that starts a timer.
     """
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
     __slots__ = (
         "_body_bytes",
         "_deaf",
+        "_draining",
         "_fed",
         "_for_cycles",
-        "_idle_since",
         "_in_message",
+        "_keep_alive",
         "_lingering",
         "_open",
         "_peer",
         "_scheme",
+        "_since",
+        "_stuck",
         "_turn",
         "_unfed",
         "_unfinished",
         "_waiting",
+        "_watch",
         "front",
     )
 
@@ -97,9 +122,14 @@ class Guard(HttpToolsProtocol):
 
         # Connection state
         self._deaf = False  # the last answer of the connection is decided
+        self._draining = False  # the next answer is the last
         self._unfed = b""  # arrived, and waits for its turn, or for the requests before it
         self._turn: asyncio.Handle | None = None  # the loop's, to feed on
-        self._idle_since = 0  # when the last answer was sent, by `monotonic_ns`
+        self._watch: asyncio.TimerHandle  # when to look at the client again
+        self._keep_alive: float = self.timeout_keep_alive  # seconds
+        # When the last answer was sent, or when the request began or went on after that, by `monotonic_ns`.
+        self._since = 0
+        self._stuck: tuple[int, int] | None = None  # how many bytes wait for the client to read, and since when
         self._lingering: asyncio.TimerHandle | None = None  # until the connection is closed for good
 
         # Request state
@@ -115,11 +145,15 @@ class Guard(HttpToolsProtocol):
         self._for_cycles = _TransportForCycles(transport, self._hang_up)
         self._peer = self.client[0] if self.client else None
         self._scheme = self.scheme or "http"
+        # It counts as idle for so long already that PATIENCE is left.
+        self._since = monotonic_ns() - int((self._keep_alive - PATIENCE) * 1e9)
+        # At random, lest connections that were made together are looked at together from then on.
+        self._look_in(PATIENCE * (1 + random()) / 2)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unfed = b""
-        for handle in (self._lingering, self._turn):
+        for handle in (self._watch, self._lingering, self._turn):
             if handle:
                 handle.cancel()
 
@@ -128,25 +162,74 @@ class Guard(HttpToolsProtocol):
         self._feed_on()
 
     def on_response_complete(self) -> None:
-        self._idle_since = monotonic_ns()
-        super().on_response_complete()
-        if self._unfed and not self.transport.is_closing():
-            self._feed_on()
+        """uvicorn's, without the timer that it starts after each answer."""
+        self.server_state.total_requests += 1
+        self._since = monotonic_ns()
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        self._feed_on()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """The timer of an idle connection. It is not stopped by a request, which would cost more than the
-        request: it looks how long the connection has been idle, and runs on for the rest."""
-        self.timeout_keep_alive_task = None
-        if self._open or self._is_answering():
-            return  # the answer starts it again
-        left = self.timeout_keep_alive - (monotonic_ns() - self._idle_since) / 1e9
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch.cancel()
+        self._look_in(0)
+
+    def shutdown(self) -> None:
+        """The worker ends: the next answer is the last. May be called again."""
+        if self._draining or self._deaf:
+            return
+        self._draining = True
+        if self._is_answering() and not self.cycle.response_started:
+            self._deaf = True
+            self.cycle.keep_alive = False
+        self._keep_alive = min(DRAIN, (self.config.timeout_graceful_shutdown or inf) / 2)
+        if not self._in_message:
+            self._since = monotonic_ns()
+        self._watch.cancel()
+        self._look_in(self._keep_alive)
+
+    # Deadlines
+
+    def _look_in(self, seconds: float) -> None:
+        """Looks at the client in so many seconds, or as soon as it may be late with what it begins meanwhile."""
+        self._watch = self.loop.call_later(min(seconds, PATIENCE, self._keep_alive), self._look)
+
+    def _look(self) -> None:
+        """Ends the connection if the client is late, or else looks again when it may be."""
+        now = monotonic_ns()
+        if self._is_stuck(now):
+            self.transport.abort()
+            return
+        left = self._left(now)
         if left > 0:
-            self._start_timer(left)
+            self._look_in(min(left, LOOK) if self._stuck else left)
+        elif self._open:
+            self._refuse_late()
+            self._watch = self.loop.call_later(LAST_WORD, self.transport.abort)
         else:
             self.transport.close()
+            self._look_in(inf)  # bytes that still wait keep it open
 
-    def _start_timer(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+    def _left(self, now: int) -> float:
+        """Seconds that the client has for what it has to do next."""
+        if self._deaf or self._unfed or self._is_answering():
+            return inf
+        return (PATIENCE if self._in_message else self._keep_alive) - (now - self._since) / 1e9
+
+    def _is_stuck(self, now: int) -> bool:
+        """Whether for PATIENCE the client has read nothing of what waits for it."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            self._stuck = None
+        elif self._stuck is None or self._stuck[0] != unread:
+            self._stuck = unread, now
+        return self._stuck is not None and now - self._stuck[1] >= PATIENCE * 1e9
+
+    def _refuse_late(self) -> None:
+        late = "body did not go on for" if self._waiting else "head did not end within"
+        self._refuse(_refusal(408, f"the request's {late} {PATIENCE:g} seconds"), method_known=bool(self.url))
 
     def _is_answering(self) -> bool:
         """Whether the app still works on a request of this connection."""
@@ -233,12 +316,14 @@ class Guard(HttpToolsProtocol):
             # A bad chunk turns the answer into 400, wherever it was cut. Trailers are counted, and say nothing.
             self._waiting = _Waiting(request, close, self.headers)
             self.headers = [*self.headers]
+            self._since = monotonic_ns()
         else:
             self._pass_on(request, close=close)
 
     def on_body(self, body: bytes) -> None:
         """Throws the body away; a chunked one tells its length only by and by."""
         self._unfinished = 0
+        self._since = monotonic_ns()
         self._body_bytes += len(body)
         if self._waiting and self._body_bytes > BODY_LIMIT:
             self._pass_on(self._waiting.request, close=True)
@@ -258,6 +343,7 @@ class Guard(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self._in_message = self._open = True
+        self._since = monotonic_ns()
         self._waiting = None
         self._unfinished = self._fed = self._body_bytes = 0
 
@@ -300,6 +386,7 @@ class Guard(HttpToolsProtocol):
     def _pass_on(self, request: Request, *, close: bool) -> None:
         if self._waiting:
             self.headers = self._waiting.headers
+        close = close or self._draining
         self._open = False
         self._waiting = None
         self._deaf = close

@@ -81,6 +81,10 @@ class RedirectProtocol(Guard):
         self._at_rest, self._answered = False, None
         super().pause_writing()
 
+    def shutdown(self) -> None:
+        self._at_rest, self._answered = False, None
+        super().shutdown()
+
     def hand_over(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
         answer = request.answer
@@ -114,12 +118,10 @@ class RedirectProtocol(Guard):
             self.transport.write(_whole(default, decision, method, text, close))
         state.total_requests += 1
         front.journal.write(decision, quoted, text, started, front.service.config.hash)
-        self._idle_since = started
+        self._since = started
         if close:
             self._at_rest, self._answered = False, None
             self._hang_up()
-        elif self.timeout_keep_alive_task is None:
-            self._start_timer(self.timeout_keep_alive)
 
     def _recalls(self, data: bytes) -> bool:
         """Whether a request that ended like `data` was answered before."""

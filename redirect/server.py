@@ -17,6 +17,7 @@ import signal
 from itertools import count
 from random import Random
 from time import time
+from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -46,7 +47,21 @@ _logger = logging.getLogger("gunicorn.error")
 
 class Master(Arbiter):
     """gunicorn's master. A worker between its birth and its own handlers has the master's: it would
-    take a signal to stop, tell nobody, and be killed only after the graceful timeout."""
+    take a signal to stop, tell nobody, and be killed only after the graceful timeout.
+
+    TERM and INT stop the service in order, and at once if it stops already; so does QUIT the first time."""
+
+    _is_stopping = False
+
+    handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """While it stops gunicorn looks out for INT and QUIT alone, and tells workers to QUIT then."""
+        super().signal(signal.SIGQUIT if self._is_stopping and sig == signal.SIGTERM else sig, frame)
+
+    def stop(self, graceful: bool = True) -> None:
+        self._is_stopping = True
+        super().stop(graceful)
 
     def spawn_worker(self) -> int:
         self.app.take_slot({worker.slot for worker in self.WORKERS.values()})

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from types import FrameType
 from typing import Any, ClassVar
 
 import uvicorn
@@ -47,14 +48,32 @@ LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
 PUBLISHING = 0.5
 
 
+# Seconds after which connections are told again that their worker ends: the last ones that the kernel handed
+# over are made only after the others were told.
+TELL_AGAIN = 0.05
+
+
 class Server(uvicorn.Server):
-    """uvicorn's server, stopped by TERM or QUIT. It leaves with exit code 0: nothing is raised again."""
+    """uvicorn's server, stopped by TERM, which lets connections end in order and may come again, or by QUIT,
+    which does not. It leaves with exit code 0: nothing is raised again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         for stop in STOP_SIGNALS - {signal.SIGINT}:
             asyncio.get_running_loop().add_signal_handler(stop, self.handle_exit, stop, None)
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True
+        self.force_exit = self.force_exit or sig == signal.SIGQUIT
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(TELL_AGAIN, self._tell_connections)
+        await super().shutdown(sockets)
+
+    def _tell_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
 
 
 class RedirectWorker(UvicornWorker):

@@ -1,6 +1,7 @@
 """The fast front by itself: when it answers, what it remembers, and what it leaves to uvicorn."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -24,16 +25,19 @@ NEXT = head("GET /next HTTP/1.1")
 
 
 class Connection:
-    """A connection to the fast front, without a network."""
+    """A connection to the fast front or another, without a network; `loop` is what it takes for its loop."""
 
-    def __init__(self, protocol: type[Guard] = RedirectProtocol, **options: Any) -> None:
+    def __init__(
+        self, protocol: type[Guard] = RedirectProtocol, *, loop: Any = None, log: str = "off", **options: Any
+    ) -> None:
         pools = parse_config(POOLS, "p")
-        app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), new_journal(pools, "off"), Random(1))
+        self.journal = new_journal(pools, log)
+        app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), self.journal, Random(1))
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)
         config.load()
         self.state = ServerState()
-        self.transport = KeptTransport("192.0.2.7", 1e9)
-        self.protocol: Any = protocol(config, self.state, {}, asyncio.get_running_loop())
+        self.transport = KeptTransport("192.0.2.7", math.inf)
+        self.protocol: Any = protocol(config, self.state, {}, loop or asyncio.get_running_loop())
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 
@@ -268,103 +272,6 @@ def test_trailers_are_no_headers() -> None:
         await connection.rest()
 
     on_a_connection(test, protocol=Guard)
-
-
-class Clock:
-    """Stands in for `monotonic_ns`."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def __call__(self) -> int:
-        return self.now
-
-    def passes(self, seconds: float) -> None:
-        self.now += int(seconds * 1e9)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("redirect.guard.monotonic_ns", clock)
-    monkeypatch.setattr("redirect.protocol.monotonic_ns", clock)
-    return clock
-
-
-def test_an_idle_connection_is_closed(clock: Clock) -> None:
-    """The timer starts with the first answer; once the connection was idle for as long, it is closed."""
-
-    def test(connection: Connection) -> None:
-        assert connection.protocol.timeout_keep_alive_task is None
-        connection.send(NEXT)
-        assert connection.protocol.timeout_keep_alive_task is not None
-        clock.passes(75)
-        connection.protocol.timeout_keep_alive_handler()
-        assert connection.transport.closed
-
-    on_a_connection(test, timeout_keep_alive=75)
-
-
-@pytest.mark.parametrize("how", ["repeated", "anew", "by the app"])
-def test_a_request_keeps_the_connection(clock: Clock, how: str) -> None:
-    """An answer meanwhile, whoever gave it, and the timer runs on for the rest of its time."""
-
-    async def test(connection: Connection) -> None:
-        connection.send(NEXT)
-        clock.passes(50)
-        connection.send(
-            {"repeated": NEXT, "anew": head("GET / HTTP/1.1", "X: 1"), "by the app": head("OPTIONS * HTTP/1.1")}[how]
-        )
-        await connection.rest()
-        clock.passes(50)
-        connection.protocol.timeout_keep_alive_handler()
-        assert not connection.transport.closed
-        assert connection.protocol.timeout_keep_alive_task is not None
-        clock.passes(25)
-        connection.protocol.timeout_keep_alive_handler()
-        assert connection.transport.closed
-
-    on_a_connection(test, timeout_keep_alive=75)
-
-
-def test_a_request_that_has_begun_is_not_idle(clock: Clock) -> None:
-    """The keep-alive timer does not end a connection in the middle of a request; the answer starts it again."""
-
-    def test(connection: Connection) -> None:
-        connection.send(NEXT)
-        connection.send(NEXT[:10])
-        clock.passes(100)
-        connection.protocol.timeout_keep_alive_handler()
-        assert not connection.transport.closed
-        assert connection.send(NEXT[10:]) != b""
-        assert connection.protocol.timeout_keep_alive_task is not None
-
-    on_a_connection(test, timeout_keep_alive=75)
-
-
-def test_a_connection_that_the_app_answers_is_not_idle(clock: Clock) -> None:
-    """Nor does the timer end a connection whose answer is on its way."""
-
-    async def test(connection: Connection) -> None:
-        connection.send(NEXT)
-        connection.send(head("OPTIONS * HTTP/1.1"))
-        clock.passes(100)
-        connection.protocol.timeout_keep_alive_handler()
-        assert not connection.transport.closed
-        assert (await connection.rest()).startswith(b"HTTP/1.1 204 ")
-
-    on_a_connection(test, timeout_keep_alive=75)
-
-
-def test_shutdown_closes_idle_connections() -> None:
-    """A shutdown closes a connection on which nothing is answered."""
-
-    def test(connection: Connection) -> None:
-        connection.send(NEXT)
-        connection.protocol.shutdown()
-        assert connection.transport.closed
-
-    on_a_connection(test)
 
 
 def test_a_limit_of_connections_is_uvicorns() -> None:

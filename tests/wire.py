@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -111,6 +111,7 @@ class KeptTransport(asyncio.Transport):
         self.is_reading_paused = False
         self.ended = False
         self.closed = False
+        self.aborted = False
         self.high_water = high_water
         self.protocol: Guard
 
@@ -121,10 +122,10 @@ class KeptTransport(asyncio.Transport):
         if was <= self.high_water < self.unread:
             self.protocol.pause_writing()
 
-    def be_read(self) -> None:
-        """The client reads all that was sent to it."""
-        paused, self.unread = self.unread > self.high_water, 0
-        if paused:
+    def be_read(self, count: float = math.inf) -> None:
+        """The client reads all that was sent to it, or so many bytes."""
+        paused, self.unread = self.unread > self.high_water, self.unread - int(min(count, self.unread))
+        if paused and self.unread <= self.high_water:
             self.protocol.resume_writing()
 
     def write_eof(self) -> None:
@@ -132,6 +133,12 @@ class KeptTransport(asyncio.Transport):
 
     def close(self) -> None:
         self.ended = self.closed = True
+
+    def abort(self) -> None:
+        self.ended = self.closed = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0 if self.high_water == math.inf else self.unread
 
     def is_closing(self) -> bool:
         return self.closed
@@ -141,6 +148,47 @@ class KeptTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.is_reading_paused = False
+
+
+class Clock:
+    """The running loop, but for its timers: these are due when the time passes that a test lets pass. Stands in
+    for `monotonic_ns` too."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def __call__(self) -> int:
+        return int(self.now * 1e9)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio.get_running_loop(), name)
+
+    def call_later(self, seconds: float, callback: Callable[..., Any], *args: Any) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(self.now + seconds, callback, args, asyncio.get_running_loop())
+        self._timers.append(timer)
+        return timer
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """Those that are still to come, the next one first."""
+        self._timers = sorted(timer for timer in self._timers if not timer.cancelled())
+        return self._timers
+
+    async def passes(self, seconds: float) -> None:
+        end = self.now + seconds
+        await settled()
+        while (timers := self.timers()) and timers[0].when() <= end + 1e-6:
+            timer = timers.pop(0)
+            self.now = max(self.now, timer.when())
+            timer._run()
+            await settled()
+        self.now = end
+
+
+async def settled() -> None:
+    """Returns when the app has done what it can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 def new_journal(config: Config, target: str, board: Board | None = None) -> Journal:
