@@ -52,10 +52,15 @@ _SERIES_AT = _RING_AT + RING
 
 _STRIDE = 1024 * 1024 * 1024
 
-# What the instance says of itself, before the first slot: which half holds it, then the halves, each a text
-# behind its length.
-_HALF = 32 * 1024
-_FIRST = 128 * 1024
+# Before the first slot is what the instance has in common: some numbers, what it says of itself, and what its
+# configuration is made of. Of either there are two, one to be read and one to be written next; the numbers say
+# which is read, and how long each is.
+_SAID, _SAID_LENGTH, _CONTENT, _CONTENT_LENGTH, _WANTED, _DONE = 0, 1, 3, 4, 6, 7
+_SAID_AT = 64
+_SAID_SIZE = 32 * 1024
+_COMMON = 128 * 1024
+_CONTENT_SIZE = _STRIDE
+_FIRST = _COMMON + 2 * _CONTENT_SIZE
 
 
 class Board:
@@ -68,7 +73,8 @@ class Board:
             with tempfile.TemporaryFile() as file:
                 self._file = os.dup(file.fileno())
         os.truncate(self._file, _FIRST)
-        self._first = mmap.mmap(self._file, _FIRST)
+        self._common = memoryview(mmap.mmap(self._file, _COMMON))
+        self._numbers = self._common[:_SAID_AT].cast("Q")
 
     def slots(self) -> int:
         """How many slots there are."""
@@ -86,26 +92,55 @@ class Board:
 
     def say(self, said: dict[str, Any]) -> None:
         """Puts up what the instance says of itself, in place of what it said before. Only one process may."""
-        text = json.dumps(said).encode()
-        if len(text) > _HALF - 8:
-            raise ValueError(f"the instance has {_HALF - 8} bytes for what it says of itself, not {len(text)}")
-        numbers = memoryview(self._first).cast("Q")
-        half = 1 - numbers[0]  # the one that nobody reads
-        at = 8 + half * _HALF
-        numbers[at // 8] = len(text)
-        self._first[at + 8 : at + 8 + len(text)] = text
-        numbers[0] = half
+        text, which = json.dumps(said).encode(), 1 - self._numbers[_SAID]
+        if len(text) > _SAID_SIZE:
+            raise ValueError(f"the instance has {_SAID_SIZE} bytes for what it says of itself, not {len(text)}")
+        at = _SAID_AT + which * _SAID_SIZE
+        self._common[at : at + len(text)] = text
+        self._numbers[_SAID_LENGTH + which] = len(text)
+        self._numbers[_SAID] = which
 
     def said(self) -> dict[str, Any]:
         """What the instance said last."""
-        numbers = memoryview(self._first).cast("Q")
         while True:
-            half = numbers[0]
-            at = 8 + half * _HALF
-            text = self._first[at + 8 : at + 8 + numbers[at // 8]]
-            if numbers[0] == half:  # not another time since
+            which = self._numbers[_SAID]
+            at = _SAID_AT + which * _SAID_SIZE
+            text = bytes(self._common[at : at + self._numbers[_SAID_LENGTH + which]])
+            if self._numbers[_SAID] == which:  # not another time since
                 said: dict[str, Any] = json.loads(text or b"{}")
                 return said
+
+    def put(self, content: bytes) -> None:
+        """Puts up what the configuration in force is made of. Only one process may. Raises ValueError if it is
+        too long."""
+        which = 1 - self._numbers[_CONTENT]
+        if len(content) > _CONTENT_SIZE:
+            raise ValueError(f"a configuration may have {_CONTENT_SIZE} bytes, not {len(content)}")
+        os.pwrite(self._file, content, _COMMON + which * _CONTENT_SIZE)
+        self._numbers[_CONTENT_LENGTH + which] = len(content)
+        self._numbers[_CONTENT] = which
+
+    def content(self) -> bytes:
+        """What was put up last; not to be relied on if more has been put up meanwhile."""
+        which = self._numbers[_CONTENT]
+        return os.pread(self._file, self._numbers[_CONTENT_LENGTH + which], _COMMON + which * _CONTENT_SIZE)
+
+    def want(self) -> int:
+        """Asks for another look at the file; the number of this wish. Any process may."""
+        self._numbers[_WANTED] += 1
+        return self._numbers[_WANTED]
+
+    def wanted(self) -> int:
+        """The number of the last wish, for the one who fulfils it."""
+        return self._numbers[_WANTED]
+
+    def fulfil(self, number: int) -> None:
+        """Says that this wish is fulfilled, and all before it."""
+        self._numbers[_DONE] = number
+
+    def is_fulfilled(self, number: int) -> bool:
+        """Whether a wish is."""
+        return self._numbers[_DONE] >= number
 
 
 class Slot:

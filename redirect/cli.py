@@ -5,6 +5,7 @@ setting is wrong.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -69,6 +70,31 @@ def serve(**options: Any) -> None:
     from redirect import server  # takes half a second that the other commands need not pay
 
     server.serve(settings, config)
+
+
+@cli.command()
+@click.option("--admin-bind", help="host:port of the admin listener; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
+def reload(admin_bind: str | None) -> None:
+    """Have the running service load its TOML now.
+
+    Returns once it is in force in every worker, or says why it is not, with exit code 1.
+    """
+    settings = _settings(admin_bind=admin_bind)
+    if settings.admin_bind == "off":
+        _leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
+    token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
+    try:
+        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        said = json.load(answer)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        _leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
+    finally:
+        connection.close()
+    if answer.status != 200:
+        _leave(1, said["detail"])
+    click.echo(f"{said['path']} is in force: {said['hash']}")
 
 
 @cli.command()
@@ -158,6 +184,13 @@ def _try_listeners(settings: Settings) -> None:
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "no host name"
                 _leave(1, f"cannot listen on {bind}: {reason}; choose another with {setting}")
+
+
+def _reachable(bind: str) -> str:
+    """Where a listener that is bound so can be asked from here."""
+    host, _, port = bind.rpartition(":")
+    loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  not to listen on
+    return f"{loopback.get(host, host)}:{port}"
 
 
 def _listen(bind: str) -> socket.socket:

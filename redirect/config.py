@@ -85,13 +85,23 @@ class ConfigError(Exception):
 
 def load(path: str | Path) -> Config:
     """The configuration in the file at `path`. Raises ConfigError."""
+    content = read_config(path)
+    with no_collections():
+        return parse_config(content, str(path))
+
+
+def read_config(path: str | Path) -> bytes:
+    """The content of the file at `path`. Raises ConfigError."""
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
         raise ConfigError((Fault(str(path), 1, 1, "", reason),)) from None
-    with no_collections():
-        return parse_config(content, str(path))
+
+
+def content_hash(content: bytes) -> str:
+    """What tells one file's content from another's: twelve hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def parse_config(content: bytes, file: str) -> Config:
@@ -104,7 +114,7 @@ def parse_config(content: bytes, file: str) -> Config:
     if found:
         raise ConfigError(_placed(found, text, file))
     warnings = _placed(list(_warnings(pools, defaults)), text, file)
-    return Config(MappingProxyType(pools), pools[defaults[0]], hashlib.sha256(content).hexdigest()[:12], warnings)
+    return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
 
 
 @contextmanager

@@ -15,12 +15,17 @@ _logger = logging.getLogger("uvicorn.error")
 
 
 class Front:
-    """Asks `service`; assigning another one swaps it for every request from then on."""
+    """Asks `service`."""
 
     def __init__(self, service: Service, reader: Reader, journal: Journal) -> None:
         self.service = service
         self.reader = reader
         self.journal = journal
+
+    def adopt(self, service: Service) -> None:
+        """Asks this service from now on, for every request that is not decided."""
+        self.journal.adopt(service.config)
+        self.service = service
 
     def decide(self, pool_requested: str | None, scheme: str, endpoint: Endpoint | None) -> Decision:
         """The service's decision; what goes wrong in it is our fault, is logged, and has an answer."""

@@ -85,6 +85,26 @@ class Instance:
         self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
 
+    def adopt(self, config: Config, loaded_at: float) -> None:
+        """Looks at another configuration from now on, which was loaded at that Unix time."""
+        self._changes = self._changes.after(self.config, config, loaded_at)
+        self.config = config
+
+    def put_up(self) -> tuple[bytes, Loading]:
+        """What the configuration that the master has put up is made of, and its hash."""
+        return self._board.content(), Loading(**self._board.said())
+
+    def want_reload(self) -> int:
+        """Asks the master to load the file; the number of this wish."""
+        return self._board.want()
+
+    def is_reloaded(self, number: int) -> bool:
+        """Whether the master has, since this wish, and all workers have what it found."""
+        if not self._board.is_fulfilled(number):
+            return False
+        seen = self.snapshot()
+        return all(worker.config == seen.loading.config for worker in seen.workers)
+
     def state(self, pool: Pool, origin: Origin) -> State:
         """The state of an origin of the configuration in force."""
         since = self._changes.since.get((pool.name, origin.name), self.started_at)

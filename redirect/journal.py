@@ -9,6 +9,7 @@ from time import monotonic_ns
 
 from redirect.access_log import Lines
 from redirect.board import WATCHED_MS
+from redirect.config import Config
 from redirect.counters import Counters
 from redirect.decision import Decision
 from redirect.outlet import Outlet
@@ -58,6 +59,11 @@ class Journal:
         if self._outlet is not None:
             self._outlet.write(lines)
         self._counters.slot.keep("".join(lines if is_watched else lines[-KEPT:]).encode("ascii"))
+
+    def adopt(self, config: Config) -> None:
+        """Counts what is answered from now on under another configuration."""
+        self.flush()
+        self._counters.adopt(config)
 
     def publish(self, connections: int) -> None:
         """Says how many connections of this worker are open, and what became of its lines."""

@@ -62,6 +62,12 @@ class Turns:
             turn = self._known[weights] = tuple([pick() for _ in range(length)])
         return turn
 
+    def keep(self, weights: Sequence[int]) -> None:
+        """Leaves room for a turn of `weights` that was prepared before and goes on under another configuration."""
+        length = sum(weights) // (gcd(*weights) or 1)
+        if length <= TURN_BUDGET:
+            self._left = max(0, self._left - length)
+
 
 def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> Callable[[], T] | None:
     """A pick over the items of `weighted`, starting at a random place of their turn.

@@ -26,14 +26,16 @@ from starlette.applications import Starlette
 
 from redirect.app import create_app
 from redirect.board import Board
-from redirect.config import Config, ConfigError, load, no_collections
+from redirect.config import Config, ConfigError, no_collections
 from redirect.counters import Counters
 from redirect.forwarded import TrustedProxies
 from redirect.instance import Changes, Instance
 from redirect.journal import Journal
 from redirect.outlet import Outlet
+from redirect.reload import Loaded, Watch
 from redirect.settings import Settings
-from redirect.worker import SIGNALS
+from redirect.snapshot import Loading
+from redirect.worker import RELOAD, SIGNALS
 
 # Where gunicorn's workers show that they live: a file system in memory, which cannot stall, and which a
 # container with a read-only root has too.
@@ -73,18 +75,35 @@ class Master(Arbiter):
         self.WORKERS[pid].slot = self.app.slot
         return pid
 
+    def murder_workers(self) -> None:
+        """What gunicorn does once a second. So often we look at the file, too."""
+        wish = self.app.board.wanted()
+        is_wanted = not self.app.board.is_fulfilled(wish)
+        if self._look(anyway=is_wanted):
+            for worker in [*self.WORKERS]:
+                self.kill_worker(worker, RELOAD)
+        if is_wanted:
+            self.app.board.fulfil(wish)
+        super().murder_workers()
+
     def reload(self) -> None:
         """HUP: new workers with the file as it is now. A bad file changes nothing, not even workers."""
-        try:
-            config = load(self.app.settings.pools_config_path)
-        except ConfigError as error:
-            _logger.error("the configuration stays as it was:\n%s", error)
-            self.app.say_loaded(str(error))
-            return
-        for warning in config.warnings:
+        if self._look(anyway=True):
+            super().reload()
+
+    def _look(self, *, anyway: bool) -> bool:
+        """Loads the file, if it is another one or `anyway`; whether it was good."""
+        found = self.app.watch.look(time(), anyway=anyway)
+        if isinstance(found, ConfigError):
+            _logger.error("the configuration stays as it was:\n%s", found)
+            self.app.say_loaded(str(found))
+        if not isinstance(found, Loaded):
+            return False
+        for warning in found.config.warnings:
             _logger.warning("%s", warning)
-        self.app.adopt(config)
-        super().reload()
+        _logger.info("loaded the configuration %s", found.config.hash)
+        self.app.adopt(found)
+        return True
 
 
 class Gunicorn(BaseApplication):
@@ -95,22 +114,25 @@ class Gunicorn(BaseApplication):
         self.config = config
         self.board = Board()
         self.slot = 0  # of the board, for the worker that is born next
+        self.watch = Watch(settings.pools_config_path, config.hash)
         self._loaded_at = time()
         self._changes = Changes(self._loaded_at, {})
         self.say_loaded(None)
         super().__init__()
 
-    def adopt(self, config: Config) -> None:
-        """Takes another configuration, for the workers that are born from now on."""
+    def adopt(self, loaded: Loaded) -> None:
+        """Takes another configuration, for workers that are born from now on, and puts it up for those that live."""
         self._loaded_at = time()
-        self._changes = self._changes.after(self.config, config, self._loaded_at)
-        self.config = config
+        self._changes = self._changes.after(self.config, loaded.config, self._loaded_at)
+        self.config = loaded.config
+        self.board.put(loaded.content)
         self.say_loaded(None)
 
     def say_loaded(self, error: str | None) -> None:
         """Tells the workers when the configuration in force was loaded, and why a later one was not."""
-        loading = {"loaded_at": self._loaded_at, "error": error and error[:LONGEST_ERROR]}
-        self.board.say({**loading, "error_at": time() if error else None})
+        error_at = time() if error else None
+        loading = Loading(self._loaded_at, error and error[:LONGEST_ERROR], error_at, self.config.hash)
+        self.board.say(loading._asdict())
 
     def take_slot(self, taken: set[int]) -> None:
         """Takes the first slot that is not `taken` for the worker that is born next."""

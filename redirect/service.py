@@ -44,16 +44,21 @@ class _Destination:
 class Service:
     """The decisions of one configuration. It owns the place in each pool's turn, and nothing else changes.
 
-    A process has one of its own, so its turns begin at random places: `random` draws them.
+    A process has one of its own, so its turns begin at random places: `random` draws them. Where it takes
+    the place of another one, pools that are the same go on in their turns.
     """
 
-    def __init__(self, config: Config, random: Random) -> None:
+    def __init__(self, config: Config, random: Random, before: "Service | None" = None) -> None:
         self.config = config
         turns = Turns()
-        self._picks: dict[str | None, Callable[[], _Destination] | None] = {
-            name: rotate([(_Destination(pool, origin), origin.weight) for origin in pool.origins], turns, random)
-            for name, pool in config.pools.items()
-        }
+        self._picks: dict[str | None, Callable[[], _Destination] | None] = {}
+        for name, pool in config.pools.items():
+            if before is not None and before.config.pools.get(name) == pool:
+                turns.keep([origin.weight for origin in pool.origins])
+                self._picks[name] = before._picks[name]
+            else:
+                weighted = [(_Destination(pool, origin), origin.weight) for origin in pool.origins]
+                self._picks[name] = rotate(weighted, turns, random)
         self._default = self._picks[config.default.name]
 
     def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:

@@ -58,11 +58,13 @@ class Worker(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """When the configuration in force was loaded (Unix time), and why a later one was not, if so."""
+    """When the configuration in force was loaded (Unix time), why a later one was not, if so, and the hash of the
+    one in force."""
 
     loaded_at: float
     error: str | None = None
     error_at: float | None = None
+    config: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

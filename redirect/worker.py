@@ -6,10 +6,12 @@ worker takes the connection. Signals are the master's affair: it tells workers w
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from random import Random
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -21,8 +23,10 @@ from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin.app import create_admin_app
+from redirect.config import content_hash, no_collections, parse_config
 from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
+from redirect.service import Service
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
 # off: `forwarded`, `access_log` and a redirect do their work.
@@ -37,8 +41,14 @@ _COMMON: dict[str, Any] = {
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
+# How the master tells a worker that it has put up another configuration.
+RELOAD = signal.SIGUSR2
+
 # What a worker must not hear before it can do as it is told.
-SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1}
+SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1, RELOAD}
+
+# Bytes of a configuration that are read by a thread, so that requests are answered meanwhile.
+LONG = 64 * 1024
 
 # Seconds, within those that gunicorn gives, for the requests on connections that the admin listener took last, and
 # for its answers to them.
@@ -46,7 +56,6 @@ LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
 
 # Seconds between two times that a worker says how many connections it has, and what became of its lines.
 PUBLISHING = 0.5
-
 
 # Seconds after which connections are told again that their worker ends: the last ones that the kernel handed
 # over are made only after the others were told.
@@ -99,15 +108,19 @@ class RedirectWorker(UvicornWorker):
         self.config.app = self.wsgi
         server = Server(self.config)
         journal = self.wsgi.state.front.journal
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, journal.reopen)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        loop, is_told = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, journal.reopen)
+        loop.add_signal_handler(RELOAD, is_told.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         beating, publishing = asyncio.create_task(self._beat()), asyncio.create_task(_publish(server, journal))
+        reloading = asyncio.create_task(_reload(self.wsgi.state, is_told))
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(journal.close)
             stack.callback(beating.cancel)
             stack.callback(publishing.cancel)
+            stack.callback(reloading.cancel)
             for listener in admin:  # one or none
                 await stack.enter_async_context(_admin(server, listener, self.wsgi.state))
             await server.serve(sockets=[public])
@@ -124,6 +137,26 @@ async def _publish(server: Server, journal: Journal) -> None:
     while True:
         journal.publish(len(server.server_state.connections))
         await asyncio.sleep(PUBLISHING)
+
+
+async def _reload(state: State, is_told: asyncio.Event) -> None:
+    """Takes what the master has put up, whenever it is told to: the bytes that were checked there."""
+    front, instance = state.front, state.instance
+
+    def read(content: bytes) -> Service:
+        with no_collections():
+            return Service(parse_config(content, instance.pools_config_path), Random(), front.service)
+
+    while True:
+        await is_told.wait()
+        is_told.clear()
+        content, loading = instance.put_up()
+        if content_hash(content) != loading.config or loading.config == front.service.config.hash:
+            continue  # another one is being put up, and we are told; or we were born with it
+        service = await asyncio.to_thread(read, content) if len(content) > LONG else read(content)
+        front.adopt(service)
+        instance.adopt(service.config, loading.loaded_at)
+        gc.freeze()  # as at the start: it need not be looked at again and again
 
 
 @contextlib.asynccontextmanager

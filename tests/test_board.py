@@ -148,3 +148,18 @@ def test_what_the_instance_says(board: Board) -> None:
         board.say({"error": "x" * 40_000})
     in_another_process(lambda: board.say({"error": None}))
     assert board.said() == {"error": None}
+
+
+def test_what_the_configuration_is_made_of(board: Board) -> None:
+    """The bytes of a configuration are there for every process; a wish for new ones is, until it is fulfilled."""
+    assert board.content() == b""
+    for content in (b"x" * 3_000_000, b"y"):
+        in_another_process(lambda content=content: board.put(content))
+        assert board.content() == content
+    in_another_process(board.want)
+    number = board.want()
+    assert (number, board.wanted()) == (2, 2)
+    board.fulfil(1)
+    assert not board.is_fulfilled(number)
+    board.fulfil(2)
+    assert board.is_fulfilled(number)

@@ -471,3 +471,14 @@ def test_pools_beyond_the_budget_are_exact() -> None:
             assert Counter(islice(iter(pick, None), 2 * turn_length(weights))) == {
                 index: 2 * weight for index, weight in shares(weights).items()
             }
+
+
+def test_turns_that_go_on_count() -> None:
+    """Turns that go on from an earlier configuration are a part of what all turns together may cost."""
+    turns = Turns(10)
+    turns.keep((10, 0, 4))  # seven picks
+    assert turns.prepare((3, 1)) is None
+    assert turns.prepare((2, 1)) is not None
+    turns.keep((0,))
+    turns.keep((5, 4))
+    assert turns.prepare((1,)) is None

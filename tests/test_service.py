@@ -328,3 +328,30 @@ def test_outcomes_are_what_is_decided() -> None:
     decided = [service.decide(None, "http", asked) for _ in range(3)]
     assert all(decision in expected for decision in decided)
     assert all(decision in decided for decision in expected)
+
+
+TURNING = """
+[a]
+is_default = true
+weighted_hosts = { "a-1" = 50, "a-2" = 30, "a-3" = 21 }
+[b]
+weighted_hosts = { "b-1" = 1, "b-2" = 1 }
+"""
+
+
+def test_pools_that_are_the_same_go_on() -> None:
+    """A service that takes another's place goes on in the turns of pools that are the same, and begins others anew."""
+    undisturbed, before = serving(TURNING), serving(TURNING)
+    picked = [undisturbed.decide(None, "http", None).origin for _ in range(101)]
+    for origin in picked[:40]:
+        assert before.decide(None, "http", None).origin == origin
+    after = Service(parse_config(TURNING.replace('"b-2" = 1', '"b-2" = 2').encode(), "p"), Random(2), before)
+    assert [after.decide(None, "http", None).origin for _ in range(61)] == picked[40:]
+    assert Counter(after.decide("b", "http", None).origin for _ in range(300)) == {"b-1": 100, "b-2": 200}
+
+
+def test_a_pool_that_is_gone() -> None:
+    """A pool that the new configuration does not have is an unknown one."""
+    before = serving(TURNING)
+    after = Service(parse_config(TURNING.partition("[b]")[0].encode(), "p"), Random(2), before)
+    assert after.decide("b", "http", None).pool == "a"

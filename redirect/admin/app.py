@@ -6,13 +6,16 @@ The rule: what tells of pools and clients is for those with the token, where the
 probes and Prometheus ask for is for everybody who can reach the listener.
 """
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
 from collections.abc import Callable, Mapping
+from time import monotonic
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -28,6 +31,9 @@ from redirect.decision import Decision
 from redirect.instance import Instance
 
 FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
+
+# Seconds that a reload is waited for. The master looks for a wish once a second.
+LONGEST_RELOAD = 10
 
 
 def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[], bool]) -> Starlette:
@@ -53,6 +59,20 @@ def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[
     def show_status(request: Request) -> Response:
         return _json(status(instance))
 
+    async def reload(request: Request) -> Response:
+        # A page from elsewhere that is open in a browser of ours could send this, too.
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _refusal(403, "not for pages from elsewhere", {})
+        wish, deadline = instance.want_reload(), monotonic() + LONGEST_RELOAD
+        while not await run_in_threadpool(instance.is_reloaded, wish):
+            if monotonic() > deadline:
+                return _refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more", {})
+            await asyncio.sleep(0.05)
+        loading = (await run_in_threadpool(instance.snapshot)).loading
+        if loading.error is not None:
+            return _refusal(422, loading.error, {})
+        return _json({"path": instance.pools_config_path, "hash": loading.config})
+
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
@@ -65,6 +85,7 @@ def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[
             Route("/metrics", show_metrics),
             Route("/stats", show_stats),
             Route("/status", show_status),
+            Route("/reload", reload, methods=["POST"]),
             *routes(instance, is_ready),
         ],
         exception_handlers={HTTPException: refuse},

@@ -1,0 +1,160 @@
+"""Whether a file is another one: by its content, however it came to be what it is."""
+
+import os
+import threading
+from pathlib import Path
+from time import time
+
+import pytest
+
+from redirect.config import ConfigError, content_hash
+from redirect.reload import DOUBTFUL, Loaded, Watch
+
+OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
+NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n'
+BAD = b'[p]\nweighted_hosts = { "new" = -1 }\nis_default = true\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "pools.toml"
+    file.write_bytes(OLD)
+    return file
+
+
+@pytest.fixture
+def watch(file: Path) -> Watch:
+    return Watch(file, content_hash(OLD))
+
+
+def seen(found: Loaded | ConfigError | None) -> str | None:
+    """The first origin of a configuration, or the first line of what is wrong."""
+    if isinstance(found, Loaded):
+        assert found.config.hash == content_hash(found.content)
+        return found.config.default.origins[0].name
+    return None if found is None else str(found).partition("\n")[0].partition("pools.toml")[2]
+
+
+def in_place(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+
+def by_rename(file: Path, content: bytes) -> None:
+    (file.parent / "aside").write_bytes(content)
+    (file.parent / "aside").replace(file)
+
+
+def behind_a_link(file: Path, content: bytes) -> None:
+    """As Kubernetes replaces a ConfigMap."""
+    count = len(os.listdir(file.parent))
+    folder = file.parent / str(count)
+    folder.mkdir()
+    (folder / file.name).write_bytes(content)
+    (file.parent / "link").unlink(missing_ok=True)
+    (file.parent / "link").symlink_to(folder)
+    file.unlink()
+    file.symlink_to(file.parent / "link" / file.name)
+
+
+@pytest.mark.parametrize("replace", [in_place, by_rename, behind_a_link])
+def test_another_content(replace: object, file: Path, watch: Watch) -> None:
+    """Every change is seen, once, however the file is replaced, and however often."""
+    assert callable(replace)
+    assert watch.look(time()) is None
+    for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
+        replace(file, content)
+        assert seen(watch.look(time())) == name
+        assert watch.look(time()) is None
+
+
+def test_a_change_that_no_clock_shows(file: Path, watch: Watch) -> None:
+    """A file of the same length, changed within the same tick of the clock, is seen nevertheless."""
+    status = file.stat()
+    assert watch.look(time()) is None
+    file.write_bytes(NEW)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert seen(watch.look(time())) == "new"
+
+
+def test_a_file_that_rests_is_not_read(file: Path, watch: Watch) -> None:
+    """A file that has been the same for a while costs a look at its state, not at its content."""
+    later = time() + DOUBTFUL + 1
+    assert watch.look(later) is None
+    status = file.stat()
+    file.write_bytes(NEW)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert watch.look(later) is None
+    assert seen(watch.look(later, anyway=True)) == "new"
+
+
+def test_the_same_content_again(file: Path, watch: Watch) -> None:
+    """A file that is written anew with what it had is no other one, unless it is asked for."""
+    file.write_bytes(OLD)
+    assert watch.look(time()) is None
+    assert seen(watch.look(time(), anyway=True)) == "old"
+
+
+def test_a_bad_file(file: Path, watch: Watch) -> None:
+    """What is wrong with a file is told once; the good bytes put back are a configuration again."""
+    file.write_bytes(BAD)
+    told = ':2:28: p.weighted_hosts."new": weight must be a whole number from 0 to 1000000, got -1'
+    assert seen(watch.look(time())) == told
+    assert watch.look(time()) is None
+    assert seen(watch.look(time(), anyway=True)) == told
+    file.write_bytes(OLD)
+    assert seen(watch.look(time())) == "old"
+
+
+@pytest.mark.parametrize("how", ["missing", "a directory", "empty", "unreadable"])
+def test_no_file(how: str, file: Path, watch: Watch) -> None:
+    """A file that is gone, or is none, is told once, and its return is seen."""
+    file.unlink()
+    if how == "a directory":
+        file.mkdir()
+    elif how == "empty":
+        file.touch()
+    elif how == "unreadable":
+        file.symlink_to(file)  # permissions do not bind root
+    assert (seen(watch.look(time())) or "").startswith(":1:1: ")
+    assert watch.look(time()) is None
+    file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
+    file.write_bytes(OLD)
+    assert seen(watch.look(time())) == "old"
+
+
+def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that changes while it is read is left alone until it rests."""
+
+    def read(path: Path) -> bytes:
+        content = path.read_bytes()
+        with path.open("ab") as other:
+            other.write(b"\n")
+        return content
+
+    with monkeypatch.context() as patched:
+        patched.setattr("redirect.reload.read_config", read)
+        file.write_bytes(NEW)
+        assert watch.look(time()) is None
+        assert seen(watch.look(time(), anyway=True)) == ":1:1: changed while it was read; try again"
+    assert seen(watch.look(time())) == "new"
+
+
+def test_never_half_a_file(file: Path, watch: Watch) -> None:
+    """While a file is written over and over, only what was written as a whole by a rename is ever seen."""
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            for content in (NEW, OLD):
+                by_rename(file, content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found: set[str | None] = set()
+    try:
+        while not {"old", "new"} <= found:
+            found.add(seen(watch.look(time())))
+    finally:
+        ended.set()
+        writer.join()
+    assert found <= {"old", "new", None}
