@@ -55,8 +55,8 @@ _STRIDE = 1024 * 1024 * 1024
 # Before the first slot is what the instance has in common: some numbers, what it says of itself, and what its
 # configuration is made of. Of either there are two, one to be read and one to be written next; the numbers say
 # which is read, and how long each is.
-_SAID, _SAID_LENGTH, _CONTENT, _CONTENT_LENGTH, _WANTED, _DONE = 0, 1, 3, 4, 6, 7
-_SAID_AT = 64
+_SAID, _SAID_LENGTH, _CONTENT, _CONTENT_LENGTH, _WANTED, _DONE, _STOPPING = 0, 1, 3, 4, 6, 7, 8
+_SAID_AT = 128
 _SAID_SIZE = 32 * 1024
 _COMMON = 128 * 1024
 _CONTENT_SIZE = _STRIDE
@@ -124,6 +124,14 @@ class Board:
         """What was put up last; not to be relied on if more has been put up meanwhile."""
         which = self._numbers[_CONTENT]
         return os.pread(self._file, self._numbers[_CONTENT_LENGTH + which], _COMMON + which * _CONTENT_SIZE)
+
+    def stop(self) -> None:
+        """Says that the instance stops."""
+        self._numbers[_STOPPING] = 1
+
+    def is_stopping(self) -> bool:
+        """Whether it does."""
+        return bool(self._numbers[_STOPPING])
 
     def want(self) -> int:
         """Asks for another look at the file; the number of this wish. Any process may."""

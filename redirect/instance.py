@@ -94,6 +94,10 @@ class Instance:
         """What the configuration that the master has put up is made of, and its hash."""
         return self._board.content(), Loading(**self._board.said())
 
+    def is_stopping(self) -> bool:
+        """Whether all workers end, and not just this one since another takes its place."""
+        return self._board.is_stopping()
+
     def want_reload(self) -> int:
         """Asks the master to load the file; the number of this wish."""
         return self._board.want()

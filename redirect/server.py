@@ -63,6 +63,7 @@ class Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         self._is_stopping = True
+        self.app.board.stop()
         super().stop(graceful)
 
     def spawn_worker(self) -> int:

@@ -169,7 +169,9 @@ async def _admin(server: Server, listener: socket.socket, state: State) -> Async
         create_admin_app(
             state.instance,
             None if is_open else token or "",
-            is_ready=lambda: server.started and not server.should_exit,
+            # A worker whose place another takes speaks for that one: the listener is the same.
+            is_ready=lambda: server.started and not state.instance.is_stopping(),
+            goes_on=lambda: server.started and not server.should_exit,
         ),
         http="httptools",
         log_config=None,

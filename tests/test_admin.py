@@ -68,7 +68,7 @@ def ask(
     instance = Instance(board, parse_config(POOLS, "pools.toml"), "pools.toml", Changes(1_600_000_000.0, {}))
 
     async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: ready))
+        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: ready, lambda: True))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers)
 
@@ -96,7 +96,7 @@ def test_healthz(ready: bool, board: Board) -> None:
 
 @pytest.mark.parametrize(("ready", "status", "said"), [(True, 200, "ready"), (False, 503, "shutting down")])
 def test_readyz(ready: bool, status: int, said: str, board: Board) -> None:
-    """/readyz is 503 once the process shuts down."""
+    """/readyz is 503 once the instance stops."""
     response = ask("/readyz", board, ready=ready)
     assert (response.status_code, response.json()) == (status, {"status": said})
 

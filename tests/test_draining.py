@@ -252,6 +252,18 @@ def test_workers_are_replaced_under_load(how: str, tmp_path: Path) -> None:
         assert service.stop() == 0
 
 
+def test_a_worker_that_ends_does_not_speak_for_all(tmp_path: Path) -> None:
+    """/readyz stays 200 while workers end and others take their places, whichever of them answers."""
+    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
+        old = workers(service)
+        with closing(Client(service.port)) as client:
+            client.ask()
+            service.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: len(workers(service) - old) == 2)
+            assert workers(service) & old  # it waits for the client, and takes connections to the admin listener
+            assert {httpx.get(f"{service.admin_url}/readyz").status_code for _ in range(50)} == {200}
+
+
 def test_a_stop_under_load(tmp_path: Path) -> None:
     """At the end of the service only connections that it never answered on are lost: it takes no new ones."""
     with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service, Clients(service) as clients:

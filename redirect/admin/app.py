@@ -1,6 +1,6 @@
 """The admin application: which of our own endpoints there are, and who may ask for them.
 
-`/healthz` says that the process lives, `/readyz` that it takes requests: 503 once it shuts down.
+`/healthz` says that the process lives, `/readyz` that the instance takes requests: 503 once it stops.
 
 The rule: what tells of pools and clients is for those with the token, where there has to be one; what
 probes and Prometheus ask for is for everybody who can reach the listener.
@@ -36,9 +36,12 @@ FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
 LONGEST_RELOAD = 10
 
 
-def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[], bool]) -> Starlette:
+def create_admin_app(
+    instance: Instance, token: str | None, is_ready: Callable[[], bool], goes_on: Callable[[], bool]
+) -> Starlette:
     """The admin application of one worker process. With a `token` only who sends it is told more than
-    FOR_EVERYBODY; if it is empty, nobody is."""
+    FOR_EVERYBODY; if it is empty, nobody is. `is_ready` is for `/readyz`; what goes on ends when `goes_on` says no.
+    """
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -86,7 +89,7 @@ def create_admin_app(instance: Instance, token: str | None, is_ready: Callable[[
             Route("/stats", show_stats),
             Route("/status", show_status),
             Route("/reload", reload, methods=["POST"]),
-            *routes(instance, is_ready),
+            *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
         middleware=[] if token is None else [Middleware(_Guarded, token=token)],
