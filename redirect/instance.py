@@ -80,15 +80,14 @@ class Instance:
         self.pools_config_path = pools_config_path
         self.name = socket.gethostname()
         self.started_at = changes.started_at
-        self._changes = changes
+        self.changes = changes
         self._board = board
         self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
 
-    def adopt(self, config: Config, loaded_at: float) -> None:
-        """Looks at another configuration from now on, which was loaded at that Unix time."""
-        self._changes = self._changes.after(self.config, config, loaded_at)
-        self.config = config
+    def adopt(self, config: Config, changes: Changes) -> None:
+        """Looks at another configuration from now on, with which these changes came."""
+        self.config, self.changes = config, changes
 
     def put_up(self) -> tuple[bytes, Loading]:
         """What the configuration that the master has put up is made of, and its hash."""
@@ -111,7 +110,7 @@ class Instance:
 
     def state(self, pool: Pool, origin: Origin) -> State:
         """The state of an origin of the configuration in force."""
-        since = self._changes.since.get((pool.name, origin.name), self.started_at)
+        since = self.changes.since.get((pool.name, origin.name), self.started_at)
         return State("up" if origin.weight else "draining", since)
 
     def snapshot(self) -> Snapshot:
