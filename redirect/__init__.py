@@ -17,7 +17,7 @@ upwards only.
     front       what both fronts share                 instance    all workers together, looked at
     app         the Starlette front                    admin       our own endpoints, and the page
     guard       what a connection owes
-    protocol    the fast front                         reload      whether the TOML is another one
+    protocol    the fast front                         reload      another TOML, put in force
     worker      uvicorn in a process of gunicorn's     pools       the TOML, edited by command
     server      gunicorn's master                      logs        the access log, asked
     cli         the commands

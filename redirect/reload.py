@@ -1,19 +1,41 @@
-"""Reload: whether the file is another one than the configuration in force was made of.
+"""Reload: whether the file is another one than the configuration in force was made of, and its way into the workers.
 
 The rule: what counts is content, so that it does not matter how a file came to be another one: written in
 place, replaced by a rename, or behind a link that points elsewhere now. A file that changes while it
 is read is left for the next look, since it may be half written.
+
+The master alone reads the file. What it has checked it puts up on the board, to the byte, and each worker makes
+its service of that aside and swaps it in with one assignment: so all of them have the same, and none a bad one.
 """
 
+import asyncio
+import gc
+import logging
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from random import Random
+from typing import NamedTuple, TypeVar
 
-from redirect.config import Config, ConfigError, Fault, content_hash, parse_config, read_config
+from redirect.config import Config, ConfigError, Fault, content_hash, no_collections, parse_config, read_config
+from redirect.front import Front
+from redirect.instance import Changes, Instance
+from redirect.service import Service
 
 # Seconds for which a file's time of modification tells nothing: it is as coarse as a clock's tick, and the clock of
 # a file system across the network may be another one.
 DOUBTFUL = 3.0
+
+# Bytes of a configuration that are read by a thread, so that requests are answered meanwhile.
+LONG = 64 * 1024
+
+# Seconds for which that thread keeps the loop waiting at most; Python's own 5 ms are more than a request takes.
+SWITCHING = 0.0005
+
+_logger = logging.getLogger("gunicorn.error")
+
+T = TypeVar("T")
 
 
 class Loaded(NamedTuple):
@@ -70,3 +92,41 @@ class Watch:
 
     def _changing(self) -> ConfigError:
         return ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))
+
+
+async def keep_up(front: Front, instance: Instance, is_told: asyncio.Event) -> None:
+    """Has a worker take what the master has put up, whenever it is told to."""
+    while True:
+        await is_told.wait()
+        is_told.clear()
+        try:
+            await _take(front, instance)
+        except Exception:  # ours: what is in force stays so, and the next one may do
+            _logger.exception("the configuration that was put up is not in force here")
+
+
+async def _take(front: Front, instance: Instance) -> None:
+    content, loading = instance.put_up()
+    if content_hash(content) != loading.config or loading.config == front.service.config.hash:
+        return  # another one is being put up, and we are told; or we were born with it
+
+    def read() -> tuple[Service, Changes]:
+        with no_collections():
+            config = parse_config(content, instance.pools_config_path)
+            changes = instance.changes.after(instance.config, config, loading.loaded_at)
+            return Service(config, Random(), front.service), changes
+
+    service, changes = await _aside(read) if len(content) > LONG else read()
+    front.adopt(service)
+    instance.adopt(service.config, changes)
+    gc.freeze()  # as at the start: it need not be looked at again and again
+
+
+async def _aside(work: Callable[[], T]) -> T:
+    """What `work` returns, done by a thread that lets the loop do its own."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCHING)
+    try:
+        return await asyncio.to_thread(work)
+    finally:
+        sys.setswitchinterval(usual)

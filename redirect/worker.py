@@ -6,15 +6,12 @@ worker takes the connection. Signals are the master's affair: it tells workers w
 
 import asyncio
 import contextlib
-import gc
-import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from random import Random
+from collections.abc import AsyncIterator, Iterator
 from types import FrameType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import uvicorn
 from gunicorn.arbiter import Arbiter
@@ -24,11 +21,9 @@ from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin.app import create_admin_app
-from redirect.config import content_hash, no_collections, parse_config
-from redirect.instance import Changes
 from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
-from redirect.service import Service
+from redirect.reload import keep_up
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
 # off: `forwarded`, `access_log` and a redirect do their work.
@@ -41,10 +36,6 @@ _COMMON: dict[str, Any] = {
     "server_header": False,
 }
 
-T = TypeVar("T")
-
-_logger = logging.getLogger("gunicorn.error")
-
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
 # How the master tells a worker that it has put up another configuration.
@@ -52,12 +43,6 @@ RELOAD = signal.SIGUSR2
 
 # What a worker must not hear before it can do as it is told.
 SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1, RELOAD}
-
-# Bytes of a configuration that are read by a thread, so that requests are answered meanwhile.
-LONG = 64 * 1024
-
-# Seconds for which that thread keeps the loop waiting at most; Python's own 5 ms are more than a request takes.
-SWITCHING = 0.0005
 
 # Seconds, within those that gunicorn gives, for the requests on connections that the admin listener took last, and
 # for its answers to them.
@@ -122,7 +107,7 @@ class RedirectWorker(UvicornWorker):
         loop.add_signal_handler(RELOAD, is_told.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         beating, publishing = asyncio.create_task(self._beat()), asyncio.create_task(_publish(server, journal))
-        reloading = asyncio.create_task(_reload(self.wsgi.state, is_told))
+        reloading = asyncio.create_task(keep_up(self.wsgi.state.front, self.wsgi.state.instance, is_told))
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
@@ -146,46 +131,6 @@ async def _publish(server: Server, journal: Journal) -> None:
     while True:
         journal.publish(len(server.server_state.connections))
         await asyncio.sleep(PUBLISHING)
-
-
-async def _reload(state: State, is_told: asyncio.Event) -> None:
-    """Takes what the master has put up, whenever it is told to."""
-    while True:
-        await is_told.wait()
-        is_told.clear()
-        try:
-            await _take(state)
-        except Exception:  # ours: what is in force stays so, and the next one may do
-            _logger.exception("the configuration that was put up is not in force here")
-
-
-async def _take(state: State) -> None:
-    """Takes the bytes that the master has checked and put up."""
-    front, instance = state.front, state.instance
-    content, loading = instance.put_up()
-    if content_hash(content) != loading.config or loading.config == front.service.config.hash:
-        return  # another one is being put up, and we are told; or we were born with it
-
-    def read() -> tuple[Service, Changes]:
-        with no_collections():
-            config = parse_config(content, instance.pools_config_path)
-            changes = instance.changes.after(instance.config, config, loading.loaded_at)
-            return Service(config, Random(), front.service), changes
-
-    service, changes = await _aside(read) if len(content) > LONG else read()
-    front.adopt(service)
-    instance.adopt(service.config, changes)
-    gc.freeze()  # as at the start: it need not be looked at again and again
-
-
-async def _aside(work: Callable[[], T]) -> T:
-    """What `work` returns, done by a thread that lets the loop do its own."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCHING)
-    try:
-        return await asyncio.to_thread(work)
-    finally:
-        sys.setswitchinterval(usual)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,9 @@ from conftest import ROOT, Running, environment, running, wait_for
 from redirect.config import content_hash
 
 
+CLIENTS = 8
+
+
 def pools(*origins: str, **more: Any) -> bytes:
     return tomli_w.dumps({"p": {"weighted_hosts": dict.fromkeys(origins, 1), "is_default": True, **more}}).encode()
 
@@ -69,7 +72,7 @@ def clients(service: Running) -> Iterator[Seen]:
                 seen.faults.append(repr(error))
         connection.close()
 
-    threads = [threading.Thread(target=use) for _ in range(8)]
+    threads = [threading.Thread(target=use) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
     try:
@@ -90,7 +93,7 @@ def test_a_changed_file_is_in_force(service: Running) -> None:
             wait_for(lambda: configs(service) == {content_hash(content)})  # noqa: B023
             seen.locations.clear()
             wait_for(lambda: len(seen.locations) > 200)
-            assert set(seen.locations) == {f"http://new-{n}/"}
+            assert set(seen.locations[CLIENTS:]) == {f"http://new-{n}/"}  # some may have been on their way
     assert seen.faults == []
     assert workers(service) == before
     wait_for(lambda: httpx.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
@@ -212,7 +215,7 @@ def test_a_large_configuration(service: Running) -> None:
         wait_for(lambda: configs(service) == {content_hash(content)})
         seen.locations.clear()
         wait_for(lambda: len(seen.locations) > 50)
-        assert set(seen.locations) == {"http://new/"}
+        assert set(seen.locations[CLIENTS:]) == {"http://new/"}
     assert seen.faults == []
 
 
