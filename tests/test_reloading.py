@@ -19,7 +19,6 @@ from conftest import ROOT, Running, environment, running, wait_for
 
 from redirect.config import content_hash
 
-
 CLIENTS = 8
 
 
@@ -54,6 +53,10 @@ class Seen:
     def __init__(self) -> None:
         self.locations: list[str] = []
         self.faults: list[str] = []
+
+    def elsewhere(self, location: str) -> int:
+        """How many were not sent there; one of each client's answers may have been on its way when it was."""
+        return sum(each != location for each in self.locations)
 
 
 @contextmanager
@@ -93,7 +96,7 @@ def test_a_changed_file_is_in_force(service: Running) -> None:
             wait_for(lambda: configs(service) == {content_hash(content)})  # noqa: B023
             seen.locations.clear()
             wait_for(lambda: len(seen.locations) > 200)
-            assert set(seen.locations[CLIENTS:]) == {f"http://new-{n}/"}  # some may have been on their way
+            assert seen.elsewhere(f"http://new-{n}/") <= CLIENTS
     assert seen.faults == []
     assert workers(service) == before
     wait_for(lambda: httpx.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
@@ -215,7 +218,7 @@ def test_a_large_configuration(service: Running) -> None:
         wait_for(lambda: configs(service) == {content_hash(content)})
         seen.locations.clear()
         wait_for(lambda: len(seen.locations) > 50)
-        assert set(seen.locations[CLIENTS:]) == {"http://new/"}
+        assert seen.elsewhere("http://new/") <= CLIENTS
     assert seen.faults == []
 
 
