@@ -309,7 +309,12 @@ class Guard(HttpToolsProtocol):
             version != "1.1" or not parser.should_keep_alive() or (request.answer is not None and request.answer.close)
         )
         # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
-        unread = int(fields.get("content-length", 0)) > BODY_LIMIT or "100-continue" in fields.get("expect", "").lower()
+        length = fields.get("content-length", "").lstrip("0")  # int() raises for thousands of them
+        unread = (
+            len(length) > len(str(BODY_LIMIT))
+            or int(length or 0) > BODY_LIMIT
+            or "100-continue" in fields.get("expect", "").lower()
+        )
         if unread or parser.should_upgrade():
             self._pass_on(request, close=True)
         elif "transfer-encoding" in fields:
@@ -335,7 +340,8 @@ class Guard(HttpToolsProtocol):
         if self._waiting:
             if self._refuse_too_long():
                 raise _Stop
-            self._pass_on(self._waiting.request, close=self._waiting.close)
+            close = self._waiting.close or not self.parser.should_keep_alive()  # a trailer may have said so
+            self._pass_on(self._waiting.request, close=close)
 
     # Handing over
 
@@ -430,6 +436,10 @@ class _TransportForCycles:
     """The transport as uvicorn's cycles see it: its close hangs up."""
 
     def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], None]) -> None:
-        self.write = transport.write
+        self._write = transport.write
         self.is_closing = transport.is_closing
         self.close = hang_up
+
+    def write(self, data: bytes) -> None:
+        if not self.is_closing():  # uvloop raises where the client has gone
+            self._write(data)
