@@ -5,12 +5,14 @@ import itertools
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
 from conftest import Running
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -25,9 +27,26 @@ CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 _numbers = itertools.count(1)
 
+T = TypeVar("T")
+
+
+def read(look: Callable[[], T]) -> T:
+    """What `look` finds in a page that may be renewed while it looks."""
+    while True:
+        with suppress(StaleElementReferenceException):
+            return look()
+
 
 def text(browser: Chrome, css: str) -> str:
-    return browser.find_element(By.CSS_SELECTOR, css).text
+    return read(lambda: browser.find_element(By.CSS_SELECTOR, css).text)
+
+
+def texts(browser: Chrome, css: str) -> list[str]:
+    return read(lambda: [element.text for element in browser.find_elements(By.CSS_SELECTOR, css)])
+
+
+def attribute(browser: Chrome, css: str, name: str) -> str | None:
+    return read(lambda: browser.find_element(By.CSS_SELECTOR, css).get_attribute(name))
 
 
 def within(browser: Chrome, seconds: float, condition: Callable[[], object]) -> None:
@@ -57,13 +76,14 @@ def tab(browser: Chrome, times: int = 1) -> None:
 
 def test_pools(browser: Chrome) -> None:
     """Each pool is shown with its origins: weight, configured and observed share, state, last hit."""
-    cards = {card.text.splitlines()[0]: card for card in browser.find_elements(By.CSS_SELECTOR, ".pool")}
-    assert list(cards) == ["pool-a", "pool-b", "pool-c"]
-    origins = {
-        cells[0].text: [cell.text for cell in cells[1:]]
-        for row in cards["pool-b"].find_elements(By.CSS_SELECTOR, "tbody tr")
-        if (cells := row.find_elements(By.CSS_SELECTOR, "th, td"))
-    }
+    assert texts(browser, ".pool h3") == ["pool-a", "pool-b", "pool-c"]
+    rows = read(
+        lambda: [
+            [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
+            for row in browser.find_elements(By.CSS_SELECTOR, ".pool:nth-child(2) tbody tr")
+        ]
+    )
+    origins = {cells[0]: cells[1:] for cells in rows}
     assert list(origins) == ["origin-4", "origin-5", "origin-6", "drained"]
     weight, shares, state, last = origins["origin-4"]
     assert (weight, state) == ("3", "up")
@@ -84,10 +104,9 @@ def test_redirect_appears(browser: Chrome, site: Running) -> None:
 
 def test_charts(browser: Chrome) -> None:
     """The charts move: each second another path."""
-    path = browser.find_element(By.CSS_SELECTOR, ".rates")
-    before = path.get_attribute("d")
-    within(browser, PATIENCE, lambda: path.get_attribute("d") not in ("", before))
-    assert browser.find_element(By.CSS_SELECTOR, "path.p99").get_attribute("d")
+    before = attribute(browser, ".rates", "d")
+    within(browser, PATIENCE, lambda: attribute(browser, ".rates", "d") not in ("", before))
+    assert attribute(browser, "path.p99", "d")
 
 
 def test_filter(browser: Chrome, site: Running) -> None:
@@ -109,7 +128,7 @@ def test_find(browser: Chrome) -> None:
     """Pools are found by a part of an origin's name."""
     browser.find_element(By.NAME, "find").send_keys("ORIGIN-7", Keys.ENTER)
     within(browser, PATIENCE, lambda: "find=" in browser.current_url)
-    assert [name.text for name in browser.find_elements(By.CSS_SELECTOR, ".pool h3")] == ["pool-c"]
+    assert texts(browser, ".pool h3") == ["pool-c"]
 
 
 def test_without_javascript(browser: Chrome, start: Start, site: Running) -> None:
@@ -120,12 +139,12 @@ def test_without_javascript(browser: Chrome, start: Start, site: Running) -> Non
     plain.get(site.admin_url)
     parts = {"h2": 4, ".pools th[scope=row]": 8, "td.share": 8, "dt": 7, "label": 5}
     for css in parts:
-        shown = [[element.text for element in one.find_elements(By.CSS_SELECTOR, css)] for one in (browser, plain)]
+        shown = [texts(one, css) for one in (browser, plain)]
         if css != "td.share":
             assert shown[0] == shown[1]
         assert len(shown[0]) == len(shown[1]) >= parts[css]
-    assert plain.find_element(By.CSS_SELECTOR, "path.rates").get_attribute("d")
-    assert not plain.find_element(By.ID, "pause").is_displayed()
+    assert attribute(plain, "path.rates", "d")
+    assert not read(lambda: plain.find_element(By.ID, "pause").is_displayed())
     later = redirect(site)
     within(plain, PATIENCE, lambda: later in text(plain, "#requests"))
     keep(plain, "without-javascript", 1280)
