@@ -206,6 +206,6 @@ def _lives(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # gone; or somebody else's process has its number by now
         return False
     return True
