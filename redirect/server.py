@@ -94,6 +94,14 @@ class Master(Arbiter):
 
     def _look(self, *, anyway: bool) -> bool:
         """Loads the file, if it is another one or `anyway`; whether it was good."""
+        try:
+            return self._load(anyway=anyway)
+        except Exception:  # ours, and no reason to end: gunicorn's master would
+            _logger.exception("the configuration stays as it was")
+            self.app.say_loaded("loading the file met a fault of this service; its log tells more")
+            return False
+
+    def _load(self, *, anyway: bool) -> bool:
         found = self.app.watch.look(time(), anyway=anyway)
         if isinstance(found, ConfigError):
             _logger.error("the configuration stays as it was:\n%s", found)

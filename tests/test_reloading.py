@@ -122,6 +122,29 @@ def test_a_bad_file_changes_nothing(service: Running) -> None:
         assert "redirect_config_last_reload_successful 1" in httpx.get(f"{service.admin_url}/metrics").text
 
 
+# Serves with a fault of ours: who reads a file with "boom" in it raises what nobody expects.
+FAULTY = """
+from redirect import reload
+def faulty(content, file, parse=reload.parse_config):
+    if b"boom" in content: raise KeyError(file)
+    return parse(content, file)
+reload.parse_config = faulty
+from redirect.cli import cli
+cli(["serve"])
+"""
+
+
+def test_a_fault_of_ours_changes_nothing(tmp_path: Path) -> None:
+    """A fault of this service that a file brings to light is logged and told, and changes nothing else."""
+    with running(tmp_path, command=(sys.executable, "-c", FAULTY)) as service:
+        service.pools.write_bytes(pools("boom"))
+        wait_for(lambda: "a fault of this service" in (status(service)["configuration"]["last_error"] or ""))
+        assert "KeyError" in service.stderr()
+        assert httpx.get(service.url).status_code == 302
+        service.pools.write_bytes(pools("new"))
+        wait_for(lambda: configs(service) == {content_hash(pools("new"))})
+
+
 def test_a_worker_that_dies_while_the_file_is_bad(service: Running) -> None:
     """A worker that takes another's place has the last good configuration, not that of the start, and no bad one."""
     content = pools("new")
