@@ -52,15 +52,18 @@ _SERIES_AT = _RING_AT + RING
 
 _STRIDE = 1024 * 1024 * 1024
 
-# Before the first slot is what the instance has in common: some numbers, what it says of itself, and what its
-# configuration is made of. Of either there are two, one to be read and one to be written next; the numbers say
-# which is read, and how long each is.
+# Before the first slot is what the instance has in common: some numbers, what it says of itself, what its
+# configuration is made of, and what probes found out. Of each there are two, one to be read and one to be written
+# next; the numbers say which is read, and how long each is.
 _SAID, _SAID_LENGTH, _CONTENT, _CONTENT_LENGTH, _WANTED, _DONE, _STOPPING = 0, 1, 3, 4, 6, 7, 8
+_VERDICTS, _VERDICTS_LENGTH = 9, 10
 _SAID_AT = 128
 _SAID_SIZE = 32 * 1024
 _COMMON = 128 * 1024
 _CONTENT_SIZE = _STRIDE
-_FIRST = _COMMON + 2 * _CONTENT_SIZE
+_VERDICTS_AT = _COMMON + 2 * _CONTENT_SIZE
+_VERDICTS_SIZE = _STRIDE
+_FIRST = _VERDICTS_AT + 2 * _VERDICTS_SIZE
 
 
 class Board:
@@ -124,6 +127,26 @@ class Board:
         """What was put up last; not to be relied on if more has been put up meanwhile."""
         which = self._numbers[_CONTENT]
         return os.pread(self._file, self._numbers[_CONTENT_LENGTH + which], _COMMON + which * _CONTENT_SIZE)
+
+    def put_verdicts(self, verdicts: bytes) -> None:
+        """Puts up what probes found out, in place of what they found before. Only one process may."""
+        number = self._numbers[_VERDICTS] + 1
+        os.pwrite(self._file, verdicts, _VERDICTS_AT + number % 2 * _VERDICTS_SIZE)
+        self._numbers[_VERDICTS_LENGTH + number % 2] = len(verdicts)
+        self._numbers[_VERDICTS] = number
+
+    def verdicts_number(self) -> int:
+        """How often something was found out; 0 if never."""
+        return self._numbers[_VERDICTS]
+
+    def verdicts(self) -> bytes:
+        """What was found out last."""
+        while True:
+            number = self._numbers[_VERDICTS]
+            length = self._numbers[_VERDICTS_LENGTH + number % 2]
+            found = os.pread(self._file, length, _VERDICTS_AT + number % 2 * _VERDICTS_SIZE)
+            if self._numbers[_VERDICTS] == number:
+                return found
 
     def stop(self) -> None:
         """Says that the instance stops."""

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from redirect import positions, schema
 from redirect.authority import Authority, parse
-from redirect.schema import Found, PoolTable
+from redirect.schema import Found, HealthCheckTable, PoolTable
 
 PERMANENT_STATUSES = (301, 308)
 
@@ -38,12 +38,39 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How the origins of a pool are probed: what is asked for, how often, and what the answers mean.
+
+    `host` and `port` are None where they are the origin's own. `interval` (while an origin is up), `down_interval`
+    (while it is down) and `timeout` are seconds. `passes` and `fails` are how many probes in a row turn the state.
+    """
+
+    path: str
+    scheme: str
+    host: str | None
+    port: int | None
+    interval: float
+    down_interval: float
+    timeout: float
+    passes: int
+    fails: int
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of origins with one redirect status."""
+    """A named set of origins with one redirect status.
+
+    With a `health_check` they are probed, and those that are down are not picked. One that comes back gets its share
+    over `slow_start` seconds; where all are down, all are used if `ignores_all_down`, else none.
+    """
 
     name: str
     origins: tuple[Origin, ...]
     status: int
+    health_check: HealthCheck | None = None
+    slow_start: float = 0
+    ignores_all_down: bool = False
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with the part of the pool's redirects, from 0 to 1, that goes to it."""
@@ -196,7 +223,16 @@ def _syntax_error(message: str, text: str) -> tuple[str, positions.Position]:
 
 def _pool(name: str, table: PoolTable) -> Pool:
     origins = (Origin(host, parse(host), weight) for host, weight in table.weighted_hosts.items())
-    return Pool(name, tuple(origins), table.status)
+    check, ignores_all_down = _health_check(table.health_check), table.when_all_down == schema.IGNORE
+    return Pool(name, tuple(origins), table.status, check, table.slow_start, ignores_all_down)
+
+
+def _health_check(table: HealthCheckTable | None) -> HealthCheck | None:
+    if table is None:
+        return None
+    down_interval = table.interval if table.down_interval is None else table.down_interval
+    host = None if table.host is None else str(parse(table.host))
+    return HealthCheck(**{**table.model_dump(), "host": host, "down_interval": down_interval})
 
 
 def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
@@ -207,6 +243,10 @@ def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
                 f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
                 "302, 303 and 307 are not cached",
             )
+        if pool.health_check is None:
+            of_probes = {"slow_start": pool.slow_start, "when_all_down": pool.ignores_all_down}
+            for key in filter(of_probes.get, of_probes):
+                yield Found((pool.name, key), "has no effect without health_check")
     for name in defaults[1:]:
         yield Found((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from time import monotonic_ns, time
 from typing import NamedTuple
 
+from redirect import verdict
 from redirect.board import (
     BUCKETS,
     CONFIG,
@@ -31,6 +32,7 @@ from redirect.board import (
 )
 from redirect.config import Config, Origin, Pool
 from redirect.snapshot import SECONDS, Count, Key, Loading, Second, Snapshot, Worker, added
+from redirect.verdict import Verdicts
 
 # Milliseconds for which a look at the lines has all of them kept.
 WATCH = 5_000
@@ -43,10 +45,11 @@ _NONE = Count(0, 0, 0)
 
 
 class State(NamedTuple):
-    """Whether an origin is up, down or draining, and since when (Unix time)."""
+    """Whether an origin is up, down or draining, since when (Unix time), and what a probe has to do with it."""
 
     name: str
     since: float
+    reason: str | None = None
 
 
 class Changes(NamedTuple):
@@ -81,6 +84,7 @@ class Instance:
         self.name = socket.gethostname()
         self.started_at = changes.started_at
         self.changes = changes
+        self.verdicts: Verdicts = {}
         self._board = board
         self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
@@ -110,8 +114,23 @@ class Instance:
 
     def state(self, pool: Pool, origin: Origin) -> State:
         """The state of an origin of the configuration in force."""
-        since = self.changes.since.get((pool.name, origin.name), self.started_at)
-        return State("up" if origin.weight else "draining", since)
+        place = pool.name, origin.name
+        since = self.changes.since.get(place, self.started_at)
+        if not origin.weight:
+            return State("draining", since)
+        found = self.verdicts.get(place) if pool.health_check is not None else None
+        if found is None:
+            return State("up", since)
+        return State("up" if found.is_up else "down", max(since, found.since), found.reason)
+
+    def verdicts_number(self) -> int:
+        """How often probes found something out, so that there is something to look at; 0 if never."""
+        return self._board.verdicts_number()
+
+    def look_at_verdicts(self) -> Verdicts:
+        """What probes found out, which is what `state` says from now on."""
+        self.verdicts = verdict.read(self._board.verdicts())
+        return self.verdicts
 
     def snapshot(self) -> Snapshot:
         """The numbers of all workers together, and of those before them."""

@@ -10,6 +10,8 @@ same for three items and for ten thousand. A longer turn is played as it is pick
   each item at each pick, so it is for few items and for short turns.
 - A heap of deadlines for the rest, see `_fair_queue`.
 
+Items that come back after a while may get their share slowly: `SlowStart` is a turn of turns.
+
 This module knows nothing of hosts, pools or requests.
 """
 
@@ -19,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from itertools import chain, repeat
 from math import gcd
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import roundrobin
 
@@ -39,6 +41,10 @@ PACKAGE_BUDGET = 250_000
 # Where the turn is not prepared, a random start has to be played: enough picks to spread the first
 # ones of many workers by share, few enough that nobody notices who waits for them.
 LONGEST_LEAD = 64
+
+
+# What a weight is multiplied by while its part grows: what the package itself adds at each pick, 1, must not tell.
+FINE = 1_000_000_000
 
 
 class Turns:
@@ -87,6 +93,26 @@ def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> C
     start = random.randrange(len(turn))
     ring = tuple([items[index] for index in turn[start:] + turn[:start]])
     return chain.from_iterable(repeat(ring)).__next__  # as fast as a cycle, which keeps a list of its own
+
+
+class SlowStart(Generic[T]):
+    """Picks from several turns, each of a weight, of which it gets a part that may grow: the `roundrobin` package's
+    slow start, of the turns and not of their items. So it takes no longer where each has many."""
+
+    def __init__(self, turns: Sequence[tuple[Callable[[], T], int]]) -> None:
+        self._picks = [pick for pick, _ in turns]
+        self._weights = [weight * FINE for _, weight in turns]
+        self._next = roundrobin.smooth_stateful(list(enumerate(self._weights)), initial_effective=0)
+
+    def grow(self, parts: Sequence[float]) -> None:
+        """Gives each turn that part, from 0 to 1, of its weight."""
+        for index, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
+            self._next.set(index, effective=int(weight * part))
+
+    def pick(self) -> T:
+        """The next item; where all parts are 0, of any turn."""
+        item: T = self._picks[self._next()]()
+        return item
 
 
 def _unprepared(items: Sequence[T], weights: Sequence[int], random: Random) -> Iterator[T]:

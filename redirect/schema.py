@@ -17,12 +17,28 @@ from redirect.authority import DEFAULT_PORTS, parse
 
 STATUSES = (301, 302, 303, 307, 308)
 MAX_WEIGHT = 1_000_000
+SCHEMES = ("http", "https")
+REFUSE, IGNORE = "refuse", "ignore"  # what becomes of a pool all of whose origins are down
+
+# Seconds between probes, and until one has failed.
+SHORTEST, LONGEST = 0.1, 3600
+
+# Probes in a row that turn a state, and the statuses that they may wait for.
+IN_A_ROW = (1, 1000)
+ANSWERS = (200, 599)
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
+_PROBE_PATH = re.compile(r"/[!-\"$-~]{0,1023}")  # no #, which is the client's affair
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = ("\\u{:04x}", "\\U{:08x}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_HOSTS_FORM = 'weighted_hosts must be a table of hosts and weights such as { "origin-1.example.com" = 2 }'
+_HOST_RULE = "host must be a name or an IP address with an optional port, without scheme, user, path or blanks"
+
+# What the tables within a pool look like.
+_FORMS = {
+    "weighted_hosts": 'weighted_hosts must be a table of hosts and weights such as { "origin-1.example.com" = 2 }',
+    "health_check": 'health_check must be a table such as { path = "/healthz" }',
+}
 
 
 class Found(NamedTuple):
@@ -48,8 +64,7 @@ def _host(name: str) -> str:
         if _NUMBER.fullmatch(authority.host.rpartition(".")[2]):
             IPv4Address(authority.host)  # browsers read a name that ends in a number as an address
     except ValueError as error:
-        rule = "host must be a name or an IP address with an optional port, without scheme, user, path or blanks"
-        raise _refuse(f"{rule}, got {shown(name)}: {error}") from None
+        raise _refuse(f"{_HOST_RULE}, got {shown(name)}: {error}") from None
     return name
 
 
@@ -77,6 +92,63 @@ def _flag(value: object) -> bool:
     return value
 
 
+def _one_of(name: str, allowed: tuple[str, ...]) -> BeforeValidator:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in allowed:
+            raise _refuse(f"{name} must be {' or '.join(map(shown, allowed))}, got {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _number(name: str, least: float, most: float) -> BeforeValidator:
+    def check(value: object) -> object:
+        if type(value) is not int or not least <= value <= most:
+            raise _refuse(f"{name} must be a whole number from {least} to {most}, got {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _seconds(name: str, least: float = SHORTEST) -> BeforeValidator:
+    def check(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= LONGEST:
+            raise _refuse(f"{name} must be a number of seconds from {least} to {LONGEST}, got {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _probe_path(value: object) -> object:
+    if not isinstance(value, str) or not _PROBE_PATH.fullmatch(value):
+        rule = "path must begin with / and have at most 1024 visible ASCII characters without #"
+        raise _refuse(f"{rule}, got {shown(value)}")
+    return value
+
+
+def _probe_host(value: object) -> object:
+    if not isinstance(value, str):
+        raise _refuse(f"{_HOST_RULE}, got {shown(value)}")
+    return _host(value)
+
+
+class HealthCheckTable(BaseModel):
+    """How the origins of a pool are probed, as the TOML has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Annotated[str, BeforeValidator(_probe_path)]
+    scheme: Annotated[str, _one_of("scheme", SCHEMES)] = "http"
+    host: Annotated[str | None, BeforeValidator(_probe_host)] = None
+    port: Annotated[int | None, _number("port", 1, 65535)] = None
+    interval: Annotated[float, _seconds("interval")] = 5
+    down_interval: Annotated[float | None, _seconds("down_interval")] = None
+    timeout: Annotated[float, _seconds("timeout")] = 2
+    passes: Annotated[int, _number("passes", *IN_A_ROW)] = 2
+    fails: Annotated[int, _number("fails", *IN_A_ROW)] = 3
+    expect: Annotated[int, _number("expect", *ANSWERS)] = 200
+
+
 class PoolTable(BaseModel):
     """One pool as the TOML has it."""
 
@@ -88,6 +160,13 @@ class PoolTable(BaseModel):
     ]
     status: Annotated[int, BeforeValidator(_status)] = 302
     is_default: Annotated[bool, BeforeValidator(_flag)] = False
+    health_check: HealthCheckTable | None = None
+    slow_start: Annotated[float, _seconds("slow_start", 0)] = 0
+    when_all_down: Annotated[str, _one_of("when_all_down", (REFUSE, IGNORE))] = REFUSE
+
+
+# The keys that a table may have, by its place in a pool.
+_KEYS = {(): PoolTable.model_fields, ("health_check",): HealthCheckTable.model_fields}
 
 
 def check(name: str, value: object) -> tuple[PoolTable | None, list[Found]]:
@@ -134,14 +213,14 @@ def _worded(name: str, error: ErrorDetails) -> Found:
         of_key = len(loc) == 3  # pydantic puts "[key]" behind a key that it refuses
         return Found((name, *loc[:2]), error["msg"], at_key=of_key)
     if kind == "missing":
-        return Found((name,), f"weighted_hosts is missing; {_HOSTS_FORM}", at_key=True)
+        return Found((name, *loc[:-1]), f"{loc[-1]} is missing; {_FORMS[loc[0]]}", at_key=True)
     if kind == "extra_forbidden":
-        allowed = f"unknown key, allowed are {', '.join(PoolTable.model_fields)}"
+        allowed = f"unknown key, allowed are {', '.join(_KEYS[loc[:-1]])}"
         return Found((name, *loc), allowed + _nested_pool((name, *loc), value), at_key=True)
     if not loc:
         rule = "a pool must be a table that begins with a line like [pool-a]"
         return Found((name,), f"{rule}, got {shown(value)}", at_key=True)
-    return Found((name, *loc), f"{_HOSTS_FORM}, got {shown(value)}")
+    return Found((name, *loc), f"{_FORMS[loc[0]]}, got {shown(value)}")
 
 
 def _nested_pool(path: tuple[str, ...], value: object) -> str:
@@ -200,7 +279,10 @@ def _hosts(table: object) -> dict[str, object]:
 
 def key(path: tuple[str, ...]) -> str:
     """A path as the TOML would write it, hosts always quoted."""
-    return ".".join(part if depth < 2 and _BARE_KEY.fullmatch(part) else _text(part) for depth, part in enumerate(path))
+    bare = 2 if path[1:2] == ("weighted_hosts",) else len(path)
+    return ".".join(
+        part if depth < bare and _BARE_KEY.fullmatch(part) else _text(part) for depth, part in enumerate(path)
+    )
 
 
 def shown(value: object) -> str:

@@ -16,7 +16,7 @@ import os
 import signal
 from itertools import count
 from random import Random
-from time import time
+from time import monotonic, time
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from starlette.applications import Starlette
 
+from redirect import prober
 from redirect.app import create_app
 from redirect.board import Board
 from redirect.config import Config, ConfigError, no_collections
@@ -32,9 +33,11 @@ from redirect.forwarded import TrustedProxies
 from redirect.instance import Changes, Instance
 from redirect.journal import Journal
 from redirect.outlet import Outlet
+from redirect.prober import has_probes
 from redirect.reload import Loaded, Watch
 from redirect.settings import Settings
 from redirect.snapshot import Loading
+from redirect.verdict import down
 from redirect.worker import RELOAD, SIGNALS
 
 # Where gunicorn's workers show that they live: a file system in memory, which cannot stall, and which a
@@ -54,6 +57,7 @@ class Master(Arbiter):
     TERM and INT stop the service in order, and at once if it stops already; so does QUIT the first time."""
 
     _is_stopping = False
+    _prober = 0  # its process id; 0 as long as there is nothing to probe
 
     handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
 
@@ -64,6 +68,7 @@ class Master(Arbiter):
     def stop(self, graceful: bool = True) -> None:
         self._is_stopping = True
         self.app.board.stop()
+        self._keep_prober()
         super().stop(graceful)
 
     def spawn_worker(self) -> int:
@@ -85,6 +90,7 @@ class Master(Arbiter):
                 self.kill_worker(worker, RELOAD)
         if is_wanted:
             self.app.board.fulfil(wish)
+        self._keep_prober()
         super().murder_workers()
 
     def reload(self) -> None:
@@ -112,7 +118,38 @@ class Master(Arbiter):
             _logger.warning("%s", warning)
         _logger.info("loaded the configuration %s", found.config.hash)
         self.app.adopt(found)
+        if self._prober and _lives(self._prober):
+            os.kill(self._prober, RELOAD)
         return True
+
+    def _keep_prober(self) -> None:
+        """Sees to it that there is a prober while there is something to probe."""
+        is_needed = has_probes(self.app.config) and not self._is_stopping
+        lives = self._prober and _lives(self._prober)
+        if is_needed and not lives:
+            self._spawn_prober()
+        elif lives and not is_needed:
+            os.kill(self._prober, signal.SIGTERM)
+        elif self._prober and not is_needed:  # what it found out is soon out of date
+            self._prober = 0
+            self.app.board.put_verdicts(b"")
+
+    def _spawn_prober(self) -> None:
+        if self._prober:
+            _logger.error("the prober (pid: %s) ended, another takes its place", self._prober)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it has handlers of its own
+        try:
+            self._prober = os.fork()
+            if not self._prober:
+                for sig in self.SIGNALS:
+                    signal.signal(sig, signal.SIG_IGN)
+                for listener in self.LISTENERS:
+                    listener.sock.close()
+                prober.run(self.app.board, self.app.config, self.pid, RELOAD)
+        except OSError as error:  # the next second may be a better one
+            _logger.error("there is no prober: %s", error)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Gunicorn(BaseApplication):
@@ -171,10 +208,21 @@ class Gunicorn(BaseApplication):
             journal = Journal(Counters(self.board.slot(self.slot), config), outlet)
             proxies = TrustedProxies(settings.forwarded_allow_ips)
             app = create_app(config, settings.pool_id_header, proxies, journal, Random())
-            app.state.instance = Instance(self.board, config, str(settings.pools_config_path), self._changes)
+            instance = Instance(self.board, config, str(settings.pools_config_path), self._changes)
+            for _ in app.state.front.service.set_down(down(instance.look_at_verdicts()), monotonic()):
+                pass
+            app.state.instance = instance
             app.state.settings = settings
         gc.freeze()  # what lives as long as the worker need not be looked at again and again
         return app
+
+
+def _lives(child: int) -> bool:
+    """Whether that child of this process lives, which nobody but this process can end for good."""
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:  # gunicorn, which waits for all of its children, was first
+        return False
 
 
 def serve(settings: Settings, config: Config) -> None:

@@ -4,21 +4,24 @@ The rule: plain values in, a frozen decision out. No web framework, server or pa
 nothing is read or written, and a decision is worked out once and looked up from then on:
 
 1. The pool that the request names, or the default pool.
-2. The next origin of that pool's turn (`rotation`).
+2. The next origin of that pool's turn (`rotation`), or of those that are not down (`eligibility`).
 3. A loop, if that origin is the endpoint that was asked for: 422, never a redirect.
 4. Otherwise the origin, behind which the raw target comes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 from redirect.authority import Endpoint
 from redirect.config import Config, Origin, Pool
 from redirect.decision import Decision
+from redirect.eligibility import Eligibility
 from redirect.rotation import Turns, rotate
 
 # Seconds after which a client may try again where a pool has nobody to send it to.
 RETRY_AFTER = 5
+
+_NOBODY: frozenset[str] = frozenset()
 
 # What being sent to an origin means: the endpoint that would loop, and the redirect.
 _Outcome = tuple[Endpoint, Decision]
@@ -42,24 +45,56 @@ class _Destination:
 
 
 class Service:
-    """The decisions of one configuration. It owns the place in each pool's turn, and nothing else changes.
+    """The decisions of one configuration. It owns the place in each pool's turn, and knows which origins are down;
+    nothing else changes.
 
     A process has one of its own, so its turns begin at random places: `random` draws them. Where it takes
-    the place of another one, pools that are the same go on in their turns.
+    the place of another one, pools that are the same go on in their turns, and who was down stays down.
     """
 
     def __init__(self, config: Config, random: Random, before: "Service | None" = None) -> None:
         self.config = config
         turns = Turns()
         self._picks: dict[str | None, Callable[[], _Destination] | None] = {}
+        self._probed: dict[str, Eligibility[_Destination]] = {}
         for name, pool in config.pools.items():
             if before is not None and before.config.pools.get(name) == pool:
                 turns.keep([origin.weight for origin in pool.origins])
                 self._picks[name] = before._picks[name]
+                if pool.health_check is not None:
+                    self._probed[name] = before._probed[name]
+            elif pool.health_check is None:
+                self._picks[name] = rotate([*_weighted(pool).values()], turns, random)
             else:
-                weighted = [(_Destination(pool, origin), origin.weight) for origin in pool.origins]
-                self._picks[name] = rotate(weighted, turns, random)
+                was = before._probed.get(name) if before else None
+                weighted, slow_start, ignores = _weighted(pool), pool.slow_start, pool.ignores_all_down
+                self._probed[name] = Eligibility(weighted, slow_start, ignores, turns, random, was)
+                self._picks[name] = self._probed[name].pick
+        self._growing: set[str] = set()
         self._default = self._picks[config.default.name]
+
+    def set_down(self, down: Mapping[str, frozenset[str]], now: float) -> Iterator[None]:
+        """Leaves out the origins that are `down`, by the names of their pools, from `now` on (monotonic clock).
+
+        Pool by pool, so that whoever goes through them can do something else in between.
+        """
+        for name, probed in self._probed.items():
+            probed.set_down(down.get(name, _NOBODY), now)
+            self._take(name, probed)
+            yield
+
+    def grow(self, now: float) -> Iterator[None]:
+        """Gives origins that came back what is due to them by `now`, in the same manner."""
+        for name in [*self._growing]:
+            self._probed[name].grow(now)
+            self._take(name, self._probed[name])
+            yield
+
+    def _take(self, name: str, probed: Eligibility[_Destination]) -> None:
+        self._picks[name] = probed.pick
+        (self._growing.add if probed.is_growing else self._growing.discard)(name)
+        if name == self.config.default.name:
+            self._default = probed.pick
 
     def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
         """The answer to a request at the endpoint `asked`, over `scheme` ("http" or "https").
@@ -79,6 +114,10 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
     """What `origin`, were it picked from `pool`, would mean for a request. No turn is consumed."""
     endpoint, redirect = _redirect(pool, origin, scheme)
     return _loop(redirect) if endpoint == asked else redirect
+
+
+def _weighted(pool: Pool) -> dict[str, tuple[_Destination, int]]:
+    return {origin.name: (_Destination(pool, origin), origin.weight) for origin in pool.origins}
 
 
 def _redirect(pool: Pool, origin: Origin, scheme: str) -> _Outcome:

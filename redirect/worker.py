@@ -6,10 +6,12 @@ worker takes the connection. Signals are the master's affair: it tells workers w
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -21,9 +23,13 @@ from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin.app import create_admin_app
+from redirect.admin.view import leisurely
+from redirect.front import Front
+from redirect.instance import Instance
 from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
 from redirect.reload import keep_up
+from redirect.verdict import down
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
 # off: `forwarded`, `access_log` and a redirect do their work.
@@ -51,9 +57,14 @@ LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
 # Seconds between two times that a worker says how many connections it has, and what became of its lines.
 PUBLISHING = 0.5
 
+# Seconds between two looks at what probes found out, and two steps of a slow start.
+HEEDING = 0.2
+
 # Seconds after which connections are told again that their worker ends: the last ones that the kernel handed
 # over are made only after the others were told.
 TELL_AGAIN = 0.05
+
+_logger = logging.getLogger("gunicorn.error")
 
 
 class Server(uvicorn.Server):
@@ -107,7 +118,9 @@ class RedirectWorker(UvicornWorker):
         loop.add_signal_handler(RELOAD, is_told.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         beating, publishing = asyncio.create_task(self._beat()), asyncio.create_task(_publish(server, journal))
-        reloading = asyncio.create_task(keep_up(self.wsgi.state.front, self.wsgi.state.instance, is_told))
+        front, instance = self.wsgi.state.front, self.wsgi.state.instance
+        reloading = asyncio.create_task(keep_up(front, instance, is_told))
+        heeding = asyncio.create_task(_heed(front, instance))
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
@@ -115,6 +128,7 @@ class RedirectWorker(UvicornWorker):
             stack.callback(beating.cancel)
             stack.callback(publishing.cancel)
             stack.callback(reloading.cancel)
+            stack.callback(heeding.cancel)
             for listener in admin:  # one or none
                 await stack.enter_async_context(_admin(server, listener, self.wsgi.state))
             await server.serve(sockets=[public])
@@ -131,6 +145,23 @@ async def _publish(server: Server, journal: Journal) -> None:
     while True:
         journal.publish(len(server.server_state.connections))
         await asyncio.sleep(PUBLISHING)
+
+
+async def _heed(front: Front, instance: Instance) -> None:
+    """Has origins left out that are down, and those that came back get their share."""
+    service, number = None, 0
+    while True:
+        try:
+            if front.service is service and instance.verdicts_number() == number:
+                steps = service.grow(monotonic())
+            else:
+                service, number = front.service, instance.verdicts_number()
+                steps = service.set_down(down(await asyncio.to_thread(instance.look_at_verdicts)), monotonic())
+            async for _ in leisurely(steps):
+                pass
+        except Exception:  # ours: who is picked stays so, and the next verdict may do
+            _logger.exception("what probes found out is not heeded here")
+        await asyncio.sleep(HEEDING)
 
 
 @contextlib.asynccontextmanager

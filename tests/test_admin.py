@@ -210,9 +210,9 @@ def test_status(board: Board) -> None:
         "status": 302,
         "is_default": True,
         "origins": {
-            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since},
-            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since},
-            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since},
+            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since, "reason": None},
+            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since, "reason": None},
+            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None},
         },
     }
 

@@ -163,3 +163,14 @@ def test_what_the_configuration_is_made_of(board: Board) -> None:
     assert not board.is_fulfilled(number)
     board.fulfil(2)
     assert board.is_fulfilled(number)
+
+
+def test_verdicts(board: Board) -> None:
+    """What was found out last is there, whole, and a number tells that there is something new."""
+    assert (board.verdicts_number(), board.verdicts()) == (0, b"")
+    in_another_process(lambda: board.put_verdicts(b"x" * 10_000))
+    assert (board.verdicts_number(), board.verdicts()) == (1, b"x" * 10_000)
+    for found in (b"", b"two", b"three"):
+        board.put_verdicts(found)
+    assert (board.verdicts_number(), board.verdicts()) == (4, b"three")
+    assert board.content() == b""

@@ -334,7 +334,7 @@ _MISSING = f"weighted_hosts is missing; {_PAIRS}"
 _TABLE = "a pool must be a table that begins with a line like [pool-a]"
 _NAME = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 _DEFAULT = "pools.toml:1:1: no pool is the default; write is_default = true in one, say"
-_UNKNOWN = "unknown key, allowed are weighted_hosts, status, is_default"
+_UNKNOWN = "unknown key, allowed are weighted_hosts, status, is_default, health_check, slow_start, when_all_down"
 _GOOD = "[good]\nis_default = true\nweighted_hosts = { a = 1 }\n"
 
 
@@ -653,9 +653,7 @@ def test_is_default(flag: str, shown: str) -> None:
             f"pools.toml:1:1: is_default: {_TABLE}, got true",
             id="key above the first pool",
         ),
-        pytest.param(
-            f"{_GOOD}health_check = true\n", f"pools.toml:4:1: good.health_check: {_UNKNOWN}", id="unknown key"
-        ),
+        pytest.param(f"{_GOOD}healthcheck = true\n", f"pools.toml:4:1: good.healthcheck: {_UNKNOWN}", id="unknown key"),
         pytest.param(f"{_GOOD}Status = 302\n", f"pools.toml:4:1: good.Status: {_UNKNOWN}", id="key in capitals"),
         pytest.param(f"{_GOOD}'a b' = 302\n", f'pools.toml:4:1: good."a b": {_UNKNOWN}', id="unknown key in quotes"),
         pytest.param(

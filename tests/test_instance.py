@@ -9,15 +9,17 @@ from time import monotonic_ns, time
 import pytest
 from wire import new_journal
 
+from redirect import verdict
 from redirect.board import PID, Board
 from redirect.config import Config, parse_config
 from redirect.counters import Counters
 from redirect.decision import Decision
-from redirect.instance import Changes, Instance
+from redirect.instance import Changes, Instance, State
 from redirect.journal import KEPT, Journal
 from redirect.record import quote
 from redirect.request import Head
 from redirect.snapshot import BOUNDS_US, SECONDS, Count
+from redirect.verdict import Verdict
 
 HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
 
@@ -190,4 +192,28 @@ def test_since_when_an_origin_is_in_its_state() -> None:
     board.say({"loaded_at": 200.0})
     instance = Instance(board, second, "pools.toml", instants)
     states = {origin.name: instance.state(second.default, origin) for origin in second.default.origins}
-    assert states == {"a": ("up", 100.0), "b": ("draining", 200.0), "c": ("up", 200.0)}
+    assert states == {"a": State("up", 100.0), "b": State("draining", 200.0), "c": State("up", 200.0)}
+
+
+def test_what_probes_found_out() -> None:
+    """A probed origin is down, or up again, since its verdict; a drained one is draining; without probes all are up."""
+    config = parse_config(
+        b'[p]\nis_default = true\nhealth_check = { path = "/" }\nweighted_hosts = { a = 1, b = 1, c = 0, d = 1 }\n'
+        b"[q]\nweighted_hosts = { a = 1 }\n",
+        "pools.toml",
+    )
+    board = Board()
+    instance = Instance(board, config, "pools.toml", Changes(100.0, {}))
+    found = {name: Verdict(name == "b", 200.0, f"probe of {name}") for name in "abc"}
+    board.put_verdicts(verdict.write({("p", name): each for name, each in found.items()} | {("q", "a"): found["a"]}))
+    instance.look_at_verdicts()
+
+    states = {origin.name: instance.state(config.default, origin) for origin in config.default.origins}
+    assert states == {
+        "a": State("down", 200.0, "probe of a"),
+        "b": State("up", 200.0, "probe of b"),
+        "c": State("draining", 100.0),
+        "d": State("up", 100.0),
+    }
+    unprobed = config.pools["q"]
+    assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)

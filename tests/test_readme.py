@@ -19,6 +19,7 @@ from logged import write_log
 from test_access_log import KEYS
 
 from redirect.config import load, parse_config
+from redirect.schema import HealthCheckTable
 from redirect.settings import Settings
 
 README = (ROOT / "README.md").read_text()
@@ -151,10 +152,26 @@ def test_make_run_ends_with_term() -> None:
 
 def test_the_toml() -> None:
     """The TOML that is shown is one, and shows what the text says of it."""
-    (block,) = blocks("toml")
+    block, probed = blocks("toml")
     pool = parse_config(block.encode(), "README.md").default
     assert [origin.weight for origin in pool.origins] == [3, 2, 1]
     assert load(ROOT / "redirect_pools_config.toml").warnings == ()
+
+    config = parse_config(probed.encode(), "README.md")
+    assert config.warnings == ()
+    assert config.default.health_check is not None
+
+
+def test_the_health_check() -> None:
+    """The table of keys has every key of a health check, with its default."""
+    table = README[README.index("| key of `health_check`") :].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
+    shown = {key: default for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}
+    assert list(shown) == list(HealthCheckTable.model_fields)
+    fields = HealthCheckTable.model_fields
+    assert all(str(fields[name].default) in shown[name] for name in ("scheme", "timeout", "expect"))
+    assert shown["interval"].split(", ")[0] == str(fields["interval"].default)
+    assert shown["passes"] == f"{fields['passes'].default}, {fields['fails'].default}"
 
 
 def test_the_record() -> None:

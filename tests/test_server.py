@@ -233,7 +233,8 @@ def test_a_bad_toml_stops_the_start(tmp_path: Path) -> None:
     assert start_fails(REDIRECT_POOLS_CONFIG_PATH=str(file)) == (
         1,
         f'{file}:2:26: p.weighted_hosts."a": weight must be a whole number from 0 to 1000000, got -1\n'
-        f"{file}:4:1: p.colour: unknown key, allowed are weighted_hosts, status, is_default\n",
+        f"{file}:4:1: p.colour: unknown key, allowed are weighted_hosts, status, is_default, "
+        "health_check, slow_start, when_all_down\n",
     )
 
 

@@ -76,8 +76,14 @@ def _configuration(instance: Instance, seen: Snapshot) -> dict[str, Any]:
 def _described(instance: Instance, pool: Pool) -> dict[str, Any]:
     origins = {}
     for origin, share in pool.shares():
-        state, since = instance.state(pool, origin)
-        origins[origin.name] = {"weight": origin.weight, "share": share, "state": state, "since": _rfc3339(since)}
+        state = instance.state(pool, origin)
+        origins[origin.name] = {
+            "weight": origin.weight,
+            "share": share,
+            "state": state.name,
+            "since": _rfc3339(state.since),
+            "reason": state.reason,
+        }
     return {"status": pool.status, "is_default": pool is instance.config.default, "origins": origins}
 
 

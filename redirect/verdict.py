@@ -1,0 +1,40 @@
+"""Verdicts: what probes found out of each origin, as a value, and as bytes that processes share.
+
+The rule: there is a verdict once an origin's state has changed; until then it counts as up.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """Whether an origin is up or down, since when (Unix time), and what the probe met that decided it."""
+
+    is_up: bool
+    since: float
+    reason: str
+
+
+# By pool and origin: two pools may probe one host in different ways.
+Verdicts = Mapping[tuple[str, str], Verdict]
+
+
+def write(verdicts: Verdicts) -> bytes:
+    """The verdicts as bytes."""
+    return json.dumps([(*place, *verdict) for place, verdict in verdicts.items()]).encode("ascii")
+
+
+def read(content: bytes) -> Verdicts:
+    """The verdicts that `write` made bytes of; none of no bytes."""
+    return {(pool, origin): Verdict(*verdict) for pool, origin, *verdict in json.loads(content or b"[]")}
+
+
+def down(verdicts: Verdicts) -> dict[str, frozenset[str]]:
+    """The origins that are down, by their pools."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for (pool, origin), verdict in verdicts.items():
+        if not verdict.is_up:
+            found[pool].add(origin)
+    return {pool: frozenset(origins) for pool, origins in found.items()}
