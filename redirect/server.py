@@ -94,9 +94,15 @@ class Master(Arbiter):
         super().murder_workers()
 
     def reload(self) -> None:
-        """HUP: new workers with the file as it is now. A bad file changes nothing, not even workers."""
+        """HUP: new workers with the file as it is now. A bad file changes nothing, not even workers.
+
+        gunicorn waits here until the old ones are gone, so as not to tell them twice to stop, and hears, looks at
+        and replaces nothing meanwhile. Ours may be told twice.
+        """
         if self._look(anyway=True):
-            super().reload()
+            for _ in range(self.num_workers):
+                self.spawn_worker()
+            self.manage_workers()
 
     def _look(self, *, anyway: bool) -> bool:
         """Loads the file, if it is another one or `anyway`; whether it was good."""

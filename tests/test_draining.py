@@ -264,6 +264,20 @@ def test_a_worker_that_ends_does_not_speak_for_all(tmp_path: Path) -> None:
             assert {httpx.get(f"{service.admin_url}/readyz").status_code for _ in range(50)} == {200}
 
 
+def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
+    """While old workers wait for their clients, a changed file is loaded, also by them."""
+    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
+        old = workers(service)
+        with closing(Client(service.port)) as client:
+            client.ask()
+            service.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: len(workers(service) - old) == 2)
+            service.pools.write_text('[p]\nis_default = true\nweighted_hosts = { "new" = 1 }\n')
+            assert httpx.post(f"{service.admin_url}/reload").status_code == 200
+            assert b"\r\nlocation: http://new/" in client.ask()
+            assert workers(service) & old
+
+
 def test_a_stop_under_load(tmp_path: Path) -> None:
     """At the end of the service only connections that it never answered on are lost: it takes no new ones."""
     with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service, Clients(service) as clients:
