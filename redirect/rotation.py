@@ -15,11 +15,11 @@ Items that come back after a while may get their share slowly: `SlowStart` is a 
 This module knows nothing of hosts, pools or requests.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import chain, repeat
-from math import gcd
+from itertools import chain, islice, repeat
+from math import gcd, inf
 from random import Random
 from typing import Generic, TypeVar
 
@@ -42,6 +42,9 @@ PACKAGE_BUDGET = 250_000
 # ones of many workers by share, few enough that nobody notices who waits for them.
 LONGEST_LEAD = 64
 
+
+# Items times picks up to which a turn's start is sought where items are to keep their places: 5 ms.
+SEARCH = 20_000
 
 # What a weight is multiplied by while its part grows: what the package itself adds at each pick, 1, must not tell.
 FINE = 1_000_000_000
@@ -75,8 +78,23 @@ class Turns:
             self._left = max(0, self._left - length)
 
 
-def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> Callable[[], T] | None:
-    """A pick over the items of `weighted`, starting at a random place of their turn.
+def due(pick: Callable[[], T] | None, length: int) -> dict[T, float]:
+    """Each item of a turn of `length` picks, with how far off its next pick is: 0 if it is the next one, towards 1 if
+    it was just picked. Empty where the turn was not prepared. The turn stays where it is.
+    """
+    ring = getattr(pick, "__self__", None)
+    if not isinstance(ring, chain):
+        return {}
+    coming = list(islice(ring, length))  # in C, so that no pick of another thread comes between: a full turn
+    counts, first = Counter(coming), {item: at for at, item in reversed([*enumerate(coming)])}
+    return {item: at * counts[item] / length for item, at in first.items()}
+
+
+def rotate(
+    weighted: Sequence[tuple[T, int]], turns: Turns, random: Random, places: Mapping[T, float] | None = None
+) -> Callable[[], T] | None:
+    """A pick over the items of `weighted`, starting at a random place of their turn, or where those that have `places`,
+    which `due` said of another turn, are nearest to them.
 
     Items of weight 0 are left out; None where nothing is left. Weights must not be negative.
     """
@@ -90,9 +108,27 @@ def rotate(weighted: Sequence[tuple[T, int]], turns: Turns, random: Random) -> C
     turn = turns.prepare(weights)
     if turn is None:
         return _unprepared(items, weights, random).__next__
-    start = random.randrange(len(turn))
+    kept = {index: places[item] for index, item in enumerate(items) if item in places} if places else {}
+    start = _start(turn, weights, kept) if kept else None
+    if start is None:
+        start = random.randrange(len(turn))
     ring = tuple([items[index] for index in turn[start:] + turn[:start]])
     return chain.from_iterable(repeat(ring)).__next__  # as fast as a cycle, which keeps a list of its own
+
+
+def _start(turn: Sequence[int], weights: Sequence[int], places: Mapping[int, float]) -> int | None:
+    """Where in the turn the items are nearest to their places; None if that takes too long to say."""
+    if len(turn) * len(places) > SEARCH:
+        return None
+    coming = {index: len(turn) + turn.index(index) for index in places}
+    best, start = inf, 0
+    for at in range(len(turn) - 1, -1, -1):
+        if turn[at] in coming:
+            coming[turn[at]] = at
+        off = sum(abs((coming[index] - at) * weights[index] / len(turn) - place) for index, place in places.items())
+        if off < best:
+            best, start = off, at
+    return start
 
 
 class SlowStart(Generic[T]):

@@ -10,13 +10,14 @@ nothing is read or written, and a decision is worked out once and looked up from
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from math import gcd
 from random import Random
 
 from redirect.authority import Endpoint
 from redirect.config import Config, Origin, Pool
 from redirect.decision import Decision
 from redirect.eligibility import Eligibility
-from redirect.rotation import Turns, rotate
+from redirect.rotation import Turns, due, rotate
 
 # Seconds after which a client may try again where a pool has nobody to send it to.
 RETRY_AFTER = 5
@@ -30,16 +31,16 @@ _Outcome = tuple[Endpoint, Decision]
 class _Destination:
     """An origin of a pool, with its outcome per scheme once it was picked for one."""
 
-    __slots__ = ("_origin", "_pool", "http", "https")
+    __slots__ = ("_pool", "http", "https", "origin")
 
     def __init__(self, pool: Pool, origin: Origin) -> None:
         self._pool = pool
-        self._origin = origin
+        self.origin = origin
         self.http: _Outcome | None = None
         self.https: _Outcome | None = None
 
     def work_out(self, scheme: str) -> _Outcome:
-        outcome = _redirect(self._pool, self._origin, scheme)
+        outcome = _redirect(self._pool, self.origin, scheme)
         setattr(self, scheme, outcome)
         return outcome
 
@@ -49,7 +50,8 @@ class Service:
     nothing else changes.
 
     A process has one of its own, so its turns begin at random places: `random` draws them. Where it takes
-    the place of another one, pools that are the same go on in their turns, and who was down stays down.
+    the place of another one, pools that are the same go on in their turns; in others, origins of the same weight
+    keep their places as nearly as the new turn has it. Who was down stays down.
     """
 
     def __init__(self, config: Config, random: Random, before: "Service | None" = None) -> None:
@@ -64,11 +66,14 @@ class Service:
                 if pool.health_check is not None:
                     self._probed[name] = before._probed[name]
             elif pool.health_check is None:
-                self._picks[name] = rotate([*_weighted(pool).values()], turns, random)
+                weighted = _weighted(pool)
+                kept = before._places(pool) if before else {}
+                places = {weighted[origin][0]: place for origin, place in kept.items()}
+                self._picks[name] = rotate([*weighted.values()], turns, random, places)
             else:
                 was = before._probed.get(name) if before else None
-                weighted, slow_start, ignores = _weighted(pool), pool.slow_start, pool.ignores_all_down
-                self._probed[name] = Eligibility(weighted, slow_start, ignores, turns, random, was)
+                slow_start, ignores = pool.slow_start, pool.ignores_all_down
+                self._probed[name] = Eligibility(_weighted(pool), slow_start, ignores, turns, random, was)
                 self._picks[name] = self._probed[name].pick
         self._growing: set[str] = set()
         self._default = self._picks[config.default.name]
@@ -89,6 +94,18 @@ class Service:
             self._probed[name].grow(now)
             self._take(name, self._probed[name])
             yield
+
+    def _places(self, pool: Pool) -> dict[str, float]:
+        """The places in their turn of those origins of `pool` that have the same weight here. None of probed pools,
+        which begin anew with each verdict."""
+        was = self.config.pools.get(pool.name)
+        if was is None or was.health_check is not None:
+            return {}
+        weights = {origin.name: origin.weight for origin in was.origins}
+        length = sum(weights.values()) // (gcd(*weights.values()) or 1)
+        found = {each.origin.name: place for each, place in due(self._picks[pool.name], length).items()}
+        same = (origin.name for origin in pool.origins if weights.get(origin.name) == origin.weight)
+        return {name: found[name] for name in same if name in found}
 
     def _take(self, name: str, probed: Eligibility[_Destination]) -> None:
         self._picks[name] = probed.pick

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redirect.rotation import FEW, LONGEST_LEAD, PACKAGE_BUDGET, TOTAL_BUDGET, TURN_BUDGET, Turns, rotate
+from redirect.rotation import FEW, LONGEST_LEAD, PACKAGE_BUDGET, SEARCH, TOTAL_BUDGET, TURN_BUDGET, Turns, due, rotate
 
 GENERATED = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -482,3 +482,67 @@ def test_turns_that_go_on_count() -> None:
     turns.keep((0,))
     turns.keep((5, 4))
     assert turns.prepare((1,)) is None
+
+
+def named(weights: dict[str, int], places: dict[str, float] | None = None, seed: int = 1) -> Callable[[], str]:
+    pick = rotate([*weights.items()], Turns(), Random(seed), places)
+    assert pick is not None
+    return pick
+
+
+def take(pick: Callable[[], str], count: int) -> str:
+    return "".join(pick() for _ in range(count))
+
+
+def test_due() -> None:
+    """How far off the next pick is goes from 0, the next one of all, towards 1, and looking does not move the turn."""
+    pick = named({"a": 2, "b": 1, "c": 1})
+    assert take(pick, 4) in ("acba", "cbaa", "baac", "aacb", "abca", "bcaa", "caab", "aabc")
+    coming = take(pick, 8)
+    places = due(pick, 4)
+    assert places[coming[0]] == 0
+    assert {item: place * 4 / {"a": 2}.get(item, 1) for item, place in places.items()} == {
+        item: coming.index(item) for item in "abc"
+    }
+    assert take(pick, 8) == coming
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("taken", range(6))
+def test_places_are_kept(seed: int, taken: int) -> None:
+    """Wherever a turn is when a weight changes, those with other weights come next as they would have."""
+    before = named(dict.fromkeys("abcdef", 1), seed=seed)
+    take(before, taken)
+    due_then = due(before, 6)
+    order = sorted("abcde", key=due_then.__getitem__)
+    after = named({**dict.fromkeys("abcde", 1), "f": 3}, {item: due_then[item] for item in "abcde"}, seed=seed + 100)
+    assert "".join(item for item in take(after, 8) if item != "f") == "".join(order)
+
+
+def test_who_was_just_picked_is_not_picked_again() -> None:
+    """Of two equals the other one is next, however often a third one's weight is changed; a random start would pick
+    one of them several times in a row."""
+    pick, length, said = named({"a": 1, "b": 1}), 2, ""
+    for weight in range(1, 40):
+        places = {item: place for item, place in due(pick, length).items() if item != "c"}
+        pick, length = named({"a": 1, "b": 1, "c": weight}, places, seed=weight), weight + 2
+        said += next(item for item in iter(pick, None) if item != "c")
+    assert said in "ab" * 20
+
+
+def test_places_that_take_too_long_to_find() -> None:
+    """A start is not sought where there are too many places in too long a turn: it is random, as without them."""
+    weights = {"a": SEARCH, "b": 1}
+    places = {"a": 0.5, "b": 0.5}
+    assert take(named(weights, places), 100) == take(named(weights), 100)
+
+
+def test_nothing_is_due_without_a_prepared_turn() -> None:
+    """A turn that is played as it is picked has no places to ask for, and looking does not move it."""
+    weighted = [("a", 2), ("b", 1)]
+    pick, other = rotate(weighted, Turns(0), Random(1)), rotate(weighted, Turns(0), Random(1))
+    assert pick is not None
+    assert other is not None
+    assert due(pick, 3) == {}
+    assert take(pick, 9) == take(other, 9)
+    assert due(None, 3) == {}

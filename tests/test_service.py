@@ -340,7 +340,7 @@ weighted_hosts = { "b-1" = 1, "b-2" = 1 }
 
 
 def test_pools_that_are_the_same_go_on() -> None:
-    """A service that takes another's place goes on in the turns of pools that are the same, and begins others anew."""
+    """A service that takes another's place goes on in the turns of pools that are the same; others are exact too."""
     undisturbed, before = serving(TURNING), serving(TURNING)
     picked = [undisturbed.decide(None, "http", None).origin for _ in range(101)]
     for origin in picked[:40]:
@@ -355,3 +355,75 @@ def test_a_pool_that_is_gone() -> None:
     before = serving(TURNING)
     after = Service(parse_config(TURNING.partition("[b]")[0].encode(), "p"), Random(2), before)
     assert after.decide("b", "http", None).pool == "a"
+
+
+def test_origins_keep_their_places() -> None:
+    """In a pool with another weight, origins of the same weight are picked in the order in which they were due."""
+    text = '[a]\nis_default = true\nweighted_hosts = { "o-1" = 1, "o-2" = 1, "o-3" = 1, "o-4" = 1 }\n'
+    for seed in range(8):
+        undisturbed, before = (Service(parse_config(text.encode(), "p"), Random(3)) for _ in range(2))
+        coming = [undisturbed.decide(None, "http", None).origin for _ in range(4)]
+        after = Service(parse_config(text.replace('"o-4" = 1', '"o-4" = 5').encode(), "p"), Random(seed), before)
+        picked = [after.decide(None, "http", None).origin for _ in range(8)]
+        assert [each for each in picked if each != "o-4"] == [each for each in coming if each != "o-4"]
+        assert before.decide(None, "http", None).origin == coming[0]  # it may be asked until the other takes its place
+
+
+# Origins that are down
+
+PROBED = """
+[a]
+is_default = true
+weighted_hosts = { "a-1" = 2, "a-2" = 1, "a-3" = 1 }
+health_check = { path = "/" }
+[b]
+weighted_hosts = { "a-1" = 1 }
+"""
+
+
+def set_down(service: Service, *down: str) -> None:
+    for _ in service.set_down({"a": frozenset(down), "b": frozenset(["a-1"]), "gone": frozenset(["x"])}, 0):
+        pass
+
+
+def picked(service: Service, pool: str | None, count: int) -> Counter[str | None]:
+    return Counter(service.decide(pool, "http", None).origin for _ in range(count))
+
+
+@pytest.mark.parametrize("requested", ["a", None, "unknown"])
+def test_origins_that_are_down(requested: str | None) -> None:
+    """An origin that is down is not picked, in a pool that is named or is the default, until it is up again; with all
+    of them down the answer is 503, and pools that are not probed do not care."""
+    service = serving(PROBED)
+    set_down(service, "a-1")
+    assert picked(service, requested, 4) == {"a-2": 2, "a-3": 2}
+    set_down(service, "a-1", "a-2", "a-3")
+    assert service.decide(requested, "http", None).status == 503
+    assert picked(service, "b", 3) == {"a-1": 3}
+    set_down(service)
+    assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
+
+
+def test_down_in_another_configuration() -> None:
+    """Who is down stays so in a service that takes the place of another, whether its pool is the same or not; who is
+    not probed any more is up."""
+    before = serving(PROBED)
+    set_down(before, "a-1")
+    same = PROBED.replace('"a-1" = 1 }', '"a-1" = 2 }')
+    for text in (same, PROBED.replace('"a-3" = 1', '"a-3" = 1, "a-4" = 2')):
+        after = Service(parse_config(text.encode(), "p"), Random(2), before)
+        assert picked(after, None, 4)["a-1"] == 0
+        set_down(after)
+        assert picked(after, None, 12)["a-1"] > 0
+        set_down(after, "a-1")
+    unprobed = PROBED.replace('health_check = { path = "/" }', "")
+    assert picked(Service(parse_config(unprobed.encode(), "p"), Random(2), before), None, 4)["a-1"] == 2
+
+
+def test_a_redirect_is_worked_out_once() -> None:
+    """Whoever comes and goes: an origin's redirect stays the same value, which others keep notes on."""
+    service = serving(PROBED)
+    made = {id(service.decide(None, "http", None)) for _ in range(4)}
+    set_down(service, "a-1")
+    set_down(service)
+    assert {id(service.decide(None, "http", None)) for _ in range(4)} == made
