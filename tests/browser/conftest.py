@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import ROOT, Running, running
+from conftest import POOLS, ROOT, Running, running
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
@@ -34,10 +34,19 @@ TARGETS = (
 Start = Callable[..., Chrome]
 
 
+# One pool more, of which one origin is down.
+PROBED = {
+    "weighted_hosts": {"127.0.0.1:1": 1, "mirror-2.example.com": 1},
+    "health_check": {"path": "/healthz", "interval": 0.1, "fails": 1},
+    "when_all_down": "ignore",
+}
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service that all tests here look at."""
-    with running(tmp_path_factory.mktemp("site")) as service, traffic(service.url):
+    pools = POOLS | {"downloads": PROBED}
+    with running(tmp_path_factory.mktemp("site"), pools=pools) as service, traffic(service.url):
         yield service
 
 

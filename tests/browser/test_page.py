@@ -76,7 +76,7 @@ def tab(browser: Chrome, times: int = 1) -> None:
 
 def test_pools(browser: Chrome) -> None:
     """Each pool is shown with its origins: weight, configured and observed share, state, last hit."""
-    assert texts(browser, ".pool h3") == ["pool-a", "pool-b", "pool-c"]
+    assert texts(browser, ".pool h3") == ["pool-a", "pool-b", "pool-c", "downloads"]
     rows = read(
         lambda: [
             [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
@@ -90,6 +90,13 @@ def test_pools(browser: Chrome) -> None:
     assert "50.00%" in shares
     assert re.fullmatch(r"\d+ s ago|never", last)
     assert origins["drained"][2].startswith("draining")
+
+
+def test_down(browser: Chrome) -> None:
+    """An origin that its probes found down is shown with the reason."""
+    shown = ".pool:last-child tbody tr:nth-child({}) {}"
+    within(browser, 10, lambda: text(browser, shown.format(1, ".state")).startswith("down"))
+    assert text(browser, shown.format(2, "td")) == "Connection refused"
 
 
 def test_redirect_appears(browser: Chrome, site: Running) -> None:
