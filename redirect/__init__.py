@@ -18,6 +18,7 @@ upwards only.
     verdict      who is up, and who is down             instance    all workers together, looked at
     front        what both fronts share                 probe       an origin, asked how it is
     app          the Starlette front                    prober      all of them, again and again
+    room         for how many connections there is room
     guard        what a connection owes                 admin       our own endpoints, and the page
     protocol     the fast front                         reload      another TOML, put in force
     worker       uvicorn in a process of gunicorn's     pools       the TOML, edited by command

@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 from redirect.decision import FAULT, Decision
 from redirect.front import Front
 from redirect.request import EXTENSION, OTHER_VERSION, Request
+from redirect.room import Room
 
 REQUEST_LINE_LIMIT = 8 * 1024
 HEADERS_LIMIT = 32 * 1024
@@ -64,6 +65,10 @@ DRAIN = 2.0
 LINGER = 2.0
 
 
+# All connections of the process share it.
+_room = Room()
+
+
 class _Waiting(NamedTuple):
     """A request that is read and waits for the end of its body, with the fields of its head."""
 
@@ -80,7 +85,7 @@ class Guard(HttpToolsProtocol):
     """uvicorn's httptools protocol with our limits in front of its app, which has a `state.front`.
 
     Relies on these of its parent: `config`, `parser`, `url`, `headers`, `scope`, `client`, `scheme`,
-    `cycle`, `pipeline`, `flow`, `transport`, `loop`, `logger`, `timeout_keep_alive`,
+    `cycle`, `pipeline`, `flow`, `transport`, `loop`, `logger`, `timeout_keep_alive`, `connections`,
     `server_state.total_requests`; on `on_message_begin` making a `scope` that `on_headers_complete`
     completes and makes a cycle from, which starts no earlier than the loop's next turn; and on
     `on_response_complete` being called after each answer, to give the next request in `pipeline` to
@@ -149,6 +154,8 @@ class Guard(HttpToolsProtocol):
         self._since = monotonic_ns() - int((self._keep_alive - PATIENCE) * 1e9)
         # At random, lest connections that were made together are looked at together from then on.
         self._look_in(PATIENCE * (1 + random()) / 2)
+        if not _room.is_left(len(self.connections)):
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -1,0 +1,44 @@
+"""Room: how many connections a worker takes, so that it keeps descriptors for what it does itself.
+
+The rule: whoever comes when there is no room is let go at once, and everybody else notices nothing. Were clients
+given the last descriptor, the loop would close what comes next on any listener, health probes included (libuv's
+`uv__emfile_trick`); and where another thread took the one that it keeps for that, uvloop would close the listener.
+"""
+
+import logging
+import resource
+from math import inf
+from time import monotonic
+
+# Descriptors that are not for clients, or half of a limit that is below twice as many: the loop's and the listeners,
+# the board's, one for each slot of it, the log and its next file, and the connections of the admin listener.
+RESERVE = 64
+
+# Seconds between two times that it is said that clients were let go.
+SAYING = 60.0
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+class Room:
+    """The room of one process. The limit is asked for each time, as it may be changed from outside (`prlimit`)."""
+
+    def __init__(self) -> None:
+        self._refused = 0  # since it was said last
+        self._said = -inf
+
+    def is_left(self, connections: int) -> bool:
+        """Whether there is room for the last one that makes it so many `connections`."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(RESERVE, limit // 2)):
+            return True
+        self._refused += 1
+        if monotonic() - self._said >= SAYING:
+            _logger.warning(
+                "no room for more than %d connections (ulimit -n is %d); closed at once since this was said last: %d",
+                most,
+                limit,
+                self._refused,
+            )
+            self._refused, self._said = 0, monotonic()
+        return False
