@@ -23,8 +23,9 @@ from redirect.front import Front
 from redirect.instance import Changes, Instance
 from redirect.service import Service
 
-# Seconds for which a file's time of modification tells nothing: it is as coarse as a clock's tick, and the clock of
-# a file system across the network may be another one.
+# Seconds for which a file may change without looking it, after it began to look as it does: its time of modification
+# is as coarse as a clock's tick. Whose clock that is does not matter: the wall clock may be set, and a file system
+# across the network has another one.
 DOUBTFUL = 3.0
 
 # Bytes of a configuration that are read by a thread, so that requests are answered meanwhile.
@@ -52,15 +53,18 @@ class Watch:
         self._path = Path(path)
         self._known: str | None = known  # None if it could not be read
         self._signature: tuple[int, ...] | None = ()
+        self._since = 0.0  # it was first seen
 
     def look(self, now: float, *, anyway: bool = False) -> Loaded | ConfigError | None:
         """The configuration, if the file is another one; why it cannot be used; None if all is as it was at the last
         look, or is just changing.
 
-        `now` is the Unix time. With `anyway` it is never None.
+        `now` is in seconds, by a clock that never goes back. With `anyway` it is never None.
         """
         before = self._stat()
-        if not anyway and before == self._signature and not self._is_doubtful(now):
+        if before != self._signature:
+            self._since = now
+        elif not anyway and now - self._since >= DOUBTFUL:
             return None
         try:
             content = read_config(self._path)
@@ -86,9 +90,6 @@ class Watch:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
-
-    def _is_doubtful(self, now: float) -> bool:
-        return self._signature is not None and any(abs(now - ns / 1e9) < DOUBTFUL for ns in self._signature[:1])
 
     def _changing(self) -> ConfigError:
         return ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))

@@ -114,7 +114,7 @@ class Master(Arbiter):
             return False
 
     def _load(self, *, anyway: bool) -> bool:
-        found = self.app.watch.look(time(), anyway=anyway)
+        found = self.app.watch.look(monotonic(), anyway=anyway)
         if isinstance(found, ConfigError):
             _logger.error("the configuration stays as it was:\n%s", found)
             self.app.say_loaded(str(found))

@@ -3,7 +3,7 @@
 import os
 import threading
 from pathlib import Path
-from time import time
+from time import monotonic, time_ns
 
 import pytest
 
@@ -60,26 +60,26 @@ def behind_a_link(file: Path, content: bytes) -> None:
 def test_another_content(replace: object, file: Path, watch: Watch) -> None:
     """Every change is seen, once, however the file is replaced, and however often."""
     assert callable(replace)
-    assert watch.look(time()) is None
+    assert watch.look(monotonic()) is None
     for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
         replace(file, content)
-        assert seen(watch.look(time())) == name
-        assert watch.look(time()) is None
+        assert seen(watch.look(monotonic())) == name
+        assert watch.look(monotonic()) is None
 
 
 def test_a_change_that_no_clock_shows(file: Path, watch: Watch) -> None:
     """A file of the same length, changed within the same tick of the clock, is seen nevertheless."""
     status = file.stat()
-    assert watch.look(time()) is None
+    assert watch.look(monotonic()) is None
     file.write_bytes(NEW)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert seen(watch.look(time())) == "new"
+    assert seen(watch.look(monotonic())) == "new"
 
 
 def test_a_file_that_rests_is_not_read(file: Path, watch: Watch) -> None:
-    """A file that has been the same for a while costs a look at its state, not at its content."""
-    later = time() + DOUBTFUL + 1
-    assert watch.look(later) is None
+    """A file that has looked the same for a while costs a look at its state, not at its content."""
+    assert watch.look(monotonic()) is None
+    later = monotonic() + DOUBTFUL
     status = file.stat()
     file.write_bytes(NEW)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -87,22 +87,33 @@ def test_a_file_that_rests_is_not_read(file: Path, watch: Watch) -> None:
     assert seen(watch.look(later, anyway=True)) == "new"
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_change_that_a_wrong_clock_shows(hours: int, file: Path, watch: Watch) -> None:
+    """Nor does it matter whether the clock that files are given their times by is ours: what changes again without
+    another time, soon after, is seen."""
+    there = time_ns() + hours * 3_600_000_000_000
+    for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
+        file.write_bytes(content)
+        os.utime(file, ns=(there, there))
+        assert seen(watch.look(monotonic())) == name
+
+
 def test_the_same_content_again(file: Path, watch: Watch) -> None:
     """A file that is written anew with what it had is no other one, unless it is asked for."""
     file.write_bytes(OLD)
-    assert watch.look(time()) is None
-    assert seen(watch.look(time(), anyway=True)) == "old"
+    assert watch.look(monotonic()) is None
+    assert seen(watch.look(monotonic(), anyway=True)) == "old"
 
 
 def test_a_bad_file(file: Path, watch: Watch) -> None:
     """What is wrong with a file is told once; the good bytes put back are a configuration again."""
     file.write_bytes(BAD)
     told = ':2:28: p.weighted_hosts."new": weight must be a whole number from 0 to 1000000, got -1'
-    assert seen(watch.look(time())) == told
-    assert watch.look(time()) is None
-    assert seen(watch.look(time(), anyway=True)) == told
+    assert seen(watch.look(monotonic())) == told
+    assert watch.look(monotonic()) is None
+    assert seen(watch.look(monotonic(), anyway=True)) == told
     file.write_bytes(OLD)
-    assert seen(watch.look(time())) == "old"
+    assert seen(watch.look(monotonic())) == "old"
 
 
 @pytest.mark.parametrize("how", ["missing", "a directory", "empty", "unreadable"])
@@ -115,11 +126,11 @@ def test_no_file(how: str, file: Path, watch: Watch) -> None:
         file.touch()
     elif how == "unreadable":
         file.symlink_to(file)  # permissions do not bind root
-    assert (seen(watch.look(time())) or "").startswith(":1:1: ")
-    assert watch.look(time()) is None
+    assert (seen(watch.look(monotonic())) or "").startswith(":1:1: ")
+    assert watch.look(monotonic()) is None
     file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
     file.write_bytes(OLD)
-    assert seen(watch.look(time())) == "old"
+    assert seen(watch.look(monotonic())) == "old"
 
 
 def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +145,9 @@ def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr("redirect.reload.read_config", read)
         file.write_bytes(NEW)
-        assert watch.look(time()) is None
-        assert seen(watch.look(time(), anyway=True)) == ":1:1: changed while it was read; try again"
-    assert seen(watch.look(time())) == "new"
+        assert watch.look(monotonic()) is None
+        assert seen(watch.look(monotonic(), anyway=True)) == ":1:1: changed while it was read; try again"
+    assert seen(watch.look(monotonic())) == "new"
 
 
 def test_never_half_a_file(file: Path, watch: Watch) -> None:
@@ -153,7 +164,7 @@ def test_never_half_a_file(file: Path, watch: Watch) -> None:
     found: set[str | None] = set()
     try:
         while not {"old", "new"} <= found:
-            found.add(seen(watch.look(time())))
+            found.add(seen(watch.look(monotonic())))
     finally:
         ended.set()
         writer.join()
