@@ -16,10 +16,11 @@ import os
 import signal
 from itertools import count
 from random import Random
-from time import monotonic, time
-from types import FrameType
+from time import monotonic, sleep, time
+from types import FrameType, SimpleNamespace
 from typing import Any
 
+import gunicorn.arbiter
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from starlette.applications import Starlette
@@ -39,6 +40,10 @@ from redirect.settings import Settings
 from redirect.snapshot import Loading
 from redirect.verdict import down
 from redirect.worker import RELOAD, SIGNALS
+
+# How long a stop may take gunicorn reads off the wall clock. Set forward meanwhile, it would have all workers killed in
+# the middle of their last answers; set back, it would wait that much longer for one that does not end.
+gunicorn.arbiter.time = SimpleNamespace(time=monotonic, monotonic=monotonic, sleep=sleep)
 
 # Where gunicorn's workers show that they live: a file system in memory, which cannot stall, and which a
 # container with a read-only root has too.
