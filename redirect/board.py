@@ -37,8 +37,8 @@ RING_ENDED = 11  # and those that are there to be read
 CONFIG = 12  # hash of the worker's configuration, as a number
 BUCKETS = 16  # the durations of all time
 ROW = len(BOUNDS_US) + 1
-# The durations of each of the last seconds, behind the second's Unix time. Twice as many as are shown, as
-# a row is taken again while it may be read.
+# The durations of each of the last seconds, behind the second by the monotonic clock: the wall clock may be set, and
+# come by a second again. Twice as many as are shown, as a row is taken again while it may be read.
 HISTORY = BUCKETS + ROW
 HISTORY_ROWS = 2 * SECONDS
 _NUMBERS = HISTORY + HISTORY_ROWS * (1 + ROW)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from json import loads
 from operator import itemgetter, sub
 from os import getpid
-from time import time
+from time import monotonic, time
 
 from redirect.board import (
     BUCKETS,
@@ -78,7 +78,7 @@ class Counters:
         numbers[REQUESTS] += len(records)
         durations = sorted(map(sub, map(_ended, records), map(_started, records)))
         numbers[DURATION_NS] += sum(durations)
-        self._count_durations(durations, now // 1000)
+        self._count_durations(durations, int(monotonic()))
 
     def say(self, connections: int, lines: int, dropped: int) -> None:
         """Says how many connections are open, and how many lines this worker wrote to the access log and lost."""

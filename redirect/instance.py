@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from importlib.metadata import version
-from time import monotonic_ns, time
+from time import monotonic, monotonic_ns, time
 from typing import NamedTuple
 
 from redirect import verdict
@@ -147,7 +147,7 @@ class Instance:
             sum(row[UNKNOWN_POOL] for row in rows),
             added(row[BUCKETS : BUCKETS + ROW] for row in rows),
             sum(row[DURATION_NS] for row in rows) / 1e9,
-            _history(rows, int(now)),
+            _history(rows, int(monotonic())),
             sum(row[LINES] for row in rows),
             sum(row[DROPPED] for row in rows),
             [_worker(row) for row in rows if _lives(row[PID])],

@@ -35,7 +35,7 @@ class Count(NamedTuple):
 
 
 class Second(NamedTuple):
-    """The requests that were answered in the second that began at `at` (Unix time)."""
+    """The requests that were answered in the second that began at `at`, by the monotonic clock."""
 
     at: int
     buckets: Buckets

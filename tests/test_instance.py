@@ -115,24 +115,41 @@ def test_durations_and_seconds(board: Board) -> None:
     assert sum(seen.durations[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
     assert seen.duration_sum >= 3 * 1.5e-6
     assert len(seen.seconds) == SECONDS
-    assert [second.at for second in seen.seconds] == [*range(int(seen.time) - SECONDS, int(seen.time))]
+    first = seen.seconds[0].at
+    assert [second.at for second in seen.seconds] == [*range(first, first + SECONDS)]
 
 
 def test_the_second_that_is_over(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second shows once it is over, and is gone a minute later; its row is taken again."""
 
     def shown(now: float) -> dict[int, int]:
-        monkeypatch.setattr("redirect.instance.time", lambda: now)
+        monkeypatch.setattr("redirect.instance.monotonic", lambda: now)
         return {second.at: second.requests for second in look(board).snapshot().seconds if second.requests}
 
     for now in (1000.5, 1000.7, 1001.2, 1120.0):
-        monkeypatch.setattr("redirect.counters.time", lambda now=now: now)
+        monkeypatch.setattr("redirect.counters.monotonic", lambda now=now: now)
         work(board, 0, ["one"])
         if now == 1001.2:
             assert shown(1001.9) == {1000: 2}
             assert shown(1060.0) == {1000: 2, 1001: 1}
             assert shown(1061.0) == {1001: 1}
     assert shown(1121.0) == {1120: 1}
+
+
+@pytest.mark.parametrize("jump", [-3600, -30, 30, 3600])
+def test_seconds_after_the_clock_was_set(jump: int, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the wall clock is set to, the last seconds are those that passed, and each has its own requests."""
+    now, wall = 1000.0, 1_800_000_000.0
+    for module in ("counters", "instance"):
+        monkeypatch.setattr(f"redirect.{module}.monotonic", lambda: now)
+        monkeypatch.setattr(f"redirect.{module}.time", lambda: wall)
+    for _ in range(SECONDS):
+        work(board, 0, ["one"])
+        now, wall = now + 1, wall + 1
+        wall += jump if now == 1030 else 0
+    seen = look(board).snapshot()
+    assert [second.requests for second in seen.seconds] == [1] * SECONDS
+    assert seen.time == wall
 
 
 def test_workers_that_live(board: Board) -> None:
