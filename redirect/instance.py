@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
+from heapq import merge
 from importlib.metadata import version
 from time import monotonic, monotonic_ns, time
 from typing import NamedTuple
@@ -156,15 +157,16 @@ class Instance:
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
         """The lines of the access log that were written since `cursor` was given out, in the order of their
-        times; with None the last ones that are kept. From now on all are kept, for WATCH milliseconds."""
+        times, or of one worker's in the order in which they were written, should the clock have been set back; with
+        None the last ones that are kept. From now on all are kept, for WATCH milliseconds."""
         with self._lock:
             slots = self._slots()
-            found: list[bytes] = []
+            found: list[list[bytes]] = []
             after: dict[int, int] = {}
             for index, slot in enumerate(slots):
                 lines, after[index] = slot.lines((cursor or {}).get(index, 0))
-                found += lines
-        return sorted(found, key=_time_of), after
+                found.append(lines)
+        return [*merge(*found, key=_time_of)], after
 
     def _slots(self) -> "list[_SlotReader]":
         for index in range(len(self._read), self._board.slots()):

@@ -182,6 +182,18 @@ def test_the_last_lines(board: Board) -> None:
     assert instance.lines(cursor)[0] == []
 
 
+def test_lines_after_the_clock_was_set_back(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the clock was set back, lines stay behind those that the same worker wrote before: the last are last."""
+    for n, wall in enumerate((7200, 7300, 3600, 3700)):
+        monkeypatch.setattr("redirect.access_log.time_ns", lambda wall=wall: monotonic_ns() + wall * 10**9)
+        for slot in range(2):
+            work(board, slot, ["one"], target=f"/{n}?{slot}")
+    records = [json.loads(line) for line in look(board).lines(None)[0]]
+    for worker in "01":
+        assert [record["path"] for record in records if record["query"] == worker] == ["/0", "/1", "/2", "/3"]
+    assert records[-1]["path"] == "/3"
+
+
 def test_lines_without_a_log(board: Board, tmp_path: object) -> None:
     """There are lines to look at whether they are logged or not."""
     config = parse_config(b'[pool]\nweighted_hosts = { "one" = 1 }\nis_default = true\n', "p")
