@@ -29,6 +29,7 @@ from redirect.instance import Instance
 from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
 from redirect.reload import keep_up
+from redirect.room import RESERVE
 from redirect.verdict import down
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
@@ -53,6 +54,9 @@ SIGNALS = {*STOP_SIGNALS, signal.SIGUSR1, RELOAD}
 # Seconds, within those that gunicorn gives, for the requests on connections that the admin listener took last, and
 # for its answers to them.
 LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
+
+# Connections that the admin listener takes, per worker: more would have the descriptors of clients.
+ADMIN_CONNECTIONS = RESERVE // 2
 
 # Seconds between two times that a worker says how many connections it has, and what became of its lines.
 PUBLISHING = 0.5
@@ -88,6 +92,19 @@ class Server(uvicorn.Server):
     def _tell_connections(self) -> None:
         for connection in list(self.server_state.connections):
             connection.shutdown()
+
+
+class AdminProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, for so many connections as there may be; one that asks nothing ends as between two requests.
+
+    Relies on these of its parent: `connections`, `timeout_keep_alive`, and on `timeout_keep_alive_task` being
+    cancelled when the first bytes come, and when the connection ends."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if len(self.connections) > ADMIN_CONNECTIONS:
+            transport.abort()
 
 
 class RedirectWorker(UvicornWorker):
@@ -185,7 +202,7 @@ async def _admin(server: Server, listener: socket.socket, state: State) -> Async
     config.load()
     server_state = ServerState()
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: HttpToolsProtocol(config, server_state, {}, loop), sock=listener)
+    listening = await loop.create_server(lambda: AdminProtocol(config, server_state, {}, loop), sock=listener)
     yield
     listening.close()
     await asyncio.sleep(LAST_REQUESTS)

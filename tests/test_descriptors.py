@@ -20,9 +20,11 @@ from wire import FRONTS, head
 
 from redirect.config import content_hash
 from redirect.room import RESERVE, SAYING, Room
+from redirect.worker import ADMIN_CONNECTIONS
 
 LIMIT = 256
 CLIENTS = 1000
+BATCH = 50  # at once
 
 # The service with LIMIT descriptors, all its processes alike, and one of the fronts.
 LIMITED = f"""
@@ -56,11 +58,21 @@ def clients(port: int) -> Iterator[list[socket.socket]]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard < 2 * CLIENTS else max(soft, 2 * CLIENTS), hard))
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        begun = [stack.enter_context(socket.socket()) for _ in range(CLIENTS)]
-        for client in begun:
-            client.setblocking(False)
-            client.connect_ex(("127.0.0.1", port))
+        begun: list[socket.socket] = []
+        while len(begun) < CLIENTS:
+            begun += [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(BATCH)]
+            wait_for(lambda: queued(port) == 0)
         yield begun
+
+
+def queued(port: int) -> int:
+    """How many connections wait for a worker to take them; of more than a listener has room for the system keeps none,
+    and does not tell the client."""
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        _, here, _, state, queues, *_ = line.split()
+        if here.endswith(f":{port:04X}") and state == "0A":
+            return int(queues.partition(":")[2], 16)
+    raise AssertionError(f"nobody listens on port {port}")
 
 
 def ended(clients: list[socket.socket]) -> set[socket.socket]:
@@ -126,6 +138,7 @@ def test_more_clients_than_descriptors(limited: Running) -> None:
     assert limited.stderr().count("Traceback") == 0
 
 
+@pytest.mark.parametrize("limited", ["fast"], indirect=True)
 def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
     """While no worker has room, the log is opened anew, another TOML is put in force, and a worker that dies is
     replaced by one that serves."""
@@ -148,6 +161,18 @@ def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
         os.kill(min(before), signal.SIGKILL)
         wait_for(lambda: len(workers(limited) - before) == 1)
         wait_for(lambda: asked(limited.url, "/") == 302)
+
+
+@pytest.mark.parametrize("limited", ["fast"], indirect=True)
+def test_more_clients_of_the_admin_listener(limited: Running) -> None:
+    """Nor may they take what is for others: the public listener serves, and who asks nothing is gone after a while."""
+    before = workers(limited)
+    with clients(int(limited.admin_url.rpartition(":")[2])) as all_clients:
+        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - len(before) * ADMIN_CONNECTIONS)
+        assert [asked(limited.url, "/") for _ in range(100)] == [302] * 100
+        wait_for(lambda: len(ended(all_clients)) == CLIENTS)
+        assert is_healthy(limited)
+    assert workers(limited) == before
 
 
 def room_of(limit: int, monkeypatch: pytest.MonkeyPatch) -> Room:
