@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 from redirect.decision import FAULT, Decision
 from redirect.front import Front
 from redirect.request import EXTENSION, OTHER_VERSION, Request
-from redirect.room import Room
+from redirect.room import ROOM
 
 REQUEST_LINE_LIMIT = 8 * 1024
 HEADERS_LIMIT = 32 * 1024
@@ -63,10 +63,6 @@ DRAIN = 2.0
 # Seconds for a client that is still sending to read the last answer. Closing with unread bytes makes
 # the kernel reset the connection, and the answer is lost on the way.
 LINGER = 2.0
-
-
-# All connections of the process share it.
-_room = Room()
 
 
 class _Waiting(NamedTuple):
@@ -154,7 +150,7 @@ class Guard(HttpToolsProtocol):
         self._since = monotonic_ns() - int((self._keep_alive - PATIENCE) * 1e9)
         # At random, lest connections that were made together are looked at together from then on.
         self._look_in(PATIENCE * (1 + random()) / 2)
-        if not _room.is_left(len(self.connections)):
+        if not ROOM.is_left(len(self.connections)):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,8 +10,9 @@ import resource
 from math import inf
 from time import monotonic
 
-# Descriptors that are not for clients, or half of a limit that is below twice as many: the loop's and the listeners,
-# the board's, one for each slot of it, the log and its next file, and the connections of the admin listener.
+# Descriptors that are not for clients, beside one for each worker, whose part of the board is looked at: the loop's,
+# the listeners, the board, the log and its next file, and the connections of the admin listener. Where the limit is
+# low, at least half of it is for clients.
 RESERVE = 64
 
 # Seconds between two times that it is said that clients were let go.
@@ -24,13 +25,14 @@ class Room:
     """The room of one process. The limit is asked for each time, as it may be changed from outside (`prlimit`)."""
 
     def __init__(self) -> None:
+        self.reserve = RESERVE
         self._refused = 0  # since it was said last
         self._said = -inf
 
     def is_left(self, connections: int) -> bool:
         """Whether there is room for the last one that makes it so many `connections`."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(RESERVE, limit // 2)):
+        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(self.reserve, limit // 2)):
             return True
         self._refused += 1
         if monotonic() - self._said >= SAYING:
@@ -42,3 +44,7 @@ class Room:
             )
             self._refused, self._said = 0, monotonic()
         return False
+
+
+# All connections of the process share it.
+ROOM = Room()

@@ -29,7 +29,7 @@ from redirect.instance import Instance
 from redirect.journal import Journal
 from redirect.protocol import RedirectProtocol
 from redirect.reload import keep_up
-from redirect.room import RESERVE
+from redirect.room import RESERVE, ROOM
 from redirect.verdict import down
 
 # What both listeners have in common. uvicorn's own view of proxies, its access log and websockets are
@@ -128,6 +128,7 @@ class RedirectWorker(UvicornWorker):
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        ROOM.reserve = RESERVE + self.cfg.workers
         server = Server(self.config)
         journal = self.wsgi.state.front.journal
         loop, is_told = asyncio.get_running_loop(), asyncio.Event()

@@ -23,6 +23,7 @@ from redirect.room import RESERVE, SAYING, Room
 from redirect.worker import ADMIN_CONNECTIONS
 
 LIMIT = 256
+MOST = LIMIT - RESERVE - 2  # of clients, per worker
 CLIENTS = 1000
 BATCH = 50  # at once
 
@@ -117,11 +118,10 @@ def test_more_clients_than_descriptors(limited: Running) -> None:
     """Of a thousand connections those that have room are served as ever and all others are closed; workers live and
     rest, probes are answered, the log says it once for each worker; and when they are gone, others are served."""
     before = workers(limited)
-    most = LIMIT - RESERVE
     with clients(limited.port) as all_clients:
-        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * most)
+        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * MOST)
         served = [client for client in all_clients if is_answered(client)]
-        assert most <= len(served) <= 2 * most
+        assert MOST <= len(served) <= 2 * MOST
         wait_for(lambda: len(ended(all_clients)) == CLIENTS - len(served))
         assert is_healthy(limited)
 
@@ -144,7 +144,7 @@ def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
     replaced by one that serves."""
     log, old = tmp_path / "log", tmp_path / "log.1"
     with clients(limited.port) as all_clients:
-        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * (LIMIT - RESERVE))
+        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * MOST)
         served = [client for client in all_clients if is_answered(client)]
 
         log.rename(old)
@@ -184,10 +184,18 @@ def room_of(limit: int, monkeypatch: pytest.MonkeyPatch) -> Room:
     ("limit", "most"), [(256, 192), (1024, 960), (1_048_576, 1_048_512), (128, 64), (100, 50), (20, 10)]
 )
 def test_how_much_room_there_is(limit: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All descriptors but RESERVE are for clients, and at least half of them."""
+    """All descriptors but those in reserve are for clients, and at least half of them."""
     room = room_of(limit, monkeypatch)
     assert room.is_left(most)
     assert not room.is_left(most + 1)
+
+
+def test_a_worker_keeps_one_more_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many workers each has more to look at."""
+    room = room_of(256, monkeypatch)
+    room.reserve = RESERVE + 16
+    assert room.is_left(176)
+    assert not room.is_left(177)
 
 
 def test_room_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
