@@ -10,9 +10,11 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a file: its folder comes first on the path and is no place for imports
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 from itertools import count
 from random import Random
@@ -238,6 +240,9 @@ def _lives(child: int) -> bool:
 
 def serve(settings: Settings, config: Config) -> None:
     """Runs the service until it is told to stop, then leaves with exit code 0 (SystemExit)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual soft limit is 1,024: few connections
     Master(Gunicorn(settings, config)).run()
 
 

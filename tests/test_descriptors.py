@@ -216,3 +216,15 @@ def test_it_is_said_once_in_a_while(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     room.is_left(193)
     assert len(caplog.messages) == 2
     assert caplog.messages[1].endswith("last: 1000")
+
+
+def test_the_hard_limit_counts(tmp_path: Path) -> None:
+    """The service takes as many descriptors as it may have, whatever it was given to begin with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    given = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); "
+        "from redirect.cli import cli; cli(['serve'])"
+    )
+    with running(tmp_path, command=(sys.executable, "-c", given)) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        assert {resource.prlimit(worker, resource.RLIMIT_NOFILE) for worker in workers(service)} == {(hard, hard)}
