@@ -11,9 +11,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
+from zlib import crc32
 
 from redirect import positions, schema
 from redirect.authority import Authority, parse
@@ -21,8 +23,8 @@ from redirect.schema import Found, HealthCheckTable, PoolTable
 
 PERMANENT_STATUSES = (301, 308)
 
-# Characters, about, of a document that are read at once: two thousand pools and more.
-PIECE = 1_000_000
+# Pools, about, of a document that are read at once.
+PIECE = 64
 
 _HEADER = re.compile(r"^\[[A-Za-z0-9_-]+\]", re.MULTILINE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -92,14 +94,27 @@ class Fault:
         return ": ".join(part for part in (f"{self.file}:{self.line}:{self.column}", self.key, self.message) if part)
 
 
+_Places = dict[positions.Path, positions.Place]
+
+
+class Piece(NamedTuple):
+    """What a piece of a document holds: which of its tables mean to be the default pool, the pools, the faults."""
+
+    claims: Mapping[str, bool]
+    pools: tuple[Pool, ...]
+    found: tuple[Found, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that is free of faults. `hash` tells one file's content from another's."""
+    """A configuration that is free of faults. `hash` tells one file's content from another's. `pieces` are those
+    that it was read in, by their text, if it was."""
 
     pools: Mapping[str, Pool]
     default: Pool
     hash: str
     warnings: tuple[Fault, ...] = ()
+    pieces: Mapping[str, Piece] = field(default_factory=dict, repr=False, compare=False)
 
 
 class ConfigError(Exception):
@@ -131,17 +146,25 @@ def content_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def parse_config(content: bytes, file: str) -> Config:
-    """The configuration that `content` spells; `file` is its name in messages. Raises ConfigError."""
+def parse_config(content: bytes, file: str, before: Config | None = None) -> Config:
+    """The configuration that `content` spells; `file` is its name in messages. Raises ConfigError.
+
+    Pieces that `before` was read in, too, are not read again.
+    """
     text = _decode(content.removeprefix(_BYTE_ORDER_MARK), file)
+    known = before.pieces if before else {}
     try:
-        pools, defaults, found = _read(_tables_by_pieces(text))
+        pieces = [(piece, known.get(piece) or _read(tomllib.loads(piece).items())) for piece in _pieces(text)]
+        pools, defaults, found = _joined(piece for _, piece in pieces)
     except (ValueError, RecursionError):  # the file is no TOML, or has to be read as a whole
-        pools, defaults, found = _read(_tables(text, file))
+        pieces = []
+        pools, defaults, found = _joined([_read(_tables(text, file))])
     if found:
         raise ConfigError(_placed(found, text, file))
-    warnings = _placed(list(_warnings(pools, defaults)), text, file)
-    return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
+    surprises = list(_warnings(pools, defaults))
+    places = _places_in_pieces(pieces, {surprise.path[0] for surprise in surprises}) if pieces else None
+    warnings = _placed(surprises, text, file, places)
+    return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings, dict(pieces))
 
 
 @contextmanager
@@ -156,7 +179,21 @@ def no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _read(tables: Iterable[tuple[str, object]]) -> tuple[dict[str, Pool], list[str], list[Found]]:
+def _read(tables: Iterable[tuple[str, object]]) -> Piece:
+    """What these tables hold."""
+    claims: dict[str, bool] = {}
+    pools: list[Pool] = []
+    found: list[Found] = []
+    for name, value in tables:
+        claims[name] = schema.claims_default(value)
+        table, faults = schema.check(name, value)
+        found += faults
+        if table is not None:
+            pools.append(_pool(name, table))
+    return Piece(claims, tuple(pools), tuple(found))
+
+
+def _joined(pieces: Iterable[Piece]) -> tuple[dict[str, Pool], list[str], list[Found]]:
     """The pools, the names of those that mean to be the default, and all faults.
 
     Raises ValueError if a name comes twice.
@@ -164,31 +201,30 @@ def _read(tables: Iterable[tuple[str, object]]) -> tuple[dict[str, Pool], list[s
     pools: dict[str, Pool] = {}
     claims: dict[str, bool] = {}
     found: list[Found] = []
-    for name, value in tables:
-        if name in claims:
-            raise ValueError(f"{name} comes twice")
-        claims[name] = schema.claims_default(value)
-        table, faults = schema.check(name, value)
-        found += faults
-        if table is not None:
-            pools[name] = _pool(name, table)
+    for piece in pieces:
+        if not claims.keys().isdisjoint(piece.claims):
+            raise ValueError("a name comes twice")
+        claims.update(piece.claims)
+        pools.update([(pool.name, pool) for pool in piece.pools])
+        found += piece.found
     found += schema.default_faults(claims)
     return pools, [name for name, claim in claims.items() if claim], found
 
 
-def _tables_by_pieces(text: str) -> Iterator[tuple[str, object]]:
-    """The tables of a document, read piece by piece. Raises ValueError where that cannot be done.
+def _pieces(text: str) -> Iterator[str]:
+    """A document in pieces, each of which can be read by itself, mostly.
 
     tomllib keeps notes on all that it reads until it is done, two thirds of the 260 MB that a hundred thousand
     pools would take. A piece ends before a line like [pool-a]. If that line is amid a string or an array, the
     piece is no document. If all are documents, and no two have a table in common, they mean what the whole means.
+    Before which lines is told by what they say, so that a change in one piece leaves the others as they are.
     """
     start = 0
-    while start < len(text):
-        header = _HEADER.search(text, start + PIECE)
-        end = header.start() if header else len(text)
-        yield from tomllib.loads(text[start:end]).items()
-        start = end
+    for header in _HEADER.finditer(text):
+        if crc32(header[0].encode()) % PIECE == 0:
+            yield text[start : header.start()]
+            start = header.start()
+    yield text[start:]
 
 
 def _tables(text: str, file: str) -> Iterable[tuple[str, object]]:
@@ -251,17 +287,34 @@ def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
         yield Found((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
 
 
-def _placed(found: list[Found], text: str, file: str) -> tuple[Fault, ...]:
+def _placed(found: list[Found], text: str, file: str, places: _Places | None = None) -> tuple[Fault, ...]:
     """Faults with line and column, in the order of the file. Finding places costs, so only if there are any."""
     if not found:
         return ()
-    try:
-        places = positions.places(text)
-    except RecursionError:  # nested almost too deeply for tomllib, and too deeply for us
-        places = {}
+    if places is None:
+        places = _places(text)
     faults = []
     for path, message, at_key in found:
         place = places.get(path)
         offset = 0 if place is None else place.key if at_key else place.value
         faults.append(Fault(file, *positions.position(text, offset), schema.key(path), message))
     return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+
+
+def _places(text: str) -> _Places:
+    try:
+        return positions.places(text)
+    except RecursionError:  # nested almost too deeply for tomllib, and too deeply for us
+        return {}
+
+
+def _places_in_pieces(pieces: list[tuple[str, Piece]], tables: set[str]) -> _Places:
+    """The places of what these tables hold; of a large file, that is looked for in the pieces that have one of them."""
+    places: _Places = {}
+    start = 0
+    for text, piece in pieces:
+        if not tables.isdisjoint(piece.claims):
+            for path, place in _places(text).items():
+                places[path] = positions.Place(start + place.key, start + place.value)
+        start += len(text)
+    return places

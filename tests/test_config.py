@@ -763,9 +763,44 @@ def test_places_with_crlf_inside_strings() -> None:
 
 # A large file is read in pieces
 
+ENDLESS = 2**64
+
+
+def test_a_piece_is_read_once() -> None:
+    """What did not change since another configuration is not read again: its pools are the same objects."""
+    text = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n" for n in range(1000))
+    before = read(text)
+    for changed in (
+        text.replace("[p500]", "[another]"),
+        f"[first]\nweighted_hosts = {{ a = 1 }}\n{text}",
+        text.replace("[p500]\nweighted_hosts = { a = 1 }", "[p500]\nweighted_hosts = { a = 2 }"),
+        text.partition("[p500]")[0],
+    ):
+        after = parse_config(changed.encode(), "pools.toml", before)
+        assert (after, [*after.pools]) == (read(changed), [*read(changed).pools])
+        assert sum(before.pools.get(name) is not pool for name, pool in after.pools.items()) < 500
+
+
+def test_warnings_amid_many_pools() -> None:
+    """What surprises has its place in the file, also where only some of the pieces are looked at for it."""
+    text = "# first\n" + "".join(f"[p{n}]\nweighted_hosts = {{ a = 1, b = 1 }}\n" for n in range(1000))
+    text = text.replace("[p500]", "[p500]\nis_default = true\nstatus = 301").replace("[p900]", "[p900]\nstatus = 308")
+    assert [(fault.line, fault.column, fault.key) for fault in read(text).warnings] == [
+        (1004, 10, "p500.status"),
+        (1805, 10, "p900.status"),
+    ]
+
+
+def test_the_same_piece_twice() -> None:
+    """Pools that are there twice are a fault, also where they are a piece that was read already."""
+    text = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n" for n in range(300))
+    with pytest.raises(ConfigError) as twice:
+        parse_config(text.encode() * 2, "pools.toml", read(text))
+    assert str(twice.value).startswith("pools.toml:901:4: not TOML: Cannot declare ('p0',) twice")
+
 
 def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
-    """What `text` becomes when pieces end at the first pool that begins after `size` characters."""
+    """What `text` becomes when pieces have `size` pools, about."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("redirect.config.PIECE", size)
         try:
@@ -793,7 +828,7 @@ def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
 )
 def test_pieces_mean_what_the_whole_means(text: str) -> None:
     """Where the pieces of a file end makes no difference, neither to what it holds nor to its faults."""
-    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, len(text))
+    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, ENDLESS)
 
 
 def test_one_fault_refuses_the_file() -> None:
@@ -850,7 +885,7 @@ def test_any_document(document: dict[str, Any]) -> None:
 def test_any_pieces(lines: list[str]) -> None:
     """The same for any lines, in any order."""
     text = "\n".join(lines)
-    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, len(text))
+    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, ENDLESS)
 
 
 # Warnings: what is legal but will surprise
