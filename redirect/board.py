@@ -35,6 +35,7 @@ WATCHED_MS = 9  # until when all lines are kept, by the monotonic clock; readers
 RING_BEGUN = 10  # bytes ever put into the ring, the one being put included
 RING_ENDED = 11  # and those that are there to be read
 CONFIG = 12  # hash of the worker's configuration, as a number
+CONFIGS = 13  # how many configurations the slot's workers have had, one after another
 BUCKETS = 16  # the durations of all time
 ROW = len(BOUNDS_US) + 1
 # The durations of each of the last seconds, behind the second by the monotonic clock: the wall clock may be set, and
@@ -43,8 +44,9 @@ HISTORY = BUCKETS + ROW
 HISTORY_ROWS = 2 * SECONDS
 _NUMBERS = HISTORY + HISTORY_ROWS * (1 + ROW)
 
-# A series: its three counts (see `snapshot.Count`) and the length of its key, then the key.
-_SERIES_NUMBERS = 4
+# A series: how often it happened, how often of that before the configuration under which it happened last, when last
+# (see `snapshot.Count`), which of the CONFIGS that was, and the length of its key, then the key.
+_SERIES_NUMBERS = 5
 
 RING = 256 * 1024
 _RING_AT = -(-8 * _NUMBERS // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -52,18 +54,11 @@ _SERIES_AT = _RING_AT + RING
 
 _STRIDE = 1024 * 1024 * 1024
 
-# Before the first slot is what the instance has in common: some numbers, what it says of itself, what its
-# configuration is made of, and what probes found out. Of each there are two, one to be read and one to be written
-# next; the numbers say which is read, and how long each is.
-_SAID, _SAID_LENGTH, _CONTENT, _CONTENT_LENGTH, _WANTED, _DONE, _STOPPING = 0, 1, 3, 4, 6, 7, 8
-_VERDICTS, _VERDICTS_LENGTH = 9, 10
-_SAID_AT = 128
-_SAID_SIZE = 32 * 1024
-_COMMON = 128 * 1024
-_CONTENT_SIZE = _STRIDE
-_VERDICTS_AT = _COMMON + 2 * _CONTENT_SIZE
-_VERDICTS_SIZE = _STRIDE
-_FIRST = _VERDICTS_AT + 2 * _VERDICTS_SIZE
+# Before the first slot is what the instance has in common: some numbers, and behind them what it says of itself, what
+# its configuration is made of, and what probes found out. The numbers of these begin at _SAID, _CONTENT, _VERDICTS.
+_SAID, _CONTENT, _VERDICTS, _WANTED, _DONE, _STOPPING = 0, 3, 6, 9, 10, 11
+_COMMON = mmap.PAGESIZE
+_FIRST = _COMMON + 3 * 2 * _STRIDE
 
 
 class Board:
@@ -76,8 +71,11 @@ class Board:
             with tempfile.TemporaryFile() as file:
                 self._file = os.dup(file.fileno())
         os.truncate(self._file, _FIRST)
-        self._common = memoryview(mmap.mmap(self._file, _COMMON))
-        self._numbers = self._common[:_SAID_AT].cast("Q")
+        self._numbers = memoryview(mmap.mmap(self._file, _COMMON)).cast("Q")
+        self._said, self._content, self._verdicts = (
+            _Notice(self._file, self._numbers[first : first + 3], _COMMON + place * 2 * _STRIDE)
+            for place, first in enumerate((_SAID, _CONTENT, _VERDICTS))
+        )
 
     def slots(self) -> int:
         """How many slots there are."""
@@ -95,58 +93,34 @@ class Board:
 
     def say(self, said: dict[str, Any]) -> None:
         """Puts up what the instance says of itself, in place of what it said before. Only one process may."""
-        text, which = json.dumps(said).encode(), 1 - self._numbers[_SAID]
-        if len(text) > _SAID_SIZE:
-            raise ValueError(f"the instance has {_SAID_SIZE} bytes for what it says of itself, not {len(text)}")
-        at = _SAID_AT + which * _SAID_SIZE
-        self._common[at : at + len(text)] = text
-        self._numbers[_SAID_LENGTH + which] = len(text)
-        self._numbers[_SAID] = which
+        self._said.put(json.dumps(said).encode())
 
     def said(self) -> dict[str, Any]:
         """What the instance said last."""
-        while True:
-            which = self._numbers[_SAID]
-            at = _SAID_AT + which * _SAID_SIZE
-            text = bytes(self._common[at : at + self._numbers[_SAID_LENGTH + which]])
-            if self._numbers[_SAID] == which:  # not another time since
-                said: dict[str, Any] = json.loads(text or b"{}")
-                return said
+        said: dict[str, Any] = json.loads(self._said.read() or b"{}")
+        return said
 
     def put(self, content: bytes) -> None:
         """Puts up what the configuration in force is made of. Only one process may. Raises ValueError if it is
         too long."""
-        which = 1 - self._numbers[_CONTENT]
-        if len(content) > _CONTENT_SIZE:
-            raise ValueError(f"a configuration may have {_CONTENT_SIZE} bytes, not {len(content)}")
-        os.pwrite(self._file, content, _COMMON + which * _CONTENT_SIZE)
-        self._numbers[_CONTENT_LENGTH + which] = len(content)
-        self._numbers[_CONTENT] = which
+        self._content.put(content)
 
     def content(self) -> bytes:
-        """What was put up last; not to be relied on if more has been put up meanwhile."""
-        which = self._numbers[_CONTENT]
-        return os.pread(self._file, self._numbers[_CONTENT_LENGTH + which], _COMMON + which * _CONTENT_SIZE)
+        """What was put up last."""
+        return self._content.read()
 
     def put_verdicts(self, verdicts: bytes) -> None:
-        """Puts up what probes found out, in place of what they found before. Only one process may."""
-        number = self._numbers[_VERDICTS] + 1
-        os.pwrite(self._file, verdicts, _VERDICTS_AT + number % 2 * _VERDICTS_SIZE)
-        self._numbers[_VERDICTS_LENGTH + number % 2] = len(verdicts)
-        self._numbers[_VERDICTS] = number
+        """Puts up what probes found out, in place of what they found before. Only one process may. Raises ValueError
+        if it is too long."""
+        self._verdicts.put(verdicts)
 
     def verdicts_number(self) -> int:
         """How often something was found out; 0 if never."""
-        return self._numbers[_VERDICTS]
+        return self._verdicts.number
 
     def verdicts(self) -> bytes:
         """What was found out last."""
-        while True:
-            number = self._numbers[_VERDICTS]
-            length = self._numbers[_VERDICTS_LENGTH + number % 2]
-            found = os.pread(self._file, length, _VERDICTS_AT + number % 2 * _VERDICTS_SIZE)
-            if self._numbers[_VERDICTS] == number:
-                return found
+        return self._verdicts.read()
 
     def stop(self) -> None:
         """Says that the instance stops."""
@@ -172,6 +146,34 @@ class Board:
     def is_fulfilled(self, number: int) -> bool:
         """Whether a wish is."""
         return self._numbers[_DONE] >= number
+
+
+class _Notice:
+    """What one process puts up and all read. It has two places: one is read, the other one written next."""
+
+    def __init__(self, file: int, numbers: memoryview, at: int) -> None:
+        self._file = file
+        self._numbers = numbers  # how often it was put up, and how long it is in either place
+        self._at = at
+
+    @property
+    def number(self) -> int:
+        return self._numbers[0]
+
+    def put(self, content: bytes) -> None:
+        if len(content) > _STRIDE:
+            raise ValueError(f"there is room for {_STRIDE} bytes, not for {len(content)}")
+        number = self.number + 1
+        os.pwrite(self._file, content, self._at + number % 2 * _STRIDE)
+        self._numbers[1 + number % 2] = len(content)
+        self._numbers[0] = number
+
+    def read(self) -> bytes:
+        while True:
+            number = self.number
+            content = os.pread(self._file, self._numbers[1 + number % 2], self._at + number % 2 * _STRIDE)
+            if self.number == number:  # before the other place has a next one, nobody writes here
+                return content
 
 
 class Slot:
@@ -205,8 +207,8 @@ class Slot:
         if _SERIES_AT + end > self._size:
             self._map(min(_STRIDE, _SERIES_AT + 2 * end))
         index = begin // 8
-        self.counts[index : index + 3] = memoryview(bytes(24)).cast("Q")
-        self.counts[index + 3] = len(text)
+        self.counts[index : index + 4] = memoryview(bytes(32)).cast("Q")
+        self.counts[index + 4] = len(text)
         key_at = begin + 8 * _SERIES_NUMBERS
         self._series[key_at : key_at + len(text)] = text
         self.numbers[SERIES_END] = end
@@ -219,7 +221,7 @@ class Slot:
             self._map(min(_STRIDE, _SERIES_AT + 2 * last))
         while begin < last:
             index = begin // 8
-            length = self.counts[index + 3]
+            length = self.counts[index + 4]
             key_at = begin + 8 * _SERIES_NUMBERS
             pool, origin, status = json.loads(bytes(self._series[key_at : key_at + length]))
             begin = key_at + -(-length // 8) * 8

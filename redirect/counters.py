@@ -15,6 +15,7 @@ from time import monotonic, time
 from redirect.board import (
     BUCKETS,
     CONFIG,
+    CONFIGS,
     CONNECTIONS,
     DROPPED,
     DURATION_NS,
@@ -46,7 +47,7 @@ class Counters:
         self._indices: dict[Key, int] = {key: index for key, index, _ in slot.series()}
         self._prepared: dict[Decision, int] = {}
         self._pools: Mapping[str, Pool]
-        self._known: set[str] = set()  # of what was asked for, as JSON, what is a pool or nothing
+        self._known: set[str]  # of what was asked for, as JSON, what is a pool or nothing
         slot.numbers[SINCE_MS] = int(time() * 1000)
         slot.numbers[REQUESTS] = slot.numbers[CONNECTIONS] = 0
         slot.numbers[PID] = getpid()
@@ -58,10 +59,9 @@ class Counters:
         slot, number = self.slot, int(config.hash, 16)
         self._pools = config.pools
         self._known = {"null"}
-        self._prepared.clear()
+        self._prepared = {}
         if slot.numbers[CONFIG] != number:
-            for index in self._indices.values():
-                slot.counts[index + 1] = slot.counts[index]
+            slot.numbers[CONFIGS] += 1
             slot.numbers[CONFIG] = number
 
     def count(self, records: Sequence[Record]) -> None:
@@ -96,6 +96,10 @@ class Counters:
         index = self._indices.get(key)
         if index is None:
             index = self._indices[key] = self.slot.add_series(key)
+        counts, configs = self.slot.counts, self.slot.numbers[CONFIGS]
+        if counts[index + 3] != configs:  # the first under this configuration
+            counts[index + 1] = counts[index]
+            counts[index + 3] = configs
         if decision.prefix is not None:
             self._prepared[decision] = index
         return index

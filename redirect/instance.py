@@ -16,6 +16,7 @@ from redirect import verdict
 from redirect.board import (
     BUCKETS,
     CONFIG,
+    CONFIGS,
     CONNECTIONS,
     DROPPED,
     DURATION_NS,
@@ -65,9 +66,10 @@ class Changes(NamedTuple):
         since: dict[tuple[str, str], float] = {}
         for name, pool in new.pools.items():
             before = old.pools.get(name)
-            states = {origin.name: origin.weight > 0 for origin in before.origins} if before else {}
+            is_same = before is pool  # most are
+            states = {origin.name: origin.weight > 0 for origin in before.origins} if before and not is_same else {}
             for origin in pool.origins:
-                if states.get(origin.name) != (origin.weight > 0):
+                if not is_same and states.get(origin.name) != (origin.weight > 0):
                     since[name, origin.name] = now
                 elif (name, origin.name) in self.since:
                     since[name, origin.name] = self.since[name, origin.name]
@@ -95,8 +97,12 @@ class Instance:
         self.config, self.changes = config, changes
 
     def put_up(self) -> tuple[bytes, Loading]:
-        """What the configuration that the master has put up is made of, and its hash."""
-        return self._board.content(), Loading(**self._board.said())
+        """The configuration that the master has put up, as it was packed, and its hash: or that of the next one."""
+        return self._board.content(), self.loading()
+
+    def loading(self) -> Loading:
+        """What the master says of the configuration that is in force, or will be."""
+        return Loading(**self._board.said())
 
     def is_stopping(self) -> bool:
         """Whether all workers end, and not just this one since another takes its place."""
@@ -141,7 +147,8 @@ class Instance:
             rows = [slot.numbers() for slot in slots]
             requests: dict[Key, Count] = {}
             for slot, row in zip(slots, rows, strict=True):
-                slot.add_to(requests, is_current=row[CONFIG] == int(self.config.hash, 16))
+                is_current = row[CONFIG] == int(self.config.hash, 16)
+                slot.add_to(requests, row[CONFIGS] if is_current else None)
         return Snapshot(
             now,
             requests,
@@ -152,7 +159,7 @@ class Instance:
             sum(row[LINES] for row in rows),
             sum(row[DROPPED] for row in rows),
             [_worker(row) for row in rows if _lives(row[PID])],
-            Loading(**self._board.said()),
+            self.loading(),
         )
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
@@ -185,16 +192,17 @@ class _SlotReader:
     def numbers(self) -> list[int]:
         return self._slot.numbers.tolist()
 
-    def add_to(self, requests: dict[Key, Count], *, is_current: bool) -> None:
+    def add_to(self, requests: dict[Key, Count], current: int | None) -> None:
+        """Adds what was counted here; `current` is which of the slot's configurations is the one in force, if any."""
         for key, index, end in self._slot.series(self._read):
             self._keys.append((key, index))
             self._read = end
         counts = self._slot.counts
         for key, index in self._keys:
-            total, before, last = counts[index : index + 3]
+            total, before, last, configs = counts[index : index + 4]
             if total:
                 was = requests.get(key, _NONE)
-                since_load = was.since_load + (total - before if is_current else 0)
+                since_load = was.since_load + (total - before if configs == current else 0)
                 requests[key] = Count(was.total + total, since_load, max(was.last_ms, last))
 
     def lines(self, begin: int) -> tuple[list[bytes], int]:

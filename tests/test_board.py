@@ -139,14 +139,16 @@ def test_lines_that_are_overwritten_while_they_are_read(board: Board) -> None:
     assert seen == sorted(seen)
 
 
-def test_what_the_instance_says(board: Board) -> None:
+def test_what_the_instance_says(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is put up is read as a whole, and in place of what was there."""
     assert board.said() == {}
     board.say({"error": "x" * 2000})
     assert board.said() == {"error": "x" * 2000}
-    with pytest.raises(ValueError, match="bytes for what it says"):
-        board.say({"error": "x" * 40_000})
     in_another_process(lambda: board.say({"error": None}))
+    assert board.said() == {"error": None}
+    with monkeypatch.context() as small, pytest.raises(ValueError, match="room for 1000 bytes"):
+        small.setattr("redirect.board._STRIDE", 1000)
+        board.say({"error": "y" * 1000})
     assert board.said() == {"error": None}
 
 
@@ -174,3 +176,20 @@ def test_verdicts(board: Board) -> None:
         board.put_verdicts(found)
     assert (board.verdicts_number(), board.verdicts()) == (4, b"three")
     assert board.content() == b""
+
+
+def test_a_configuration_that_is_overwritten_while_it_is_read(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a configuration while others are put up has one of them, whole."""
+    read, more = os.pread, iter(range(1, 6))
+
+    def pread(file: int, length: int, at: int) -> bytes:
+        half = read(file, length // 2, at)
+        for number in more:
+            board.put(bytes([number]) * 1000)
+            if number in (2, 5):
+                break
+        return half + read(file, length - len(half), at + len(half))
+
+    board.put(bytes(1000))
+    monkeypatch.setattr("os.pread", pread)
+    assert board.content() == bytes([5]) * 1000

@@ -98,6 +98,20 @@ def test_another_configuration(board: Board) -> None:
     assert counts(look(board)) == {"one": (2, 0), "two": (2, 1), "three": (1, 0)}
 
 
+def test_a_configuration_that_comes_back(board: Board) -> None:
+    """A configuration that is in force again begins anew: what was counted when it was before is not told as its own,
+    neither of an origin that was picked meanwhile nor of one that was not, in one slot as in another."""
+    other = configuration(one=1, two=9)
+    work(board, 0, ["one", "two"])
+    work(board, 0, ["one"], other)
+    work(board, 1, ["one", "two"], other)
+    work(board, 0, [])
+    assert counts(look(board)) == {"one": (3, 0), "two": (2, 0)}
+    work(board, 0, ["one"])
+    work(board, 0, ["two", "one"])  # the next worker of the slot, with the same configuration
+    assert counts(look(board)) == {"one": (5, 2), "two": (3, 1)}
+
+
 def test_the_last_hit(board: Board) -> None:
     """Of each series the time of the last request is known."""
     before = int(time() * 1000)
