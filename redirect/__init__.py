@@ -16,6 +16,7 @@ upwards only.
     board        memory that processes share            access_log  one JSON line per request
     counters     what a worker adds up                  journal     counts and logs, a batch at a time
     verdict      who is up, and who is down             instance    all workers together, looked at
+    handover     a configuration on its way to workers
     front        what both fronts share                 probe       an origin, asked how it is
     app          the Starlette front                    prober      all of them, again and again
     room         for how many connections there is room

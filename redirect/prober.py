@@ -21,9 +21,9 @@ from typing import NoReturn
 
 from redirect import verdict
 from redirect.board import Board
-from redirect.config import Config, content_hash, parse_config
+from redirect.config import Config
+from redirect.handover import unpack
 from redirect.probe import Target, probe
-from redirect.snapshot import Loading
 from redirect.verdict import Verdict
 
 # How much an interval differs from the one that is asked for, so that instances and origins do not keep step.
@@ -75,7 +75,7 @@ class Prober:
 
     def adopt(self, config: Config) -> None:
         """Probes the origins of this configuration from now on. Who was down stays so until it passes."""
-        self._config_hash = config.hash
+        self._config = config
         self._places = _places(config)
         for target in self._probing.keys() - self._places.keys():
             self._probing.pop(target).cancel()
@@ -94,9 +94,8 @@ class Prober:
 
     def take_another(self) -> None:
         """Adopts the configuration that the master has put up, if it is another one."""
-        content, loading = self._board.content(), Loading(**self._board.said())
-        if content_hash(content) == loading.config != self._config_hash:
-            self.adopt(parse_config(content, ""))
+        if self._board.said()["config"] != self._config.hash:
+            self.adopt(unpack(self._board.content(), self._config))
 
     def tell(self) -> None:
         """Puts up what was found out since the last time."""

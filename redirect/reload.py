@@ -4,7 +4,7 @@ The rule: what counts is content, so that it does not matter how a file came to 
 place, replaced by a rename, or behind a link that points elsewhere now. A file that changes while it
 is read is left for the next look, since it may be half written.
 
-The master alone reads the file. What it has checked it puts up on the board, to the byte, and each worker makes
+The master alone reads the file. What it has checked it puts up on the board (`handover`), and each worker makes
 its service of that aside and swaps it in with one assignment: so all of them have the same, and none a bad one.
 """
 
@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from redirect.config import Config, ConfigError, Fault, content_hash, no_collections, parse_config, read_config
 from redirect.front import Front
+from redirect.handover import unpack
 from redirect.instance import Changes, Instance
 from redirect.service import Service
 
@@ -28,34 +29,26 @@ from redirect.service import Service
 # across the network has another one.
 DOUBTFUL = 3.0
 
-# Bytes of a configuration that are read by a thread, so that requests are answered meanwhile.
-LONG = 64 * 1024
-
-# Seconds for which that thread keeps the loop waiting at most; Python's own 5 ms are more than a request takes.
-SWITCHING = 0.0005
+# Seconds for which the thread that does what takes a while keeps the loop waiting at most; Python's own 5 ms are more
+# than a request takes.
+SWITCHING = 0.0001
 
 _logger = logging.getLogger("gunicorn.error")
 
 T = TypeVar("T")
 
 
-class Loaded(NamedTuple):
-    """A configuration, and the bytes that it was made of."""
-
-    config: Config
-    content: bytes
-
-
 class Watch:
-    """Watches the file at `path`, which was loaded as the configuration whose hash is `known`."""
+    """Watches the file at `path`, which was loaded as `config`."""
 
-    def __init__(self, path: str | Path, known: str) -> None:
+    def __init__(self, path: str | Path, config: Config) -> None:
         self._path = Path(path)
-        self._known: str | None = known  # None if it could not be read
+        self._config = config  # the last good one
+        self._known: str | None = config.hash  # of what was there last; None if it could not be read
         self._signature: tuple[int, ...] | None = ()
         self._since = 0.0  # it was first seen
 
-    def look(self, now: float, *, anyway: bool = False) -> Loaded | ConfigError | None:
+    def look(self, now: float, *, anyway: bool = False) -> Config | ConfigError | None:
         """The configuration, if the file is another one; why it cannot be used; None if all is as it was at the last
         look, or is just changing.
 
@@ -79,9 +72,11 @@ class Watch:
         if not is_new and not anyway:
             return None
         try:
-            return Loaded(parse_config(content, str(self._path)), content)
+            with no_collections():
+                self._config = parse_config(content, str(self._path), self._config)
         except ConfigError as error:
             return error
+        return self._config
 
     def _stat(self) -> tuple[int, ...] | None:
         """What differs where the file does, mostly; None where there is none."""
@@ -107,20 +102,38 @@ async def keep_up(front: Front, instance: Instance, is_told: asyncio.Event) -> N
 
 
 async def _take(front: Front, instance: Instance) -> None:
-    content, loading = instance.put_up()
-    if content_hash(content) != loading.config or loading.config == front.service.config.hash:
-        return  # another one is being put up, and we are told; or we were born with it
-
-    def read() -> tuple[Service, Changes]:
-        with no_collections():
-            config = parse_config(content, instance.pools_config_path)
-            changes = instance.changes.after(instance.config, config, loading.loaded_at)
-            return Service(config, Random(), front.service), changes
-
-    service, changes = await _aside(read) if len(content) > LONG else read()
+    made = await _aside(lambda: _made(front.service, instance))
+    if made is None:
+        return
+    service, changes = made
+    replaced = [(front.service, instance.changes)]
     front.adopt(service)
     instance.adopt(service.config, changes)
-    gc.freeze()  # as at the start: it need not be looked at again and again
+    await _aside(lambda: _let_go(replaced))
+
+
+def _made(before: Service, instance: Instance) -> tuple[Service, Changes] | None:
+    """What takes the place of `before` and of its changes; None if nothing does, for now."""
+    content, loading = instance.put_up()
+    if loading.config == before.config.hash:
+        return None  # we were born with it
+    with no_collections():
+        config = unpack(content, before.config)
+        if config.hash != loading.config:
+            return None  # another one is being put up, and we are told
+        changes = instance.changes.after(before.config, config, loading.loaded_at)
+        service = Service(config, Random(), before)
+        gc.freeze()  # as at the start: it need not be looked at, not even once
+    return service, changes
+
+
+def _let_go(replaced: list[tuple[Service, Changes]]) -> None:
+    """Lets go of it part by part, as Python does nothing else while it frees what there was of a large one."""
+    service, changes = replaced.pop()
+    parts = [*service.parts(), *changes.since]
+    del service, changes
+    while parts:
+        parts.pop()
 
 
 async def _aside(work: Callable[[], T]) -> T:

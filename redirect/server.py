@@ -33,11 +33,12 @@ from redirect.board import Board
 from redirect.config import Config, ConfigError, no_collections
 from redirect.counters import Counters
 from redirect.forwarded import TrustedProxies
+from redirect.handover import pack
 from redirect.instance import Changes, Instance
 from redirect.journal import Journal
 from redirect.outlet import Outlet
 from redirect.prober import has_probes
-from redirect.reload import Loaded, Watch
+from redirect.reload import Watch
 from redirect.settings import Settings
 from redirect.snapshot import Loading
 from redirect.verdict import down
@@ -125,11 +126,11 @@ class Master(Arbiter):
         if isinstance(found, ConfigError):
             _logger.error("the configuration stays as it was:\n%s", found)
             self.app.say_loaded(str(found))
-        if not isinstance(found, Loaded):
+        if not isinstance(found, Config):
             return False
-        for warning in found.config.warnings:
+        for warning in found.warnings:
             _logger.warning("%s", warning)
-        _logger.info("loaded the configuration %s", found.config.hash)
+        _logger.info("loaded the configuration %s", found.hash)
         self.app.adopt(found)
         if self._prober and _lives(self._prober):
             os.kill(self._prober, RELOAD)
@@ -173,18 +174,18 @@ class Gunicorn(BaseApplication):
         self.config = config
         self.board = Board()
         self.slot = 0  # of the board, for the worker that is born next
-        self.watch = Watch(settings.pools_config_path, config.hash)
+        self.watch = Watch(settings.pools_config_path, config)
         self._loaded_at = time()
         self._changes = Changes(self._loaded_at, {})
         self.say_loaded(None)
         super().__init__()
 
-    def adopt(self, loaded: Loaded) -> None:
+    def adopt(self, config: Config) -> None:
         """Takes another configuration, for workers that are born from now on, and puts it up for those that live."""
         self._loaded_at = time()
-        self._changes = self._changes.after(self.config, loaded.config, self._loaded_at)
-        self.config = loaded.config
-        self.board.put(loaded.content)
+        self._changes = self._changes.after(self.config, config, self._loaded_at)
+        self.config = config
+        self.board.put(pack(config))
         self.say_loaded(None)
 
     def say_loaded(self, error: str | None) -> None:

@@ -113,6 +113,10 @@ class Service:
         if name == self.config.default.name:
             self._default = probed.pick
 
+    def parts(self) -> list[object]:
+        """What there is of it per pool, for who has to let go of much of it."""
+        return [*self.config.pools.values(), *self._picks.values()]
+
     def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
         """The answer to a request at the endpoint `asked`, over `scheme` ("http" or "https").
 

@@ -125,9 +125,9 @@ def test_a_bad_file_changes_nothing(service: Running) -> None:
 # Serves with a fault of ours: who reads a file with "boom" in it raises what nobody expects.
 FAULTY = """
 from redirect import reload
-def faulty(content, file, parse=reload.parse_config):
-    if b"boom" in content: raise KeyError(file)
-    return parse(content, file)
+def faulty(content, *more, parse=reload.parse_config):
+    if b"boom" in content: raise KeyError(content)
+    return parse(content, *more)
 reload.parse_config = faulty
 from redirect.cli import cli
 cli(["serve"])
