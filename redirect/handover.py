@@ -43,13 +43,15 @@ def pack(config: Config) -> bytes:
     return b"".join(map(pickle.dumps, (head, *of_pools, *of_warnings)))
 
 
-def unpack(content: bytes, before: Config) -> Config:
-    """The configuration that was packed, with the pools of `before` where they are the same."""
+def unpack(content: bytes, before: Config, pause: Callable[[], object] = lambda: None) -> Config:
+    """The configuration that was packed, with the pools of `before` where they are the same. Between two pools it
+    calls `pause`."""
     file = BytesIO(content)
     config_hash, default, of_pools, of_warnings = _read(file)
     pools: dict[str, Pool] = {}
     for _ in range(of_pools):
         for name, origins, others in _read(file):
+            pause()
             was = before.pools.get(name)
             is_same = was is not None and _origins(was) == origins and _others(was) == others
             pools[name] = was if was is not None and is_same else _pool(name, origins, others)

@@ -6,7 +6,7 @@ The rule: it is only looked at here. What it counted is on the board, whichever 
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import merge
 from importlib.metadata import version
 from time import monotonic, monotonic_ns, time
@@ -61,10 +61,11 @@ class Changes(NamedTuple):
     started_at: float
     since: Mapping[tuple[str, str], float]
 
-    def after(self, old: Config, new: Config, now: float) -> "Changes":
-        """The changes once `new` takes the place of `old`."""
+    def after(self, old: Config, new: Config, now: float, pause: Callable[[], object] = lambda: None) -> "Changes":
+        """The changes once `new` takes the place of `old`. Between two pools it calls `pause`."""
         since: dict[tuple[str, str], float] = {}
         for name, pool in new.pools.items():
+            pause()
             before = old.pools.get(name)
             is_same = before is pool  # most are
             states = {origin.name: origin.weight > 0 for origin in before.origins} if before and not is_same else {}

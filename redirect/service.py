@@ -51,15 +51,22 @@ class Service:
 
     A process has one of its own, so its turns begin at random places: `random` draws them. Where it takes
     the place of another one, pools that are the same go on in their turns; in others, origins of the same weight
-    keep their places as nearly as the new turn has it. Who was down stays down.
+    keep their places as nearly as the new turn has it. Who was down stays down. Between two pools it calls `pause`.
     """
 
-    def __init__(self, config: Config, random: Random, before: "Service | None" = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        random: Random,
+        before: "Service | None" = None,
+        pause: Callable[[], object] = lambda: None,
+    ) -> None:
         self.config = config
         turns = Turns()
         self._picks: dict[str | None, Callable[[], _Destination] | None] = {}
         self._probed: dict[str, Eligibility[_Destination]] = {}
         for name, pool in config.pools.items():
+            pause()
             if before is not None and before.config.pools.get(name) == pool:
                 turns.keep([origin.weight for origin in pool.origins])
                 self._picks[name] = before._picks[name]

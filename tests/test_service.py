@@ -350,6 +350,18 @@ def test_pools_that_are_the_same_go_on() -> None:
     assert Counter(after.decide("b", "http", None).origin for _ in range(300)) == {"b-1": 100, "b-2": 200}
 
 
+def test_a_pause_between_pools() -> None:
+    """Whoever makes a service of many pools can do something else after each of them, the same or another."""
+    before, pauses = serving(TURNING), []
+    Service(
+        parse_config(TURNING.replace('"b-2" = 1', '"b-2" = 2').encode(), "p"),
+        Random(2),
+        before,
+        lambda: pauses.append(1),
+    )
+    assert len(pauses) == 2
+
+
 def test_a_pool_that_is_gone() -> None:
     """A pool that the new configuration does not have is an unknown one."""
     before = serving(TURNING)
