@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e browser bench diagram clean
+.PHONY: help setup run test lint e2e browser bench faults diagram clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is 
 bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
 	@$(BIN)/python misc/bench/bench.py --install
 	@$(BIN)/python misc/bench/bench.py $(PARTS)
+
+faults: $(READY) ## Inject faults under load: in the compose stack on a real engine, and in bare processes
+	@$(BIN)/python misc/faults/faults.py $(PARTS)
 
 diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
 	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png

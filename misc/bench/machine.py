@@ -55,16 +55,19 @@ def allow_open_files() -> int:
     return most
 
 
-def description() -> dict[str, str]:
-    installed = {program: _version(program, option) for program, option in _VERSIONS.items() if find(program)}
+def host() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "CPU": _cpu(),
-        "cores": f"{len(CORES)}; servers on {SERVER_CORE}, wrk on {LOAD_CORE}",
+        "cores": str(len(CORES)),
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        **installed,
     }
+
+
+def description() -> dict[str, str]:
+    installed = {program: _version(program, option) for program, option in _VERSIONS.items() if find(program)}
+    return {**host(), "cores": f"{len(CORES)}; servers on {SERVER_CORE}, wrk on {LOAD_CORE}", **installed}
 
 
 def _cpu() -> str:

@@ -1,0 +1,148 @@
+"""The service as it is deployed: nginx and replicas of a compose stack, under a name and a port of its own.
+
+The rule: whatever happens, nothing of it is left. It differs from `docker compose up` in three things: there is no
+load test and no origin, the admin listener has a token so that we may ask for processes, and the configuration is in a
+folder of its own, so that it can be replaced. Containers are asked at their own addresses, as they are on an
+engine of this machine: what a published port costs (a proxy in user space) is not what is measured.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from admin import Admin
+from configuration import GOOD, PoolsFile
+from traffic import ROOT, Target
+
+REPLICAS = 2
+WORKERS = 2  # of each, as docker-compose.yml has it
+
+OVERRIDE = """\
+services:
+  redirect:
+    volumes: !override ["{folder}:/etc/redirect:ro"]
+    deploy: {{replicas: {replicas}}}
+"""
+
+
+class Replica(NamedTuple):
+    """A container that runs the service."""
+
+    id: str
+    state: dict[str, Any]  # as `docker inspect` has it
+    admin: Admin
+
+
+class Stack:
+    def __init__(self, folder: Path) -> None:
+        self.project = f"redirect-faults-{secrets.token_hex(4)}"
+        self._token = secrets.token_hex(16)
+        self._environment = {**os.environ, "REDIRECT_PORT": "0", "REDIRECT_ADMIN_TOKEN": self._token}
+        self._override = folder / "override.yml"
+        configured = folder / "configured"
+        configured.mkdir()
+        self.pools = PoolsFile(configured / "redirect_pools_config.toml")
+        self.pools.put(GOOD)
+        self._override.write_text(OVERRIDE.format(folder=configured, replicas=REPLICAS))
+        for readable in (folder, configured):
+            readable.chmod(0o755)  # the containers' user is not ours
+
+    @property
+    def target(self) -> Target:
+        (nginx,) = self._inspect(self.compose("ps", "--quiet", "nginx").split())
+        return Target(_address(nginx), 8080)
+
+    def up(self) -> None:
+        """Returns when nginx and all replicas are healthy."""
+        self.compose("up", "--detach", "--build", "--quiet-pull", "--wait", "nginx", "redirect", timeout=900)
+
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120)
+
+    def scale(self, replicas: int) -> None:
+        self.compose("up", "--detach", "--no-recreate", "--scale", f"redirect={replicas}", "redirect", timeout=120)
+
+    def replicas(self) -> list[Replica]:
+        """Those that run, as they are now: one that starts again may have another address."""
+        return [each for each in self._replicas() if each.state["Running"]]
+
+    def replica(self, container: str) -> Replica:
+        return self._replica(*self._inspect([container]))
+
+    def admins(self) -> Sequence[Admin]:
+        return [replica.admin for replica in self.replicas()]
+
+    def compose(self, *arguments: str, timeout: float = 60) -> str:
+        """Standard output of a compose command."""
+        files = ("--file", str(ROOT / "docker-compose.yml"), "--file", str(self._override))
+        return self.docker("compose", *files, "--project-name", self.project, *arguments, timeout=timeout)
+
+    def docker(self, *arguments: str, timeout: float = 60) -> str:
+        """Standard output of a command; in a session of its own, as Ctrl-C is ours to hear."""
+        done = subprocess.run(  # noqa: S603  our own words
+            ["docker", *arguments],  # noqa: S607
+            env=self._environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            start_new_session=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"docker {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def logs(self) -> str:
+        """The last lines of all containers, for a stack that does not start."""
+        return self.compose("ps", "--all") + self.compose("logs", "--no-color", "--tail", "30")
+
+    def _replicas(self) -> list[Replica]:
+        found = self._inspect(self.compose("ps", "--all", "--quiet", "redirect").split())
+        return [self._replica(each) for each in found]
+
+    def _replica(self, found: dict[str, Any]) -> Replica:
+        return Replica(found["Id"], found["State"], Admin(_address(found), 9000, self._token))
+
+    def _inspect(self, containers: Sequence[str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.docker("inspect", *containers))
+        return found
+
+
+def _address(found: dict[str, Any]) -> str:
+    (network,) = found["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+@contextlib.contextmanager
+def stack() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        started = Stack(Path(folder))
+        try:
+            try:
+                started.up()
+            except RuntimeError as failure:
+                raise RuntimeError(f"{failure}\n{started.logs()}") from None
+            yield started
+        finally:
+            with _undisturbed():
+                started.down()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals to stop are not heard meanwhile: we stop already."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

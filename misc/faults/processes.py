@@ -1,0 +1,127 @@
+"""The service as bare processes: a gunicorn master and two workers, nothing in front of them.
+
+The rule: it runs in a folder and a process group of its own, and nothing of it outlives us.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from admin import Admin
+from configuration import GOOD, PoolsFile
+from fault import FaultError, Injected, until
+from traffic import ROOT, Target
+
+WORKERS = 2
+
+# Within this many seconds a worker that was killed has to be replaced.
+REPLACED = 2.0
+
+
+class Service:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], port: int, admin: Admin) -> None:
+        self.process = process
+        self.pools = PoolsFile(folder / "pools.toml")
+        self.target = Target("127.0.0.1", port)
+        self.admin = admin
+
+    def admins(self) -> Sequence[Admin]:
+        return [self.admin]
+
+    def workers(self) -> set[int]:
+        return {*self.admin.workers()}
+
+    def until_replaced(self, gone: set[int]) -> float:
+        """Seconds until those processes have ended and as many others serve."""
+        begun = time.monotonic()
+        until(self.workers, lambda now: len(now - gone) == WORKERS == len(now), "there are new workers")
+        took = time.monotonic() - begun
+        until(lambda: [pid for pid in gone if Path(f"/proc/{pid}").exists()], lambda left: not left, "they end")
+        return took
+
+
+@contextlib.contextmanager
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        folder = Path(name)
+        (folder / "pools.toml").write_bytes(GOOD)
+        port, admin_port = _free_ports(2)
+        settings = {
+            "REDIRECT_POOLS_CONFIG_PATH": str(folder / "pools.toml"),
+            "REDIRECT_SERVER_HOST": "127.0.0.1",
+            "REDIRECT_SERVER_PORT": str(port),
+            "REDIRECT_ADMIN_BIND": f"127.0.0.1:{admin_port}",
+            "REDIRECT_WORKERS": str(WORKERS),
+            "REDIRECT_ACCESS_LOG": str(folder / "access.log"),
+        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDIRECT_", "FORWARDED_"))}
+        with (folder / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "redirect", "serve"],
+                cwd=ROOT,
+                env=kept | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        try:
+            started = Service(folder, process, port, Admin("127.0.0.1", admin_port))
+            until(lambda: len(started.workers()), WORKERS.__eq__, "the service starts")
+            yield started
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def end_a_worker(service: Service) -> Injected:
+    victim = service.admin.busiest()
+    os.kill(victim, signal.SIGTERM)
+    return Injected(service.until_replaced({victim}))
+
+
+def reload(service: Service) -> Injected:
+    gone = service.workers()
+    service.process.send_signal(signal.SIGHUP)
+    return Injected(service.until_replaced(gone))
+
+
+def kill_a_worker(service: Service) -> Injected:
+    """Takes down, just before, which clients the worker has: their requests end with it, and no others may."""
+    victim = service.admin.busiest()
+    clients, at = clients_of(victim, service.target.port), time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    took = service.until_replaced({victim})
+    if took > REPLACED:
+        raise FaultError(f"the worker was replaced after {took:.1f} s, not within {REPLACED:.0f}")
+    return Injected(took, at, clients)
+
+
+def clients_of(pid: int | str, port: int) -> frozenset[int]:
+    """The clients' ports of the connections to `port` that a process has, named as /proc names it."""
+    links = set[str]()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.add(os.readlink(path))
+    clients = set[int]()
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *more = line.split()
+        if int(local.partition(":")[2], 16) == port and f"socket:[{more[6]}]" in links:
+            clients.add(int(remote.partition(":")[2], 16))
+    return frozenset(clients - {0})  # the listener has no client
