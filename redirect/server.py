@@ -25,6 +25,7 @@ from typing import Any
 import gunicorn.arbiter
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.sock import BaseSocket
 from starlette.applications import Starlette
 
 from redirect import prober
@@ -56,6 +57,10 @@ _HEARTBEATS = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens t
 LONGEST_ERROR = 1_000
 
 _logger = logging.getLogger("gunicorn.error")
+
+# gunicorn's master binds its sockets and would have them listen: whoever connects before there is a worker waits for
+# its birth, and a proxy waits with many, where a refusal sends it on to the next replica. Workers have theirs listen.
+BaseSocket._is_listening = staticmethod(lambda _: True)
 
 
 class Master(Arbiter):

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,6 +86,31 @@ def test_a_stop_while_workers_are_born(how: signal.Signals, tmp_path: Path) -> N
 def is_calm(log: str) -> bool:
     """Whether nothing in the log sounds like trouble."""
     return not any(word in log for word in ("Traceback", "rror", "SIG", "WARNING"))
+
+
+# Serves, and has the worker find out what becomes of a client that connects while it is being made.
+EARLY = """
+import os, socket, sys
+from redirect.server import Gunicorn
+def load(self, load=Gunicorn.load):
+    try:
+        socket.create_connection(("127.0.0.1", int(os.environ["REDIRECT_SERVER_PORT"]))).close()
+        print("taken", file=sys.stderr, flush=True)
+    except ConnectionRefusedError:
+        print("refused", file=sys.stderr, flush=True)
+    return load(self)
+Gunicorn.load = load
+from redirect.cli import cli
+cli(["serve"])
+"""
+
+
+def test_a_client_before_there_is_a_worker(tmp_path: Path) -> None:
+    """Who connects before a worker can answer is refused, so that a proxy asks another instance; never later on."""
+    with running(tmp_path, command=(sys.executable, "-c", EARLY), REDIRECT_WORKERS="1") as service:
+        assert re.findall("^(?:taken|refused)$", service.stderr(), re.MULTILINE) == ["refused"]
+        service.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: service.stderr().count("\ntaken\n") == 1)
 
 
 @pytest.mark.parametrize("pool", ["pool-a", "pool-b"])
