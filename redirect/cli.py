@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import sys
 from typing import Any, NoReturn
@@ -49,6 +50,7 @@ cli.add_command(pools)
 @click.option("--admin-bind", help="host:port of the admin listener, or off; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a container's first process hears nothing without
     settings = _settings(**options)
     config = _load(settings)
     _print_faults(config.warnings, "warning: ")

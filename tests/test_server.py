@@ -252,6 +252,13 @@ def worker_now(service: Running, request_id: str) -> int:
     return int(service.record(request_id)["worker"])
 
 
+def test_a_stop_before_it_serves(tmp_path: Path) -> None:
+    """TERM while the service starts ends it, with exit code 0."""
+    early = "import os, signal; from redirect import cli; cli._load = lambda _: os.kill(os.getpid(), signal.SIGTERM)"
+    ended = subprocess.run([sys.executable, "-c", f"{early}; cli.cli(['serve'])"], env=environment(), check=False)
+    assert ended.returncode == 0
+
+
 def test_a_bad_toml_stops_the_start(tmp_path: Path) -> None:
     """A start with a bad TOML prints every fault with its place, nothing else, and leaves with exit code 1."""
     file = tmp_path / "pools.toml"
