@@ -122,7 +122,7 @@ class Service:
 
     def parts(self) -> list[object]:
         """What there is of it per pool, for who has to let go of much of it."""
-        return [*self.config.pools.values(), *self._picks.values()]
+        return [*self.config.pools.values(), *self._picks.values(), *self._probed.values()]
 
     def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
         """The answer to a request at the endpoint `asked`, over `scheme` ("http" or "https").

@@ -167,14 +167,16 @@ async def _publish(server: Server, journal: Journal) -> None:
 
 async def _heed(front: Front, instance: Instance) -> None:
     """Has origins left out that are down, and those that came back get their share."""
-    service, number = None, 0
+    seen = "", 0  # no service: one that was replaced would be kept from ending
     while True:
         try:
-            if front.service is service and instance.verdicts_number() == number:
-                steps = service.grow(monotonic())
+            now = front.service.config.hash, instance.verdicts_number()
+            if now == seen:
+                steps = front.service.grow(monotonic())
             else:
-                service, number = front.service, instance.verdicts_number()
-                steps = service.set_down(down(await asyncio.to_thread(instance.look_at_verdicts)), monotonic())
+                seen = now
+                found = down(await asyncio.to_thread(instance.look_at_verdicts))
+                steps = front.service.set_down(found, monotonic())
             async for _ in leisurely(steps):
                 pass
         except Exception:  # ours: who is picked stays so, and the next verdict may do
