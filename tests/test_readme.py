@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import ROOT, environment, free_port, is_ready, wait_for
+from corpus import CORPUS
 from logged import write_log
 from test_access_log import KEYS
 
@@ -193,6 +194,11 @@ def test_the_settings() -> None:
     assert rows["REDIRECT_POOLS_CONFIG_PATH"] == "redirect_pools_config.toml"
     for name in ("pool_id_header", "admin_bind", "access_log", "keepalive", "graceful_timeout", "server_host"):
         assert rows[f"REDIRECT_{name.upper()}"] == str(Settings.model_fields[name].default), name
+
+
+def test_the_hostile_requests() -> None:
+    """There are as many hostile requests as it says."""
+    assert f" {len(CORPUS)} requests of the kind" in README
 
 
 def test_the_targets_of_make() -> None:
