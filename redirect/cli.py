@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import sys
+from time import sleep
 from typing import Any, NoReturn
 
 import click
@@ -28,6 +29,9 @@ from redirect.service import outcome
 from redirect.settings import Settings, SettingsError, load_settings
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+# How often a reload is asked for again, where the worker that was asked ends: others take its place meanwhile.
+RELOAD_TRIES = 10
 
 CONFIG_OPTION = click.option("--config", "pools_config_path", metavar="FILE", help="The TOML of the pools.")
 
@@ -84,19 +88,28 @@ def reload(admin_bind: str | None) -> None:
     settings = _settings(admin_bind=admin_bind)
     if settings.admin_bind == "off":
         _leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
-    token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
     try:
-        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}"} if token else {})
-        answer = connection.getresponse()
-        said = json.load(answer)
+        answer, said = _post_reload(settings)
+        for _ in range(RELOAD_TRIES):
+            if "retry-after" not in answer.headers:
+                break
+            sleep(int(answer.headers["retry-after"]))
+            answer, said = _post_reload(settings)
     except (OSError, http.client.HTTPException, ValueError) as error:
         _leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
-    finally:
-        connection.close()
     if answer.status != 200:
         _leave(1, said["detail"])
     click.echo(f"{said['path']} is in force: {said['hash']}")
+
+
+def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
+    """The answer of the worker that the connection reaches, and what it says."""
+    token = settings.admin_token.get_secret_value() if settings.admin_token else None
+    connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        return answer, json.load(answer)
 
 
 @cli.command()

@@ -4,8 +4,8 @@ The rule: filter first, then weigh. Items that are down are left out, and the ot
 weights. One that comes back gets its share within `slow_start` seconds, growing evenly, since a host that was
 down has nothing in its caches. Where all are down there is nothing to pick, or all of them, as the pool wants it.
 
-A pick costs what it costs in a pool that nobody probes; a slow start adds a choice among those who came back together
-and those who were there, which does not grow with the pool.
+A slow start adds to a pick the choice among turns: of those who were there, and of those who came back together. How
+many they are is bounded, whatever the pool.
 """
 
 from collections import defaultdict
@@ -17,6 +17,9 @@ from typing import Generic, TypeVar
 from redirect.rotation import SlowStart, Turns, rotate
 
 T = TypeVar("T")
+
+# Who comes back within one of so many parts of a slow start does so together: that many turns there are at most.
+STEPS = 10
 
 # Picks that may be prepared while requests wait: a few milliseconds. Longer turns are played as they are picked.
 BUDGET = 2_000
@@ -59,9 +62,11 @@ class Eligibility(Generic[T]):
         """Leaves out the items of these names from `now` on, and no others."""
         down &= self._weighted.keys()
         if down != self._down:
+            back = self._back  # not changed in place: another thread may read it, for the one in this one's place
             if self._slow_start:
-                self._back |= dict.fromkeys(self._down - down, now)
-            self._back = {name: at for name, at in self._back.items() if name not in down}
+                at = now - now % (self._slow_start / STEPS)
+                back = back | dict.fromkeys(self._down - down, at)
+            self._back = {name: at for name, at in back.items() if name not in down}
             self._down = down
             self._arrange(Turns(BUDGET))
             self.grow(now)
@@ -80,7 +85,7 @@ class Eligibility(Generic[T]):
         """Begins anew, with those that came back together in a turn of their own."""
         eligible = [name for name, (_, weight) in self._weighted.items() if weight and name not in self._down]
         if not eligible and self._ignores_all_down:
-            eligible = list(self._weighted)
+            eligible = [name for name, (_, weight) in self._weighted.items() if weight]
         groups: defaultdict[float, list[tuple[T, int]]] = defaultdict(list)
         for name in eligible:
             groups[self._back.get(name, -inf)].append(self._weighted[name])

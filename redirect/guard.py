@@ -155,6 +155,8 @@ class Guard(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        # Both know this object. A ring of garbage that was frozen meanwhile (`gc.freeze`) would never be found.
+        self._for_cycles = self.cycle = None  # type: ignore[assignment]
         self._unfed = b""
         for handle in (self._watch, self._lingering, self._turn):
             if handle:

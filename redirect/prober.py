@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import uniform
 from time import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from redirect import verdict
 from redirect.board import Board
@@ -32,10 +32,12 @@ JITTER = 0.1
 # Seconds within which a target is probed for the first time.
 FIRST = 1.0
 
-# Probes under way at once, and names that are looked up: a lookup that hangs has a thread for longer than its probe
-# has patience.
+# Probes under way at once.
 MOST_AT_ONCE = 256
-MOST_LOOKUPS = 64
+
+# Names that are looked up at once. A lookup that hangs has a thread for longer than its probe has patience, and the
+# others must not wait for one.
+MOST_LOOKUPS = 512
 
 # Seconds between two looks at whether there is something to say, to take, or nobody left to do it for.
 TICK = 0.1
@@ -59,6 +61,27 @@ class Health:
             return False
         self.is_up, self._otherwise = is_good, 0
         return True
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop, which looks up a name once at a time: whoever wants it meanwhile waits for the same answer. So
+    a name server that is silent has a thread per name, and not one per probe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lookups: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+
+    async def getaddrinfo(self, host: Any, port: Any, **how: int) -> Any:
+        wanted = host, port, *sorted(how.items())
+        if wanted not in self._lookups:
+            lookup = self._lookups[wanted] = self.create_task(super().getaddrinfo(host, port, **how))
+            lookup.add_done_callback(lambda _: self._looked_up(wanted))
+        return await asyncio.shield(self._lookups[wanted])
+
+    def _looked_up(self, wanted: tuple[Any, ...]) -> None:
+        lookup = self._lookups.pop(wanted)
+        if not lookup.cancelled():
+            lookup.exception()  # asked for, since asyncio complains where nobody does
 
 
 class Prober:
@@ -92,10 +115,10 @@ class Prober:
         self._is_told = self._is_told and verdicts == self._verdicts
         self._verdicts = verdicts
 
-    def take_another(self) -> None:
+    async def take_another(self) -> None:
         """Adopts the configuration that the master has put up, if it is another one."""
         if self._board.said()["config"] != self._config.hash:
-            self.adopt(unpack(self._board.content(), self._config))
+            self.adopt(await asyncio.to_thread(unpack, self._board.content(), self._config))
 
     def tell(self) -> None:
         """Puts up what was found out since the last time."""
@@ -152,7 +175,7 @@ def run(board: Board, config: Config, master: int, reload: signal.Signals) -> No
     code = 1
     try:
         gc.freeze()
-        asyncio.new_event_loop().run_until_complete(_probe_all(board, config, master, reload))
+        Loop().run_until_complete(_probe_all(board, config, master, reload))
         code = 0
     except Exception:
         _logger.exception("the prober ends")
@@ -164,6 +187,7 @@ async def _probe_all(board: Board, config: Config, master: int, reload: signal.S
     loop, is_told = asyncio.get_running_loop(), asyncio.Event()
     loop.set_default_executor(ThreadPoolExecutor(MOST_LOOKUPS))
     loop.add_signal_handler(reload, is_told.set)
+    is_told.set()  # as it may have been before there was a handler
     for stop in (signal.SIGTERM, signal.SIGQUIT):
         signal.signal(stop, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -171,6 +195,6 @@ async def _probe_all(board: Board, config: Config, master: int, reload: signal.S
     while os.getppid() == master:
         if is_told.is_set():
             is_told.clear()
-            prober.take_another()
+            await prober.take_another()
         prober.tell()
         await asyncio.sleep(TICK)

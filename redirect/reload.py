@@ -67,7 +67,8 @@ class Watch:
         try:
             content = read_config(self._path)
         except ConfigError as error:
-            is_new, self._known, self._signature = self._known is not None, None, before
+            is_new, self._known = self._known is not None, None
+            self._signature = before and ()  # what makes it readable need not show there
             return error if is_new or anyway else None
         if before != self._stat():
             self._signature = ()

@@ -10,9 +10,9 @@ import resource
 from math import inf
 from time import monotonic
 
-# Descriptors that are not for clients, beside one for each worker, whose part of the board is looked at: the loop's,
-# the listeners, the board, the log and its next file, and the connections of the admin listener. Where the limit is
-# low, at least half of it is for clients.
+# Descriptors that are not for clients, beside two for each worker, whose part of the board is looked at, and that of
+# the one in its place: the loop's, the listeners, the board, the log and its next file, and the connections of the
+# admin listener. Where the limit is low, at least half of it is for clients.
 RESERVE = 64
 
 # Seconds between two times that it is said that clients were let go.

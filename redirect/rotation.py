@@ -80,10 +80,11 @@ class Turns:
 
 def due(pick: Callable[[], T] | None, length: int) -> dict[T, float]:
     """Each item of a turn of `length` picks, with how far off its next pick is: 0 if it is the next one, towards 1 if
-    it was just picked. Empty where the turn was not prepared. The turn stays where it is.
+    it was just picked. Empty where the turn was not prepared, or is too long for a start to be sought. The turn stays
+    where it is.
     """
     ring = getattr(pick, "__self__", None)
-    if not isinstance(ring, chain):
+    if length > SEARCH or not isinstance(ring, chain):
         return {}
     coming = list(islice(ring, length))  # in C, so that no pick of another thread comes between: a full turn
     counts, first = Counter(coming), {item: at for at, item in reversed([*enumerate(coming)])}

@@ -25,6 +25,7 @@ from typing import Any
 import gunicorn.arbiter
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from gunicorn.sock import BaseSocket
 from starlette.applications import Starlette
 
@@ -83,6 +84,13 @@ class Master(Arbiter):
         self.app.board.stop()
         self._keep_prober()
         super().stop(graceful)
+
+    def reap_workers(self) -> None:
+        try:
+            super().reap_workers()
+        except HaltServer:  # a worker could not begin
+            if not self._is_stopping:
+                raise
 
     def spawn_worker(self) -> int:
         self.app.take_slot({worker.slot for worker in self.WORKERS.values()})

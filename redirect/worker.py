@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any, ClassVar
+from weakref import ref
 
 import uvicorn
 from gunicorn.arbiter import Arbiter
@@ -63,6 +64,9 @@ PUBLISHING = 0.5
 
 # Seconds between two looks at what probes found out, and two steps of a slow start.
 HEEDING = 0.2
+
+# Seconds until that is tried again where it met a fault of ours.
+AFTER_FAULT = 5.0
 
 # Seconds after which connections are told again that their worker ends: the last ones that the kernel handed
 # over are made only after the others were told.
@@ -126,9 +130,20 @@ class RedirectWorker(UvicornWorker):
             signal.signal(stop, lambda *_: sys.exit(0))  # until the server takes over
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
+    def _listen(self) -> None:
+        """Has the sockets listen, which the master only bound: another program may have been faster in between, and
+        uvloop would close what cannot listen, without a word."""
+        for listener in self.sockets:
+            try:
+                listener.sock.listen(self.cfg.backlog)
+            except OSError as error:
+                _logger.error("cannot listen on %s: %s", listener, error.strerror)
+                sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
     async def _serve(self) -> None:
+        self._listen()
         self.config.app = self.wsgi
-        ROOM.reserve = RESERVE + self.cfg.workers
+        ROOM.reserve = RESERVE + 2 * self.cfg.workers  # HUP has as many again for a while
         server = Server(self.config)
         journal = self.wsgi.state.front.journal
         loop, is_told = asyncio.get_running_loop(), asyncio.Event()
@@ -143,10 +158,8 @@ class RedirectWorker(UvicornWorker):
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(journal.close)
-            stack.callback(beating.cancel)
-            stack.callback(publishing.cancel)
-            stack.callback(reloading.cancel)
-            stack.callback(heeding.cancel)
+            for task in (beating, publishing, reloading, heeding):
+                stack.callback(task.cancel)
             for listener in admin:  # one or none
                 await stack.enter_async_context(_admin(server, listener, self.wsgi.state))
             await server.serve(sockets=[public])
@@ -167,20 +180,21 @@ async def _publish(server: Server, journal: Journal) -> None:
 
 async def _heed(front: Front, instance: Instance) -> None:
     """Has origins left out that are down, and those that came back get their share."""
-    seen = "", 0  # no service: one that was replaced would be kept from ending
+    seen: tuple[object, int] = None, 0
     while True:
         try:
-            now = front.service.config.hash, instance.verdicts_number()
+            now = ref(front.service), instance.verdicts_number()  # one that is replaced is not to be kept by us
             if now == seen:
                 steps = front.service.grow(monotonic())
             else:
-                seen = now
                 found = down(await asyncio.to_thread(instance.look_at_verdicts))
                 steps = front.service.set_down(found, monotonic())
             async for _ in leisurely(steps):
                 pass
+            seen = now
         except Exception:  # ours: who is picked stays so, and the next verdict may do
             _logger.exception("what probes found out is not heeded here")
+            await asyncio.sleep(AFTER_FAULT)
         await asyncio.sleep(HEEDING)
 
 

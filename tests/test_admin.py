@@ -61,6 +61,7 @@ def ask(
     board: Board,
     *,
     ready: bool = True,
+    goes_on: bool = True,
     method: str = "GET",
     token: str | None = None,
     headers: dict[str, str] | None = None,
@@ -68,7 +69,7 @@ def ask(
     instance = Instance(board, parse_config(POOLS, "pools.toml"), "pools.toml", Changes(1_600_000_000.0, {}))
 
     async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: ready, lambda: True))
+        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: ready, lambda: goes_on))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers)
 
@@ -264,3 +265,9 @@ def test_without_a_token_set_nobody_is_let_in(headers: dict[str, str], board: Bo
 def test_what_is_for_everybody(path: str, token: str, board: Board) -> None:
     """Probes and Prometheus need no token."""
     assert ask(path, board, token=token).status_code == 200
+
+
+def test_a_worker_that_ends_does_not_wait_for_a_reload(board: Board) -> None:
+    """It might end before all have what was found; another worker can be asked."""
+    refused = ask("/reload", board, method="POST", goes_on=False)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -23,7 +23,7 @@ from redirect.room import RESERVE, SAYING, Room
 from redirect.worker import ADMIN_CONNECTIONS
 
 LIMIT = 256
-MOST = LIMIT - RESERVE - 2  # of clients, per worker
+MOST = LIMIT - RESERVE - 4  # of clients, per worker
 CLIENTS = 1000
 BATCH = 50  # at once
 

@@ -133,6 +133,30 @@ def test_nobody_is_slow_alone() -> None:
     assert picks(of, 3) == {"a": 1, "b": 2}
 
 
+def test_drained_while_down() -> None:
+    """What was drained while it was down comes back to nothing, also where all others are down and are used."""
+    before = eligibility(slow_start=10, ignores=True, a=1, b=1)
+    set_down(before, "a")
+    after = Eligibility({"a": ("a", 0), "b": ("b", 1)}, 10, True, Turns(), Random(1), before)
+    set_down(after, now=100)
+    set_down(after, "b", now=101)
+    assert picks(after, 3) == {"b": 3}
+
+
+def test_many_slow_starts_are_few_turns() -> None:
+    """However many come back one after the other, those of one tenth of a slow start share a turn."""
+    weighted = {str(number): (str(number), 1) for number in range(100)}
+    of = Eligibility(weighted, 10, False, Turns(), Random(1))
+    names = [*weighted][1:]
+    of.set_down(frozenset(names), 0)
+    for back in range(1, 100):
+        of.set_down(frozenset(names[back:]), 100 + back / 10)
+    assert of._slow is not None
+    assert len(of._slow[1]) == 11
+    of.grow(200)
+    assert picks(of, 100) == dict.fromkeys(weighted, 1)
+
+
 def test_another_pool_in_its_place() -> None:
     """What was down stays so in the pool's next version, and what came back goes on growing."""
     before = eligibility(slow_start=10, a=1, b=1, c=1)

@@ -1,5 +1,9 @@
 """The table of answers, on the wire: each row is what comes in, the status, and the connection's fate."""
 
+import gc
+import weakref
+from typing import Any
+
 import pytest
 from wire import Wire, head
 
@@ -228,3 +232,25 @@ def test_nothing_follows_the_last_answer(wire: Wire) -> None:
     assert [answer.status for answer in answers] == [302]
     assert ended
     assert len(records) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", [head("GET / HTTP/1.1"), chunked(b"body"), head("GET / HTTP/1.1", "Upgrade: x"), b"?\r\n"]
+)
+def test_a_connection_that_ended_is_no_garbage(sent: bytes, wire: Wire) -> None:
+    """What a connection took is free once it ended, without a collector, which a reload takes its part away from."""
+    made, protocol = [], wire.protocol
+
+    def remembered(*arguments: Any) -> Any:
+        connection = protocol(*arguments)
+        made.append(weakref.ref(connection))
+        return connection
+
+    wire.protocol = remembered  # type: ignore[assignment]
+    gc.collect()
+    gc.disable()
+    try:
+        wire.exchange(sent)
+        assert [connection() for connection in made] == [None]
+    finally:
+        gc.enable()

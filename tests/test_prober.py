@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from time import time
 
@@ -12,7 +14,7 @@ from redirect import verdict
 from redirect.board import Board
 from redirect.config import Config, parse_config
 from redirect.probe import Target, probe
-from redirect.prober import Health, Prober, has_probes
+from redirect.prober import Health, Loop, Prober, has_probes
 from redirect.verdict import Verdicts
 
 EVERY = 'health_check = { path = "/healthz", interval = 0.1, timeout = 5, passes = 2, fails = 3 }'
@@ -204,6 +206,37 @@ def test_a_fault_of_ours_is_no_verdict(
     asyncio.run(run())
     assert caplog.text.count("ValueError: ours") == 5
     assert board.verdicts_number() == 0
+
+
+def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants an address while it is looked up waits for the same answer, good or bad; later it is looked up anew."""
+    looked_up: list[str] = []
+    may_answer = threading.Event()
+
+    def getaddrinfo(host: str, port: int, *how: int) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        may_answer.wait(20)
+        if host == "nowhere":
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    async def look_up() -> None:
+        loop = asyncio.get_running_loop()
+        impatient = [asyncio.wait_for(loop.getaddrinfo("there", 80), 0.05) for _ in range(3)]
+        assert {type(each) for each in await asyncio.gather(*impatient, return_exceptions=True)} == {TimeoutError}
+        waiting = [asyncio.create_task(loop.getaddrinfo(host, 80)) for host in ("there", "there", "nowhere", "nowhere")]
+        await asyncio.sleep(0.05)
+        may_answer.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert answers[0] == answers[1] == [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+        assert {type(each) for each in answers[2:]} == {socket.gaierror}
+        assert looked_up == ["there", "nowhere"]
+        await loop.getaddrinfo("there", 80)
+        assert looked_up == ["there", "nowhere", "there"]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(look_up())
 
 
 def test_has_probes() -> None:

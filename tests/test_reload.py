@@ -132,6 +132,16 @@ def test_no_file(how: str, file: Path, watch: Watch) -> None:
     assert seen(watch.look(monotonic())) == "old"
 
 
+def test_a_file_that_becomes_readable(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is found readable at the next look, whatever made it so: rights need not show in what the look sees."""
+    file.write_bytes(NEW)
+    with monkeypatch.context() as others:
+        others.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        assert "Permission denied" in (seen(watch.look(1)) or "")
+        assert watch.look(100) is None
+    assert seen(watch.look(200)) == "new"
+
+
 def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changes while it is read is left alone until it rests."""
 

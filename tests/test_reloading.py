@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,40 @@ def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
         wait_for(lambda: configs(service) == {content_hash(pools("new-59"))})
     assert seen.faults == []
     assert len(seen.locations) > 100
+
+
+def test_the_command_asks_again_where_a_worker_ends() -> None:
+    """A worker that ends refuses, and says that it is worth to ask again, which the command does."""
+    answers = [
+        (503, {"detail": "the worker that was asked ends"}),
+        (200, {"path": "pools.toml", "hash": "0123456789ab"}),
+    ]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status, said = answers.pop(0)
+            self.send_response(status)
+            if status == 503:
+                self.send_header("retry-after", "0")
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_request(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-m", "redirect", "reload", "--admin-bind", f"127.0.0.1:{server.server_port}"],
+                cwd=ROOT,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (ended.returncode, ended.stdout) == (0, "pools.toml is in force: 0123456789ab\n")

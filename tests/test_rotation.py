@@ -535,6 +535,7 @@ def test_places_that_take_too_long_to_find() -> None:
     weights = {"a": SEARCH, "b": 1}
     places = {"a": 0.5, "b": 0.5}
     assert take(named(weights, places), 100) == take(named(weights), 100)
+    assert due(named(weights), SEARCH + 1) == {}
 
 
 def test_nothing_is_due_without_a_prepared_turn() -> None:

@@ -252,6 +252,36 @@ def worker_now(service: Running, request_id: str) -> int:
     return int(service.record(request_id)["worker"])
 
 
+def test_somebody_else_listens_after_all(tmp_path: Path) -> None:
+    """A service that cannot listen where it is bound, as another program was faster, leaves with an exit code and says
+    so, and does not start worker after worker."""
+    port = free_port()
+    faster = f"""
+import socket
+from redirect import server
+other = socket.socket()
+other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+other.bind(("127.0.0.1", {port}))
+load = server.Gunicorn.load
+server.Gunicorn.load = lambda self: (other.listen(), load(self))[1]
+from redirect.cli import cli
+cli(["serve"])
+"""
+    for setting in ({"REDIRECT_SERVER_PORT": str(port)}, {"REDIRECT_ADMIN_BIND": f"127.0.0.1:{port}"}):
+        ours = {"REDIRECT_SERVER_HOST": "127.0.0.1", "REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "127.0.0.1:0"}
+        ended = subprocess.run(
+            [sys.executable, "-c", faster],
+            cwd=ROOT,
+            env=environment(**ours | setting),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 3, ended.stderr
+        assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in ended.stderr
+
+
 def test_a_stop_before_it_serves(tmp_path: Path) -> None:
     """TERM while the service starts ends it, with exit code 0."""
     early = "import os, signal; from redirect import cli; cli._load = lambda _: os.kill(os.getpid(), signal.SIGTERM)"

@@ -272,6 +272,7 @@ class Wire:
         ended = transport.ended
         transport.close()
         connection.connection_lost(None)
+        del transport.protocol  # as a real one does
         return Conversation(transport.sent, ended, self._logged(connection.front.journal), waited, unread, turns)
 
     def _logged(self, journal: Journal) -> bytes:

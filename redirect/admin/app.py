@@ -68,6 +68,8 @@ def create_admin_app(
             return _refusal(403, "not for pages from elsewhere", {})
         wish, deadline = instance.want_reload(), monotonic() + LONGEST_RELOAD
         while not await run_in_threadpool(instance.is_reloaded, wish):
+            if not goes_on():
+                return _refusal(503, "the worker that was asked ends; ask again", {"retry-after": "1"})
             if monotonic() > deadline:
                 return _refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more", {})
             await asyncio.sleep(0.05)
