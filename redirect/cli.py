@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 import sys
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, NoReturn
 
 import click
@@ -30,8 +30,8 @@ from redirect.settings import Settings, SettingsError, load_settings
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
-# How often a reload is asked for again, where the worker that was asked ends: others take its place meanwhile.
-RELOAD_TRIES = 10
+# Seconds within which a reload is asked for again, where the worker that was asked ends: others take its place.
+RELOAD_PATIENCE = 10
 
 CONFIG_OPTION = click.option("--config", "pools_config_path", metavar="FILE", help="The TOML of the pools.")
 
@@ -89,10 +89,9 @@ def reload(admin_bind: str | None) -> None:
     if settings.admin_bind == "off":
         _leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
     try:
+        deadline = monotonic() + RELOAD_PATIENCE
         answer, said = _post_reload(settings)
-        for _ in range(RELOAD_TRIES):
-            if "retry-after" not in answer.headers:
-                break
+        while answer.status == 503 and monotonic() < deadline:
             sleep(int(answer.headers["retry-after"]))
             answer, said = _post_reload(settings)
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
+from click.testing import CliRunner
 from conftest import ROOT, Running, environment, running, wait_for
 
+from redirect import cli
 from redirect.config import content_hash
 
 CLIENTS = 8
@@ -258,19 +260,16 @@ def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
     assert len(seen.locations) > 100
 
 
-def test_the_command_asks_again_where_a_worker_ends() -> None:
-    """A worker that ends refuses, and says that it is worth to ask again, which the command does."""
-    answers = [
-        (503, {"detail": "the worker that was asked ends"}),
-        (200, {"path": "pools.toml", "hash": "0123456789ab"}),
-    ]
+@contextmanager
+def answering(*answers: tuple[int, dict[str, str]]) -> Iterator[str]:
+    """An admin listener that gives these answers to a POST, one after the other; where it is."""
+    coming = iter(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, said = answers.pop(0)
+            status, said = next(coming)
             self.send_response(status)
-            if status == 503:
-                self.send_header("retry-after", "0")
+            self.send_header("retry-after", "0")
             self.end_headers()
             self.wfile.write(json.dumps(said).encode())
 
@@ -281,15 +280,26 @@ def test_the_command_asks_again_where_a_worker_ends() -> None:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            ended = subprocess.run(
-                [sys.executable, "-m", "redirect", "reload", "--admin-bind", f"127.0.0.1:{server.server_port}"],
-                cwd=ROOT,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            yield f"127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
-    assert (ended.returncode, ended.stdout) == (0, "pools.toml is in force: 0123456789ab\n")
+
+
+ENDS = 503, {"detail": "the worker that was asked ends; ask again"}
+IN_FORCE = 200, {"path": "pools.toml", "hash": "0123456789ab"}
+
+
+def test_the_command_asks_again_where_a_worker_ends() -> None:
+    """A worker that ends refuses, and the command asks others."""
+    with answering(ENDS, ENDS, IN_FORCE) as bind:
+        ended = CliRunner().invoke(cli.cli, ["reload", "--admin-bind", bind])
+    assert (ended.exit_code, ended.output) == (0, "pools.toml is in force: 0123456789ab\n")
+
+
+def test_the_command_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its patience is over, the command says what it was told last."""
+    monkeypatch.setattr(cli, "RELOAD_PATIENCE", 0)
+    with answering(ENDS, IN_FORCE) as bind:
+        ended = CliRunner().invoke(cli.cli, ["reload", "--admin-bind", bind])
+    assert (ended.exit_code, ended.output) == (1, f"{ENDS[1]['detail']}\n")
