@@ -36,6 +36,7 @@ RING_BEGUN = 10  # bytes ever put into the ring, the one being put included
 RING_ENDED = 11  # and those that are there to be read
 CONFIG = 12  # hash of the worker's configuration, as a number
 CONFIGS = 13  # how many configurations the slot's workers have had, one after another
+VERDICTS = 14  # how often probes had found something out when the worker last heeded it
 BUCKETS = 16  # the durations of all time
 ROW = len(BOUNDS_US) + 1
 # The durations of each of the last seconds, behind the second by the monotonic clock: the wall clock may be set, and

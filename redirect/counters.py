@@ -27,6 +27,7 @@ from redirect.board import (
     ROW,
     SINCE_MS,
     UNKNOWN_POOL,
+    VERDICTS,
     Slot,
 )
 from redirect.config import Config, Pool
@@ -49,7 +50,7 @@ class Counters:
         self._pools: Mapping[str, Pool]
         self._known: set[str]  # of what was asked for, as JSON, what is a pool or nothing
         slot.numbers[SINCE_MS] = int(time() * 1000)
-        slot.numbers[REQUESTS] = slot.numbers[CONNECTIONS] = 0
+        slot.numbers[REQUESTS] = slot.numbers[CONNECTIONS] = slot.numbers[VERDICTS] = 0
         slot.numbers[PID] = getpid()
         self._lines, self._dropped = slot.numbers[LINES], slot.numbers[DROPPED]  # of workers before this one
         self.adopt(config)
@@ -86,6 +87,10 @@ class Counters:
         numbers[CONNECTIONS] = connections
         numbers[LINES] = self._lines + lines
         numbers[DROPPED] = self._dropped + dropped
+
+    def heed(self, verdicts: int) -> None:
+        """Says that this worker heeds what probes found out, up to that number."""
+        self.slot.numbers[VERDICTS] = verdicts
 
     def close(self) -> None:
         """Gives the slot back."""

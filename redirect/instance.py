@@ -28,6 +28,7 @@ from redirect.board import (
     ROW,
     SINCE_MS,
     UNKNOWN_POOL,
+    VERDICTS,
     WATCHED_MS,
     Board,
     Slot,
@@ -88,7 +89,7 @@ class Instance:
         self.name = socket.gethostname()
         self.started_at = changes.started_at
         self.changes = changes
-        self.verdicts: Verdicts = {}
+        self.verdicts: Verdicts = {}  # those that are heeded here
         self._board = board
         self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
@@ -135,10 +136,9 @@ class Instance:
         """How often probes found something out, so that there is something to look at; 0 if never."""
         return self._board.verdicts_number()
 
-    def look_at_verdicts(self) -> Verdicts:
-        """What probes found out, which is what `state` says from now on."""
-        self.verdicts = verdict.read(self._board.verdicts())
-        return self.verdicts
+    def read_verdicts(self) -> Verdicts:
+        """What probes found out."""
+        return verdict.read(self._board.verdicts())
 
     def snapshot(self) -> Snapshot:
         """The numbers of all workers together, and of those before them."""
@@ -227,7 +227,8 @@ def _history(rows: list[list[int]], now: int) -> list[Second]:
 
 
 def _worker(row: list[int]) -> Worker:
-    return Worker(row[PID], row[SINCE_MS] / 1000, row[CONNECTIONS], row[REQUESTS], f"{row[CONFIG]:012x}")
+    config = f"{row[CONFIG]:012x}"
+    return Worker(row[PID], row[SINCE_MS] / 1000, row[CONNECTIONS], row[REQUESTS], config, row[VERDICTS])
 
 
 def _lives(pid: int) -> bool:

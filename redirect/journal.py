@@ -70,6 +70,10 @@ class Journal:
         outlet = self._outlet
         self._counters.say(connections, outlet.written if outlet else 0, outlet.lost if outlet else 0)
 
+    def heed(self, verdicts: int) -> None:
+        """Says that this worker heeds what probes found out, up to that number."""
+        self._counters.heed(verdicts)
+
     def reopen(self) -> None:
         """Logs to a new file from now on, where the old one was renamed."""
         self.flush()

@@ -236,8 +236,10 @@ class Gunicorn(BaseApplication):
             proxies = TrustedProxies(settings.forwarded_allow_ips)
             app = create_app(config, settings.pool_id_header, proxies, journal, Random())
             instance = Instance(self.board, config, str(settings.pools_config_path), self._changes)
-            for _ in app.state.front.service.set_down(down(instance.look_at_verdicts()), monotonic()):
+            number, instance.verdicts = instance.verdicts_number(), instance.read_verdicts()
+            for _ in app.state.front.service.set_down(down(instance.verdicts), monotonic()):
                 pass
+            journal.heed(number)
             app.state.instance = instance
             app.state.settings = settings
         gc.freeze()  # what lives as long as the worker need not be looked at again and again

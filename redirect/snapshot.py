@@ -47,14 +47,15 @@ class Second(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A worker process that lives: since when (Unix time), open connections, requests answered, and the
-    hash of its configuration."""
+    """A worker process that lives: since when (Unix time), open connections, requests answered, the hash
+    of its configuration, and how many of the times that probes found something out it heeds."""
 
     pid: int
     since: float
     connections: int
     requests: int
     config: str
+    verdicts: int
 
 
 class Loading(NamedTuple):

@@ -185,13 +185,15 @@ async def _heed(front: Front, instance: Instance) -> None:
         try:
             now = ref(front.service), instance.verdicts_number()  # one that is replaced is not to be kept by us
             if now == seen:
-                steps = front.service.grow(monotonic())
+                async for _ in leisurely(front.service.grow(monotonic())):
+                    pass
             else:
-                found = down(await asyncio.to_thread(instance.look_at_verdicts))
-                steps = front.service.set_down(found, monotonic())
-            async for _ in leisurely(steps):
-                pass
-            seen = now
+                verdicts = await asyncio.to_thread(instance.read_verdicts)
+                async for _ in leisurely(front.service.set_down(down(verdicts), monotonic())):
+                    pass
+                instance.verdicts = verdicts  # not before they are heeded: it is what `/status` says
+                front.journal.heed(now[1])
+                seen = now
         except Exception:  # ours: who is picked stays so, and the next verdict may do
             _logger.exception("what probes found out is not heeded here")
             await asyncio.sleep(AFTER_FAULT)

@@ -194,6 +194,7 @@ def test_status(board: Board) -> None:
     serve(board, TO_1)  # and ends
     journal = new_journal(config, "off", board)
     journal.publish(7)
+    journal.heed(5)
     seen: dict[str, Any] = ask("/status", board).json()
     assert seen["configuration"] == {
         "path": "pools.toml",
@@ -204,7 +205,12 @@ def test_status(board: Board) -> None:
         "warnings": [],
     }
     (worker,) = seen["workers"]
-    assert (worker["connections"], worker["requests"], worker["config"]) == (7, 0, config.hash)
+    assert {name: worker[name] for name in ("connections", "requests", "config", "verdicts")} == {
+        "connections": 7,
+        "requests": 0,
+        "config": config.hash,
+        "verdicts": 5,
+    }
     assert begin - 0.001 <= datetime.fromisoformat(worker["since"]).timestamp() <= time()
     since = "2020-09-13T12:26:40.000Z"
     assert seen["pools"]["pool-a"] == {

@@ -249,7 +249,7 @@ def test_what_probes_found_out() -> None:
     instance = Instance(board, config, "pools.toml", Changes(100.0, {}))
     found = {name: Verdict(name == "b", 200.0, f"probe of {name}") for name in "abc"}
     board.put_verdicts(verdict.write({("p", name): each for name, each in found.items()} | {("q", "a"): found["a"]}))
-    instance.look_at_verdicts()
+    instance.verdicts = instance.read_verdicts()
 
     states = {origin.name: instance.state(config.default, origin) for origin in config.default.origins}
     assert states == {

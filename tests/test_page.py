@@ -77,7 +77,7 @@ class FakeInstance:
         self.log: list[bytes] = []
 
     def snapshot(self) -> Snapshot:
-        workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash)]
+        workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0)]
         none = [0] * (len(BOUNDS_US) + 1)
         return Snapshot(
             time.time(), self.requests, self.unknown_pool, none, 0, self.seconds, 0, 0, workers, self.loading

@@ -47,8 +47,13 @@ def state(service: Running, name: str, pool: str = "p") -> str | None:
 
 
 def until(service: Running, is_: str, *names: str) -> None:
-    """Returns when all workers have it: whichever answers, says so, many times in a row."""
-    wait_for(lambda: all(state(service, name) == is_ for name in names for _ in range(12)))
+    """Returns when all workers have it: one says so, and after that all say that they heed the same."""
+    wait_for(lambda: all(state(service, name) == is_ for name in names) and is_in_step(service))
+
+
+def is_in_step(service: Running) -> bool:
+    """Whether all workers have one configuration, and heed the same of what was found out."""
+    return len({(worker["config"], worker["verdicts"]) for worker in status(service)["workers"]}) == 1
 
 
 def answers(service: Running, count: int = 24) -> Counter[str]:
