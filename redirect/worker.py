@@ -7,10 +7,11 @@ worker takes the connection. Signals are the master's affair: it tells workers w
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
 from types import FrameType
 from typing import Any, ClassVar
@@ -58,6 +59,9 @@ LAST_REQUESTS, LAST_ANSWERS = 0.1, 0.8
 
 # Connections that the admin listener takes, per worker: more would have the descriptors of clients.
 ADMIN_CONNECTIONS = RESERVE // 2
+
+# Seconds between two times that a worker shows that it lives, and looks whether its master does.
+BEAT = 1.0
 
 # Seconds between two times that a worker says how many connections it has, and what became of its lines.
 PUBLISHING = 0.5
@@ -161,15 +165,22 @@ class RedirectWorker(UvicornWorker):
             for task in (beating, publishing, reloading, heeding):
                 stack.callback(task.cancel)
             for listener in admin:  # one or none
-                await stack.enter_async_context(_admin(server, listener, self.wsgi.state))
+                await stack.enter_async_context(_admin(server, listener, self.wsgi.state, self._has_master))
             await server.serve(sockets=[public])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def _beat(self) -> None:
-        while True:
+        """Shows the master that this worker lives. Without a master it ends: nobody would replace it or tell it of
+        another configuration, and it would keep the next master from the port."""
+        while self._has_master():
             self.notify()
-            await asyncio.sleep(self.timeout / 2)
+            await asyncio.sleep(BEAT)
+        _logger.error("the master (pid: %s) is gone, and this worker (pid: %s) ends", self.ppid, self.pid)
+        os.kill(self.pid, signal.SIGTERM)
+
+    def _has_master(self) -> bool:
+        return bool(os.getppid() == self.ppid)
 
 
 async def _publish(server: Server, journal: Journal) -> None:
@@ -201,7 +212,9 @@ async def _heed(front: Front, instance: Instance) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _admin(server: Server, listener: socket.socket, state: State) -> AsyncIterator[None]:
+async def _admin(
+    server: Server, listener: socket.socket, state: State, has_master: Callable[[], bool]
+) -> AsyncIterator[None]:
     """Answers on the admin listener, also while `server` shuts down."""
     settings = state.settings
     token = settings.admin_token and settings.admin_token.get_secret_value()
@@ -211,7 +224,7 @@ async def _admin(server: Server, listener: socket.socket, state: State) -> Async
             state.instance,
             None if is_open else token or "",
             # A worker whose place another takes speaks for that one: the listener is the same.
-            is_ready=lambda: server.started and not state.instance.is_stopping(),
+            is_ready=lambda: server.started and has_master() and not state.instance.is_stopping(),
             goes_on=lambda: server.started and not server.should_exit,
         ),
         http="httptools",

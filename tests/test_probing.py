@@ -71,6 +71,7 @@ def workers(service: Running) -> set[int]:
 
 def prober_of(service: Running) -> int:
     """The process that is a child of the master's and no worker; 0 if there is none."""
+    wait_for(lambda: len(workers(service)) == 2)  # before it has begun, a worker looks like one
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
     probers = {int(child) for child in children} - workers(service)
     return probers.pop() if len(probers) == 1 else 0

@@ -218,6 +218,20 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert service.records(2)[1]["worker"] != first
 
 
+def test_workers_end_with_their_master(tmp_path: Path) -> None:
+    """kill -9 of the master: its workers, whom nobody would replace, end in order, and leave the port to the next."""
+    with running(tmp_path) as service, httpx.Client() as client:
+        wait_for(lambda: service.stderr().count("Started server process") == 2)
+        client.get(service.url)
+        service.stop(signal.SIGKILL)
+        wait_for(lambda: service.stderr().count("is gone, and this worker") == 2)
+        assert httpx.get(f"{service.admin_url}/readyz").status_code == 503
+        assert client.get(service.url).headers["connection"] == "close"
+        wait_for(lambda: not listens(service.port))
+        wait_for(lambda: service.stderr().count("Finished server process") == 2)
+        assert len(service.records(2)) == 2
+
+
 def test_hup_loads_the_file_again(tmp_path: Path) -> None:
     """HUP puts a changed file in force; a bad one changes nothing and is told with file, line and column."""
     with running(tmp_path, REDIRECT_WORKERS="1") as service:
