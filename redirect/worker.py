@@ -103,16 +103,24 @@ class Server(uvicorn.Server):
 
 
 class AdminProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, for so many connections as there may be; one that asks nothing ends as between two requests.
+    """uvicorn's protocol, for so many connections as there may be. The time that it gives them between two requests is
+    all that they have until the head of the first one has come, or of the next one, to its end.
 
-    Relies on these of its parent: `connections`, `timeout_keep_alive`, and on `timeout_keep_alive_task` being
-    cancelled when the first bytes come, and when the connection ends."""
+    Relies on these of its parent: `connections`, `timeout_keep_alive`, and that `_unset_keepalive_if_required` is what
+    cancels `timeout_keep_alive_task`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if len(self.connections) > ADMIN_CONNECTIONS:
             transport.abort()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """What the parent does when bytes come, whatever they are; on a connection that has ended it does nothing."""
+
+    def on_headers_complete(self) -> None:
+        super()._unset_keepalive_if_required()
+        super().on_headers_complete()
 
 
 class RedirectWorker(UvicornWorker):
