@@ -25,7 +25,7 @@ def kill_a_worker(stack: Stack) -> Injected:
     for replica in stack.replicas():
         victim = replica.admin.busiest()
         begun = time.monotonic()
-        stack.docker("exec", replica.id, "sh", "-c", f"kill -9 {victim}")
+        stack.kill(replica, victim)
         until(
             replica.admin.workers,
             lambda now: len(now) == WORKERS and victim not in now,  # noqa: B023

@@ -79,15 +79,25 @@ class Stack:
     def admins(self) -> Sequence[Admin]:
         return [replica.admin for replica in self.replicas()]
 
+    def kill(self, replica: Replica, process: int) -> None:
+        """kill -9 of a process of a replica, which has that id there. From outside, where we may: to get a process into
+        a container takes the engine more CPU time than the replica needs to recover."""
+        try:
+            (outside,) = (each for each in _children(replica.state["Pid"]) if _id_inside(each) == process)
+            os.kill(outside, signal.SIGKILL)
+        except (OSError, ValueError):
+            self.docker("exec", replica.id, "sh", "-c", f"kill -9 {process}")
+
     def compose(self, *arguments: str, timeout: float = 60) -> str:
         """Standard output of a compose command."""
         files = ("--file", str(ROOT / "docker-compose.yml"), "--file", str(self._override))
         return self.docker("compose", *files, "--project-name", self.project, *arguments, timeout=timeout)
 
     def docker(self, *arguments: str, timeout: float = 60) -> str:
-        """Standard output of a command; in a session of its own, as Ctrl-C is ours to hear."""
+        """Standard output of a command; in a session of its own, as Ctrl-C is ours to hear, and with what CPU time
+        others leave: whoever restarts a replica does so from another machine."""
         done = subprocess.run(  # noqa: S603  our own words
-            ["docker", *arguments],  # noqa: S607
+            ["nice", "-n", "19", "docker", *arguments],  # noqa: S607
             env=self._environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -120,6 +130,16 @@ class Stack:
 def _address(found: dict[str, Any]) -> str:
     (network,) = found["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _id_inside(process: int) -> int:
+    """The id that a process has in its own container, the last one of all namespaces that it is in."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("\nNSpid:")[2].partition("\n")[0].split()[-1])
 
 
 @contextlib.contextmanager
