@@ -21,7 +21,7 @@ from redirect.authority import parse
 from redirect.config import Config, ConfigError, Fault, load
 from redirect.forwarded import TrustedProxies
 from redirect.logs.commands import logs
-from redirect.outlet import Outlet
+from redirect.outlet import try_target
 from redirect.pools.commands import pools
 from redirect.pools.text import lines, name_width
 from redirect.request import Reader, Request
@@ -60,7 +60,7 @@ def serve(**options: Any) -> None:
     _print_faults(config.warnings, "warning: ")
     try:
         if settings.access_log != "off":
-            Outlet(settings.access_log).close()
+            try_target(settings.access_log)
     except OSError as error:
         _leave(2, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}")
     if settings.is_admin_exposed and settings.admin_token is None:

@@ -35,13 +35,13 @@ RETRY = 0.5
 PATIENCE = 1.0
 
 _STDOUT = 1
+_NONE = -1
 _logger = logging.getLogger("gunicorn.error")
 
 
 class Outlet:
-    """Takes lines for `target`: `-` is standard output, a path is appended to.
-
-    Raises OSError where the file cannot be opened. `written` and `lost` count lines.
+    """Takes lines for `target`: `-` is standard output, a path is appended to. Where that cannot be opened, it is as
+    where it cannot be written. `written` and `lost` count lines.
     """
 
     def __init__(self, target: str) -> None:
@@ -53,7 +53,13 @@ class Outlet:
         self._waiting_bytes = 0
         self._watched: int | None = None  # the descriptor that the loop tells of
         self._timer: asyncio.TimerHandle | None = None
-        self._open()
+        self._file = _NONE
+        self._is_file = False
+        self._longest_write = LONGEST_LINE
+        self._socket: socket.socket | None = None
+        self._blocks = False  # the last write would have had to wait
+        self._failing = False  # or it failed, which was said
+        self._is_open()
 
     def write(self, lines: Sequence[str]) -> None:
         """Writes `lines`, each ASCII with its line end, or keeps them, or loses them. Called in an event loop."""
@@ -75,7 +81,8 @@ class Outlet:
             _logger.error("access log: %s cannot be opened again, the old file stays: %s", self._target, error)
             return
         self._go_on()
-        os.close(old)
+        if old != _NONE:
+            os.close(old)
 
     def close(self) -> None:
         """Writes what waits, as far as the reader takes it within PATIENCE; standard output stays open."""
@@ -90,18 +97,26 @@ class Outlet:
             _logger.error("access log: %d lines were lost at the end", self._untold)
         if self._socket is not None:
             self._socket.close()
-        if self._file != _STDOUT:
+        if self._file not in (_STDOUT, _NONE):
             os.close(self._file)
 
+    def _is_open(self) -> bool:
+        """Whether there is a file to write to, now at the latest."""
+        if self._file == _NONE:
+            try:
+                self._open()
+            except OSError as error:
+                self._fail(error)
+        return self._file != _NONE
+
     def _open(self) -> None:
-        self._file = _stdout() if self._target == "-" else _append_to(self._target)
+        self._file = _opened(self._target)
         mode = os.fstat(self._file).st_mode
         self._is_file = stat.S_ISREG(mode)
         self._longest_write = LONGEST_WRITE if self._is_file else LONGEST_LINE
         # A service manager may give a socket for standard output.
         self._socket = socket.socket(fileno=os.dup(self._file)) if stat.S_ISSOCK(mode) else None
-        self._blocks = False  # the last write would have had to wait
-        self._failing = False  # or it failed, which was said
+        self._blocks = self._failing = False
 
     def _send(self, piece: bytes) -> int:
         if self._socket is not None:
@@ -158,6 +173,8 @@ class Outlet:
 
     def _write_waiting(self) -> bool:
         """Whether all that waited is written."""
+        if not self._is_open():
+            return False
         waiting = self._waiting
         while waiting:
             piece, count = waiting[0]
@@ -218,9 +235,18 @@ def _pieces(lines: Sequence[str], longest: int) -> Iterator[tuple[str, int]]:
     yield whole[begin:], count
 
 
-def _append_to(path: str) -> int:
+def try_target(target: str) -> None:
+    """Raises OSError where lines for `target` have nowhere to go."""
+    file = _opened(target)
+    if file != _STDOUT:
+        os.close(file)
+
+
+def _opened(target: str) -> int:
+    if target == "-":
+        return _stdout()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe with a name may stall, too
-    return os.open(path, flags, 0o644)
+    return os.open(target, flags, 0o644)
 
 
 def _stdout() -> int:

@@ -297,6 +297,42 @@ def test_a_file_that_cannot_be_opened_again(tmp_path: Path, caplog: pytest.LogCa
     assert "cannot be opened again" in message
 
 
+def test_a_file_that_cannot_be_opened_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the path is missing when a worker begins, lines wait for it, and the error log says so once."""
+    monkeypatch.setattr("redirect.outlet.RETRY", 0.001)
+    folder = tmp_path / "folder"
+
+    async def test() -> None:
+        outlet = Outlet(str(folder / "log"))
+        outlet.write([line(0)])
+        outlet.reopen()
+        outlet.write([line(1)])
+        await asyncio.sleep(0.01)
+        assert outlet.written == 0
+        folder.mkdir()
+        await until(lambda: outlet.written == 2)
+        outlet.close()
+
+    in_a_loop(test)
+    assert numbers((folder / "log").read_bytes()) == [0, 1]
+    assert [message for message in caplog.messages if "lines wait" in message] == caplog.messages[:1]
+
+
+def test_a_file_that_is_never_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines that no file was there for are told as lost."""
+
+    async def test() -> None:
+        outlet = Outlet(str(tmp_path / "folder" / "log"))
+        outlet.write([line(n) for n in range(3)])
+        outlet.close()
+        assert (outlet.written, outlet.lost) == (0, 3)
+
+    in_a_loop(test)
+    assert caplog.messages[-1] == "access log: 3 lines were lost at the end"
+
+
 def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
     """At the end a reader that is only slow gets every line."""
     path, end = fifo
