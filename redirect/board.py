@@ -57,7 +57,7 @@ _STRIDE = 1024 * 1024 * 1024
 
 # Before the first slot is what the instance has in common: some numbers, and behind them what it says of itself, what
 # its configuration is made of, and what probes found out. The numbers of these begin at _SAID, _CONTENT, _VERDICTS.
-_SAID, _CONTENT, _VERDICTS, _WANTED, _DONE, _STOPPING = 0, 3, 6, 9, 10, 11
+_SAID, _CONTENT, _VERDICTS, _WANTED, _DONE, _STOPPING, _BEGUN = 0, 3, 6, 9, 10, 11, 12
 _COMMON = mmap.PAGESIZE
 _FIRST = _COMMON + 3 * 2 * _STRIDE
 
@@ -122,6 +122,14 @@ class Board:
     def verdicts(self) -> bytes:
         """What was found out last."""
         return self._verdicts.read()
+
+    def begin(self) -> None:
+        """Says that a worker listens: the instance has begun."""
+        self._numbers[_BEGUN] = 1
+
+    def has_begun(self) -> bool:
+        """Whether a worker ever listened."""
+        return bool(self._numbers[_BEGUN])
 
     def stop(self) -> None:
         """Says that the instance stops."""

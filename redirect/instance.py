@@ -106,6 +106,10 @@ class Instance:
         """What the master says of the configuration that is in force, or will be."""
         return Loading(**self._board.said())
 
+    def begin(self) -> None:
+        """Says that a worker listens."""
+        self._board.begin()
+
     def is_stopping(self) -> bool:
         """Whether all workers end, and not just this one since another takes its place."""
         return self._board.is_stopping()

@@ -54,6 +54,9 @@ gunicorn.arbiter.time = SimpleNamespace(time=monotonic, monotonic=monotonic, sle
 # container with a read-only root has too.
 _HEARTBEATS = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
 
+# Seconds: where a worker lives no longer, the next one waits as long.
+SHORT_LIFE = 0.5
+
 # Characters of a message that the admin listener shows; the error log has it whole.
 LONGEST_ERROR = 1_000
 
@@ -72,6 +75,7 @@ class Master(Arbiter):
 
     _is_stopping = False
     _prober = 0  # its process id; 0 as long as there is nothing to probe
+    _no_births_until = 0.0
 
     handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
 
@@ -86,11 +90,27 @@ class Master(Arbiter):
         super().stop(graceful)
 
     def reap_workers(self) -> None:
+        """A worker that cannot begin ends a start. Later it is one more that died: the others serve, and it is tried
+        again, but not all the time."""
+        before = dict(self.WORKERS)
         try:
             super().reap_workers()
-        except HaltServer:  # a worker could not begin
-            if not self._is_stopping:
+        except HaltServer:
+            if not self.app.board.has_begun() and not self._is_stopping:
                 raise
+            self.reap_workers()  # those that gunicorn did not come to
+        dead = [worker for pid, worker in before.items() if pid not in self.WORKERS]
+        if any(monotonic() - worker.born < SHORT_LIFE for worker in dead):
+            self._no_births_until = monotonic() + SHORT_LIFE
+
+    def spawn_workers(self) -> None:
+        """gunicorn calls it whenever there are too few, and at least once a second."""
+        if monotonic() < self._no_births_until:
+            return
+        try:
+            super().spawn_workers()
+        except OSError as error:  # the next second may be a better one
+            _logger.error("there are fewer workers than there should be: %s", error)
 
     def spawn_worker(self) -> int:
         self.app.take_slot({worker.slot for worker in self.WORKERS.values()})
@@ -99,7 +119,7 @@ class Master(Arbiter):
             pid = int(super().spawn_worker())
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self.WORKERS[pid].slot = self.app.slot
+        self.WORKERS[pid].slot, self.WORKERS[pid].born = self.app.slot, monotonic()
         return pid
 
     def murder_workers(self) -> None:
@@ -107,8 +127,7 @@ class Master(Arbiter):
         wish = self.app.board.wanted()
         is_wanted = not self.app.board.is_fulfilled(wish)
         if self._look(anyway=is_wanted):
-            for worker in [*self.WORKERS]:
-                self.kill_worker(worker, RELOAD)
+            self._tell_workers()
         if is_wanted:
             self.app.board.fulfil(wish)
         self._keep_prober()
@@ -120,10 +139,20 @@ class Master(Arbiter):
         gunicorn waits here until the old ones are gone, so as not to tell them twice to stop, and hears, looks at
         and replaces nothing meanwhile. Ours may be told twice.
         """
-        if self._look(anyway=True):
+        if not self._look(anyway=True):
+            return
+        try:
             for _ in range(self.num_workers):
                 self.spawn_worker()
-            self.manage_workers()
+        except OSError as error:
+            _logger.error("there are fewer new workers than there should be: %s", error)
+            self._tell_workers()  # some of the old ones go on
+        self.manage_workers()
+
+    def _tell_workers(self) -> None:
+        """Tells them that another configuration is put up."""
+        for worker in [*self.WORKERS]:
+            self.kill_worker(worker, RELOAD)
 
     def _look(self, *, anyway: bool) -> bool:
         """Loads the file, if it is another one or `anyway`; whether it was good."""

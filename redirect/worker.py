@@ -154,6 +154,7 @@ class RedirectWorker(UvicornWorker):
 
     async def _serve(self) -> None:
         self._listen()
+        self.wsgi.state.instance.begin()
         self.config.app = self.wsgi
         ROOM.reserve = RESERVE + 2 * self.cfg.workers  # HUP has as many again for a while
         server = Server(self.config)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from conftest import POOLS, ROOT, Running, environment, free_port, running, wait_for
+from conftest import POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
+
+from redirect.server import SHORT_LIFE
 
 # Upper 0.01 % points of chi-square by degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.4, and its
 # formula): one run in ten thousand of a fair service would exceed them.
@@ -216,6 +219,61 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         wait_for(lambda: service.stderr().count("Started server process") == 2)
         assert httpx.get(service.url).status_code == 302
         assert service.records(2)[1]["worker"] != first
+
+
+# Serves, and no worker can begin, or not even be made, while there is a file.
+FAILING = """
+import os
+from pathlib import Path
+from redirect.server import Gunicorn
+def failing(usual):
+    def meanwhile(*arguments):
+        if Path(os.environ["FAILS"]).exists():
+            raise OSError("not now")
+        return usual(*arguments)
+    return meanwhile
+{name} = failing({name})
+from redirect.cli import cli
+cli(["serve"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("os.fork", "there are fewer workers than there should be"), ("Gunicorn.load", "exited with code 3")],
+)
+def test_a_worker_that_cannot_be_replaced(name: str, said: str, tmp_path: Path) -> None:
+    """Where another worker cannot take the place of one that died, those that live serve on, and it is tried again, but
+    not all the time."""
+    fails = tmp_path / "fails"
+    command = (sys.executable, "-c", FAILING.format(name=name))
+    with running(tmp_path, command=command, FAILS=str(fails)) as service:
+        wait_for(lambda: service.stderr().count("Started server process") == 2)
+        fails.touch()
+        os.kill(worker_now(service, "before"), signal.SIGKILL)
+        died = time.monotonic()
+        wait_for(lambda: service.stderr().count(said) >= 3)
+        assert time.monotonic() - died > SHORT_LIFE
+        assert httpx.get(service.url).status_code == 302
+        fails.unlink()
+        wait_for(lambda: service.stderr().count("Started server process") == 3)
+        assert service.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["os.fork", "Gunicorn.load"])
+def test_new_workers_that_cannot_begin(name: str, tmp_path: Path) -> None:
+    """Nor does HUP end the service where it meets that."""
+    fails = tmp_path / "fails"
+    command = (sys.executable, "-c", FAILING.format(name=name))
+    with running(tmp_path, command=command, FAILS=str(fails)) as service:
+        wait_for(lambda: service.stderr().count("Started server process") == 2)
+        fails.touch()
+        service.pools.write_text('[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n')
+        service.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "fewer new workers" in service.stderr() or "exited with code 3" in service.stderr())
+        fails.unlink()
+        wait_for(lambda: is_ready(service.admin_url) and location(service) == "http://new/")
+        assert service.stop() == 0
 
 
 def test_workers_end_with_their_master(tmp_path: Path) -> None:
