@@ -14,6 +14,7 @@ upwards only.
     answer       a decision in HTTP's terms             record      what is kept of an answered request
     snapshot     the numbers of an instance             outlet      where lines go, without waiting
     board        memory that processes share            access_log  one JSON line per request
+    error_log    what the service says of itself
     counters     what a worker adds up                  journal     counts and logs, a batch at a time
     verdict      who is up, and who is down             instance    all workers together, looked at
     handover     a configuration on its way to workers

@@ -244,19 +244,19 @@ def try_target(target: str) -> None:
 
 def _opened(target: str) -> int:
     if target == "-":
-        return _stdout()
+        return unblocked(_STDOUT)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe with a name may stall, too
     return os.open(target, flags, 0o644)
 
 
-def _stdout() -> int:
-    """Standard output, so that a write never waits. Others have it too, our parent and its other children, and
-    may rely on waiting: so a pipe or terminal is opened once more, for us alone."""
-    mode = os.fstat(_STDOUT).st_mode
+def unblocked(descriptor: int) -> int:
+    """Standard output, or standard error, so that a write never waits. Others have it too, our parent and its other
+    children, and may rely on waiting: so a pipe or terminal is opened once more, for us alone."""
+    mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
-        return _STDOUT
+        return descriptor
     try:
-        return os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:  # a pipe of somebody else, or no /proc
-        os.set_blocking(_STDOUT, False)
-        return _STDOUT
+        os.set_blocking(descriptor, False)
+        return descriptor

@@ -34,6 +34,7 @@ from redirect.app import create_app
 from redirect.board import Board
 from redirect.config import Config, ConfigError, no_collections
 from redirect.counters import Counters
+from redirect.error_log import ErrorLog
 from redirect.forwarded import TrustedProxies
 from redirect.handover import pack
 from redirect.instance import Changes, Instance
@@ -60,6 +61,7 @@ SHORT_LIFE = 0.5
 # Characters of a message that the admin listener shows; the error log has it whole.
 LONGEST_ERROR = 1_000
 
+_STDERR = 2
 _logger = logging.getLogger("gunicorn.error")
 
 # gunicorn's master binds its sockets and would have them listen: whoever connects before there is a worker waits for
@@ -288,6 +290,7 @@ def serve(settings: Settings, config: Config) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual soft limit is 1,024: few connections
+    sys.stderr = ErrorLog(_STDERR)
     Master(Gunicorn(settings, config)).run()
 
 

@@ -21,7 +21,8 @@ MODULES = sorted(
 
 # What the product is made of. None of it knows what carries it.
 PURE = """authority positions schema config rotation decision request forwarded service record snapshot outlet board
-    access_log counters journal instance eligibility verdict handover""".split()
+    access_log counters journal instance eligibility verdict handover
+    error_log""".split()
 CARRIERS = {"starlette", "uvicorn", "uvicorn_worker", "gunicorn", "httptools", "uvloop", "click"}
 
 
