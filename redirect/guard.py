@@ -195,6 +195,12 @@ class Guard(HttpToolsProtocol):
         self._watch.cancel()
         self._look_in(self._keep_alive)
 
+    def silence(self) -> None:
+        """The worker goes: nothing is answered any more, as nobody would log it. What was answered goes out."""
+        self._deaf = True
+        self.pipeline.clear()
+        self._for_cycles.silence()
+
     # Deadlines
 
     def _look_in(self, seconds: float) -> None:
@@ -441,10 +447,14 @@ class _TransportForCycles:
     """The transport as uvicorn's cycles see it: its close hangs up."""
 
     def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], None]) -> None:
-        self._write = transport.write
+        self._write: Callable[[bytes], object] = transport.write
         self.is_closing = transport.is_closing
         self.close = hang_up
 
     def write(self, data: bytes) -> None:
         if not self.is_closing():  # uvloop raises where the client has gone
             self._write(data)
+
+    def silence(self) -> None:
+        """Throws away what cycles send from now on."""
+        self._write = lambda data: None

@@ -85,6 +85,10 @@ class RedirectProtocol(Guard):
         self._at_rest, self._answered = False, None
         super().shutdown()
 
+    def silence(self) -> None:
+        self._at_rest, self._answered = False, None
+        super().silence()
+
     def hand_over(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
         answer = request.answer

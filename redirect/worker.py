@@ -170,7 +170,7 @@ class RedirectWorker(UvicornWorker):
         # gunicorn's own wrappers would be closed twice, which uvloop spares real sockets.
         public, *admin = (listener.sock for listener in self.sockets)
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(journal.close)
+            stack.callback(_close, server, journal)
             for task in (beating, publishing, reloading, heeding):
                 stack.callback(task.cancel)
             for listener in admin:  # one or none
@@ -190,6 +190,14 @@ class RedirectWorker(UvicornWorker):
 
     def _has_master(self) -> bool:
         return bool(os.getppid() == self.ppid)
+
+
+def _close(server: Server, journal: Journal) -> None:
+    """Logs the last answers. The loop turns on for a moment, and would give others on connections that are open still,
+    where there was no time to end them in order."""
+    for connection in list(server.server_state.connections):
+        connection.silence()  # type: ignore[union-attr]  # all are guards
+    journal.close()
 
 
 async def _publish(server: Server, journal: Journal) -> None:

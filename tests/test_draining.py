@@ -103,6 +103,40 @@ def test_there_is_time_for_all_of_it(on_a_connection: On) -> None:
     on_a_connection(test, timeout_graceful_shutdown=1)
 
 
+@pytest.mark.parametrize("knows_the_head", [False, True])
+@pytest.mark.parametrize(("before", "after"), STATES.values(), ids=STATES)
+def test_silence(before: bytes, after: bytes, knows_the_head: bool, on_a_connection: On) -> None:
+    """Whatever a connection does when the worker goes, nothing is answered or logged after that, not even late heads;
+    what was answered before is not cut off."""
+
+    async def test(connection: Timed) -> None:
+        await connection.say(NEXT * 2 if knows_the_head else b"")
+        await connection.say(before)
+        records = connection.records()
+        connection.protocol.silence()
+        assert await connection.say(after) == []
+        assert await connection.say(NEXT) == []
+        assert await connection.passes(2 * PATIENCE) == []
+        assert connection.records() == records
+        assert not connection.transport.closed
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize("sent", [NEXT * 1000, head("OPTIONS * HTTP/1.1") * 3], ids=["many", "for the app"])
+def test_silence_among_answers(sent: bytes, on_a_connection: On) -> None:
+    """Nor are requests that came before, and wait for their turn or for the app."""
+
+    async def test(connection: Timed) -> None:
+        connection.send(sent)
+        connection.protocol.silence()
+        answered = connection.answers()
+        assert len(connection.records()) == len(answered)
+        assert await connection.say(b"") == []
+
+    on_a_connection(test)
+
+
 def test_deadlines_stay(on_a_connection: On) -> None:
     """The end of the worker neither shortens nor prolongs the time of a head."""
 
@@ -319,6 +353,44 @@ def test_a_second_signal(how: signal.Signals, draining: tuple[Running, list[Clie
     service.process.send_signal(how)
     assert service.process.wait(20) == 0
     assert len(service.records(8)) == 8
+
+
+# Serves; a worker that has closed its journal says so, and waits for a file before it goes on.
+CLOSES = """
+import sys, time
+from pathlib import Path
+from redirect import guard
+from redirect.journal import Journal
+def close(self, close=Journal.close):
+    close(self)
+    print("the journal is closed", file=sys.stderr, flush=True)
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+Journal.close = close
+guard.DRAIN = 30
+from redirect.cli import cli
+cli(["serve"])
+"""
+
+
+def test_requests_that_come_too_late(tmp_path: Path) -> None:
+    """What is asked when the log is closed already is not answered, as nobody would know of it."""
+    command = (sys.executable, "-c", CLOSES, str(tmp_path / "go on"))
+    with running(tmp_path, command=command, REDIRECT_GRACEFUL_TIMEOUT="60") as service, ExitStack() as stack:
+        clients = [stack.enter_context(closing(Client(service.port))) for _ in range(8)]
+        for client in clients:
+            client.ask()
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: service.stderr().count("Waiting for connections to close") > 0)
+        service.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: service.stderr().count("the journal is closed") == 2)
+        with ThreadPoolExecutor(len(clients)) as threads:
+            asked = [threads.submit(client.ask) for client in clients]
+            time.sleep(0.1)  # until all have sent it; one that has not is not answered either
+            (tmp_path / "go on").touch()
+            assert [type(each.exception()) for each in asked] == [Ended] * len(clients)
+        assert service.process.wait(20) == 0
+        assert len(service.records(8)) == 8
 
 
 def test_idle_connections_end_in_order(tmp_path: Path) -> None:
