@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -23,6 +23,9 @@ from wire import head
 from redirect.config import content_hash
 
 HOUR = 3600
+
+# Seconds that no machine has run for, and that the wall clock has long passed.
+MONOTONIC = 1e9
 
 # The service, whose wall clock is late or early by as many seconds as the first eight bytes of a file say: nobody but
 # the machine's owner may set the real one. The time after which the master takes a worker for dead is shortened, lest
@@ -74,14 +77,17 @@ def clock(tmp_path: Path) -> Clock:
 def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
     with running(tmp_path, command=(sys.executable, "-c", SERVICE, str(tmp_path / "shift"))) as service:
         wait_for(lambda: len(workers(service)) == 2)
+        wait_for(lambda: all(heartbeats(pid) < MONOTONIC for pid in workers(service)))
         yield service
 
 
 def heartbeats(pid: int) -> float:
-    """When a worker showed last that it lives: gunicorn has its workers write it on a file."""
+    """When a worker showed last that it lives: gunicorn has its workers write it on a file. Until one has, that is
+    the time of the file, by the wall clock."""
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        if "wgunicorn" in os.readlink(descriptor):
-            return descriptor.stat().st_mtime
+        with suppress(FileNotFoundError):  # it may be that of a connection, which ends
+            if "wgunicorn" in os.readlink(descriptor):
+                return descriptor.stat().st_mtime
     raise AssertionError("no file for heartbeats")
 
 

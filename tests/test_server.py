@@ -17,6 +17,7 @@ import httpx
 import pytest
 import tomli_w
 from conftest import POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
+from test_draining import clients_of_both, patched
 
 from redirect.server import SHORT_LIFE
 
@@ -278,16 +279,20 @@ def test_new_workers_that_cannot_begin(name: str, tmp_path: Path) -> None:
 
 def test_workers_end_with_their_master(tmp_path: Path) -> None:
     """kill -9 of the master: its workers, whom nobody would replace, end in order, and leave the port to the next."""
-    with running(tmp_path) as service, httpx.Client() as client:
-        wait_for(lambda: service.stderr().count("Started server process") == 2)
-        client.get(service.url)
+    with (
+        running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
+        clients_of_both(service) as clients,
+    ):
         service.stop(signal.SIGKILL)
         wait_for(lambda: service.stderr().count("is gone, and this worker") == 2)
+        wait_for(lambda: service.stderr().count("Waiting for connections to close") == 2)
         assert httpx.get(f"{service.admin_url}/readyz").status_code == 503
-        assert client.get(service.url).headers["connection"] == "close"
-        wait_for(lambda: not listens(service.port))
+        assert not listens(service.port)
+        for client in clients:
+            assert b"\r\nconnection: close\r\n" in client.ask()
+            client.close()
         wait_for(lambda: service.stderr().count("Finished server process") == 2)
-        assert len(service.records(2)) == 2
+        assert len(service.records(2 * len(clients))) == 2 * len(clients)
 
 
 def test_hup_loads_the_file_again(tmp_path: Path) -> None:
