@@ -47,6 +47,9 @@ _COMMON: dict[str, Any] = {
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
+# What may reach the whole group, such as Ctrl-C and the end of a terminal: the master acts on it, and tells workers.
+IGNORED = {signal.SIGINT, signal.SIGHUP}
+
 # How the master tells a worker that it has put up another configuration.
 RELOAD = signal.SIGUSR2
 
@@ -137,7 +140,8 @@ class RedirectWorker(UvicornWorker):
 
     def init_signals(self) -> None:
         super().init_signals()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master passes it on
+        for sig in IGNORED:
+            signal.signal(sig, signal.SIG_IGN)
         for stop in STOP_SIGNALS - {signal.SIGINT}:
             signal.signal(stop, lambda *_: sys.exit(0))  # until the server takes over
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -151,6 +155,15 @@ class RedirectWorker(UvicornWorker):
             except OSError as error:
                 _logger.error("cannot listen on %s: %s", listener, error.strerror)
                 sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def run(self) -> None:
+        """Hears nothing any more once it has served: Python, as it leaves, has handlers replaced by the default, which
+        is to be killed."""
+        try:
+            super().run()
+        finally:
+            for sig in SIGNALS:
+                signal.signal(sig, signal.SIG_IGN)
 
     async def _serve(self) -> None:
         self._listen()

@@ -78,6 +78,40 @@ def test_ctrl_c_reaches_the_whole_group(tmp_path: Path) -> None:
         assert is_calm(service.stderr())
 
 
+def test_the_end_of_a_terminal_reaches_the_whole_group(tmp_path: Path) -> None:
+    """HUP that every process gets is the master's affair, too: it replaces its workers, and they end in order."""
+    with running(tmp_path) as service:
+        wait_for(lambda: service.stderr().count("Started server process") == 2)
+        os.killpg(service.process.pid, signal.SIGHUP)
+        wait_for(lambda: service.stderr().count("Started server process") == 4)
+        wait_for(lambda: service.stderr().count("Worker exiting") == 2)
+        assert service.stop() == 0
+        assert is_calm(service.stderr())
+
+
+# Serves, and has workers be told something when they have served, and Python has replaced their handlers.
+TOLD_LAST = """
+import os, signal
+from redirect.worker import RedirectWorker
+def run(self, run=RedirectWorker.run):
+    run(self)
+    for sig in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGQUIT):
+        if callable(signal.getsignal(sig)):
+            signal.signal(sig, signal.SIG_DFL)
+        os.kill(os.getpid(), sig)
+RedirectWorker.run = run
+from redirect.cli import cli
+cli(["serve"])
+"""
+
+
+def test_signals_to_a_worker_that_leaves(tmp_path: Path) -> None:
+    """A worker that is told something at the very end leaves as it was about to, and is not killed by it."""
+    with running(tmp_path, command=(sys.executable, "-c", TOLD_LAST)) as service:
+        assert service.stop() == 0
+        assert is_calm(service.stderr())
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_while_workers_are_born(how: signal.Signals, tmp_path: Path) -> None:
     """A signal that meets workers half-way through their start ends them too, long before the graceful timeout."""
