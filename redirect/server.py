@@ -45,7 +45,7 @@ from redirect.reload import Watch
 from redirect.settings import Settings
 from redirect.snapshot import Loading
 from redirect.verdict import down
-from redirect.worker import RELOAD, SIGNALS
+from redirect.worker import RELOAD, SIGNALS, STOP_SIGNALS
 
 # How long a stop may take gunicorn reads off the wall clock. Set forward meanwhile, it would have all workers killed in
 # the middle of their last answers; set back, it would wait that much longer for one that does not end.
@@ -76,20 +76,23 @@ class Master(Arbiter):
     TERM and INT stop the service in order, and at once if it stops already; so does QUIT the first time."""
 
     _is_stopping = False
+    _told = 0  # to stop, so often
     _prober = 0  # its process id; 0 as long as there is nothing to probe
     _no_births_until = 0.0
 
     handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        """While it stops gunicorn looks out for INT and QUIT alone, and tells workers to QUIT then."""
+        """While it stops gunicorn looks out for INT and QUIT alone, and tells workers to QUIT then. Of two that come
+        together it forgets one."""
+        self._told += sig in STOP_SIGNALS
         super().signal(signal.SIGQUIT if self._is_stopping and sig == signal.SIGTERM else sig, frame)
 
     def stop(self, graceful: bool = True) -> None:
         self._is_stopping = True
         self.app.board.stop()
         self._keep_prober()
-        super().stop(graceful)
+        super().stop(graceful and self._told < 2)
 
     def reap_workers(self) -> None:
         """A worker that cannot begin ends a start. Later it is one more that died: the others serve, and it is tried

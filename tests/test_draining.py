@@ -387,6 +387,18 @@ def test_a_second_signal(how: signal.Signals, draining: tuple[Running, list[Clie
     assert len(service.records(len(clients))) == len(clients)
 
 
+def test_two_signals_at_once(tmp_path: Path) -> None:
+    """Two signals that the master hears together are two: the service ends at once."""
+    with (
+        running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
+        clients_of_both(service) as clients,
+    ):
+        for sig in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            service.process.send_signal(sig)
+        assert service.process.wait(20) == 0
+        assert len(service.records(len(clients))) == len(clients)
+
+
 # Serves; a worker that has closed its journal says so, and waits for a file before it goes on.
 CLOSES = """
 import sys, time
