@@ -54,7 +54,7 @@ cli.add_command(pools)
 @click.option("--admin-bind", help="host:port of the admin listener, or off; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a container's first process hears nothing without
+    _set_signals()
     settings = _settings(**options)
     config = _load(settings)
     _print_faults(config.warnings, "warning: ")
@@ -76,6 +76,15 @@ def serve(**options: Any) -> None:
     from redirect import server  # takes half a second that the other commands need not pay
 
     server.serve(settings, config)
+
+
+def _set_signals() -> None:
+    """What signals do until gunicorn has handlers of its own: to stop is to leave, for a container's first process too,
+    which hears nothing without; the others have nothing to act on yet, and would kill."""
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: sys.exit(0))
+    for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(other, signal.SIG_IGN)
 
 
 @cli.command()

@@ -393,11 +393,33 @@ cli(["serve"])
         assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in ended.stderr
 
 
-def test_a_stop_before_it_serves(tmp_path: Path) -> None:
-    """TERM while the service starts ends it, with exit code 0."""
-    early = "import os, signal; from redirect import cli; cli._load = lambda _: os.kill(os.getpid(), signal.SIGTERM)"
-    ended = subprocess.run([sys.executable, "-c", f"{early}; cli.cli(['serve'])"], env=environment(), check=False)
-    assert ended.returncode == 0
+# Serves, and is sent a signal, which the argument names, as it starts.
+TOLD_FIRST = """
+import os, signal, sys
+from redirect import cli
+def load(settings, load=cli._load):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    return load(settings)
+cli._load = load
+cli.cli(["serve"])
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
+def test_a_stop_before_it_serves(how: str) -> None:
+    """TERM or Ctrl-C while the service starts ends it, with exit code 0 and no word."""
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_FIRST, how], cwd=ROOT, env=environment(), capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("how", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_other_signals_before_it_serves(how: str, tmp_path: Path) -> None:
+    """Other signals that it acts on later do not end a service that starts."""
+    with running(tmp_path, command=(sys.executable, "-c", TOLD_FIRST, how)) as service:
+        assert httpx.get(service.url).status_code == 302
+        assert service.stop() == 0
 
 
 def test_a_bad_toml_stops_the_start(tmp_path: Path) -> None:
