@@ -100,24 +100,38 @@ def reload(admin_bind: str | None) -> None:
     try:
         deadline = monotonic() + RELOAD_PATIENCE
         answer, said = _post_reload(settings)
-        while answer.status == 503 and monotonic() < deadline:
-            sleep(int(answer.headers["retry-after"]))
+        while (
+            answer.status == 503
+            and (seconds := answer.headers.get("retry-after", "")).isdecimal()
+            and monotonic() + int(seconds) < deadline
+        ):
+            sleep(int(seconds))
             answer, said = _post_reload(settings)
     except (OSError, http.client.HTTPException, ValueError) as error:
         _leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
+    try:
+        told = f"{said['path']} is in force: {said['hash']}" if answer.status == 200 else str(said["detail"])
+    except (KeyError, TypeError):
+        _leave(
+            1, f"what answers at {settings.admin_bind} is not the admin listener of this service; name another address"
+        )
     if answer.status != 200:
-        _leave(1, said["detail"])
-    click.echo(f"{said['path']} is in force: {said['hash']}")
+        _leave(1, told)
+    click.echo(told)
 
 
 def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
-    """The answer of the worker that the connection reaches, and what it says."""
+    """The answer of the worker that the connection reaches, and what it says; None where that is no JSON."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
     with contextlib.closing(connection):
-        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}"} if token else {})
+        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         answer = connection.getresponse()
-        return answer, json.load(answer)
+        content = answer.read()
+    try:
+        return answer, json.loads(content)
+    except ValueError:
+        return answer, None
 
 
 @cli.command()

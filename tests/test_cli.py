@@ -1,10 +1,15 @@
 """`redirect check` and `redirect explain`: what they print, and how they end."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from conftest import running
 
 from redirect.cli import cli
 
@@ -193,3 +198,64 @@ def test_explain_needs_a_good_file(file: Path) -> None:
     result = run("explain")
     assert result.exit_code == 1
     assert result.stderr == "redirect_pools_config.toml:1:1: holds no pool; a pool begins with a line like [pool-a]\n"
+
+
+@contextmanager
+def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
+    """Something that answers a POST so; where it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            for name, value in fields.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"{}"),
+        (200, b"null"),
+        (200, b"<h1>Welcome</h1>"),
+        (200, b"\xff"),
+        (404, b"{}"),
+        (404, b"[]"),
+        (503, b"no server"),
+        (502, b""),
+    ],
+)
+def test_reload_where_something_else_answers(status: int, body: bytes) -> None:
+    """What is not said as the admin listener says it is said to come from something else; exit code 1."""
+    with answering(status, body) as bind:
+        result = run("reload", "--admin-bind", bind)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"what answers at {bind} is not the admin listener of this service; name another address\n"
+
+
+@pytest.mark.parametrize("fields", [{}, {"retry_after": "3600"}, {"retry_after": "Fri, 20 Nov 2026 19:43:06 GMT"}])
+def test_reload_where_it_is_no_use_to_wait(fields: dict[str, str]) -> None:
+    """A refusal that is not worth another try, or not soon, is printed; exit code 1."""
+    with answering(503, b'{"detail": "not now"}', **fields) as bind:
+        result = run("reload", "--admin-bind", bind)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "not now\n")
+
+
+def test_reload_with_a_token_of_any_language(tmp_path: Path) -> None:
+    """A token is the same to the command and to the listener, whatever its letters."""
+    with running(tmp_path, REDIRECT_ADMIN_TOKEN="tök€n") as service:
+        bind = service.admin_url.removeprefix("http://")
+        assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="tök€n").exit_code == 0
+        assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="token").exit_code == 1
