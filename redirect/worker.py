@@ -134,7 +134,7 @@ class RedirectWorker(UvicornWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # uvicorn does not know gunicorn's limit; it has to be done before the master kills.
-        self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - 1)
+        self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout - 1
         # uvicorn's heartbeat follows the wall clock: set back, it goes silent and the master kills all.
         self.config.callback_notify = None
 

@@ -165,7 +165,7 @@ _BIND = "must be host:port, such as 127.0.0.1:9000, or off"
         ("REDIRECT_WORKERS", "1025", "input should be less than or equal to 1024, got '1025'"),
         ("REDIRECT_KEEPALIVE", "0", "input should be greater than or equal to 1, got '0'"),
         ("REDIRECT_KEEPALIVE", "3601", "input should be less than or equal to 3600, got '3601'"),
-        ("REDIRECT_GRACEFUL_TIMEOUT", "0", "input should be greater than or equal to 1, got '0'"),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "1", "input should be greater than or equal to 2, got '1'"),
         ("REDIRECT_GRACEFUL_TIMEOUT", "3601", "input should be less than or equal to 3600, got '3601'"),
     ],
 )
