@@ -50,7 +50,7 @@ NOT_HTTP = frozenset(
 # in advance connect again. Between two requests it is the server's keep-alive time.
 PATIENCE = 10.0
 
-# Seconds between two looks at a client for which bytes wait: whether they become less is seen only so.
+# Seconds between two looks at a client for which bytes wait: whether it reads any is seen only so.
 LOOK = 1.0
 
 # Seconds for a client that was late to read that it was.
@@ -108,6 +108,7 @@ class Guard(HttpToolsProtocol):
         "_unfinished",
         "_waiting",
         "_watch",
+        "_written",
         "front",
     )
 
@@ -130,7 +131,8 @@ class Guard(HttpToolsProtocol):
         self._keep_alive: float = self.timeout_keep_alive  # seconds
         # When the last answer was sent, or when the request began or went on after that, by `monotonic_ns`.
         self._since = 0
-        self._stuck: tuple[int, int] | None = None  # how many bytes wait for the client to read, and since when
+        self._stuck: tuple[int, int] | None = None  # while bytes wait for the client: how far it has read, since when
+        self._written = 0  # bytes, counted only meanwhile
         self._lingering: asyncio.TimerHandle | None = None  # until the connection is closed for good
 
         # Request state
@@ -143,7 +145,7 @@ class Guard(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._for_cycles = _TransportForCycles(transport, self._hang_up)
+        self._for_cycles = _TransportForCycles(transport, self._write, self._hang_up)
         self._peer = self.client[0] if self.client else None
         self._scheme = self.scheme or "http"
         # It counts as idle for so long already that PATIENCE is left.
@@ -230,13 +232,19 @@ class Guard(HttpToolsProtocol):
         return (PATIENCE if self._in_message else self._keep_alive) - (now - self._since) / 1e9
 
     def _is_stuck(self, now: int) -> bool:
-        """Whether for PATIENCE the client has read nothing of what waits for it."""
+        """Whether for PATIENCE the client has read nothing of what waits for it, whatever it has asked meanwhile."""
         unread = self.transport.get_write_buffer_size()
+        read = self._written - unread
         if not unread:
             self._stuck = None
-        elif self._stuck is None or self._stuck[0] != unread:
-            self._stuck = unread, now
+        elif self._stuck is None or self._stuck[0] < read:
+            self._stuck = read, now
         return self._stuck is not None and now - self._stuck[1] >= PATIENCE * 1e9
+
+    def _write(self, data: bytes) -> None:
+        if self._stuck is not None:
+            self._written += len(data)
+        self.transport.write(data)
 
     def _refuse_late(self) -> None:
         late = "body did not go on for" if self._waiting else "head did not end within"
@@ -446,8 +454,10 @@ def _refusal(status: int, detail: str) -> Decision:
 class _TransportForCycles:
     """The transport as uvicorn's cycles see it: its close hangs up."""
 
-    def __init__(self, transport: asyncio.Transport, hang_up: Callable[[], None]) -> None:
-        self._write: Callable[[bytes], object] = transport.write
+    def __init__(
+        self, transport: asyncio.Transport, write: Callable[[bytes], None], hang_up: Callable[[], None]
+    ) -> None:
+        self._write = write
         self.is_closing = transport.is_closing
         self.close = hang_up
 

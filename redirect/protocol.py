@@ -116,10 +116,13 @@ class RedirectProtocol(Guard):
         if default is not _openings.default:
             _openings.renew(default)
         if decision.prefix is not None and not close:
-            self.transport.write(_openings[decision] + target + _END)
+            answer = _openings[decision] + target + _END
         else:
             close = close or decision.close
-            self.transport.write(_whole(default, decision, method, text, close))
+            answer = _whole(default, decision, method, text, close)
+        if self._stuck is not None:
+            self._written += len(answer)
+        self.transport.write(answer)
         state.total_requests += 1
         front.journal.write(decision, quoted, text, started, front.service.config.hash)
         self._since = started

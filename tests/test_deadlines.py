@@ -287,6 +287,37 @@ def test_a_slow_reader_lives(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
+def test_whoever_only_asks_is_cut(on_a_connection: On) -> None:
+    """To ask on is not to read."""
+
+    async def test(connection: Timed) -> None:
+        connection.transport.high_water = 100_000
+        latest = connection.clock.now + 2 * PATIENCE + LOOK
+        while connection.is_open:
+            await connection.say(NEXT)
+            await connection.passes(3)
+        assert connection.transport.aborted
+        assert connection.clock.now < latest + 3
+
+    on_a_connection(test)
+
+
+def test_whoever_asks_more_than_he_reads_lives(on_a_connection: On) -> None:
+    """Nor has one who reads a little read nothing, though what waits for him becomes more and more."""
+
+    async def test(connection: Timed) -> None:
+        connection.transport.high_water = 100_000
+        for _ in range(12):
+            await connection.say(NEXT * 3)
+            connection.transport.be_read(1)
+            await connection.passes(PATIENCE - LOOK)
+        assert connection.is_open
+        await connection.passes(PATIENCE + LOOK)
+        assert connection.transport.aborted
+
+    on_a_connection(test)
+
+
 def test_a_closed_connection_does_not_wait_for_ever(on_a_connection: On) -> None:
     """Nor does a connection that is closed already, and kept by what its client does not read."""
 
