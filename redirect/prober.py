@@ -93,19 +93,22 @@ class Prober:
         self._is_told = True  # whether all of them are on the board
         self._health: dict[Target, Health] = {}
         self._probing: dict[Target, asyncio.Task[None]] = {}
+        self._places: Mapping[Target, Sequence[_Place]] = {}
         self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
-        """Probes the origins of this configuration from now on. Who was down stays so until it passes."""
+        """Probes the origins of this configuration from now on. Who was down stays so until it passes, also where its
+        pool has another name now, or it another pool or spelling."""
+        before, self._places = self._places, _places(config)
         self._config = config
-        self._places = _places(config)
         for target in self._probing.keys() - self._places.keys():
             self._probing.pop(target).cancel()
             del self._health[target]
         verdicts: dict[_Place, Verdict] = {}
         for target, places in self._places.items():
-            known = {place: self._verdicts[place] for place in places if place in self._verdicts}
+            either = *places, *before.get(target, ())
+            known = {place: self._verdicts[place] for place in either if place in self._verdicts}
             if target not in self._probing:
                 self._health[target] = Health(is_up=all(each.is_up for each in known.values()))
                 self._probing[target] = asyncio.create_task(self._probe(target))

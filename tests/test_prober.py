@@ -159,6 +159,37 @@ def test_another_configuration(there: Origin) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("pool", "origin"),
+    [
+        pytest.param("q", "localhost", id="the same"),
+        pytest.param("r", "localhost", id="a renamed pool"),
+        pytest.param("p", "localhost", id="moved to another pool"),
+        pytest.param("q", "LocalHost", id="respelled"),
+    ],
+)
+def test_another_name_for_who_is_down(there: Origin, pool: str, origin: str) -> None:
+    """Who is down stays so, since the same time and for the same reason, whatever its pool and itself are called in
+    the next configuration, and whichever pool it is in; and comes back there."""
+    board = Board()
+    there.status = 500
+
+    def named(pool: str, origin: str) -> Config:
+        return configuration(**{"p": hosts("127.0.0.1:1"), pool: hosts(f"{origin}:{there.port}") + EVERY})
+
+    async def run() -> None:
+        prober = Prober(board, named("q", "localhost"))
+        await until(lambda: len(found(board)) == 1, prober)
+        (before,) = found(board).values()
+        prober.adopt(named(pool, origin))
+        prober.tell()
+        assert found(board) == {(pool, f"{origin}:{there.port}"): before}
+        there.status = 200
+        await until(lambda: states(board) == {(pool, f"{origin}:{there.port}"): True}, prober)
+
+    asyncio.run(run())
+
+
 def test_the_next_prober_goes_on(there: Origin) -> None:
     """A prober that takes the place of one that died knows who was down; two passes bring them back."""
     board = Board()
