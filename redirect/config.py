@@ -5,9 +5,12 @@ The rule: a file is taken whole or not at all. `load` returns a frozen `Config`,
 what is allowed. What is legal but will surprise becomes a warning of the `Config`.
 """
 
+import errno
 import gc
 import hashlib
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -132,13 +135,24 @@ def load(path: str | Path) -> Config:
         return parse_config(content, str(path))
 
 
-def read_config(path: str | Path) -> bytes:
-    """The content of the file at `path`. Raises ConfigError."""
+def read_config(path: str | Path, *, waits: bool = True) -> bytes:
+    """The content of the file at `path`. Raises ConfigError; also if it is a pipe or a device, unless it `waits` for
+    whoever writes there."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb", opener=None if waits else _open_file) as file:
+            return file.read()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
         raise ConfigError((Fault(str(path), 1, 1, "", reason),)) from None
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Opens a file, and what is none without waiting for anybody. `open` itself refuses folders."""
+    file = os.open(path, flags | os.O_NONBLOCK)
+    if not (stat.S_ISREG(os.fstat(file).st_mode) or stat.S_ISDIR(os.fstat(file).st_mode)):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
 
 
 def content_hash(content: bytes) -> str:

@@ -65,7 +65,7 @@ class Watch:
         elif not anyway and now - self._since >= DOUBTFUL:
             return None
         try:
-            content = read_config(self._path)
+            content = read_config(self._path, waits=False)  # the master must not
         except ConfigError as error:
             is_new, self._known = self._known is not None, None
             self._signature = before and ()  # what makes it readable need not show there

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, time_ns
 
@@ -132,11 +133,27 @@ def test_no_file(how: str, file: Path, watch: Watch) -> None:
     assert seen(watch.look(monotonic())) == "old"
 
 
+@pytest.mark.parametrize("how", ["a pipe", "a device"])
+def test_no_regular_file(how: str, file: Path, watch: Watch) -> None:
+    """What is no regular file is told, and nobody waits for who writes there."""
+    file.unlink()
+    os.mkfifo(file) if how == "a pipe" else file.symlink_to(os.devnull)
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            found = thread.submit(watch.look, monotonic()).result(20)
+        finally:
+            os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))  # lets go of who waits
+    assert (seen(found) or "").startswith(":1:1: cannot be read: not a regular file; ")
+    file.unlink()
+    file.write_bytes(NEW)
+    assert seen(watch.look(monotonic())) == "new"
+
+
 def test_a_file_that_becomes_readable(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is found readable at the next look, whatever made it so: rights need not show in what the look sees."""
     file.write_bytes(NEW)
     with monkeypatch.context() as others:
-        others.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        others.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
         assert "Permission denied" in (seen(watch.look(1)) or "")
         assert watch.look(100) is None
     assert seen(watch.look(200)) == "new"
@@ -145,7 +162,7 @@ def test_a_file_that_becomes_readable(file: Path, watch: Watch, monkeypatch: pyt
 def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changes while it is read is left alone until it rests."""
 
-    def read(path: Path) -> bytes:
+    def read(path: Path, *, waits: bool) -> bytes:
         content = path.read_bytes()
         with path.open("ab") as other:
             other.write(b"\n")
