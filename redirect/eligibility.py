@@ -64,10 +64,19 @@ class Eligibility(Generic[T]):
         if down != self._down:
             back = self._back  # not changed in place: another thread may read it, for the one in this one's place
             if self._slow_start:
-                at = now - now % (self._slow_start / STEPS)
-                back = back | dict.fromkeys(self._down - down, at)
+                back = back | dict.fromkeys(self._down - down, self._step(now))
             self._back = {name: at for name, at in back.items() if name not in down}
             self._down = down
+            self._arrange(Turns(BUDGET))
+            self.grow(now)
+
+    def came_back(self, since: Mapping[str, float], now: float) -> None:
+        """Has items begin slowly that came back so many seconds before `now`, when there was nobody here to see it.
+        Less than none, as after a clock was set, are none."""
+        ages = {name: max(0, age) for name, age in since.items() if name in self._weighted}
+        back = {name: self._step(now - age) for name, age in ages.items() if age < self._slow_start}
+        if back:
+            self._back = self._back | back
             self._arrange(Turns(BUDGET))
             self.grow(now)
 
@@ -80,6 +89,10 @@ class Eligibility(Generic[T]):
         if self._slow:
             turn, came_back = self._slow
             turn.grow([min(1, (now - at) / self._slow_start) for at in came_back])
+
+    def _step(self, now: float) -> float:
+        """When those come back who do so at `now`."""
+        return now - now % (self._slow_start / STEPS)
 
     def _arrange(self, turns: Turns) -> None:
         """Begins anew, with those that came back together in a turn of their own."""

@@ -44,7 +44,7 @@ from redirect.prober import has_probes
 from redirect.reload import Watch
 from redirect.settings import Settings
 from redirect.snapshot import Loading
-from redirect.verdict import down
+from redirect.verdict import back, down
 from redirect.worker import RELOAD, SIGNALS, STOP_SIGNALS
 
 # How long a stop may take gunicorn reads off the wall clock. Set forward meanwhile, it would have all workers killed in
@@ -271,8 +271,10 @@ class Gunicorn(BaseApplication):
             app = create_app(config, settings.pool_id_header, proxies, journal, Random())
             instance = Instance(self.board, config, str(settings.pools_config_path), self._changes)
             number, instance.verdicts = instance.verdicts_number(), instance.read_verdicts()
-            for _ in app.state.front.service.set_down(down(instance.verdicts), monotonic()):
+            service = app.state.front.service
+            for _ in service.set_down(down(instance.verdicts), monotonic()):
                 pass
+            service.came_back(back(instance.verdicts, time()), monotonic())
             journal.heed(number)
             app.state.instance = instance
             app.state.settings = settings

@@ -95,6 +95,13 @@ class Service:
             self._take(name, probed)
             yield
 
+    def came_back(self, since: Mapping[str, Mapping[str, float]], now: float) -> None:
+        """Has origins begin slowly that came back so many seconds before `now`, by the names of their pools: for who
+        is made after that."""
+        for name in since.keys() & self._probed.keys():
+            self._probed[name].came_back(since[name], now)
+            self._take(name, self._probed[name])
+
     def grow(self, now: float) -> Iterator[None]:
         """Gives origins that came back what is due to them by `now`, in the same manner."""
         for name in [*self._growing]:

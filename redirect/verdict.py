@@ -38,3 +38,13 @@ def down(verdicts: Verdicts) -> dict[str, frozenset[str]]:
         if not verdict.is_up:
             found[pool].add(origin)
     return {pool: frozenset(origins) for pool, origins in found.items()}
+
+
+def back(verdicts: Verdicts, now: float) -> dict[str, dict[str, float]]:
+    """For how many seconds until `now` (Unix time) those that came back are up again, by their pools. They are as
+    wrong as the clock is if it was set since."""
+    found: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for (pool, origin), verdict in verdicts.items():
+        if verdict.is_up:
+            found[pool][origin] = now - verdict.since
+    return dict(found)

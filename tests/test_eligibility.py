@@ -94,6 +94,33 @@ def test_slow_start(after: float, share: float) -> None:
     assert of.is_growing == (after < 10)
 
 
+@pytest.mark.parametrize(
+    ("ago", "share"),
+    [
+        pytest.param(-3600, 0, id="the clock was set back"),
+        pytest.param(0, 0, id="just now"),
+        pytest.param(5, 1 / 3, id="a half"),
+        pytest.param(10, 0.5, id="all"),
+        pytest.param(3600, 0.5, id="long ago"),
+    ],
+)
+def test_who_came_back_before(ago: float, share: float) -> None:
+    """Who came back before there were these items begins slowly all the same, from when it came back on."""
+    of = eligibility(slow_start=10, a=1, b=1)
+    of.came_back({"b": ago, "elsewhere": 0}, now=200)
+    assert picks(of, 10_000)["b"] == pytest.approx(10_000 * share, abs=1)
+    of.grow(200 + 10)
+    assert (picks(of, 10), of.is_growing) == ({"a": 5, "b": 5}, False)
+
+
+def test_who_came_back_before_without_a_slow_start() -> None:
+    """Where nobody begins slowly, nobody does who came back before."""
+    of = eligibility(a=1, b=1)
+    pick = of.pick
+    of.came_back({"a": -1, "b": 0}, now=200)
+    assert of.pick is pick
+
+
 def test_a_slow_start_ends_in_an_exact_turn() -> None:
     """Once it has its whole share, every full turn is exact again."""
     of = eligibility(slow_start=10, a=3, b=2, c=1)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
-from conftest import Running, running, wait_for
+from conftest import Running, is_ready, running, wait_for
 from origins import Origin, origin
 
 # Each request on a connection of its own, so that any worker may answer it.
@@ -211,3 +211,19 @@ def test_a_slow_start(tmp_path: Path, origins: list[Origin]) -> None:
         until(service, "up", first.name)
         found = answers(service, 40)
     assert found[second.name] >= 36  # each of two workers begins anywhere
+
+
+def test_a_slow_start_in_a_worker_that_comes_later(tmp_path: Path, origins: list[Origin]) -> None:
+    """A worker that takes another's place gives an origin that has just come back no more than the one before it."""
+    first, second, _ = origins
+    pools = {"p": pool([first, second], slow_start=3600)}
+    with running(tmp_path, pools=pools, REDIRECT_WORKERS="1") as service:
+        first.status = 500
+        until(service, "down", first.name)
+        first.status = 200
+        until(service, "up", first.name)
+        (before,) = workers(service)
+        os.kill(before, signal.SIGTERM)
+        wait_for(lambda: service.stderr().count("Started server process") == 2 and is_ready(service.admin_url))
+        found = answers(service, 40)
+    assert found[second.name] >= 36  # up to a tenth may be due, see `STEPS`

@@ -416,6 +416,18 @@ def test_origins_that_are_down(requested: str | None) -> None:
     assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
 
 
+@pytest.mark.parametrize("requested", ["a", None])
+def test_origins_that_came_back_before(requested: str | None) -> None:
+    """An origin that came back before there was this service gets its share slowly."""
+    service = serving(PROBED.replace("[b]", "slow_start = 10\n[b]"))
+    service.came_back({"a": {"a-1": 5, "a-2": 3600}, "b": {"a-1": 0}, "gone": {"x": 0}}, 100)
+    assert picked(service, requested, 300) == pytest.approx({"a-1": 100, "a-2": 100, "a-3": 100}, abs=1)
+    for _ in service.grow(105):
+        pass
+    assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
+    assert picked(service, "b", 3) == {"a-1": 3}
+
+
 def test_down_in_another_configuration() -> None:
     """Who is down stays so in a service that takes the place of another, whether its pool is the same or not; who is
     not probed any more is up."""
