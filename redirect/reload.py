@@ -72,7 +72,10 @@ class Watch:
             return error if is_new or anyway else None
         if before != self._stat():
             self._signature = ()
-            return self._changing() if anyway else None
+            if not anyway:
+                return None
+            self._known = None  # told that it cannot be used: whatever comes of it is told, too
+            return self._changing()
         self._signature = before
         is_new, self._known = content_hash(content) != self._known, content_hash(content)
         if not is_new and not anyway:

@@ -176,6 +176,22 @@ def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pyt
     assert seen(watch.look(monotonic())) == "new"
 
 
+def test_the_same_content_written_while_it_is_read(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was told that the file changed while it was read is told what came of it, also if that is what it was."""
+
+    def read(path: Path, *, waits: bool) -> bytes:
+        content = path.read_bytes()
+        os.utime(path, ns=(0, 0))
+        return content
+
+    assert watch.look(1) is None
+    with monkeypatch.context() as patched:
+        patched.setattr("redirect.reload.read_config", read)
+        assert seen(watch.look(2, anyway=True)) == ":1:1: changed while it was read; try again"
+    assert seen(watch.look(3)) == "old"
+    assert watch.look(4) is None
+
+
 def test_never_half_a_file(file: Path, watch: Watch) -> None:
     """While a file is written over and over, only what was written as a whole by a rename is ever seen."""
     ended = threading.Event()
