@@ -49,7 +49,7 @@ class Watch:
     def __init__(self, path: str | Path, config: Config) -> None:
         self._path = Path(path)
         self._config = config  # the last good one
-        self._known: str | None = config.hash  # of what was there last; None if it could not be read
+        self._known: str | None = config.hash  # of what was there last, or why it could not be read; None if untold
         self._signature: tuple[int, ...] | None = ()
         self._since = 0.0  # it was first seen
 
@@ -67,8 +67,8 @@ class Watch:
         try:
             content = read_config(self._path, waits=False)  # the master must not
         except ConfigError as error:
-            is_new, self._known = self._known is not None, None
-            self._signature = before and ()  # what makes it readable need not show there
+            is_new, self._known = self._known != str(error), str(error)
+            self._signature = ()  # what makes it readable need not show there
             return error if is_new or anyway else None
         if before != self._stat():
             self._signature = ()
@@ -93,7 +93,8 @@ class Watch:
             status = os.stat(self._path)
         except OSError:
             return None
-        return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+        # Rights that change show in the time of the status alone.
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
     def _changing(self) -> ConfigError:
         return ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))

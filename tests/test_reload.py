@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, time_ns
+from typing import NoReturn
 
 import pytest
 
@@ -76,15 +77,27 @@ def test_a_change_that_no_clock_shows(file: Path, watch: Watch) -> None:
     assert seen(watch.look(monotonic())) == "new"
 
 
-def test_a_file_that_rests_is_not_read(file: Path, watch: Watch) -> None:
+def test_a_file_that_rests_is_not_read(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has looked the same for a while costs a look at its state, not at its content."""
-    assert watch.look(monotonic()) is None
-    later = monotonic() + DOUBTFUL
-    status = file.stat()
-    file.write_bytes(NEW)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert watch.look(later) is None
-    assert seen(watch.look(later, anyway=True)) == "new"
+    assert watch.look(1) is None
+    monkeypatch.setattr("redirect.reload.read_config", lambda *_, **__: NEW)
+    assert watch.look(1 + DOUBTFUL) is None
+    assert seen(watch.look(1 + DOUBTFUL, anyway=True)) == "new"
+
+
+def test_rights_that_are_gone(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file at rest that cannot be read any more is told."""
+    before = file.stat().st_ctime_ns
+    assert watch.look(1) is None
+    assert watch.look(100) is None
+    while file.stat().st_ctime_ns == before:  # until that clock ticks
+        file.chmod(0)
+    monkeypatch.setattr(os, "open", denied)  # permissions do not bind root
+    assert "Permission denied" in (seen(watch.look(200)) or "")
+
+
+def denied(*_: object) -> NoReturn:
+    raise PermissionError(13, "Permission denied")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -149,11 +162,23 @@ def test_no_regular_file(how: str, file: Path, watch: Watch) -> None:
     assert seen(watch.look(monotonic())) == "new"
 
 
+def test_another_reason(file: Path, watch: Watch) -> None:
+    """A file that cannot be read for another reason than before is told again."""
+    file.unlink()
+    assert "No such file" in (seen(watch.look(1)) or "")
+    assert watch.look(100) is None
+    file.mkdir()
+    assert "Is a directory" in (seen(watch.look(200)) or "")
+    assert watch.look(300) is None
+    file.rmdir()
+    assert "No such file" in (seen(watch.look(400)) or "")
+
+
 def test_a_file_that_becomes_readable(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is found readable at the next look, whatever made it so: rights need not show in what the look sees."""
     file.write_bytes(NEW)
     with monkeypatch.context() as others:
-        others.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        others.setattr(os, "open", denied)
         assert "Permission denied" in (seen(watch.look(1)) or "")
         assert watch.look(100) is None
     assert seen(watch.look(200)) == "new"
