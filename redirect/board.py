@@ -237,8 +237,9 @@ class Slot:
             yield (pool, origin, status), index, begin
 
     def keep(self, lines: bytes) -> None:
-        """Puts lines into the ring, in place of the oldest."""
-        lines = lines[-RING:]
+        """Puts whole lines into the ring, in place of the oldest."""
+        if len(lines) > RING:
+            lines = lines[lines.index(b"\n", -RING - 1) + 1 :]
         numbers, begin = self.numbers, self.numbers[RING_ENDED]
         numbers[RING_BEGUN] = begin + len(lines)
         at = begin % RING

@@ -106,13 +106,23 @@ def test_the_ring_keeps_the_last_lines(board: Board) -> None:
     assert RING - 200 < len(found) <= RING
 
 
-def test_more_at_once_than_the_ring_holds(board: Board) -> None:
-    """Of a batch that is longer than the ring its end is kept."""
+@pytest.mark.parametrize("length", [7, 8, 1000, RING - 1, RING])
+def test_more_at_once_than_the_ring_holds(length: int, board: Board) -> None:
+    """Of a batch that is longer than the ring its last lines are kept, as many as there is room for, whole."""
     slot = board.slot(0)
-    slot.keep(b"".join(b"%07d\n" % n for n in range(RING // 4)))
-    found, _ = slot.kept(0)
-    assert found.splitlines()[-1] == b"%07d" % (RING // 4 - 1)
-    assert all(len(line) == 7 for line in found.splitlines())
+    slot.keep(b"before\n")
+    lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING // length + 2)]
+    slot.keep(b"".join(lines))
+    assert slot.kept(7)[0].splitlines(keepends=True) == lines[-(RING // length) :]
+
+
+def test_a_line_that_the_ring_does_not_hold(board: Board) -> None:
+    """A line that is longer than the ring is not kept, and what comes after it is."""
+    slot = board.slot(0)
+    slot.keep(b"." * RING + b"\n")
+    assert slot.kept(0) == (b"", 0)
+    slot.keep(b"a line\n")
+    assert slot.kept(0) == (b"a line\n", 7)
 
 
 def test_lines_that_are_overwritten_while_they_are_read(board: Board) -> None:
