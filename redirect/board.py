@@ -203,6 +203,10 @@ class Slot:
         self._series = whole[_SERIES_AT:]
         self.counts = self._series.cast("Q")
 
+    def give_back(self) -> None:
+        """Says that no worker holds it."""
+        self.numbers[CONNECTIONS] = self.numbers[PID] = 0
+
     def add_series(self, key: Key) -> int:
         """Puts a series at the end, with nothing counted; the index of its counts in `counts`.
 

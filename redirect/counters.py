@@ -94,7 +94,7 @@ class Counters:
 
     def close(self) -> None:
         """Gives the slot back."""
-        self.slot.numbers[CONNECTIONS] = self.slot.numbers[PID] = 0
+        self.slot.give_back()
 
     def _index(self, decision: Decision) -> int:
         key = decision.pool, decision.origin, decision.status

@@ -242,9 +242,12 @@ class Gunicorn(BaseApplication):
         self.board.say(loading._asdict())
 
     def take_slot(self, taken: set[int]) -> None:
-        """Takes the first slot that is not `taken` for the worker that is born next."""
+        """Takes the first slot that is not `taken` for the worker that is born next. A worker that was killed did not
+        give its slot back, and would seem to live once another process has its number."""
         self.slot = next(slot for slot in count() if slot not in taken)
         self.board.make_slot(self.slot)
+        for slot in set(range(self.board.slots())) - taken:
+            self.board.slot(slot).give_back()
 
     def load_config(self) -> None:
         settings = self.settings

@@ -18,6 +18,8 @@ from redirect.instance import Changes, Instance, State
 from redirect.journal import KEPT, Journal
 from redirect.record import quote
 from redirect.request import Head
+from redirect.server import Gunicorn
+from redirect.settings import Settings
 from redirect.snapshot import BOUNDS_US, SECONDS, Count
 from redirect.verdict import Verdict
 
@@ -178,6 +180,19 @@ def test_workers_that_live(board: Board) -> None:
     os.waitpid(child, 0)
     board.slot(1).numbers[PID] = child
     assert look(board).snapshot().workers == []
+
+
+def test_a_worker_whose_number_another_process_has() -> None:
+    """A worker that was killed is forgotten once another one is born, even if its number is somebody else's by then."""
+    gunicorn = Gunicorn(Settings(), CONFIG)
+    for taken in (set(), {0}, {0, 1}):
+        gunicorn.take_slot(taken)
+        work(gunicorn.board, gunicorn.slot, ["one"] * (1 + gunicorn.slot), ends=False)
+    instance = look(gunicorn.board)
+    assert [worker.requests for worker in instance.snapshot().workers] == [1, 2, 3]
+    gunicorn.take_slot({1})  # those of the first and the last are gone, and this process has their numbers
+    assert gunicorn.slot == 0
+    assert [worker.requests for worker in instance.snapshot().workers] == [2]
 
 
 def test_the_last_lines(board: Board) -> None:
