@@ -122,8 +122,10 @@ class Instance:
         """Whether the master has, since this wish, and all workers have what it found."""
         if not self._board.is_fulfilled(number):
             return False
-        seen = self.snapshot()
-        return all(worker.config == seen.loading.config for worker in seen.workers)
+        config = self.loading().config  # asked for again and again: no other numbers are looked at
+        with self._lock:
+            rows = [slot.numbers() for slot in self._slots()]
+        return all(worker.config == config for worker in _workers(rows))
 
     def state(self, pool: Pool, origin: Origin) -> State:
         """The state of an origin of the configuration in force."""
@@ -163,7 +165,7 @@ class Instance:
             _history(rows, int(monotonic())),
             sum(row[LINES] for row in rows),
             sum(row[DROPPED] for row in rows),
-            [_worker(row) for row in rows if _lives(row[PID])],
+            _workers(rows),
             self.loading(),
         )
 
@@ -228,6 +230,10 @@ def _history(rows: list[list[int]], now: int) -> list[Second]:
         buckets = [row[at + 1 : at + 1 + ROW] for row in rows if row[at] == second]
         seconds.append(Second(second, added(buckets)))
     return seconds
+
+
+def _workers(rows: list[list[int]]) -> list[Worker]:
+    return [_worker(row) for row in rows if _lives(row[PID])]
 
 
 def _worker(row: list[int]) -> Worker:

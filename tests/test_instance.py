@@ -10,7 +10,7 @@ import pytest
 from wire import new_journal
 
 from redirect import verdict
-from redirect.board import PID, Board
+from redirect.board import PID, Board, Slot
 from redirect.config import Config, parse_config
 from redirect.counters import Counters
 from redirect.decision import Decision
@@ -193,6 +193,23 @@ def test_a_worker_whose_number_another_process_has() -> None:
     gunicorn.take_slot({1})  # those of the first and the last are gone, and this process has their numbers
     assert gunicorn.slot == 0
     assert [worker.requests for worker in instance.snapshot().workers] == [2]
+
+
+def test_whether_a_wish_is_in_force(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload is over once the master has looked and every worker that lives has what it put up; to know that,
+    nobody looks at what was counted of each origin."""
+    first, second = [Counters(board.slot(slot), CONFIG) for slot in range(2)]
+    monkeypatch.setattr(Slot, "series", None)
+    instance, other = look(board), configuration(one=1)
+    wish = instance.want_reload()
+    board.say({"loaded_at": 1.0, "config": other.hash})
+    assert not instance.is_reloaded(wish)
+    board.fulfil(wish)
+    assert not instance.is_reloaded(wish)
+    first.adopt(other)
+    assert not instance.is_reloaded(wish)
+    second.close()
+    assert instance.is_reloaded(wish)
 
 
 def test_the_last_lines(board: Board) -> None:

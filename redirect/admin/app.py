@@ -73,7 +73,7 @@ def create_admin_app(
             if monotonic() > deadline:
                 return _refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more", {})
             await asyncio.sleep(0.05)
-        loading = (await run_in_threadpool(instance.snapshot)).loading
+        loading = instance.loading()
         if loading.error is not None:
             return _refusal(422, loading.error, {})
         return _json({"path": instance.pools_config_path, "hash": loading.config})
