@@ -238,7 +238,7 @@ class Gunicorn(BaseApplication):
     def say_loaded(self, error: str | None) -> None:
         """Tells the workers when the configuration in force was loaded, and why a later one was not."""
         error_at = time() if error else None
-        loading = Loading(self._loaded_at, error and error[:LONGEST_ERROR], error_at, self.config.hash)
+        loading = Loading(self._loaded_at, error and _shown(error), error_at, self.config.hash)
         self.board.say(loading._asdict())
 
     def take_slot(self, taken: set[int]) -> None:
@@ -283,6 +283,16 @@ class Gunicorn(BaseApplication):
             app.state.settings = settings
         gc.freeze()  # what lives as long as the worker need not be looked at again and again
         return app
+
+
+def _shown(error: str) -> str:
+    """As many of its lines as the admin listener shows."""
+    if len(error) <= LONGEST_ERROR:
+        return error
+    *lines, last = error[:LONGEST_ERROR].split("\n")
+    kept = lines or [f"{last}…"]
+    more = error.count("\n") + 1 - len(kept)
+    return "\n".join(kept + [f"and {more} more, see the error log"] * (more > 0))
 
 
 def _lives(child: int) -> bool:

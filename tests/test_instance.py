@@ -18,7 +18,7 @@ from redirect.instance import Changes, Instance, State
 from redirect.journal import KEPT, Journal
 from redirect.record import quote
 from redirect.request import Head
-from redirect.server import Gunicorn
+from redirect.server import LONGEST_ERROR, Gunicorn
 from redirect.settings import Settings
 from redirect.snapshot import BOUNDS_US, SECONDS, Count
 from redirect.verdict import Verdict
@@ -210,6 +210,23 @@ def test_whether_a_wish_is_in_force(board: Board, monkeypatch: pytest.MonkeyPatc
     assert not instance.is_reloaded(wish)
     second.close()
     assert instance.is_reloaded(wish)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        pytest.param("x" * LONGEST_ERROR, "x" * LONGEST_ERROR, id="as long as may be"),
+        pytest.param("\n".join(["x" * 399] * 3), "\n".join(["x" * 399] * 2 + ["and 1 more, LOG"]), id="whole lines"),
+        pytest.param("\n".join(["x" * 24] * 200), "\n".join(["x" * 24] * 40 + ["and 160 more, LOG"]), id="many"),
+        pytest.param("x" * 2000, "x" * LONGEST_ERROR + "…", id="a long line"),
+        pytest.param("x" * 2000 + "\ny", "x" * LONGEST_ERROR + "…\nand 1 more, LOG", id="a long line, and another"),
+    ],
+)
+def test_why_a_configuration_was_not_loaded(error: str, shown: str) -> None:
+    """Of a long list of faults as many as there is room for are told, each whole, and how many more there are."""
+    gunicorn = Gunicorn(Settings(), CONFIG)
+    gunicorn.say_loaded(error)
+    assert look(gunicorn.board).loading().error == shown.replace("LOG", "see the error log")
 
 
 def test_the_last_lines(board: Board) -> None:
