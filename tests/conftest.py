@@ -60,18 +60,22 @@ class Running:
     def stdout(self) -> str:
         return self._stdout.read_text()
 
+    def lines(self) -> list[str]:
+        """Those on standard output, as far as they are whole."""
+        return whole_lines(self._stdout)
+
     def stderr(self) -> str:
         return self._stderr.read_text()
 
     def records(self, count: int) -> list[dict[str, Any]]:
         """The access records on standard output, once there are `count` of them."""
-        wait_for(lambda: self.stdout().count("\n") >= count)
-        return [json.loads(line) for line in self.stdout().splitlines()]
+        wait_for(lambda: len(self.lines()) >= count)
+        return [json.loads(line) for line in self.lines()]
 
     def record(self, request_id: str) -> dict[str, Any]:
         """The access record of the request with that X-Request-ID, once it is there."""
-        wait_for(lambda: f'"{request_id}"' in self.stdout())
-        (found,) = (line for line in self.stdout().splitlines() if f'"{request_id}"' in line)
+        wait_for(lambda: any(f'"{request_id}"' in line for line in self.lines()))
+        (found,) = (line for line in self.lines() if f'"{request_id}"' in line)
         record: dict[str, Any] = json.loads(found)
         return record
 
@@ -79,6 +83,11 @@ class Running:
         """Ends the service and returns its exit code."""
         self.process.send_signal(how)
         return self.process.wait(30)
+
+
+def whole_lines(file: Path) -> list[str]:
+    """The lines of a file, without one that is just being written: a reader may see a part of a write."""
+    return file.read_text().rpartition("\n")[0].splitlines()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = SECONDS_TO_START) -> None:

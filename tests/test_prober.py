@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from time import time
+from time import monotonic, time
 
 import pytest
 from origins import Origin, origin
@@ -208,14 +208,18 @@ def test_the_next_prober_goes_on(there: Origin) -> None:
 def test_each_has_its_interval(there: Origin) -> None:
     """An origin is probed as often as its pool wants it, whatever others want."""
     with origin() as other:
-        seldom = EVERY.replace("0.1", "0.5")
+        seldom = EVERY.replace("0.1", "2")
+        begin = monotonic()
 
         async def run() -> None:
             prober = Prober(Board(), configuration(p=hosts(there.name) + EVERY, q=hosts(other.name) + seldom))
-            await until(lambda: len(there.asked) >= 20, prober)
+            await until(lambda: len(there.asked) >= 20 and other.asked, prober)
 
         asyncio.run(run())
-        assert len(there.asked) / 5 - 3 <= len(other.asked) <= len(there.asked) / 5 + 3
+        # Never more often, as each of their intervals may be a tenth shorter; on a slow machine, which cannot do as
+        # much as the one wants, it is still the one that is probed often.
+        assert len(other.asked) <= (monotonic() - begin) / 1.8 + 1
+        assert len(there.asked) > 2 * len(other.asked)
 
 
 def test_a_fault_of_ours_is_no_verdict(

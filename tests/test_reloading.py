@@ -103,7 +103,7 @@ def test_a_changed_file_is_in_force(service: Running) -> None:
     assert seen.faults == []
     assert workers(service) == before
     wait_for(lambda: httpx.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
-    last = json.loads(service.stdout().splitlines()[-1])
+    last = json.loads(service.lines()[-1])
     assert (last["origin"], last["config"]) == ("new-2", content_hash(pools("new-2")))
 
 
