@@ -38,6 +38,10 @@ SWITCHING = 0.0001
 # late as when it idles.
 STEP = REST = 0.0003
 
+# Old objects that are looked at, at most, for garbage among them: it takes a millisecond or two, in which the loop
+# waits. There are more where thousands of pools were asked for since the last time.
+COLLECTED = 10_000
+
 _logger = logging.getLogger("gunicorn.error")
 
 T = TypeVar("T")
@@ -127,6 +131,7 @@ def _made(before: Service, instance: Instance) -> tuple[Service, Changes] | None
     content, loading = instance.put_up()
     if loading.config == before.config.hash:
         return None  # we were born with it
+    _collect()
     with no_collections():
         pause = _Pause()
         config = unpack(content, before.config, pause)
@@ -136,6 +141,12 @@ def _made(before: Service, instance: Instance) -> tuple[Service, Changes] | None
         service = Service(config, Random(), before, pause)
         gc.freeze()  # as at the start: it need not be looked at, not even once
     return service, changes
+
+
+def _collect() -> None:
+    """Collects garbage, which would be frozen, too, and stay: all that came since the last time, unless that is so
+    much that it would hold the loop."""
+    gc.collect(2 if len(gc.get_objects(2)) <= COLLECTED else 1)
 
 
 def _let_go(replaced: list[tuple[Service, Changes]]) -> None:

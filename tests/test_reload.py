@@ -1,16 +1,28 @@
 """Whether a file is another one: by its content, however it came to be what it is."""
 
+import asyncio
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from time import monotonic, time_ns
 from typing import NoReturn
+from weakref import ref
 
 import pytest
+from wire import new_journal
 
-from redirect.config import Config, ConfigError, parse_config
-from redirect.reload import DOUBTFUL, Watch
+from redirect.board import Board
+from redirect.config import Config, ConfigError, no_collections, parse_config
+from redirect.forwarded import TrustedProxies
+from redirect.front import Front
+from redirect.handover import pack
+from redirect.instance import Changes, Instance
+from redirect.reload import DOUBTFUL, Watch, keep_up
+from redirect.request import Reader
+from redirect.service import Service
 
 OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
 NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n'
@@ -236,3 +248,38 @@ def test_never_half_a_file(file: Path, watch: Watch) -> None:
         ended.set()
         writer.join()
     assert found <= {"old", "new", None}
+
+
+class Ring:
+    """Garbage that only a collection finds, once nobody else has it."""
+
+    def __init__(self) -> None:
+        self.ring = self
+
+
+def test_garbage_is_not_kept() -> None:
+    """What is garbage when a worker takes another configuration does not stay for as long as the worker lives."""
+    old, new = (parse_config(content, "pools.toml") for content in (OLD, NEW))
+    board = Board()
+    journal = new_journal(old, "off", board)
+    board.put(pack(new))
+    board.say({"loaded_at": 1.0, "config": new.hash})
+    front = Front(Service(old, Random()), Reader("X-Pool", TrustedProxies("")), journal)
+    instance = Instance(board, old, "pools.toml", Changes(0.0, {}))
+
+    async def take() -> None:
+        is_told = asyncio.Event()
+        is_told.set()
+        taking = asyncio.create_task(keep_up(front, instance, is_told))
+        while instance.config is old:
+            await asyncio.sleep(0.01)
+        taking.cancel()
+
+    try:
+        with no_collections():
+            garbage = ref(Ring())
+            asyncio.run(asyncio.wait_for(take(), 20))
+            assert garbage() is None
+    finally:
+        gc.unfreeze()
+    assert front.service.config.default.origins[0].name == "new"
