@@ -86,10 +86,14 @@ class Server(uvicorn.Server):
     """uvicorn's server, stopped by TERM, which lets connections end in order and may come again, or by QUIT,
     which does not. It leaves with exit code 0: nothing is raised again."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def hear_signals(self) -> None:
+        """Is stopped by them from now on."""
         for stop in STOP_SIGNALS - {signal.SIGINT}:
             asyncio.get_running_loop().add_signal_handler(stop, self.handle_exit, stop, None)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing to do: they are heard already."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -173,6 +177,7 @@ class RedirectWorker(UvicornWorker):
         server = Server(self.config)
         journal = self.wsgi.state.front.journal
         loop, is_told = asyncio.get_running_loop(), asyncio.Event()
+        server.hear_signals()  # before any task begins, which the first handler would end in the middle
         loop.add_signal_handler(signal.SIGUSR1, journal.reopen)
         loop.add_signal_handler(RELOAD, is_told.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
