@@ -164,14 +164,14 @@ def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limited", ["fast"], indirect=True)
-@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX"], ids=["nothing", "half a head"])
-def test_more_clients_of_the_admin_listener(said: bytes, limited: Running) -> None:
-    """Nor may they take what is for others: the public listener serves, and who does not ask is gone after a while."""
+def test_more_clients_of_the_admin_listener(limited: Running) -> None:
+    """Nor may they take what is for others: the public listener serves, and who says nothing, or half a head, is gone
+    after a while."""
     before = workers(limited)
     with clients(int(limited.admin_url.rpartition(":")[2])) as all_clients:
-        for client in all_clients:
+        for client in all_clients[::2]:
             with contextlib.suppress(ConnectionError):
-                client.sendall(said)
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX")
         wait_for(lambda: len(ended(all_clients)) >= CLIENTS - len(before) * ADMIN_CONNECTIONS)
         assert [asked(limited.url, "/") for _ in range(100)] == [302] * 100
         wait_for(lambda: len(ended(all_clients)) == CLIENTS)

@@ -103,7 +103,10 @@ def test_an_origin_goes_and_comes_back(tmp_path: Path, origins: list[Origin]) ->
 def test_one_prober_for_all_workers(tmp_path: Path, origins: list[Origin]) -> None:
     """However many workers there are, an origin is probed as often as one prober does it."""
     often, seldom = origins[:2]
-    pools = {"p": pool([often]), "q": pool([seldom], is_default=False, health_check=CHECK | {"interval": 1})}
+    pools = {
+        "p": pool([often], health_check=CHECK | {"interval": 0.1}),
+        "q": pool([seldom], is_default=False, health_check=CHECK | {"interval": 0.5}),
+    }
     with running(tmp_path, pools=pools, REDIRECT_WORKERS="4"):
         wait_for(lambda: len(seldom.asked) >= 4)
     assert len(often.asked) < 4 * 5 * 2  # five times as often, and not four times as often as that
