@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
-from conftest import Running, running, wait_for
+from conftest import CLIENT, Running, running, wait_for
 from test_reloading import configs, workers
 from wire import head
 
@@ -93,12 +93,12 @@ def heartbeats(pid: int) -> float:
 
 def requests(service: Running) -> int:
     """How many there were in all, as told to Prometheus."""
-    lines = httpx.get(f"{service.admin_url}/metrics").text.splitlines()
+    lines = CLIENT.get(f"{service.admin_url}/metrics").text.splitlines()
     return sum(int(line.split()[-1]) for line in lines if line.startswith("redirect_requests_total{"))
 
 
 def status(service: Running) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{service.admin_url}/status").json()
+    found: dict[str, Any] = CLIENT.get(f"{service.admin_url}/status").json()
     return found
 
 
@@ -129,7 +129,7 @@ def test_a_clock_that_is_set(hours: int, service: Running, clock: Clock) -> None
     service.pools.write_bytes(content)
     wait_for(lambda: configs(service) == {content_hash(content)})
     assert clock.differs(datetime.fromisoformat(status(service)["configuration"]["loaded_at"])) < HOUR / 2
-    assert httpx.get(service.admin_url).status_code == 200
+    assert CLIENT.get(service.admin_url).status_code == 200
 
     wait_for(lambda: all(heartbeats(pid) > since[pid] for pid in before))
     assert workers(service) == before

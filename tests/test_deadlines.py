@@ -14,9 +14,8 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from conftest import Running, running, wait_for
+from conftest import CLIENT, Running, running, wait_for
 from test_protocol import Connection
 from wire import FRONTS, Answer, Clock, head, read_answers
 
@@ -420,7 +419,7 @@ def test_clients_that_drip(tmp_path: Path) -> None:
 
 def connections(service: Running) -> int:
     """How many connections the workers have."""
-    return sum(int(worker["connections"]) for worker in httpx.get(f"{service.admin_url}/status").json()["workers"])
+    return sum(int(worker["connections"]) for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"])
 
 
 def test_a_client_that_does_not_read_over_the_network(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from conftest import Running, running, wait_for
+from conftest import CLIENT, Running, running, wait_for
 from starlette.applications import Starlette
 from test_deadlines import A_LITTLE, CHUNKED, NEXT, On, Timed, clock_in_place, runs_on
 from test_protocol import Connection
@@ -244,7 +244,7 @@ class Clients:
 def workers(service: Running) -> set[int]:
     """The workers there are; none where the one that was asked ended before it answered."""
     try:
-        status = httpx.get(f"{service.admin_url}/status").json()
+        status = CLIENT.get(f"{service.admin_url}/status").json()
     except httpx.TransportError:
         return set()
     return {worker["pid"] for worker in status["workers"]}
@@ -279,7 +279,7 @@ def readiness(service: Running) -> int:
     """What /readyz says: asked again where the worker that was asked ended before it answered."""
     while True:
         with suppress(httpx.TransportError):
-            return httpx.get(f"{service.admin_url}/readyz").status_code
+            return CLIENT.get(f"{service.admin_url}/readyz").status_code
 
 
 def lives(pid: int) -> bool:
@@ -326,7 +326,7 @@ def test_a_worker_that_ends_does_not_speak_for_all(tmp_path: Path) -> None:
             service.process.send_signal(signal.SIGHUP)
             wait_for(lambda: len(workers(service) - old) == 2)
             assert workers(service) > old  # they wait for clients, and take connections to the admin listener
-            assert {httpx.get(f"{service.admin_url}/readyz").status_code for _ in range(50)} == {200}
+            assert {CLIENT.get(f"{service.admin_url}/readyz").status_code for _ in range(50)} == {200}
 
 
 def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
             wait_for(lambda: len(workers(service) - old) == 2)
             service.pools.write_text('[p]\nis_default = true\nweighted_hosts = { "new" = 1 }\n')
             # One that ends refuses, as it may end before the others have it.
-            wait_for(lambda: httpx.post(f"{service.admin_url}/reload").status_code == 200)
+            wait_for(lambda: CLIENT.post(f"{service.admin_url}/reload").status_code == 200)
             assert workers(service) > old
             assert all(b"\r\nlocation: http://new/" in client.ask() for client in clients)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from conftest import POOLS, ROOT, environment, free_port, is_ready, wait_for
+from conftest import CLIENT, POOLS, ROOT, environment, free_port, is_ready, wait_for
 
 from redirect.error_log import ErrorLog
 
@@ -99,7 +99,7 @@ def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
             wait_for(lambda: is_ready(f"http://127.0.0.1:{admin_port}"))
             wait_for(lambda: len(workers(admin_port)) == 2)
             for _ in range(100):  # more than the pipe has room for
-                assert httpx.get(f"http://127.0.0.1:{port}").status_code == 302
+                assert CLIENT.get(f"http://127.0.0.1:{port}").status_code == 302
             wait_for(lambda: not select.select([], [writing], [], 0)[1])
             killed = min(workers(admin_port))
             os.kill(killed, signal.SIGKILL)
@@ -114,6 +114,6 @@ def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
 
 def workers(admin_port: int) -> set[int]:
     try:
-        return {worker["pid"] for worker in httpx.get(f"http://127.0.0.1:{admin_port}/status").json()["workers"]}
+        return {worker["pid"] for worker in CLIENT.get(f"http://127.0.0.1:{admin_port}/status").json()["workers"]}
     except httpx.TransportError:  # of a worker that was killed
         return set()

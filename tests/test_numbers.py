@@ -17,14 +17,14 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import ROOT, Running, environment, free_port, is_ready, running, wait_for, whole_lines
+from conftest import CLIENT, ROOT, Running, environment, free_port, is_ready, running, wait_for, whole_lines
 from prometheus_client.parser import text_string_to_metric_families
 
 
 def metrics(service: Running) -> dict[str, float]:
     """The metrics by name; those of several labels added up."""
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(httpx.get(f"{service.admin_url}/metrics").text):
+    for family in text_string_to_metric_families(CLIENT.get(f"{service.admin_url}/metrics").text):
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, 0) + sample.value
     return found
@@ -92,9 +92,9 @@ def test_numbers_are_of_all_workers(tmp_path: Path) -> None:
             seen = metrics(service)
             assert seen["redirect_requests_total"] == seen["redirect_request_duration_seconds_count"] == count
             assert (seen["redirect_workers"], seen["redirect_access_log_dropped_total"]) == (2, 0)
-        said = httpx.get(f"{service.admin_url}/stats").json()
+        said = CLIENT.get(f"{service.admin_url}/stats").json()
         assert said["requests_count"] == {"success": count, "error": 0}
-        status = httpx.get(f"{service.admin_url}/status").json()
+        status = CLIENT.get(f"{service.admin_url}/status").json()
         assert {worker["pid"] for worker in status["workers"]} == {record["worker"] for record in records_so_far(log)}
         assert status["configuration"]["hash"] == records_so_far(log)[0]["config"]
 
@@ -120,7 +120,7 @@ def test_workers_that_end(how: signal.Signals, tmp_path: Path) -> None:
             wait_for(lambda: len(records_so_far(log)) > 200)
             before = metrics(service)["redirect_requests_total"]
             for _ in range(3):
-                worker = httpx.get(f"{service.admin_url}/status").json()["workers"][0]["pid"]
+                worker = CLIENT.get(f"{service.admin_url}/status").json()["workers"][0]["pid"]
                 started = service.stderr().count("Started server process")
                 os.kill(service.process.pid if how == signal.SIGHUP else worker, how)
                 new = 2 if how == signal.SIGHUP else 1
@@ -229,7 +229,7 @@ def test_a_full_disk_costs_lines_only(tmp_path: Path) -> None:
     """A disk that is full stops no request, and tears no line."""
     log = tmp_path / "log"
     with running(tmp_path, REDIRECT_ACCESS_LOG=str(log)) as service:
-        for worker in httpx.get(f"{service.admin_url}/status").json()["workers"]:
+        for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"]:
             resource.prlimit(worker["pid"], resource.RLIMIT_FSIZE, (50_000, 50_000))
         assert ask(service, 300) == 300
         wait_for(lambda: "No space left" in service.stderr() or "File too large" in service.stderr())
@@ -246,15 +246,15 @@ def test_the_admin_listener_beyond_loopback(tmp_path: Path) -> None:
         assert "without REDIRECT_ADMIN_TOKEN the admin listener answers /healthz, /readyz and /metrics only" in (
             service.stderr()
         )
-        assert httpx.get(f"{admin_url}/metrics").status_code == 200
-        assert httpx.get(f"{admin_url}/status").status_code == 403
+        assert CLIENT.get(f"{admin_url}/metrics").status_code == 200
+        assert CLIENT.get(f"{admin_url}/status").status_code == 403
     (tmp_path / "other").mkdir()
     with running(
         tmp_path / "other", admin_url=admin_url, REDIRECT_ADMIN_BIND=bind, REDIRECT_ADMIN_TOKEN="s3cret"
     ) as service:
         assert "REDIRECT_ADMIN_TOKEN" not in service.stderr()
-        assert httpx.get(f"{admin_url}/status").status_code == 401
-        assert httpx.get(f"{admin_url}/status", auth=("anybody", "s3cret")).status_code == 200
+        assert CLIENT.get(f"{admin_url}/status").status_code == 401
+        assert CLIENT.get(f"{admin_url}/status", auth=("anybody", "s3cret")).status_code == 200
 
 
 def test_a_reload_that_fails_is_told(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_reload_that_fails_is_told(tmp_path: Path) -> None:
         service.pools.write_text("[p]\nweighted_hosts = {}\n")
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: metrics(service)["redirect_config_last_reload_successful"] == 0)
-        configuration = httpx.get(f"{service.admin_url}/status").json()["configuration"]
+        configuration = CLIENT.get(f"{service.admin_url}/status").json()["configuration"]
         assert f"{service.pools}:2:18: p.weighted_hosts: " in configuration["last_error"]
         assert metrics(service)["redirect_config_last_reload_success_timestamp_seconds"] == loaded
         service.pools.write_text(good)

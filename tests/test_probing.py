@@ -8,14 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import tomli_w
-from conftest import Running, is_ready, running, wait_for
+from conftest import CLIENT, Running, is_ready, running, wait_for
 from origins import Origin, origin
-
-# Each request on a connection of its own, so that any worker may answer it.
-CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
 
 CHECK = {"path": "/healthz", "interval": 0.2, "timeout": 5, "passes": 1, "fails": 2}
 

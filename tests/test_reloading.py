@@ -17,7 +17,7 @@ import httpx
 import pytest
 import tomli_w
 from click.testing import CliRunner
-from conftest import ROOT, Running, environment, running, wait_for
+from conftest import CLIENT, ROOT, Running, environment, running, wait_for
 
 from redirect import cli
 from redirect.config import content_hash
@@ -30,7 +30,7 @@ def pools(*origins: str, **more: Any) -> bytes:
 
 
 def status(service: Running) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{service.admin_url}/status").json()
+    found: dict[str, Any] = CLIENT.get(f"{service.admin_url}/status").json()
     return found
 
 
@@ -102,7 +102,7 @@ def test_a_changed_file_is_in_force(service: Running) -> None:
             assert seen.elsewhere(f"http://new-{n}/") <= CLIENTS
     assert seen.faults == []
     assert workers(service) == before
-    wait_for(lambda: httpx.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
+    wait_for(lambda: CLIENT.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
     last = json.loads(service.lines()[-1])
     assert (last["origin"], last["config"]) == ("new-2", content_hash(pools("new-2")))
 
@@ -117,12 +117,12 @@ def test_a_bad_file_changes_nothing(service: Running) -> None:
     ):
         service.pools.unlink() if bad is None else service.pools.write_bytes(bad)
         wait_for(lambda: told in (status(service)["configuration"]["last_error"] or ""))  # noqa: B023
-        assert "redirect_config_last_reload_successful 0" in httpx.get(f"{service.admin_url}/metrics").text
-        assert httpx.get(service.url).headers["location"] == "http://old/"
+        assert "redirect_config_last_reload_successful 0" in CLIENT.get(f"{service.admin_url}/metrics").text
+        assert CLIENT.get(service.url).headers["location"] == "http://old/"
         assert configs(service) == {content_hash(good)}
         service.pools.write_bytes(good)
         wait_for(lambda: status(service)["configuration"]["last_error"] is None)
-        assert "redirect_config_last_reload_successful 1" in httpx.get(f"{service.admin_url}/metrics").text
+        assert "redirect_config_last_reload_successful 1" in CLIENT.get(f"{service.admin_url}/metrics").text
 
 
 # Serves with a fault of ours: who reads a file with "boom" in it raises what nobody expects.
@@ -143,7 +143,7 @@ def test_a_fault_of_ours_changes_nothing(tmp_path: Path) -> None:
         service.pools.write_bytes(pools("boom"))
         wait_for(lambda: "a fault of this service" in (status(service)["configuration"]["last_error"] or ""))
         assert "KeyError" in service.stderr()
-        assert httpx.get(service.url).status_code == 302
+        assert CLIENT.get(service.url).status_code == 302
         service.pools.write_bytes(pools("new"))
         wait_for(lambda: configs(service) == {content_hash(pools("new"))})
 
@@ -159,13 +159,13 @@ def test_a_worker_that_dies_while_the_file_is_bad(service: Running) -> None:
     for worker in before:
         os.kill(worker, signal.SIGKILL)
     wait_for(lambda: len(workers(service) - before) == 2 if reachable(service) else False)
-    assert httpx.get(service.url).headers["location"] == "http://new/"
+    assert CLIENT.get(service.url).headers["location"] == "http://new/"
     assert configs(service) == {content_hash(content)}
 
 
 def reachable(service: Running) -> bool:
     try:
-        return httpx.get(f"{service.admin_url}/readyz").status_code == 200
+        return CLIENT.get(f"{service.admin_url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -174,13 +174,13 @@ def test_reload_on_demand(service: Running) -> None:
     """POST /reload answers once the file is in force in every worker, or says why it is not."""
     content = pools("new")
     service.pools.write_bytes(content)
-    answer = httpx.post(f"{service.admin_url}/reload", timeout=30)
+    answer = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
     assert (answer.status_code, answer.json()) == (200, {"path": str(service.pools), "hash": content_hash(content)})
     assert configs(service) == {content_hash(content)}
-    assert httpx.post(f"{service.admin_url}/reload", timeout=30).status_code == 200  # the same again
+    assert CLIENT.post(f"{service.admin_url}/reload", timeout=30).status_code == 200  # the same again
 
     service.pools.write_bytes(pools("new", status=200))
-    refused = httpx.post(f"{service.admin_url}/reload", timeout=30)
+    refused = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
     assert refused.status_code == 422
     assert refused.json()["detail"].startswith(f"{service.pools}:3:10: p.status: ")
 
@@ -232,7 +232,7 @@ def test_the_command_where_nothing_runs(service: Running) -> None:
 def test_reload_is_not_for_pages_from_elsewhere(service: Running) -> None:
     """What a page from elsewhere has a browser send is refused."""
     headers = {"Sec-Fetch-Site": "cross-site"}
-    assert httpx.post(f"{service.admin_url}/reload", headers=headers).status_code == 403
+    assert CLIENT.post(f"{service.admin_url}/reload", headers=headers).status_code == 403
 
 
 def test_a_large_configuration(service: Running) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from conftest import POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
+from conftest import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
 from test_draining import clients_of_both, patched
 
 from redirect.server import SHORT_LIFE
@@ -63,7 +63,7 @@ def test_every_command_runs_the_service(command: tuple[str, ...], how: signal.Si
     """Each of the three commands serves until Ctrl-C or TERM, then leaves with exit code 0 and no word of trouble."""
     with running(tmp_path, command=command) as service:
         assert (
-            httpx.get(f"{service.url}/x", headers={"X-Redirect-Pool-ID": "pool-c"}).headers["location"]
+            CLIENT.get(f"{service.url}/x", headers={"X-Redirect-Pool-ID": "pool-c"}).headers["location"]
             == "http://origin-7/x"
         )
         assert service.stop(how) == 0
@@ -197,14 +197,14 @@ def test_a_client_that_is_still_sending_reads_the_answer(service: Running) -> No
 def test_forwarded_over_the_network(service: Running) -> None:
     """A trusted peer's X-Forwarded-Proto makes the scheme; its X-Forwarded-For is the logged client."""
     said = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6, 192.0.2.9", "X-Request-ID": "forwarded"}
-    assert httpx.get(service.url, headers=said).headers["location"].startswith("https://origin-")
+    assert CLIENT.get(service.url, headers=said).headers["location"].startswith("https://origin-")
     assert service.record("forwarded")["client_ip"] == "192.0.2.9"
 
 
 def test_public_listener_owns_no_path(service: Running) -> None:
     """Our own endpoints are on the admin listener; the same paths of the public one redirect."""
-    assert httpx.get(f"{service.admin_url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{service.url}/healthz").status_code == 302
+    assert CLIENT.get(f"{service.admin_url}/healthz").json() == {"status": "ok"}
+    assert CLIENT.get(f"{service.url}/healthz").status_code == 302
 
 
 def test_without_admin_listener(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_without_admin_listener(tmp_path: Path) -> None:
     )
     try:
         wait_for(lambda: listens(port))
-        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 302
+        assert CLIENT.get(f"http://127.0.0.1:{port}/").status_code == 302
     finally:
         process.terminate()
         stdout, stderr = process.communicate(timeout=30)
@@ -247,12 +247,12 @@ def listens(port: int) -> bool:
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     """kill -9 of a worker: another takes its place, with the configuration that is in force."""
     with running(tmp_path, REDIRECT_WORKERS="1") as service:
-        httpx.get(service.url)
+        CLIENT.get(service.url)
         first = service.records(1)[0]["worker"]
         service.pools.write_text("this is no longer TOML")
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: service.stderr().count("Started server process") == 2)
-        assert httpx.get(service.url).status_code == 302
+        assert CLIENT.get(service.url).status_code == 302
         assert service.records(2)[1]["worker"] != first
 
 
@@ -289,7 +289,7 @@ def test_a_worker_that_cannot_be_replaced(name: str, said: str, tmp_path: Path) 
         died = time.monotonic()
         wait_for(lambda: service.stderr().count(said) >= 2)
         assert time.monotonic() - died > SHORT_LIFE
-        assert httpx.get(service.url).status_code == 302
+        assert CLIENT.get(service.url).status_code == 302
         fails.unlink()
         wait_for(lambda: service.stderr().count("Started server process") == 3)
         assert service.stop() == 0
@@ -320,7 +320,7 @@ def test_workers_end_with_their_master(tmp_path: Path) -> None:
         service.stop(signal.SIGKILL)
         wait_for(lambda: service.stderr().count("is gone, and this worker") == 2)
         wait_for(lambda: service.stderr().count("Waiting for connections to close") == 2)
-        assert httpx.get(f"{service.admin_url}/readyz").status_code == 503
+        assert CLIENT.get(f"{service.admin_url}/readyz").status_code == 503
         assert not listens(service.port)
         for client in clients:
             assert b"\r\nconnection: close\r\n" in client.ask()
@@ -341,7 +341,7 @@ def test_hup_loads_the_file_again(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "the configuration stays as it was" in service.stderr())
         assert f"{service.pools}:2:18: p.weighted_hosts: " in service.stderr()
-        assert httpx.get(service.url).headers["location"] == "http://new/"
+        assert CLIENT.get(service.url).headers["location"] == "http://new/"
         assert worker_now(service, "after") == worker
         service.pools.write_text('[p]\nweighted_hosts = { "a" = 1, "b" = 1 }\nis_default = true\nstatus = 301\n')
         service.process.send_signal(signal.SIGHUP)
@@ -352,14 +352,14 @@ def test_hup_loads_the_file_again(tmp_path: Path) -> None:
 def location(service: Running) -> str | None:
     """Where a request is sent; None where the worker that took its connection ended before it answered."""
     try:
-        return httpx.get(service.url).headers["location"]
+        return CLIENT.get(service.url).headers["location"]
     except httpx.TransportError:
         return None
 
 
 def worker_now(service: Running, request_id: str) -> int:
     """The worker that answers a request."""
-    httpx.get(service.url, headers={"X-Request-ID": request_id})
+    CLIENT.get(service.url, headers={"X-Request-ID": request_id})
     return int(service.record(request_id)["worker"])
 
 
@@ -418,7 +418,7 @@ def test_a_stop_before_it_serves(how: str) -> None:
 def test_other_signals_before_it_serves(how: str, tmp_path: Path) -> None:
     """Other signals that it acts on later do not end a service that starts."""
     with running(tmp_path, command=(sys.executable, "-c", TOLD_FIRST, how)) as service:
-        assert httpx.get(service.url).status_code == 302
+        assert CLIENT.get(service.url).status_code == 302
         assert service.stop() == 0
 
 
@@ -475,8 +475,8 @@ def test_a_port_that_is_taken() -> None:
 def test_another_header(tmp_path: Path) -> None:
     """REDIRECT_POOL_ID_HEADER names the header that names the pool; the usual one is then like any other."""
     with running(tmp_path, REDIRECT_POOL_ID_HEADER="X-Pool") as service:
-        assert httpx.get(service.url, headers={"X-Pool": "pool-c"}).headers["location"] == "http://origin-7/"
-        assert httpx.get(service.url, headers={"X-Redirect-Pool-ID": "pool-c"}).status_code == 302
+        assert CLIENT.get(service.url, headers={"X-Pool": "pool-c"}).headers["location"] == "http://origin-7/"
+        assert CLIENT.get(service.url, headers={"X-Redirect-Pool-ID": "pool-c"}).status_code == 302
 
 
 def loopbacks() -> Iterator[str]:
@@ -495,7 +495,7 @@ def test_every_family_of_addresses(address: str, tmp_path: Path) -> None:
     with running(
         tmp_path, admin_url=f"http://{bind}", REDIRECT_SERVER_HOST=address, REDIRECT_ADMIN_BIND=bind
     ) as service:
-        assert httpx.get(f"http://{host}:{service.port}/").status_code == 302
+        assert CLIENT.get(f"http://{host}:{service.port}/").status_code == 302
         assert service.records(1)[0]["client_ip"] == address
 
 
@@ -522,7 +522,7 @@ def test_a_host_that_is_none() -> None:
 def test_variables_of_gunicorn_are_not_ours(tmp_path: Path) -> None:
     """What a platform sets for gunicorn, even nonsense, does not reach the service."""
     with running(tmp_path, WEB_CONCURRENCY="abc", GUNICORN_CMD_ARGS="--nonsense") as service:
-        assert httpx.get(service.url).status_code == 302
+        assert CLIENT.get(service.url).status_code == 302
 
 
 def test_a_warning_does_not_stop_the_start(tmp_path: Path) -> None:
@@ -530,4 +530,4 @@ def test_a_warning_does_not_stop_the_start(tmp_path: Path) -> None:
     pools = {"p": {"weighted_hosts": {"a": 1, "b": 1}, "status": 301, "is_default": True}}
     with running(tmp_path, pools=pools) as service:
         assert f"warning: {service.pools}:" in service.stderr()
-        assert httpx.get(service.url).status_code == 301
+        assert CLIENT.get(service.url).status_code == 301
