@@ -1,19 +1,18 @@
 """The error log: nobody waits for who reads it."""
 
+import contextlib
 import fcntl
 import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-import tomli_w
-from conftest import CLIENT, POOLS, ROOT, environment, free_port, is_ready, wait_for
+from conftest import CLIENT, Running, running, wait_for
 
 from redirect.error_log import ErrorLog
 
@@ -77,43 +76,30 @@ def test_a_full_disk() -> None:
 
 def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
     """With both logs in one pipe that is full, requests are answered, workers replaced, and a stop is heard."""
-    reading, writing = pipe()
-    port, admin_port = free_port(), free_port()
-    (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
-    settings = {
-        "REDIRECT_POOLS_CONFIG_PATH": str(tmp_path / "pools.toml"),
-        "REDIRECT_SERVER_HOST": "127.0.0.1",
-        "REDIRECT_SERVER_PORT": str(port),
-        "REDIRECT_ADMIN_BIND": f"127.0.0.1:{admin_port}",
-        "REDIRECT_WORKERS": "2",
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "redirect", "serve"],
-        cwd=ROOT,
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        stdout=writing,
-        stderr=writing,
-    ) as service:
-        try:
-            wait_for(lambda: is_ready(f"http://127.0.0.1:{admin_port}"))
-            wait_for(lambda: len(workers(admin_port)) == 2)
-            for _ in range(100):  # more than the pipe has room for
-                assert CLIENT.get(f"http://127.0.0.1:{port}").status_code == 302
-            wait_for(lambda: not select.select([], [writing], [], 0)[1])
-            killed = min(workers(admin_port))
-            os.kill(killed, signal.SIGKILL)
-            wait_for(lambda: len(workers(admin_port) - {killed}) == 2)
-            service.terminate()
-            assert service.wait(30) == 0
-        finally:
-            service.kill()
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = ("bash", "-c", 'exec "$0" -m redirect serve > "$1" 2>&1', sys.executable, str(path))
+    with running(tmp_path, command=command) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        for _ in range(100):  # more than the pipe has room for
+            assert CLIENT.get(service.url).status_code == 302
+        wait_for(lambda: not select.select([], [writing], [], 0)[1])
+        with contextlib.suppress(BlockingIOError):  # short messages may find room behind the last line
+            while os.write(writing, b"\n"):
+                pass
+        killed = min(workers(service))
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: len(workers(service) - {killed}) == 2)
+        assert service.stop() == 0
     for end in (reading, writing):
         os.close(end)
 
 
-def workers(admin_port: int) -> set[int]:
+def workers(service: Running) -> set[int]:
     try:
-        return {worker["pid"] for worker in CLIENT.get(f"http://127.0.0.1:{admin_port}/status").json()["workers"]}
+        return {worker["pid"] for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"]}
     except httpx.TransportError:  # of a worker that was killed
         return set()
