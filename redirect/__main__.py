@@ -1,5 +1,5 @@
 """`python -m redirect` is the `redirect` command."""
 
-from redirect.cli import cli
+from redirect.commands.main import cli
 
 cli(prog_name="redirect")

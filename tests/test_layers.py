@@ -1,7 +1,6 @@
-"""The layers: imports go one way, as the map in `redirect/__init__.py` says, and the service knows no framework."""
+"""The wings: imports go one way, as the table says, and the core knows no framework."""
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,38 +11,41 @@ import pytest
 import redirect
 
 PACKAGE = Path(redirect.__file__).parent
-# A package in the package is one entry of the map: how its own modules hang together is its affair.
-MODULES = sorted(
-    path.stem
-    for path in PACKAGE.iterdir()
-    if (path.suffix == ".py" or (path / "__init__.py").exists()) and not path.stem.startswith("__")
-)
 
-# What the product is made of. None of it knows what carries it.
-PURE = """authority positions schema config rotation decision request forwarded service record snapshot outlet board
-    access_log counters journal instance eligibility verdict handover
-    error_log""".split()
-CARRIERS = {"starlette", "uvicorn", "uvicorn_worker", "gunicorn", "httptools", "uvloop", "click"}
+# What each wing may import of the others. A wing is a folder of the package.
+WINGS: dict[str, set[str]] = {
+    "core": set(),
+    "config": {"core"},
+    "telemetry": {"core"},
+    "edge": {"core", "telemetry"},
+    "control": {"core", "config", "telemetry"},
+    "admin": {"core", "telemetry", "control"},
+    "processes": {"core", "config", "telemetry", "edge", "control", "admin"},
+    "commands": {"core", "config", "telemetry", "edge", "control", "admin", "processes"},
+}
 
-
-def names_on_the_map() -> list[str]:
-    """The modules in the order in which the map is read: by lines, and in a line from the left."""
-    drawn = "\n".join(line for line in (redirect.__doc__ or "").splitlines() if line.startswith("    "))
-    return re.findall(r"(?:^ {4}|(?<=\S) {2,})([a-z_]+) {2,}", drawn, re.MULTILINE)
-
-
-def imported(module: str) -> Iterator[str]:
-    """Dotted names of all that `module` imports from elsewhere, wherever in it."""
-    paths = (PACKAGE / module).glob("*.py") if (PACKAGE / module).is_dir() else [PACKAGE / f"{module}.py"]
-    for path in paths:
-        yield from (name for name in imported_by(path) if not name.startswith(f"redirect.{module}"))
+# Libraries that a wing must not know, in any of its modules.
+CARRIERS = {"starlette", "uvicorn", "uvicorn_worker", "gunicorn", "httptools", "uvloop", "click", "jinja2"}
+FOREIGN = {
+    "core": CARRIERS | {"pydantic", "pydantic_settings", "tomllib", "asyncio", "socket", "os", "time"},
+    "config": CARRIERS,
+    "telemetry": CARRIERS,
+}
 
 
-def imported_by(path: Path) -> Iterator[str]:
-    """Dotted names of all that the file at `path` imports, but for what it does as a script."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))]
-    for node in ast.walk(tree):
+def modules(wing: str) -> list[Path]:
+    return sorted((PACKAGE / wing).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    """The dotted name of the module at `path`."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names of all that the module at `path` imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -51,43 +53,63 @@ def imported_by(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imported_of_ours(module: str) -> set[str]:
-    return {name.split(".")[1] for name in imported(module) if name.startswith("redirect.")}
+def imported_modules(path: Path) -> set[str]:
+    """The modules of ours that the one at `path` imports."""
+    known = {name(each) for each in PACKAGE.rglob("*.py")}
+    found = {each if each in known else each.rpartition(".")[0] for each in imported(path)}
+    return found & known
 
 
-def test_map_is_complete() -> None:
-    """Every module is on the map, once, and nothing else is."""
-    assert sorted(names_on_the_map()) == MODULES
+def test_each_folder_is_a_wing() -> None:
+    """Every folder of the package is in the table; beside them there are the launcher and the map only."""
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == WINGS.keys()
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "server.py"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
-    """A module imports only what the map shows before it."""
-    names = names_on_the_map()
-    assert imported_of_ours(module) <= set(names[: names.index(module)])
+@pytest.mark.parametrize("wing", WINGS)
+def test_imports_go_one_way(wing: str) -> None:
+    """A wing imports only the wings that the table allows it."""
+    others = {each.split(".")[1] for path in modules(wing) for each in imported(path) if each.startswith("redirect.")}
+    assert others - {wing} <= WINGS[wing]
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_pure_modules_import_no_carrier(module: str) -> None:
-    """The modules of the product import no web framework, server, parser or command line, and none of ours that may."""
-    assert {name.split(".")[0] for name in imported(module)}.isdisjoint(CARRIERS)
-    assert imported_of_ours(module) <= set(PURE)
+def test_no_wing_imports_one_that_imports_it() -> None:
+    """The table itself has an order: each wing may import only wings above it."""
+    names = list(WINGS)
+    assert all(names.index(other) < names.index(wing) for wing, others in WINGS.items() for other in others)
 
 
-def test_pure_modules_load_no_carrier() -> None:
-    """A process that has imported all of them has none of the carriers in it, through whatever library."""
-    imports = ", ".join(f"redirect.{module}" for module in PURE)
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Modules can be sorted so that each imports only those before it."""
+    left = {name(path): imported_modules(path) - {name(path)} for path in PACKAGE.rglob("*.py")}
+    while left:
+        free = [each for each, others in left.items() if not others & left.keys()]
+        assert free, f"a circle among {sorted(left)}"
+        for each in free:
+            del left[each]
+
+
+@pytest.mark.parametrize("wing", FOREIGN)
+def test_foreign_libraries(wing: str) -> None:
+    """A wing imports none of the libraries that it must not know."""
+    tops = {each.split(".")[0] for path in modules(wing) for each in imported(path)}
+    assert tops.isdisjoint(FOREIGN[wing])
+
+
+def test_core_loads_no_foreign_library() -> None:
+    """A process that has imported all of the core has none of the foreign libraries in it, through whatever module."""
+    imports = ", ".join(name(path) for path in modules("core"))
     loaded = subprocess.run(
-        [sys.executable, "-c", f"import sys, {imports}; print(*sys.modules)"],
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; import {imports}; print(*sys.modules)"],
         cwd=PACKAGE.parent,
         check=True,
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert "redirect.service" in loaded
-    assert CARRIERS.isdisjoint(loaded)
+    assert "redirect.core.service" in loaded
+    assert (CARRIERS | {"pydantic", "tomllib"}).isdisjoint(loaded)
 
 
-def test_service_picks_with_roundrobin() -> None:
-    """Rotation stands on the `roundrobin` package, and only rotation knows it."""
-    assert [module for module in MODULES if "roundrobin" in {*imported(module)}] == ["rotation"]
+def test_only_cycles_knows_roundrobin() -> None:
+    """Cycles stand on the `roundrobin` package, and only that module knows it."""
+    assert [name(path) for path in PACKAGE.rglob("*.py") if "roundrobin" in imported(path)] == ["redirect.core.cycles"]

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import ROOT, environment, free_port, is_ready, wait_for
-from corpus import CORPUS
-from logged import write_log
-from test_access_log import KEYS
+from support.corpus import CORPUS
+from support.logged import KEYS, write_log
+from support.service import ROOT, environment, free_port, is_ready, wait_for
 
-from redirect.config import load, parse_config
-from redirect.schema import HealthCheckTable
-from redirect.settings import Settings
+from redirect.config.loader import load, parse_config
+from redirect.config.schema import HealthCheckTable
+from redirect.config.settings import Settings
 
 README = (ROOT / "README.md").read_text()
 

@@ -11,7 +11,7 @@ from pools import WEIGHTS, large
 from scale import Scale
 from table import Table
 
-from redirect.rotation import Turns, rotate
+from redirect.core.cycles import Cycles, rotate
 
 LIMIT = 2.0  # in parts of a pick among the fewest origins
 SAMPLES = 7
@@ -40,7 +40,7 @@ def _of_kind(kind: str, scale: Scale) -> list[Pick]:
 
 
 def _rotation(count: int, kind: str) -> Callable[[], str]:
-    pick = rotate(list(large(count, kind).items()), Turns(), Random(count))
+    pick = rotate(list(large(count, kind).items()), Cycles(), Random(count))
     assert pick is not None  # no weight is 0
     return pick
 

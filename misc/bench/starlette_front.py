@@ -3,10 +3,10 @@
 The guard alone hands every request to uvicorn and the app; nothing else differs.
 """
 
-from redirect.cli import cli
-from redirect.guard import Guard
-from redirect.worker import RedirectWorker
+from redirect.commands.main import cli
+from redirect.edge.connection import HttpConnection
+from redirect.processes.worker import RedirectWorker
 
 if __name__ == "__main__":
-    RedirectWorker.CONFIG_KWARGS = {**RedirectWorker.CONFIG_KWARGS, "http": Guard}
+    RedirectWorker.CONFIG_KWARGS = {**RedirectWorker.CONFIG_KWARGS, "http": HttpConnection}
     cli()

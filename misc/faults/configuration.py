@@ -14,7 +14,7 @@ from admin import Admin
 from fault import FaultError, Injected, until
 from traffic import POOLS
 
-from redirect.config import content_hash
+from redirect.config.loader import content_hash
 
 PER_SECOND = 20
 SECONDS = 5.0  # of replacing it

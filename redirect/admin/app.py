@@ -11,7 +11,7 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic
 
 from starlette.applications import Starlette
@@ -25,10 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from redirect.admin import metrics
 from redirect.admin.page import routes
+from redirect.admin.refusal import refusal
 from redirect.admin.stats import stats, status
-from redirect.app import response
-from redirect.decision import Decision
-from redirect.instance import Instance
+from redirect.telemetry.instance import Instance
 
 FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
 
@@ -65,23 +64,23 @@ def create_admin_app(
     async def reload(request: Request) -> Response:
         # A page from elsewhere that is open in a browser of ours could send this, too.
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return _refusal(403, "not for pages from elsewhere", {})
+            return refusal(403, "not for pages from elsewhere")
         wish, deadline = instance.want_reload(), monotonic() + LONGEST_RELOAD
         while not await run_in_threadpool(instance.is_reloaded, wish):
             if not goes_on():
-                return _refusal(503, "the worker that was asked ends; ask again", {"retry-after": "1"})
+                return refusal(503, "the worker that was asked ends; ask again", {"retry-after": "1"})
             if monotonic() > deadline:
-                return _refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more", {})
+                return refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more")
             await asyncio.sleep(0.05)
         loading = instance.loading()
         if loading.error is not None:
-            return _refusal(422, loading.error, {})
+            return refusal(422, loading.error)
         return _json({"path": instance.pools_config_path, "hash": loading.config})
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
-        return _refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
+        return refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
 
     app = Starlette(
         routes=[
@@ -112,10 +111,10 @@ class _Guarded:
         if scope["type"] == "http" and scope["path"] not in FOR_EVERYBODY:
             sent = _token(Request(scope).headers.get("authorization", ""))
             if not self._token:
-                answer = _refusal(403, "nobody may ask for this: REDIRECT_ADMIN_TOKEN is not set", {})
+                answer = refusal(403, "nobody may ask for this: REDIRECT_ADMIN_TOKEN is not set")
             elif sent is None or not hmac.compare_digest(sent, self._token):
                 detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
-                answer = _refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
+                answer = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
         await answer(scope, receive, send)
 
 
@@ -136,9 +135,3 @@ def _json(value: object) -> Response:
     """For people too: indented, and never kept."""
     body = json.dumps(value, indent=2) + "\n"
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
-
-
-def _refusal(status_code: int, detail: str, headers: Mapping[str, str]) -> Response:
-    refusal = response(Decision(status_code, detail=detail), "")
-    refusal.headers.update(headers)
-    return refusal

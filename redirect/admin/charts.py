@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import ceil, log10
 from typing import NamedTuple
 
-from redirect.snapshot import SECONDS, Second, added, quantile
+from redirect.telemetry.snapshot import SECONDS, Second, added, quantile
 
 HEIGHT = 100
 

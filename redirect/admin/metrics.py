@@ -7,8 +7,8 @@ import platform
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from redirect.instance import Instance
-from redirect.snapshot import BOUNDS_US, Snapshot
+from redirect.telemetry.instance import Instance
+from redirect.telemetry.snapshot import BOUNDS_US, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

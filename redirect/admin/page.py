@@ -27,10 +27,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from redirect.admin import charts
+from redirect.admin.refusal import refusal
 from redirect.admin.view import Query, Selection, leisurely, listed, pools, select
-from redirect.app import response
-from redirect.decision import Decision
-from redirect.instance import Instance
+from redirect.telemetry.instance import Instance
 
 # Event streams of one worker.
 MOST_STREAMS = 16
@@ -74,7 +73,8 @@ def routes(instance: Instance, is_ready: Callable[[], bool]) -> list[BaseRoute]:
 
     async def events(request: Request) -> Response:
         if not is_ready() or len(streams) >= MOST_STREAMS:
-            return _refusal("this worker is shutting down" if not is_ready() else "too many watch already")
+            detail = "this worker is shutting down" if not is_ready() else "too many watch already"
+            return refusal(503, detail, HEADERS)
         if request.method == "HEAD":  # a stream without a body would not be one
             return Response(headers=HEADERS, media_type="text/event-stream")
         return _Stream(View(instance, Query.read(request.query_params)).live(is_ready), streams)
@@ -179,12 +179,6 @@ def _event(name: str, html: str) -> str:
     """A server-sent event; its data goes line by line."""
     data = "".join(f"data: {line}\n" for line in html.splitlines())
     return f"event: {name}\n{data}\n"
-
-
-def _refusal(detail: str) -> Response:
-    refusal = response(Decision(503, detail=detail), "")
-    refusal.headers.update(HEADERS)
-    return refusal
 
 
 async def _render(template: str, **values: Any) -> str:

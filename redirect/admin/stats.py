@@ -7,9 +7,9 @@ picked under another one counts among the picks, and not in the observed share.
 from datetime import UTC, datetime
 from typing import Any
 
-from redirect.config import Pool
-from redirect.instance import Instance
-from redirect.snapshot import Count, Snapshot, quantile
+from redirect.core.pools import Pool
+from redirect.telemetry.instance import Instance
+from redirect.telemetry.snapshot import Count, Snapshot, quantile
 
 _NONE = Count(0, 0, 0)
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
-from redirect.config import Config, Origin, Pool
-from redirect.instance import State
-from redirect.snapshot import Count, Snapshot
+from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.instance import State
+from redirect.telemetry.snapshot import Count, Snapshot
 
 MOST_POOLS = 50
 MOST_ORIGINS = 50  # of one pool

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import POOLS, ROOT, Running, running
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from support.service import POOLS, ROOT, Running, running
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMEDRIVER = "/usr/bin/chromedriver"

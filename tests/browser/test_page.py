@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import httpx
 import pytest
-from conftest import Running
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from support.service import Running
 
 from .conftest import Start, complaints, keep, look, screen
 

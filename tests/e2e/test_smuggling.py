@@ -22,7 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from uuid import uuid4
 
 import pytest
-from corpus import (
+from support.corpus import (
     ANSWERED_LAST,
     CHUNKED,
     FIELDS,
@@ -36,7 +36,7 @@ from corpus import (
     post,
     raw,
 )
-from wire import head
+from support.wire import head
 
 from .stack import POOLS, Stack, ask, until
 

@@ -1,0 +1,19 @@
+"""The command `redirect`."""
+
+import click
+
+from redirect.commands.check import check
+from redirect.commands.explain import explain
+from redirect.commands.logs.commands import logs
+from redirect.commands.pools.commands import pools
+from redirect.commands.reload import reload
+from redirect.commands.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def cli() -> None:
+    """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""
+
+
+for command in (serve, check, explain, reload, logs, pools):
+    cli.add_command(command)

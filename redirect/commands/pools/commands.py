@@ -1,0 +1,149 @@
+"""`redirect pools`: its commands and options.
+
+Exit codes: 0 done; 1 the file cannot be read or written, or would have faults, and is as it was; 2 the command is
+wrong: it names a pool or an origin that is not there, or adds one that is.
+"""
+
+import contextlib
+import difflib
+import errno
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from redirect.commands.pools import edit
+from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
+from redirect.commands.pools.replace import BusyError, held
+from redirect.commands.shares import lines
+from redirect.config.loader import ConfigError
+from redirect.config.schema import MAX_WEIGHT
+from redirect.config.settings import SettingsError, load_settings
+from redirect.core.pools import Config
+
+# A weight below 0 is to be refused as a weight, not as an option that there is not.
+_NEGATIVE = {"ignore_unknown_options": True}
+_WEIGHT = click.IntRange(0, MAX_WEIGHT)
+
+# A file that is mounted by itself, as into a container, cannot be renamed over.
+_REMEDIES = {errno.EBUSY: "; it is a mount of its own: change it where it is mounted from, or mount its directory"}
+
+
+@click.group()
+def pools() -> None:
+    """Edit the TOML: set weights, add and remove origins.
+
+    The rest of the file stays as it is, comments and layout too, and what `redirect check` would refuse is not
+    written. A running service takes the file when it reloads.
+    """
+
+
+def _editing(name: str) -> Callable[[Callable[..., Edit]], click.Command]:
+    """Makes a command of a function that says what to edit."""
+
+    def command(function: Callable[..., Edit]) -> click.Command:
+        @pools.command(name, context_settings=_NEGATIVE)
+        @click.argument("pool")
+        @click.argument("origin")
+        @click.option("--config", "toml", metavar="FILE", help="The TOML of the pools; REDIRECT_POOLS_CONFIG_PATH.")
+        @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+        @functools.wraps(function)
+        def run(toml: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
+            path = _path(toml)
+            with _told(path):
+                (_show if dry_run else _change)(path, pool, function(pool, origin, **options))
+
+        return run
+
+    return command
+
+
+@_editing("set-weight")
+@click.argument("weight", type=_WEIGHT)
+def set_weight(pool: str, origin: str, weight: int) -> Edit:
+    """Set the weight of an origin; 0 drains it."""
+    return lambda text: edit.set_weight(text, pool, origin, weight)
+
+
+@_editing("drain")
+def drain(pool: str, origin: str) -> Edit:
+    """Set the weight of an origin to 0: it stays in the file and gets nothing."""
+    return lambda text: edit.set_weight(text, pool, origin, 0)
+
+
+@_editing("add")
+@click.argument("weight", type=_WEIGHT, default=1)
+@click.option("--create", is_flag=True, help="Make the pool if it is not there.")
+def add(pool: str, origin: str, weight: int, create: bool) -> Edit:
+    """Add an origin behind the last one of a pool."""
+    return lambda text: edit.add(text, pool, origin, weight, create)
+
+
+@_editing("remove")
+def remove(pool: str, origin: str) -> Edit:
+    """Remove an origin, with the comment on its line."""
+    return lambda text: edit.remove(text, pool, origin)
+
+
+def _change(path: Path, pool: str, change: Edit) -> None:
+    with held(path) as file:
+        content, config = edited(file.content, str(path), change)
+        is_new = content != file.content
+        if is_new:
+            file.replace(content)
+    _warn(config)
+    for line in lines(config, config.pools[pool]):
+        click.echo(line)
+    said = "is changed; a running service takes it when it reloads" if is_new else "says so already, nothing is changed"
+    click.echo(f"{path} {said}")
+
+
+def _show(path: Path, pool: str, change: Edit) -> None:
+    """Prints the difference that the edit would make. The file needs to be readable only."""
+    old = path.read_bytes()
+    new, config = edited(old, str(path), change)
+    _warn(config)
+    for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
+        click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
+
+
+def _lines(content: bytes) -> list[str]:
+    return io.StringIO(content.decode("utf-8"), newline="\n").readlines()  # as TOML has lines, and patch
+
+
+def _warn(config: Config) -> None:
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _path(toml: str | None) -> Path:
+    try:
+        return load_settings(pools_config_path=toml).pools_config_path
+    except SettingsError as error:
+        _leave(2, str(error))
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except EditError as error:
+        _leave(2, f"{path}: {error}")
+    except RefusedError as error:
+        _leave(1, f"{path} is as it was, with the change it would have faults:\n{error}")
+    except ConfigError as error:
+        _leave(1, f"{path} is as it was, it has faults already:\n{error}")
+    except BusyError as error:
+        _leave(1, str(error))
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        _leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)

@@ -1,0 +1,270 @@
+"""The TOML: pools, their origins and weights, checked as a whole.
+
+The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises
+`ConfigError` with every fault of the file, each with its line and column, the key, the value and
+what is allowed. What is legal but will surprise becomes a warning of the `Config`.
+"""
+
+import errno
+import gc
+import hashlib
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from zlib import crc32
+
+from redirect.config import positions, schema
+from redirect.config.schema import Found, HealthCheckTable, PoolTable
+from redirect.core.authority import parse
+from redirect.core.pools import Config, Fault, HealthCheck, Origin, Pool
+
+PERMANENT_STATUSES = (301, 308)
+
+# Pools, about, of a document that are read at once.
+PIECE = 64
+
+_HEADER = re.compile(r"^\[[A-Za-z0-9_-]+\]", re.MULTILINE)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Piece(NamedTuple):
+    """What a piece of a document holds: which of its tables mean to be the default pool, the pools, the faults."""
+
+    claims: Mapping[str, bool]
+    pools: tuple[Pool, ...]
+    found: tuple[Found, ...]
+
+
+_Places = dict[positions.Path, positions.Place]
+
+
+class ConfigError(Exception):
+    """The file cannot be used; `faults` says why, in the order of the file."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in the file at `path`. Raises ConfigError."""
+    content = read_config(path)
+    with no_collections():
+        return parse_config(content, str(path))
+
+
+def read_config(path: str | Path, *, waits: bool = True) -> bytes:
+    """The content of the file at `path`. Raises ConfigError; also if it is a pipe or a device, unless it `waits` for
+    whoever writes there."""
+    try:
+        with open(path, "rb", opener=None if waits else _open_file) as file:
+            return file.read()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
+        raise ConfigError((Fault(str(path), 1, 1, "", reason),)) from None
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Opens a file, and what is none without waiting for anybody. `open` itself refuses folders."""
+    file = os.open(path, flags | os.O_NONBLOCK)
+    if not (stat.S_ISREG(os.fstat(file).st_mode) or stat.S_ISDIR(os.fstat(file).st_mode)):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
+def content_hash(content: bytes) -> str:
+    """What tells one file's content from another's: twelve hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def parse_config(content: bytes, file: str) -> Config:
+    """Returns the configuration that `content` spells; `file` is its name in messages. Raises ConfigError."""
+    return Loader(file).parse(content)
+
+
+class Loader:
+    """Parses one version of a file after another. Pieces that did not change are not parsed again."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._pieces: dict[str, Piece] = {}  # of the last version without faults, by their text
+
+    def parse(self, content: bytes) -> Config:
+        """Returns the configuration that `content` spells. Raises ConfigError."""
+        file = self._file
+        text = _decode(content.removeprefix(_BYTE_ORDER_MARK), file)
+        try:
+            pieces = [
+                (piece, self._pieces.get(piece) or _read(tomllib.loads(piece).items())) for piece in _pieces(text)
+            ]
+            pools, defaults, found = _joined(piece for _, piece in pieces)
+        except (ValueError, RecursionError):  # the file is no TOML, or has to be read as a whole
+            pieces = []
+            pools, defaults, found = _joined([_read(_tables(text, file))])
+        if found:
+            raise ConfigError(_placed(found, text, file))
+        surprises = list(_warnings(pools, defaults))
+        places = _places_in_pieces(pieces, {surprise.path[0] for surprise in surprises}) if pieces else None
+        warnings = _placed(surprises, text, file, places)
+        self._pieces = dict(pieces)
+        return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Without Python looking for rings of garbage: there are none, and it takes a third of the time of a large file."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read(tables: Iterable[tuple[str, object]]) -> Piece:
+    """What these tables hold."""
+    claims: dict[str, bool] = {}
+    pools: list[Pool] = []
+    found: list[Found] = []
+    for name, value in tables:
+        claims[name] = schema.claims_default(value)
+        table, faults = schema.check(name, value)
+        found += faults
+        if table is not None:
+            pools.append(_pool(name, table))
+    return Piece(claims, tuple(pools), tuple(found))
+
+
+def _joined(pieces: Iterable[Piece]) -> tuple[dict[str, Pool], list[str], list[Found]]:
+    """The pools, the names of those that mean to be the default, and all faults.
+
+    Raises ValueError if a name comes twice.
+    """
+    pools: dict[str, Pool] = {}
+    claims: dict[str, bool] = {}
+    found: list[Found] = []
+    for piece in pieces:
+        if not claims.keys().isdisjoint(piece.claims):
+            raise ValueError("a name comes twice")
+        claims.update(piece.claims)
+        pools.update([(pool.name, pool) for pool in piece.pools])
+        found += piece.found
+    found += schema.default_faults(claims)
+    return pools, [name for name, claim in claims.items() if claim], found
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A document in pieces, each of which can be read by itself, mostly.
+
+    tomllib keeps notes on all that it reads until it is done, two thirds of the 260 MB that a hundred thousand
+    pools would take. A piece ends before a line like [pool-a]. If that line is amid a string or an array, the
+    piece is no document. If all are documents, and no two have a table in common, they mean what the whole means.
+    Before which lines is told by what they say, so that a change in one piece leaves the others as they are.
+    """
+    start = 0
+    for header in _HEADER.finditer(text):
+        if crc32(header[0].encode()) % PIECE == 0:
+            yield text[start : header.start()]
+            start = header.start()
+    yield text[start:]
+
+
+def _tables(text: str, file: str) -> Iterable[tuple[str, object]]:
+    try:
+        return tomllib.loads(text).items()
+    except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number it cannot hold
+        reason, place = _syntax_error(str(error), text)
+    except RecursionError:
+        reason, place = "not TOML that can be read: nested too deeply", positions.Position(1, 1)
+    raise ConfigError((Fault(file, place.line, place.column, "", reason),))
+
+
+def _decode(content: bytes, file: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        place = positions.position(before, len(before))
+        reason = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file in that encoding"
+        raise ConfigError((Fault(file, place.line, place.column, "", reason),)) from None
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, positions.Position]:
+    """tomllib's message, parted into what is wrong and where."""
+    reason, at, where = message.rpartition(" (at ")
+    if not at:
+        return f"not TOML that can be read: {message.partition(';')[0]}", positions.Position(1, 1)
+    numbers = [int(digits) for digits in re.findall(r"\d+", where)]
+    place = positions.Position(*numbers) if len(numbers) == 2 else positions.position(text, len(text))
+    return f"not TOML: {reason}", place
+
+
+def _pool(name: str, table: PoolTable) -> Pool:
+    origins = (Origin(host, parse(host), weight) for host, weight in table.weighted_hosts.items())
+    check, ignores_all_down = _health_check(table.health_check), table.when_all_down == schema.IGNORE
+    return Pool(name, tuple(origins), table.status, check, table.slow_start, ignores_all_down)
+
+
+def _health_check(table: HealthCheckTable | None) -> HealthCheck | None:
+    if table is None:
+        return None
+    down_interval = table.interval if table.down_interval is None else table.down_interval
+    host = None if table.host is None else str(parse(table.host))
+    return HealthCheck(**{**table.model_dump(), "host": host, "down_interval": down_interval})
+
+
+def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
+    for pool in pools.values():
+        if pool.status in PERMANENT_STATUSES and len(pool.origins) > 1:
+            yield Found(
+                (pool.name, "status"),
+                f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
+                "302, 303 and 307 are not cached",
+            )
+        if pool.health_check is None:
+            of_probes = {"slow_start": pool.slow_start, "when_all_down": pool.ignores_all_down}
+            for key in filter(of_probes.get, of_probes):
+                yield Found((pool.name, key), "has no effect without health_check")
+    for name in defaults[1:]:
+        yield Found((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
+
+
+def _placed(found: list[Found], text: str, file: str, places: _Places | None = None) -> tuple[Fault, ...]:
+    """Faults with line and column, in the order of the file. Finding places costs, so only if there are any."""
+    if not found:
+        return ()
+    if places is None:
+        places = _places(text)
+    faults = []
+    for path, message, at_key in found:
+        place = places.get(path)
+        offset = 0 if place is None else place.key if at_key else place.value
+        faults.append(Fault(file, *positions.position(text, offset), schema.key(path), message))
+    return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+
+
+def _places(text: str) -> _Places:
+    try:
+        return positions.places(text)
+    except RecursionError:  # nested almost too deeply for tomllib, and too deeply for us
+        return {}
+
+
+def _places_in_pieces(pieces: list[tuple[str, Piece]], tables: set[str]) -> _Places:
+    """The places of what these tables hold; of a large file, that is looked for in the pieces that have one of them."""
+    places: _Places = {}
+    start = 0
+    for text, piece in pieces:
+        if not tables.isdisjoint(piece.claims):
+            for path, place in _places(text).items():
+                places[path] = positions.Place(start + place.key, start + place.value)
+        start += len(text)
+    return places

@@ -1,0 +1,7 @@
+"""The control plane: configurations and health, from their sources to the workers.
+
+providers   sources of configurations: the file
+transfer    a configuration as bytes that processes share
+probe       one health check of one origin
+prober      all health checks, again and again
+"""

@@ -1,0 +1,112 @@
+"""One probe: a GET to an origin, and what came of it.
+
+The rule: what counts is the status that an answer begins with, and that it comes in time. Redirects are not followed,
+no body is read, and nothing that comes back is believed to be well-formed or to end.
+"""
+
+import asyncio
+import functools
+import os
+import socket
+import ssl
+from importlib.metadata import version
+from typing import NamedTuple
+
+import httptools
+
+from redirect.core.authority import Authority, parse
+from redirect.core.pools import HealthCheck
+
+# Bytes of an answer in which its status must be.
+LONGEST_HEAD = 64 * 1024
+
+# Seconds until the next one of a name's addresses is tried as well (RFC 8305).
+NEXT_ADDRESS = 0.25
+
+_AGENT = f"redirect/{version('redirect')} (health check)"
+
+
+class Target(NamedTuple):
+    """What is probed: the origin, and how."""
+
+    origin: Authority
+    check: HealthCheck
+
+
+async def probe(target: Target) -> str | None:
+    """What is wrong with the target; None if it answers as it should."""
+    check = target.check
+    try:
+        async with asyncio.timeout(check.timeout):
+            status = await _ask(target)
+    except TimeoutError:
+        return f"no answer within {check.timeout:g} s"
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not valid: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"no TLS: {error.reason}"
+    except socket.gaierror as error:
+        return f"its name leads nowhere: {error.strerror}"
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade, EOFError) as error:
+        return f"no answer in HTTP: {error}"
+    return None if status == check.expect else f"answered {status} and not {check.expect}"
+
+
+async def _ask(target: Target) -> int:
+    origin, check = target
+    host, port = origin.endpoint(check.scheme)
+    name = str(origin) if check.host is None else check.host
+    is_tls = check.scheme == "https"
+    reader, writer = await asyncio.open_connection(
+        host.strip("[]"),
+        port if check.port is None else check.port,
+        ssl=_tls() if is_tls else None,
+        server_hostname=parse(name).host.strip("[]") if is_tls else None,
+        happy_eyeballs_delay=NEXT_ADDRESS,
+    )
+    try:
+        fields = f"Host: {name}\r\nUser-Agent: {_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        writer.write(f"GET {check.path} HTTP/1.1\r\n{fields}".encode("ascii"))
+        return await _status(reader)
+    finally:
+        writer.transport.abort()
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    """The status of the answer, after those that only announce one (1xx)."""
+    answer = _Answer()
+    read = 0
+    while answer.status is None:
+        data = await reader.read(4096)
+        read += len(data)
+        if not data or read > LONGEST_HEAD:
+            raise EOFError("it ends too soon" if not data else f"no end of its head within {LONGEST_HEAD} bytes")
+        answer.take(data)
+    return answer.status
+
+
+class _Answer:
+    """The status of an answer, once it is there."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._parser = httptools.HttpResponseParser(self)
+
+    def take(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self.status is None:  # what is wrong behind the head is nobody's affair
+                raise
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.status is None and status >= 200:
+            self.status = status
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -1,0 +1,4 @@
+"""Sources of configurations.
+
+file   the TOML, watched
+"""

@@ -1,0 +1,12 @@
+"""Values and decisions. No I/O, no clock, no framework, no parser.
+
+authority   hosts and ports, every spelling made equal
+forwarded   which proxies are trusted, and what they may say
+pools       a configuration as frozen values
+request     what a request asks for
+health      which origins are up or down
+decision    an answer, before it is bytes
+cycles      smooth weighted round robin
+balancer    which origins of a pool may be picked
+service     which pool, which origin, which answer
+"""

@@ -1,0 +1,51 @@
+"""The decision: what a request is answered with. A frozen value, whoever made it."""
+
+from typing import NamedTuple
+
+# The phrases of RFC 9110 and RFC 6585; http.HTTPStatus has older ones before Python 3.13.
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    422: "Unprocessable Content",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+
+class Decision(NamedTuple):
+    """An answer, before it is bytes on a connection or a line in the access log.
+
+    A redirect has a `prefix`, what its Location begins with: the same for every request that is sent
+    to that origin, so the decision is made once and the target added by whoever sends it. A refusal
+    has a `detail` for the client. `pool` and `origin` say how far the decision got: a loop names
+    both, a malformed request neither.
+    """
+
+    status: int
+    pool: str | None = None
+    origin: str | None = None
+    prefix: str | None = None
+    detail: str | None = None
+    close: bool = False  # the connection ends with this answer
+
+    def problem(self) -> dict[str, object]:
+        """The members of a refusal's problem document (RFC 9457)."""
+        return {"type": "about:blank", "title": TITLES[self.status], "status": self.status, "detail": self.detail}
+
+    def location(self, target: str) -> str | None:
+        """Where a request for `target` is sent; None if it is refused."""
+        return None if self.prefix is None else self.prefix + target
+
+
+# As a key a decision is the one that was made, not what it says: the prepared ones are looked up three times for
+# each request, and hashing six fields takes longer than finding them.
+Decision.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+FAULT = Decision(500, detail="the request met a fault of this service; its log tells more", close=True)

@@ -1,0 +1,80 @@
+"""`X-Forwarded-Proto` and `X-Forwarded-For`: whom we believe, and what.
+
+The rule: only a trusted peer is believed, and only what makes sense. The scheme is http or https or
+the connection's own. The client is found from the right, where the proxy nearest to us wrote: past
+addresses that are trusted proxies themselves, to the first that is not. What is no address is never
+taken for one, and nothing left of it is believed.
+"""
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from redirect.core.authority import DEFAULT_PORTS
+
+_ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?|([0-9.]+)(?::[0-9]*)?|([0-9A-Fa-f:.]+)")
+
+
+class TrustedProxies:
+    """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas.
+
+    `*` trusts every peer, and then only the last address of X-Forwarded-For: those before it are the
+    word of somebody unknown. Raises ValueError, naming the entry, for anything else.
+    """
+
+    def __init__(self, text: str) -> None:
+        entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+        self._everyone = entries == ["*"]
+        self._networks = () if self._everyone else tuple(_network(entry) for entry in entries)
+        self._is_listed = lru_cache(maxsize=4096)(self._find)
+
+    def resolve(
+        self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
+    ) -> tuple[str, str | None]:
+        """The scheme and the client's address, given the connection's and the two headers' values."""
+        if (proto is None and forwarded_for is None) or not self._trusts(peer):
+            return scheme, peer
+        if proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
+            scheme = named
+        return scheme, peer if forwarded_for is None else self._client(peer, forwarded_for)
+
+    def _client(self, nearest: str | None, forwarded_for: str) -> str | None:
+        for entry in reversed(forwarded_for.split(",")):
+            address = _address(entry.strip())
+            if address is None:
+                break
+            nearest = str(address)
+            if not self._is_listed(nearest):
+                break
+        return nearest
+
+    def _trusts(self, peer: str | None) -> bool:
+        return self._everyone or (peer is not None and self._is_listed(peer))
+
+    def _find(self, text: str) -> bool:
+        address = _address(text)
+        return address is not None and any(address in network for network in self._networks)
+
+
+def _network(entry: str) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(entry)
+    except ValueError as error:
+        raise ValueError(f"{entry!r} is no address or CIDR range ({error})") from None
+    if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that `text` spells, also with a port, as some proxies write it; None if it spells none."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        return None
+    bracketed, dotted, bare = match.groups()
+    try:
+        address = IPv6Address(bracketed) if bracketed else ip_address(dotted or bare)
+    except ValueError:
+        return None
+    # A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -1,0 +1,66 @@
+"""The Starlette front: from an ASGI request to a decision, and from a decision to an ASGI response.
+
+The rule: nothing is decided here. The service is asked, the answer is sent, the record is written.
+Every path and method ends here: the public listener owns no path.
+
+Complete by itself: any ASGI server can run it. Our own protocol (`guard.HttpConnection`) has read the
+request already and hands it over in the ASGI extension "redirect", with the target as it came (ASGI
+cannot tell `/` from `/?`). From another server the same is read from the scope.
+"""
+
+from random import Random
+from time import monotonic_ns
+
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from redirect.core.forwarded import TrustedProxies
+from redirect.core.pools import Config
+from redirect.core.request import Request
+from redirect.core.service import Service
+from redirect.edge.handler import RequestHandler
+from redirect.edge.reader import EXTENSION, Reader
+from redirect.edge.response import response
+from redirect.telemetry.record import quote
+from redirect.telemetry.recorder import Recorder
+
+
+def create_app(
+    config: Config, pool_id_header: str, trusted: TrustedProxies, recorder: Recorder, random: Random
+) -> Starlette:
+    """The public application of one worker process. `random` draws where its turns begin.
+
+    What it shares with a protocol in front of it is `app.state.handler`.
+    """
+    app = Starlette()
+    app.state.handler = handler = RequestHandler(Service(config, random), Reader(pool_id_header, trusted), recorder)
+    # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
+    app.router.default = _Answering(handler)
+    return app
+
+
+class _Answering:
+    """The ASGI application behind Starlette's."""
+
+    def __init__(self, handler: RequestHandler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = monotonic_ns()
+        handler = self._handler
+        config = handler.service.config.hash
+        request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
+        head = request.head
+        decision = request.answer or handler.decide(head.pool_requested, head.scheme, head.endpoint)
+
+        await response(decision, request.target)(scope, receive, send)
+        handler.recorder.write(decision, quote(request.method, head), request.target, started, config)
+
+
+def _read(reader: Reader, scope: Scope) -> Request:
+    """The nearest to the request as it came that ASGI allows."""
+    query = scope["query_string"]
+    target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
+    peer = scope["client"][0] if scope["client"] else None
+    fields = reader.fields(scope["headers"])
+    return reader.read(scope["method"], target, fields, scope["http_version"], peer, scope["scheme"])

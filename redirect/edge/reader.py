@@ -1,0 +1,128 @@
+"""What a request asks for: its target and its Host, read by the rules of RFC 9112 and ours.
+
+The rule: the target's bytes are never decoded, collapsed or re-encoded. An absolute-form target
+names the authority itself and Host is ignored then (RFC 9112, section 3.2.2), but a Host that is no
+authority refuses the request all the same: two parties that read it differently make an attack.
+
+Bytes become latin-1 text, so that each character is a byte as it came.
+"""
+
+import re
+from collections.abc import Iterable
+
+from redirect.core.authority import Authority, Endpoint, parse
+from redirect.core.decision import Decision
+from redirect.core.forwarded import TrustedProxies
+from redirect.core.request import Head, Request
+
+ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
+
+# The name under which a protocol hands what it has read to an ASGI app.
+EXTENSION = "redirect"
+
+OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here", close=True)
+
+# The fields that say something to us, beside the one that names the pool.
+_FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for user-agent referer
+    x-request-id""".split()
+
+# Spellings of field names that are remembered: all that browsers and proxies use, and not what a client makes up.
+_MOST_SPELLINGS = 1024
+_LONGEST_SPELLING = 64
+
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
+
+
+class Reader:
+    """Reads requests: `pool_id_header` names the pool, `trusted` says which peers speak for others."""
+
+    def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
+        self._pool = pool_id_header.lower()
+        self.names = _Names({*_FIELDS, self._pool})
+        self._trusted = trusted
+
+    def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        """The fields that say something to us, by lower-case name. Values of one name are joined by commas
+        (RFC 9110, section 5.3), so two Hosts are no authority and two pools are one unknown name."""
+        found: dict[str, str] = {}
+        names = self.names
+        for spelled, value in headers:
+            name = names[spelled]
+            if name is not None:
+                # A parser may leave blanks behind a value; they are not part of it (RFC 9110, section 5.5).
+                text = value.rstrip(b" \t").decode("latin-1")
+                found[name] = f"{found[name]}, {text}" if name in found else text
+        return found
+
+    def read(
+        self, method: str, target: bytes, fields: dict[str, str], version: str, peer: str | None, scheme: str
+    ) -> Request:
+        """Reads a request with these `fields`, of a `version` like "1.1", that came from `peer` over `scheme`."""
+        get = fields.get
+        proto, forwarded_for, host, client_ip = get("x-forwarded-proto"), get("x-forwarded-for"), get("host"), peer
+        if proto is not None or forwarded_for is not None:
+            scheme, client_ip = self._trusted.resolve(peer, scheme, proto, forwarded_for)
+        path, endpoint = target.decode("latin-1"), None
+        answer = None if version in ("1.1", "1.0") else OTHER_VERSION
+        if answer is None:
+            try:
+                endpoint = _endpoint(host, version, scheme)
+                if not path.startswith("/") or method == "CONNECT":
+                    host, endpoint, path, answer = _other_form(method, path, host, endpoint, scheme)
+            except ValueError as error:
+                answer = Decision(400, detail=str(error), close=True)
+        head = Head(
+            get(self._pool), scheme, endpoint, host, client_ip, get("user-agent"), get("referer"), get("x-request-id")
+        )
+        return Request(method, path, head, answer)
+
+
+class _Names(dict[bytes, str | None]):
+    """From a field name as it is spelled to its lower-case form, or to None if it says nothing to us.
+    A spelling seen before costs one lookup."""
+
+    def __init__(self, wanted: set[str]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def __missing__(self, spelled: bytes) -> str | None:
+        lower = spelled.decode("latin-1").lower()
+        name = lower if lower in self._wanted else None
+        if len(self) < _MOST_SPELLINGS and len(spelled) <= _LONGEST_SPELLING:
+            self[spelled] = name
+        return name
+
+
+def _endpoint(host: str | None, version: str, scheme: str) -> Endpoint | None:
+    if host is None:
+        if version == "1.1":
+            raise ValueError("the request has no Host header")
+        return None
+    try:
+        return _authority(host).endpoint(scheme)
+    except ValueError as error:
+        raise ValueError(f"the Host header is no host with an optional port: {error}") from None
+
+
+def _other_form(
+    method: str, target: str, host: str | None, endpoint: Endpoint | None, scheme: str
+) -> tuple[str | None, Endpoint | None, str, Decision | None]:
+    """Host, endpoint and path of a request whose target is no path, and the answer if it needs no pool."""
+    if target == "*" and method == "OPTIONS":
+        return host, endpoint, target, Decision(204)
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or method == "CONNECT":
+        raise ValueError("the target must be a path that begins with / or an http or https URL")
+    named, rest = absolute.groups()
+    try:
+        return named, _authority(named).endpoint(scheme), rest if rest.startswith("/") else f"/{rest}", None
+    except ValueError as error:
+        raise ValueError(f"the target's authority is no host with an optional port: {error}") from None
+
+
+def _authority(raw: str) -> Authority:
+    """Browsers send A-labels; what is not ASCII is taken for the UTF-8 of an internationalised name."""
+    try:
+        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None

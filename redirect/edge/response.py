@@ -1,0 +1,41 @@
+"""The answer: a decision in HTTP's terms, the same bytes whichever front sends them.
+
+The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), and an answer
+that ends the connection says so.
+"""
+
+import json
+
+from starlette.responses import Response
+
+from redirect.core.decision import Decision
+from redirect.core.service import RETRY_AFTER
+from redirect.edge.reader import ALLOW
+
+Field = tuple[bytes, bytes]
+
+_EMPTY: Field = (b"content-length", b"0")
+CLOSE: Field = (b"connection", b"close")
+
+
+def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes]:
+    """The header fields and the body with which a request for `target` is answered."""
+    location = decision.location(target)
+    if location is not None:
+        fields, body = [(b"location", location.encode("latin-1")), _EMPTY], b""
+    elif decision.status == 204:
+        fields, body = [(b"allow", ALLOW.encode())], b""
+    else:
+        body = json.dumps(decision.problem()).encode("ascii")
+        fields = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/problem+json")]
+        if decision.status == 503:
+            fields.append((b"retry-after", str(RETRY_AFTER).encode()))
+    return [*fields, CLOSE] if decision.close else fields, body
+
+
+def response(decision: Decision, target: str) -> Response:
+    """The answer to a request for `target` as Starlette has it."""
+    fields, body = fields_and_body(decision, target)
+    answer = Response(body, decision.status)
+    answer.raw_headers = fields
+    return answer

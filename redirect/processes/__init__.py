@@ -1,0 +1,7 @@
+"""The processes of an instance.
+
+gunicorn_fixes   patches of gunicorn, each with its reason
+master           gunicorn's master: keeps the others alive
+worker           uvicorn in a process of gunicorn's
+updates          how a worker applies what was published
+"""

@@ -1,0 +1,118 @@
+"""The access log: one JSON object per request, on one line.
+
+The rule: every key is always there, in the order of the table below; a line is at most 4,096 bytes;
+and it is valid JSON whatever the client sent: bytes are latin-1 text, all but ASCII is escaped.
+
+    time            RFC 3339, UTC, milliseconds         path            raw, or null
+    level           info; warning for 4xx; error        query           raw, without ?
+    pool_requested  the header's value or null          client_ip
+    pool            that decided, or null               user_agent      or null
+    origin          that was picked, or null            referer         or null
+    location        as sent, or null                    request_id      the client's, or generated
+    status                                              duration_us     from the request read to the answer sent
+    method          or null                             instance        host name
+    host            as asked, or null                   worker          process id
+                                                        config          hash of the configuration
+
+What repeats is quoted once: an origin's part of a line is kept, and what a head says comes quoted.
+"""
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _text
+from time import monotonic_ns, time_ns
+from typing import Any
+
+from redirect.core.decision import Decision
+from redirect.telemetry.log_writer import LONGEST_LINE
+from redirect.telemetry.record import Record
+
+# What a client, a TOML or another server can make long; everything else is short by its nature.
+_CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()
+
+# What a decision adds to a line: the level; what is before the target in Location; what is behind it; whether
+# it is there.
+_Part = tuple[str, str, str, bool]
+
+
+class Lines:
+    """Makes the lines of one process."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Decision, _Part] = {}
+        self._config = ""  # that the parts are of
+        # A generated id has 32 digits, half of them of this process alone.
+        self._ids = secrets.token_hex(8)
+        self._last_id = 10**15
+        self._tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
+
+    def of(self, records: Sequence[Record]) -> list[str]:
+        """The lines of a batch, made one behind the other, while code and tables are in the processor's caches."""
+        if records and records[-1][-1] != self._config:
+            self._config = records[-1][-1]
+            self._parts.clear()  # another configuration has other decisions
+        number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
+        self._last_id += len(records)
+        to_wall = time_ns() - monotonic_ns()  # anew for each batch, since the wall clock may be set
+        lines: list[str] = []
+        now, time = 0, ""  # a millisecond, and what it is called
+        for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
+            if not 0 <= ended - now < 1_000_000:
+                milliseconds = (ended + to_wall) // 1_000_000
+                now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
+            level, opening, closing, has_target = parts.get(decision) or self._part(decision)
+            number += 1
+            escaped = _text(target)[1:-1]
+            path, _, query = escaped.partition("?")
+            line = (
+                f'{{"time":"{time}","level":"{level}","pool_requested":{pool_requested}'
+                f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
+                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"}}\n'
+            )
+            if not target:  # of a request that was refused before it had one
+                line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
+            lines.append(line if len(line) <= LONGEST_LINE else fit(json.loads(line)))
+        return lines
+
+    def _part(self, decision: Decision) -> _Part:
+        level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
+        where = f',"pool":{_or_null(decision.pool)},"origin":{_or_null(decision.origin)},"location":'
+        status = f',"status":{decision.status},'
+        if decision.prefix is None:
+            return level, where + "null", status, False
+        part = self._parts[decision] = level, where + _text(decision.prefix)[:-1], '"' + status, True
+        return part
+
+
+def fit(record: dict[str, Any]) -> str:
+    """The record as a line of at most LONGEST_LINE bytes: if need be long values are cut, and it says so."""
+    line = _encode(record)
+    longest = LONGEST_LINE
+    while len(line) > LONGEST_LINE:
+        longest //= 2
+        cut = {key: record[key][:longest] for key in _CUT if record[key]}  # at 0 the rest fits, so this ends
+        line = _encode({**record, **cut, "truncated": True})
+    return line
+
+
+def _encode(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"
+
+
+def _or_null(value: str | None) -> str:
+    return "null" if value is None else _text(value)
+
+
+def _rfc3339(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

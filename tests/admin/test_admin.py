@@ -1,0 +1,229 @@
+"""The admin listener's endpoints, and who may ask for them."""
+
+import base64
+from datetime import datetime
+from time import time
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.admin import LOOP, POOLS, TO_1, ask, serve
+from support.wire import new_recorder
+
+from redirect.config.loader import parse_config
+from redirect.core.decision import Decision
+from redirect.telemetry.scoreboard import Scoreboard
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    scoreboard = Scoreboard()
+    scoreboard.say({"loaded_at": 1_700_000_000.0, "error": None, "error_at": None})
+    return scoreboard
+
+
+TO_2 = Decision(302, "pool-a", "origin-2", "http://origin-2")
+REFUSED = Decision(400, detail="malformed")
+
+
+def samples(scoreboard: Scoreboard) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """The metrics as Prometheus' own parser reads them, by name and labels."""
+    families = text_string_to_metric_families(ask("/metrics", scoreboard).text)
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value for each in families for sample in each.samples
+    }
+
+
+def value(seen: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+    return seen[name, frozenset(labels.items())]
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_healthz(ready: bool, scoreboard: Scoreboard) -> None:
+    """/healthz says that the process lives, also while it shuts down."""
+    response = ask("/healthz", scoreboard, ready=ready)
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(("ready", "status", "said"), [(True, 200, "ready"), (False, 503, "shutting down")])
+def test_readyz(ready: bool, status: int, said: str, scoreboard: Scoreboard) -> None:
+    """/readyz is 503 once the instance stops."""
+    response = ask("/readyz", scoreboard, ready=ready)
+    assert (response.status_code, response.json()) == (status, {"status": said})
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("POST", "/healthz", 405)])
+def test_others(method: str, path: str, status: int, scoreboard: Scoreboard) -> None:
+    """What is not there is refused as a problem."""
+    response = ask(path, scoreboard, method=method)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    assert ("allow" in response.headers) == (status == 405)
+
+
+def test_no_redirect(scoreboard: Scoreboard) -> None:
+    """A slash too many is not found: a redirect would lead to whatever host the client named."""
+    assert ask("/healthz/", scoreboard).status_code == 404
+
+
+def test_metrics_count_requests(scoreboard: Scoreboard) -> None:
+    """Requests are counted by pool, origin and status; loops and unknown pools once more."""
+    serve(scoreboard, TO_1, TO_1, TO_2, LOOP, REFUSED)
+    serve(scoreboard, TO_1, REFUSED, pool_requested="nope")
+    seen = samples(scoreboard)
+    assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-1", code="302") == 3
+    assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-2", code="302") == 1
+    assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-1", code="422") == 1
+    assert value(seen, "redirect_requests_total", pool="", origin="", code="400") == 2
+    assert value(seen, "redirect_loops_total") == 1
+    assert value(seen, "redirect_unknown_pool_total") == 1  # what is refused asks no pool
+
+
+def test_metrics_of_durations(scoreboard: Scoreboard) -> None:
+    """Durations are a histogram in seconds, whose buckets hold all that is not longer."""
+    serve(scoreboard, TO_1, TO_1, microseconds=60)
+    serve(scoreboard, TO_1, microseconds=2_500_000)
+    seen = samples(scoreboard)
+    name = "redirect_request_duration_seconds"
+    assert value(seen, f"{name}_count") == value(seen, f"{name}_bucket", le="+Inf") == 3
+    assert value(seen, f"{name}_bucket", le="1") == 2
+    assert value(seen, f"{name}_bucket", le="5e-05") == 0
+    assert 2.5 < value(seen, f"{name}_sum") < 3.5
+
+
+def test_metrics_of_what_is_configured(scoreboard: Scoreboard) -> None:
+    """Each origin has its weight, is up, and has been picked zero times before its first pick; names are escaped."""
+    seen = samples(scoreboard)
+    for origin, weight in {"origin-1": 3, "origin-2": 1, "origin-3": 0}.items():
+        assert value(seen, "redirect_origin_weight", pool="pool-a", origin=origin) == weight
+        assert value(seen, "redirect_origin_up", pool="pool-a", origin=origin) == 1
+        assert value(seen, "redirect_requests_total", pool="pool-a", origin=origin, code="302") == 0
+    assert value(seen, "redirect_origin_weight", pool='b"\\', origin="origin-4") == 1
+
+
+def test_metrics_of_the_configuration(scoreboard: Scoreboard) -> None:
+    """The last reload succeeded until one fails; when the configuration in force was loaded stays."""
+    name = "redirect_config_last_reload_successful"
+    assert value(samples(scoreboard), name) == 1
+    scoreboard.say({"loaded_at": 1_700_000_000.0, "error": "pools.toml:1:1: no", "error_at": 1_700_000_001.0})
+    seen = samples(scoreboard)
+    assert value(seen, name) == 0
+    assert value(seen, "redirect_config_last_reload_success_timestamp_seconds") == 1_700_000_000
+
+
+def test_metrics_have_types(scoreboard: Scoreboard) -> None:
+    """Every metric says what it is, and what it means."""
+    families = [*text_string_to_metric_families(ask("/metrics", scoreboard).text)]
+    assert all(each.documentation and each.type in ("counter", "gauge", "histogram") for each in families)
+    assert ask("/metrics", scoreboard).headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+def test_stats(scoreboard: Scoreboard) -> None:
+    """/stats tells successes and errors, latency in milliseconds, and observed beside configured shares."""
+    serve(scoreboard, TO_1, TO_2, LOOP, REFUSED, microseconds=60)
+    seen = ask("/stats", scoreboard).json()
+    assert seen["requests_count"] == {"success": 2, "error": 2}
+    assert 0.06 <= seen["latency_ms"]["average"] <= seen["latency_ms"]["p99"] * 1.5
+    pool = seen["pools"]["pool-a"]
+    assert pool["picks"] == 3
+    assert pool["origins"]["origin-1"] == {"picks": 2, "configured_share": 0.75, "observed_share": pytest.approx(2 / 3)}
+    assert pool["origins"]["origin-3"] == {"picks": 0, "configured_share": 0, "observed_share": 0}
+
+
+def test_stats_before_the_first_request(scoreboard: Scoreboard) -> None:
+    """Where nothing was answered there is no latency and no observed share."""
+    seen = ask("/stats", scoreboard).json()
+    assert seen["latency_ms"] == {"average": None, "p95": None, "p99": None}
+    assert seen["pools"]["pool-a"]["origins"]["origin-1"]["observed_share"] is None
+
+
+def test_status(scoreboard: Scoreboard) -> None:
+    """/status tells pools with origins, weights, shares and states, the configuration, and workers that live."""
+    config, begin = parse_config(POOLS, "pools.toml"), time()
+    serve(scoreboard, TO_1)  # and ends
+    recorder = new_recorder(config, "off", scoreboard)
+    recorder.publish(7)
+    recorder.heed(5)
+    seen: dict[str, Any] = ask("/status", scoreboard).json()
+    assert seen["configuration"] == {
+        "path": "pools.toml",
+        "hash": config.hash,
+        "loaded_at": "2023-11-14T22:13:20.000Z",
+        "last_error": None,
+        "last_error_at": None,
+        "warnings": [],
+    }
+    (worker,) = seen["workers"]
+    assert {name: worker[name] for name in ("connections", "requests", "config", "verdicts")} == {
+        "connections": 7,
+        "requests": 0,
+        "config": config.hash,
+        "verdicts": 5,
+    }
+    assert begin - 0.001 <= datetime.fromisoformat(worker["since"]).timestamp() <= time()
+    since = "2020-09-13T12:26:40.000Z"
+    assert seen["pools"]["pool-a"] == {
+        "status": 302,
+        "is_default": True,
+        "origins": {
+            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since, "reason": None},
+            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since, "reason": None},
+            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None},
+        },
+    }
+
+
+PRIVATE = ["/stats", "/status", "/nope"]
+RIGHT = [
+    pytest.param("Bearer s3cret:x", id="Bearer"),
+    pytest.param("bearer s3cret:x", id="schemes have no case"),
+    pytest.param("Basic " + base64.b64encode(b"anybody:s3cret:x").decode(), id="password"),
+    pytest.param("Basic " + base64.b64encode(b":s3cret:x").decode(), id="password of nobody"),
+]
+WRONG = [
+    pytest.param({}, id="none"),
+    pytest.param({"authorization": "Bearer s3cret"}, id="another token"),
+    pytest.param({"authorization": "Bearer "}, id="an empty token"),
+    pytest.param({"authorization": "Basic s3cret:x"}, id="no base64"),
+    pytest.param({"authorization": "Basic " + base64.b64encode(b"s3cret:x").decode()}, id="user without password"),
+    pytest.param({"authorization": "Digest s3cret:x"}, id="another scheme"),
+]
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+@pytest.mark.parametrize("authorization", RIGHT)
+def test_the_token_opens(path: str, authorization: str, scoreboard: Scoreboard) -> None:
+    """Who sends the token, as Bearer or as a password, is answered."""
+    assert ask(path, scoreboard, token="s3cret:x", headers={"authorization": authorization}).status_code in (200, 404)
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+@pytest.mark.parametrize("headers", WRONG)
+def test_no_token_no_answer(path: str, headers: dict[str, str], scoreboard: Scoreboard) -> None:
+    """Who does not is asked for it, and learns nothing else, not even what there is."""
+    refused = ask(path, scoreboard, token="s3cret:x", headers=headers)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("Basic ")
+    assert refused.json()["detail"] == "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
+
+
+@pytest.mark.parametrize("headers", WRONG)
+def test_without_a_token_set_nobody_is_let_in(headers: dict[str, str], scoreboard: Scoreboard) -> None:
+    """Where there has to be a token and none is set, none is right."""
+    refused = ask("/status", scoreboard, token="", headers=headers)
+    assert refused.status_code == 403
+    assert "REDIRECT_ADMIN_TOKEN is not set" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("token", ["", "s3cret"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_what_is_for_everybody(path: str, token: str, scoreboard: Scoreboard) -> None:
+    """Probes and Prometheus need no token."""
+    assert ask(path, scoreboard, token=token).status_code == 200
+
+
+def test_a_worker_that_ends_does_not_wait_for_a_reload(scoreboard: Scoreboard) -> None:
+    """It might end before all have what was found; another worker can be asked."""
+    refused = ask("/reload", scoreboard, method="POST", goes_on=False)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

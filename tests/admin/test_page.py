@@ -1,0 +1,504 @@
+"""The page of the admin listener, as the server renders it; in a browser it is tested by `make browser`."""
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from typing import Any, cast
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from redirect.admin import charts, page
+from redirect.admin.page import HEADERS, MOST_NEW_ROWS, MOST_ROWS, MOST_STREAMS, SECTIONS, View, routes
+from redirect.admin.view import MOST_OF_ALL, MOST_ORIGINS, MOST_POOLS, Query, listed
+from redirect.config.loader import parse_config
+from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.instance import Cursor, Instance, State
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Key, Loading, Second, Snapshot, Worker
+
+TOML = """
+[pool-a]
+weighted_hosts = { "origin-1" = 5, "origin-2" = 3, "origin-3" = 2 }
+is_default = true
+[pool-b]
+weighted_hosts = { "origin-4" = 3, "origin-5" = 1, "drained" = 0 }
+[pool-c]
+weighted_hosts = { "origin-7" = 1 }
+status = 307
+"""
+
+RECORD: dict[str, Any] = {
+    "time": "2026-11-20T19:43:07.002Z",
+    "level": "info",
+    "pool_requested": None,
+    "pool": "pool-a",
+    "origin": "origin-1",
+    "location": "http://origin-1/x?y=1",
+    "status": 302,
+    "method": "GET",
+    "host": "localhost:8080",
+    "path": "/x",
+    "query": "y=1",
+    "client_ip": "127.0.0.1",
+    "user_agent": None,
+    "referer": None,
+    "request_id": "e3ae25dd217df303",
+    "duration_us": 11,
+    "instance": "web-1",
+    "worker": 28378,
+    "config": "7a2d11038640",
+}
+
+
+def line(**values: Any) -> bytes:
+    """A line of the access log, as the service spells it."""
+    return json.dumps(RECORD | values, separators=(",", ":")).encode("ascii")
+
+
+class FakeInstance:
+    """What the page asks of an instance, with whatever a test wants it to say."""
+
+    name = "web-1"
+    version = "1.2.3"
+    pools_config_path = "/etc/redirect/pools.toml"
+
+    def __init__(self, toml: str = TOML) -> None:
+        self.config: Config = parse_config(toml.encode(), "pools.toml")
+        self.started_at = time.time() - 90
+        self.requests: dict[Key, Count] = {}
+        self.seconds: list[Second] = []
+        self.loading = Loading(self.started_at)
+        self.unknown_pool = 0
+        self.log: list[bytes] = []
+
+    def snapshot(self) -> Snapshot:
+        workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0)]
+        none = [0] * (len(BOUNDS_US) + 1)
+        return Snapshot(
+            time.time(), self.requests, self.unknown_pool, none, 0, self.seconds, 0, 0, workers, self.loading
+        )
+
+    def state(self, pool: Pool, origin: Origin) -> State:
+        return State("up" if origin.weight else "draining", self.started_at)
+
+    def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
+        return self.log[cursor[0] if cursor else 0 :], {0: len(self.log)}
+
+    def routes(self, is_ready: Callable[[], bool] = lambda: True) -> list[Any]:
+        return routes(cast(Instance, self), is_ready)
+
+    def view(self, **query: str) -> View:
+        return View(cast(Instance, self), Query(**query))
+
+
+def ask(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
+    async def answer() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=fake.routes(request.pop("is_ready", lambda: True))))
+        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+            return await client.request(request.pop("method", "GET"), path, **request)
+
+    return asyncio.run(answer())
+
+
+def rows(html: str) -> list[str]:
+    """The rows of the list of requests."""
+    body = html.partition('<tbody id="requests">')[2].partition("</tbody>")[0]
+    return re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+
+
+def second(requests: int, up_to_us: int = 10) -> Second:
+    return Second(0, [requests if bound == up_to_us else 0 for bound in BOUNDS_US] + [0])
+
+
+def test_fresh_start() -> None:
+    """Before the first request there is nothing to observe, and that is what the page says."""
+    html = ask(FakeInstance()).text
+    for shown in (
+        "pool-a",
+        "origin-1",
+        "50.00%",
+        "draining",
+        "never",
+        "No request yet",
+        "web-1",
+        "1.2.3",
+        "pools.toml",
+    ):
+        assert shown in html
+    assert html.count('<span class="unseen">observed</span> –') == 7
+    assert ' now <b class="big">–</b>' in html
+
+
+def test_shares() -> None:
+    """Observed shares are of the picks under the configuration in force; the last hit may be from before."""
+    fake = FakeInstance()
+    last_ms = int(time.time() * 1000) - 3_500
+    fake.requests = {
+        ("pool-a", "origin-1", 302): Count(100, 30, last_ms),
+        ("pool-a", "origin-1", 422): Count(1, 1, last_ms),
+        ("pool-a", "origin-2", 302): Count(100, 0, last_ms),
+        ("pool-a", "origin-3", 302): Count(100, 9, last_ms),
+        ("pool-a", None, 503): Count(100, 100, last_ms),
+        ("gone", "origin-1", 302): Count(100, 100, last_ms),
+        (None, None, 400): Count(100, 100, last_ms),
+    }
+    html = ask(fake).text
+    observed = re.findall(r'<span class="unseen">observed</span> (\S+)</div>', html)
+    assert observed[:3] == ["77.50%", "0.00%", "22.50%"]
+    assert set(observed[3:]) == {"–"}
+    assert html.count(">3 s ago</time>") == 3
+
+
+def test_values_are_text() -> None:
+    """What people typed comes back as text: in the list, in filters, in messages."""
+    evil = "<script>alert('1')</script>\"'"
+    escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&#34;&#39;"
+    fake = FakeInstance(f"[{json.dumps(evil)}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n")
+    columns = ("pool_requested", "pool", "origin", "method", "host", "path", "query", "client_ip")
+    fake.log = [line(**dict.fromkeys(columns, evil))]
+    fake.loading = Loading(0.0, evil, 1.0)
+    html = ask(fake).text
+    assert html.count(escaped) >= 2 * len(columns)
+    html += ask(fake, "/", params=dict.fromkeys(Query._fields, evil)).text
+    assert evil not in html
+    assert html.count("<script") == 2  # ours, once in each
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        pytest.param("a\x1b[31mb", r"a\x1b[31mb", id="escape sequence"),
+        pytest.param("/\u202etxt.exe", r"/\u202etxt.exe", id="right to left"),
+        pytest.param("a\u200bb", r"a\u200bb", id="of no width"),
+        pytest.param("a\nb", r"a\nb", id="line end"),
+        pytest.param("\u00fcber", "\u00fcber", id="a letter"),
+    ],
+)
+def test_everything_is_seen(sent: str, shown: str) -> None:
+    """A character that cannot be seen, or that turns text around, is shown by its escape."""
+    fake = FakeInstance()
+    fake.log = [line(path=sent, query="")]
+    (row,) = rows(ask(fake).text)
+    assert f'<td class="target" title="{shown}">{shown}</td>' in row
+
+
+LOG = {
+    "plain": line(),
+    "loop": line(status=422, level="warning"),
+    "other pool": line(pool="pool-b", origin="origin-4", pool_requested="pool-b"),
+    "deep": line(path="/deep/down", query=""),
+    "forged": line(path='/"pool":"pool-b","status":422,'),
+    "refused": line(status=400, pool=None, origin=None, path=None, query="", method=None, host=None),
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        pytest.param({}, set(LOG), id="nothing typed"),
+        pytest.param({"pool": "pool-b"}, {"other pool"}, id="pool"),
+        pytest.param({"pool": "pool"}, set(), id="not the whole pool"),
+        pytest.param({"origin": "origin-4"}, {"other pool"}, id="origin"),
+        pytest.param({"status": "422"}, {"loop"}, id="status"),
+        pytest.param({"status": "4XX"}, {"loop", "refused"}, id="class of statuses"),
+        pytest.param({"status": "abc"}, set(LOG), id="no status"),
+        pytest.param({"path": "/x"}, {"plain", "loop", "other pool"}, id="path"),
+        pytest.param({"path": "/de"}, {"deep"}, id="how the path begins"),
+        pytest.param({"path": "/x?y=1"}, {"plain", "loop", "other pool"}, id="path and query"),
+        pytest.param({"path": '/"pool"'}, {"forged"}, id="quotes"),
+        pytest.param({"status": "302", "path": "/x", "pool": "pool-b"}, {"other pool"}, id="all at once"),
+    ],
+)
+def test_filter(query: dict[str, str], expected: set[str]) -> None:
+    """Only the requests that fit all filters are listed, and no value passes for another key."""
+    assert {name for name, line in LOG.items() if listed([line], Query(**query), 1).records} == expected
+
+
+def test_filter_of_the_page() -> None:
+    """The form filters, keeps what was typed, and a status that is none is told, not obeyed."""
+    fake = FakeInstance()
+    fake.log = list(LOG.values())
+    html = ask(fake, "/?status=422&find=pool-a").text
+    assert len(rows(html)) == 1
+    assert 'name="status" value="422"' in html
+    assert html.count('name="find" value="pool-a"') == 2  # its own form has it, and the other passes it on
+    html = ask(fake, '/?status="abc"').text
+    assert len(rows(html)) == len(LOG)
+    assert "There is no status “&#34;abc&#34;”" in html
+    assert "No request yet that fits the filter." in ask(fake, "/?pool=nope").text
+
+
+def test_newest_first() -> None:
+    """The newest request is the first row, and so many rows are there at most."""
+    fake = FakeInstance()
+    fake.log = [line(path=f"/{number}", query="") for number in range(MOST_ROWS + 1)]
+    found = rows(ask(fake).text)
+    assert len(found) == MOST_ROWS
+    assert f">/{MOST_ROWS}</td>" in found[0]
+    assert ">/1</td>" in found[-1]
+
+
+def test_lost_lines() -> None:
+    """Where lines were lost the list says so, whatever the filter."""
+    fake = FakeInstance()
+    marker = {"time": RECORD["time"], "level": "error", "message": "lost", "lost": 1200, "instance": "w", "worker": 1}
+    fake.log = [line(), json.dumps(marker, separators=(",", ":")).encode()]
+    (row,) = rows(ask(fake, "/?pool=nope").text)
+    assert "1,200 lines were lost" in row
+
+
+def test_many_pools() -> None:
+    """Of many pools the first are shown, the default one before all; the others are found by a part of a name."""
+    toml = "".join(
+        f'[pool-{number}]\nweighted_hosts = {{ "Host-{number}" = 1 }}\nis_default = {str(number == 77).lower()}\n'
+        for number in range(MOST_POOLS + 50)
+    )
+    fake = FakeInstance(toml)
+    html = ask(fake).text
+    found = re.findall(r'<h3 title="(.*?)">', html)
+    assert found == ["pool-77", *(f"pool-{number}" for number in range(MOST_POOLS - 1))]
+    assert "50 more of 100 pools are not shown" in html
+    html = ask(fake, "/?find=HOST-98").text
+    assert re.findall(r'<h3 title="(.*?)">', html) == ["pool-98"]
+    assert "not shown" not in html
+    assert "No pool and no origin has “<bdi>&lt;b&gt;</bdi>” in its name." in ask(fake, "/?find=<b>").text
+
+
+def test_many_origins() -> None:
+    """Of many origins the first are shown, those that are looked for before all."""
+    hosts = ", ".join(f'"origin-{number}" = 1' for number in range(1000))
+    fake = FakeInstance(f"[a]\nweighted_hosts = {{ {hosts} }}\nis_default = true\n")
+    fake.requests = {("a", "origin-999", 302): Count(1, 1, 1), ("a", "origin-0", 302): Count(3, 3, 1)}
+    html = ask(fake).text
+    assert html.count('<td class="share"') == MOST_ORIGINS
+    assert "950 more of 1,000 origins are not shown" in html
+    assert "75.00%" in html  # of the picks of all origins
+    html = ask(fake, "/?find=origin-999").text
+    assert re.findall(r'<th scope="row" title="(origin.*?)">', html)[:2] == ["origin-999", "origin-0"]
+
+
+def test_many_of_both() -> None:
+    """Of many pools with many origins fewer pools are shown, so that the page stays of a size to read."""
+    hosts = ", ".join(f"origin-{number} = 1" for number in range(40))
+    fake = FakeInstance("".join(f"[p{n}]\nis_default = true\nweighted_hosts = {{ {hosts} }}\n" for n in range(10)))
+    html = ask(fake).text
+    assert html.count('<td class="share"') == MOST_OF_ALL
+    assert "20 more of 40 origins are not shown" in html
+    assert "2 more of 10 pools are not shown" in html
+
+
+def test_charts() -> None:
+    """Each second is a step, at the right end the last one; a second without requests has no duration."""
+    drawn = charts.rates([second(0), second(3), second(0), second(4)])
+    assert (drawn.now, drawn.mean, drawn.most) == (4, 1.75, 4)
+    assert drawn.path == "M57 100v-75.00h.8V100M59 100v-100.00h.8V100"
+    assert [tick.value for tick in drawn.ticks] == [0, 2, 4]
+    (p50,), ticks = charts.durations([second(1), second(0), second(2, 1000), second(2, 1000)], 0.5)
+    assert p50.path == "M56 69.0H57M58 2.4H59V2.4H60"
+    assert [p50.now, p50.overall] == [pytest.approx(850), pytest.approx(812.5)]
+    assert [tick.value for tick in ticks] == [1, 10, 100, 1000]
+
+
+@pytest.mark.parametrize("seconds", [[], [second(0)] * SECONDS], ids=["none", "quiet ones"])
+def test_charts_of_nothing(seconds: list[Second]) -> None:
+    """Without requests the charts are empty and have their axes."""
+    drawn = charts.rates(seconds)
+    assert (drawn.now, drawn.most, drawn.path) == (0, 0, "")
+    (p50,), ticks = charts.durations(seconds, 0.5)
+    assert p50 == (None, None, "")
+    assert len(ticks) == 4
+
+
+def test_configuration() -> None:
+    """The configuration in force: when it was loaded, why a later one was not, and what it warns of."""
+    fake = FakeInstance(TOML.replace("is_default = true", "is_default = true\nstatus = 301"))
+    fake.loading = Loading(time.time() - 7200, "pools.toml:1:1: <no>\npools.toml:2:1: nor this", time.time() - 65)
+    html = ask(fake).text
+    assert "The last reload failed" in html
+    assert "<pre>pools.toml:1:1: &lt;no&gt;\npools.toml:2:1: nor this\n</pre>" in html
+    for shown in (fake.config.hash, ">2 h ago</time>", ">1 min ago</time>", "browsers cache a permanent", ">12,345<"):
+        assert shown in html
+
+
+def test_unknown_pool() -> None:
+    """Requests that named a pool that is not there are told."""
+    fake = FakeInstance()
+    assert "named a pool" not in ask(fake).text
+    fake.unknown_pool = 1234
+    assert "1,234 requests named a pool that is not here" in ask(fake).text
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/page.css", "/assets/page.js", "/assets/icon.svg"])
+def test_headers(path: str) -> None:
+    """Whatever is sent, the browser may load nothing but our own files with it, and takes it for what it is."""
+    response = ask(FakeInstance(), path)
+    assert response.status_code == 200
+    assert {name: response.headers[name] for name in HEADERS} | {"cache-control": ""} == HEADERS | {"cache-control": ""}
+    assert ask(FakeInstance(), path, method="HEAD").headers["content-type"] == response.headers["content-type"]
+    assert ask(FakeInstance(), path, method="POST").status_code == 405
+
+
+def test_no_resource_from_elsewhere() -> None:
+    """The page and its files name no other site, and have no style or script of their own in them."""
+    fake = FakeInstance()
+    html = ask(fake).text
+    texts = [html, *(ask(fake, f"/assets/{name}").text for name in ("page.css", "page.js"))]
+    assert not [text for text in texts if re.search(r"https?:|//[a-z]|@import", text.replace("// ", ""))]
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script>", html)
+    addresses = re.findall(r'(?:src|href)="(?!#|\./)(.*?)"', html)
+    assert {ask(fake, f"/{address}").status_code for address in addresses} == {200}
+
+
+Events = AsyncGenerator[tuple[str, str]]
+
+
+def stream(fake: FakeInstance, watch: Callable[[Events], Awaitable[None]], **query: str) -> None:
+    """Has `watch` see the events of a stream, as a browser takes them apart."""
+
+    async def events() -> Events:
+        async with contextlib.aclosing(fake.view(**query).live(lambda: True)) as live:
+            async for event in live:
+                name, *data = event.removesuffix("\n\n").split("\n")
+                assert event.endswith("\n\n")
+                assert all(text.startswith("data: ") for text in data)
+                yield name.removeprefix("event: "), "\n".join(text.removeprefix("data: ") for text in data)
+
+    async def whole() -> None:
+        async with asyncio.timeout(10), contextlib.aclosing(events()) as seen:
+            await watch(seen)
+
+    asyncio.run(whole())
+
+
+def test_events_are_parts_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent is what the page has in that place, to the letter."""
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.5)
+    fake = FakeInstance()
+    fake.log = [line(), line(path="/\x0b\u2028<script>", query="")]
+    fake.loading = Loading(0, "one\ntwo", 0)
+
+    async def watch(events: Events) -> None:
+        html = await fake.view().page("")
+        sent = dict([await anext(events) for _ in range(4)])
+        assert list(sent) == ["all-requests", *SECTIONS]
+        for name, part in sent.items():
+            assert f'id="{name.removeprefix("all-")}">{part}</' in html
+
+    stream(fake, watch)
+
+
+def test_new_requests_are_sent() -> None:
+    """A request that is new, and wanted, is sent once; of too many only the last, and how many more there were."""
+    fake = FakeInstance()
+    fake.log = [line(path="/old")]
+
+    async def requests(events: Events) -> str:
+        return next(data for name, data in [event async for event in _until(events, "requests")] if name == "requests")
+
+    async def watch(events: Events) -> None:
+        name, old = await anext(events)
+        assert (name, old.count("/old")) == ("all-requests", 2)
+        fake.log += [line(path="/new"), line(path="/other", pool="pool-b")]
+        new = await requests(events)
+        assert new.count("<tr>") == 1
+        assert "/new" in new
+        fake.log += [line(path=f"/{number}") for number in range(MOST_NEW_ROWS + 1000)]
+        many = await requests(events)
+        assert many.count("<tr>") == MOST_NEW_ROWS
+        assert "1,000 more, too many to show" in many
+
+    stream(fake, watch, pool="pool-a")
+
+
+async def _until(events: Events, last: str) -> Events:
+    async for event in events:
+        yield event
+        if event[0] == last:
+            return
+
+
+def test_new_configuration_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload while somebody watches changes the pools that they see."""
+    monkeypatch.setattr(page, "TICK", 0.01)
+    fake = FakeInstance()
+
+    async def watch(events: Events) -> None:
+        async for name, data in events:
+            if name == "pools" and "origin-9" in data:
+                return
+            fake.config = parse_config(TOML.replace("origin-1", "origin-9").encode(), "pools.toml")
+
+    stream(fake, watch)
+
+
+@contextlib.contextmanager
+def served(fake: FakeInstance, is_ready: Callable[[], bool]) -> Iterator[str]:
+    """The page behind a server, since httpx's own transport has no streams."""
+    config = uvicorn.Config(Starlette(routes=fake.routes(is_ready)), port=0, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_streams_end() -> None:
+    """Once the worker shuts down its streams end, and there are no new ones."""
+    ready = True
+    with served(FakeInstance(), lambda: ready) as url, httpx.stream("GET", f"{url}/events") as stream:
+        assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+        chunks = stream.iter_text()
+        assert next(chunks).startswith("event: all-requests\n")
+        ready = False
+        assert all(chunks)  # to the end, which is an orderly one
+        assert httpx.get(f"{url}/events").status_code == 503
+
+
+def test_streams_are_limited() -> None:
+    """So many streams are open at most; one more is refused as a problem, until one ends."""
+    with served(FakeInstance(), lambda: True) as url, contextlib.ExitStack() as stack, httpx.Client() as client:
+        streams = [stack.enter_context(httpx.stream("GET", f"{url}/events")) for _ in range(MOST_STREAMS)]
+        refused = client.get(f"{url}/events")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert refused.headers["content-security-policy"] == HEADERS["content-security-policy"]
+        assert client.get(url).status_code == 200
+        streams[0].close()
+        deadline = time.monotonic() + 10
+        while client.head(f"{url}/events").status_code == 503:
+            assert time.monotonic() < deadline
+
+
+def test_redirects_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much there is to show, the event loop is not held: it has other things to do all the while."""
+    pools = "".join(
+        f"[p{number}]\nis_default = true\nweighted_hosts = {{ {', '.join(f'h{n} = 1' for n in range(50))} }}\n"
+        for number in range(200)
+    )
+    fake = FakeInstance(pools)
+    fake.requests = {(f"p{n}", f"h{m}", 302): Count(1, 1, 1) for n in range(2000) for m in range(20)}
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def render() -> None:
+        task = asyncio.create_task(others())
+        await fake.view().page("")
+        task.cancel()
+
+    asyncio.run(render())
+    assert turns > 20

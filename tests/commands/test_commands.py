@@ -1,0 +1,261 @@
+"""`redirect check` and `redirect explain`: what they print, and how they end."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.service import running
+
+from redirect.commands.main import cli
+
+POOLS = """
+[pool-a]
+weighted_hosts = { "origin-1" = 2, "origin-2.example.com" = 1, "drained" = 0 }
+is_default = true
+
+[pool-b]
+weighted_hosts = { "origin-3:8443" = 1 }
+status = 308
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "redirect_pools_config.toml"
+    path.write_text(POOLS)
+    return path
+
+
+def run(*arguments: str, **variables: str) -> Result:
+    return CliRunner().invoke(cli, arguments, env=variables)
+
+
+CHECKED = """\
+pool-a  302  default
+  origin-1              weight       2   66.67%
+  origin-2.example.com  weight       1   33.33%
+  drained               weight       0    0.00%
+pool-b  308
+  origin-3:8443  weight       1  100.00%
+"""
+
+
+def test_check_prints_pools_and_shares(file: Path) -> None:
+    """Without an argument the file of the service is checked; exit code 0."""
+    result = run("check")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, CHECKED, "")
+
+
+def test_check_takes_a_file(file: Path) -> None:
+    """The argument, or else the variable, names the file."""
+    other = file.rename(file.with_name("other.toml"))
+    assert run("check", str(other)).stdout == CHECKED
+    assert run("check", REDIRECT_POOLS_CONFIG_PATH=str(other)).stdout == CHECKED
+    assert run("check").exit_code == 1
+
+
+def test_check_prints_faults(file: Path) -> None:
+    """Faults go to standard error with file, line and column; exit code 1."""
+    file.write_text('[p]\nweighted_hosts = { "a" = -1, b.example.com = 1 }\n')
+    result = run("check")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "redirect_pools_config.toml:1:1: no pool is the default; write is_default = true in one, say [p]\n"
+        'redirect_pools_config.toml:2:26: p.weighted_hosts."a": '
+        "weight must be a whole number from 0 to 1000000, got -1\n"
+        'redirect_pools_config.toml:2:30: p.weighted_hosts."b": '
+        'a host with dots must be quoted, write "b.example.com" = 1\n'
+    )
+
+
+def test_check_prints_warnings(file: Path) -> None:
+    """Warnings go to standard error; the file is good all the same."""
+    file.write_text(POOLS.replace("is_default", "status = 301\nis_default"))
+    result = run("check")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("warning: redirect_pools_config.toml:4:10: pool-a.status: browsers cache")
+
+
+def test_check_json(file: Path) -> None:
+    """--json prints the pools for machines."""
+    assert json.loads(run("check", "--json").stdout)["pools"] == [
+        {
+            "name": "pool-a",
+            "status": 302,
+            "is_default": True,
+            "origins": [
+                {"name": "origin-1", "weight": 2, "share": 2 / 3},
+                {"name": "origin-2.example.com", "weight": 1, "share": 1 / 3},
+                {"name": "drained", "weight": 0, "share": 0.0},
+            ],
+        },
+        {
+            "name": "pool-b",
+            "status": 308,
+            "is_default": False,
+            "origins": [{"name": "origin-3:8443", "weight": 1, "share": 1.0}],
+        },
+    ]
+
+
+def test_check_json_of_faults(file: Path) -> None:
+    """--json prints the faults for machines, nothing else; exit code 1."""
+    file.write_text("[p]\nweighted_hosts = {}\nis_default = true\n")
+    result = run("check", "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert json.loads(result.stdout) == {
+        "file": "redirect_pools_config.toml",
+        "faults": [
+            {
+                "line": 2,
+                "column": 18,
+                "key": "p.weighted_hosts",
+                "message": "weighted_hosts needs at least one host with a weight above 0",
+            }
+        ],
+    }
+
+
+EXPLAINED = {
+    "nothing asked": (
+        [],
+        "pool     pool-a (the default pool)\n"
+        "request  http://localhost/\n"
+        "  origin-1               66.67%  302 http://origin-1/\n"
+        "  origin-2.example.com   33.33%  302 http://origin-2.example.com/\n"
+        "  drained                 0.00%  never: drained\n",
+    ),
+    "a pool and a path": (
+        ["--pool", "pool-b", "//x?y#fragment"],
+        "pool     pool-b (named by X-Redirect-Pool-ID)\n"
+        "request  http://localhost//x?y\n"
+        "  origin-3:8443  100.00%  308 http://origin-3:8443//x?y\n",
+    ),
+    "a path that holds a URL": (
+        ["--pool", "pool-b", "/x?to=http://y"],
+        "pool     pool-b (named by X-Redirect-Pool-ID)\n"
+        "request  http://localhost/x?to=http://y\n"
+        "  origin-3:8443  100.00%  308 http://origin-3:8443/x?to=http://y\n",
+    ),
+    "an unknown pool": (
+        ["--pool", "nope", "/x"],
+        "pool     pool-a (the default pool: 'nope' is no pool)\n"
+        "request  http://localhost/x\n"
+        "  origin-1               66.67%  302 http://origin-1/x\n"
+        "  origin-2.example.com   33.33%  302 http://origin-2.example.com/x\n"
+        "  drained                 0.00%  never: drained\n",
+    ),
+    "a URL that loops": (
+        ["--pool", "pool-b", "https://ORIGIN-3.:8443/x"],
+        "pool     pool-b (named by X-Redirect-Pool-ID)\n"
+        "request  https://ORIGIN-3.:8443/x\n"
+        "  origin-3:8443  100.00%  422 "
+        "pool-b picked origin-3:8443, the host that was asked for: a redirect would loop\n",
+    ),
+    "a Host that loops": (
+        ["--pool", "pool-b", "--host", "origin-3:8443", "https://other.example/x"],
+        "pool     pool-b (named by X-Redirect-Pool-ID)\n"
+        "request  https://origin-3:8443/x\n"
+        "  origin-3:8443  100.00%  422 "
+        "pool-b picked origin-3:8443, the host that was asked for: a redirect would loop\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "printed"), EXPLAINED.values(), ids=EXPLAINED)
+def test_explain(file: Path, arguments: list[str], printed: str) -> None:
+    """Explain says which pool answers, and what each origin would mean for the request."""
+    result = run("explain", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, printed, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ftp://x/"], "ftp://x/: the target must be a path that begins with / or an http or https URL\n"),
+        (
+            ["--host", "u@h"],
+            "http://localhost/: the Host header is no host with an optional port: "
+            "a host name is made of letters, digits, - and _ between dots\n",
+        ),
+    ],
+)
+def test_explain_refuses_what_is_no_request(file: Path, arguments: list[str], message: str) -> None:
+    """What the service would refuse is refused in its words; exit code 2."""
+    result = run("explain", *arguments)
+    assert (result.exit_code, result.stderr) == (2, message)
+
+
+def test_explain_needs_a_good_file(file: Path) -> None:
+    """A file with faults is explained by its faults; exit code 1."""
+    file.write_text("")
+    result = run("explain")
+    assert result.exit_code == 1
+    assert result.stderr == "redirect_pools_config.toml:1:1: holds no pool; a pool begins with a line like [pool-a]\n"
+
+
+@contextmanager
+def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
+    """Something that answers a POST so; where it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            for name, value in fields.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"{}"),
+        (200, b"null"),
+        (200, b"<h1>Welcome</h1>"),
+        (200, b"\xff"),
+        (404, b"{}"),
+        (404, b"[]"),
+        (503, b"no server"),
+        (502, b""),
+    ],
+)
+def test_reload_where_something_else_answers(status: int, body: bytes) -> None:
+    """What is not said as the admin listener says it is said to come from something else; exit code 1."""
+    with answering(status, body) as bind:
+        result = run("reload", "--admin-bind", bind)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"what answers at {bind} is not the admin listener of this service; name another address\n"
+
+
+@pytest.mark.parametrize("fields", [{}, {"retry_after": "3600"}, {"retry_after": "Fri, 20 Nov 2026 19:43:06 GMT"}])
+def test_reload_where_it_is_no_use_to_wait(fields: dict[str, str]) -> None:
+    """A refusal that is not worth another try, or not soon, is printed; exit code 1."""
+    with answering(503, b'{"detail": "not now"}', **fields) as bind:
+        result = run("reload", "--admin-bind", bind)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "not now\n")
+
+
+def test_reload_with_a_token_of_any_language(tmp_path: Path) -> None:
+    """A token is the same to the command and to the listener, whatever its letters."""
+    with running(tmp_path, REDIRECT_ADMIN_TOKEN="tök€n") as service:
+        bind = service.admin_url.removeprefix("http://")
+        assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="tök€n").exit_code == 0
+        assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="token").exit_code == 1

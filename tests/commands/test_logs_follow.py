@@ -1,0 +1,115 @@
+"""`redirect logs --follow`: records as they are written, whatever becomes of the file."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.log_lines import line, run
+from support.service import environment, wait_for
+
+from redirect.commands.logs.follow import Tail
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "access.jsonl"
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.fixture
+def tail(log: Path) -> Iterator[Tail]:
+    with closing(Tail(str(log), 0)) as tail:
+        yield tail
+
+
+def append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def test_each_whole_line_comes_once(log: Path, tail: Tail) -> None:
+    """A line comes when it is whole, and once."""
+    assert tail.read() == b""
+    append(log, b"a\nb")
+    assert tail.read() == b"a\n"
+    assert tail.read() == b""
+    append(log, b"c\n")
+    assert tail.read() == b"bc\n"
+
+
+def test_a_torn_line_may_be_taken_back(log: Path, tail: Tail) -> None:
+    """A full disk tears a line, and the log takes the torn part back: nothing comes twice."""
+    append(log, b"a\nto")
+    assert tail.read() == b"a\n"
+    os.truncate(log, 2)
+    append(log, b"b\n")
+    assert tail.read() == b"b\n"
+
+
+def test_a_file_that_gets_shorter_is_read_again(log: Path, tail: Tail) -> None:
+    """A file that is emptied is followed from its beginning."""
+    append(log, b"a\nb\n")
+    tail.read()
+    log.write_bytes(b"c\n")
+    assert tail.read() == b"c\n"
+
+
+def test_rotation(log: Path, tail: Tail) -> None:
+    """A new file of that name is followed, and the old one too, for workers change one after the other."""
+    append(log, b"a\n")
+    old = log.rename(log.with_name("access.jsonl.1"))
+    assert tail.read() == b"a\n"
+    append(old, b"b\n")
+    assert tail.read() == b"b\n"
+    append(log, b"c\n")
+    append(old, b"d\n")
+    assert tail.read() + tail.read() == b"d\nc\n"
+    append(old, b"e\n")
+    assert tail.read() == b"e\n"
+
+
+@pytest.fixture
+def following(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command, which follows `log`; its output is in `out` beside it."""
+    for number in range(30):
+        append(log, line(host=f"h{number}", status=302 + number % 2))
+    append(log, line(host="torn")[:50])
+    command = [sys.executable, "-m", "redirect", "logs", "--follow", "--status", "302", str(log)]
+    with log.with_name("out").open("wb") as out:
+        process = subprocess.Popen(command, env=environment(), stdout=out, stderr=subprocess.STDOUT)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_follow(log: Path, following: "subprocess.Popen[bytes]") -> None:
+    """The last ten records that are meant are shown, then those that come; Ctrl-C ends it without a word."""
+
+    def hosts() -> list[str]:
+        rows = log.with_name("out").read_text().splitlines()
+        return [row.split("\t")[-1].split("/")[0] for row in rows]
+
+    wait_for(lambda: len(hosts()) == 10)
+    append(log, line(host="torn")[50:] + line(host="not", status=303))
+    log.rename(log.with_name("access.jsonl.1"))
+    append(log, line(host="new"))
+    wait_for(lambda: len(hosts()) == 12)
+    assert hosts() == [*(f"h{number}" for number in range(10, 30, 2)), "torn", "new"]
+    following.send_signal(signal.SIGINT)
+    assert following.wait(30) == 0
+    assert len(hosts()) == 12
+
+
+@pytest.mark.parametrize("path", ["-", "x.gz", "/dev/null"])
+def test_what_cannot_be_followed(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only plain files can be followed, and others are named; exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.gz").touch()
+    result = run("--follow", path)
+    assert (result.exit_code, result.stderr) == (2, f"{path} cannot be followed: it is no plain file\n")

@@ -1,0 +1,189 @@
+"""`redirect logs query`: one statement, which only reads, of the log only."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from backports import zstd
+from support.log_lines import MARKER, RECORD, line, run
+
+
+def answers(sql: str, *paths: str) -> list[dict[str, object]]:
+    result = run("query", "--json", sql, *(paths or ["access.jsonl"]))
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [json.loads(row) for row in result.stdout.splitlines()]
+
+
+def test_the_view_has_every_key(log: Path) -> None:
+    """A record is a row with a column for each key: a time, numbers, text, NULL."""
+    (row,) = answers("FROM access")
+    assert row == {**RECORD, "time": "2026-11-20T19:43:07.002000", "truncated": None}
+    types = {each["column_name"]: each["column_type"] for each in answers("DESCRIBE access")}
+    assert types.pop("time") == "TIMESTAMP"
+    assert types.pop("truncated") == "BOOLEAN"
+    assert {types.pop(key) for key in ("status", "duration_us", "worker")} == {"INTEGER", "BIGINT"}
+    assert {*types.values()} == {"VARCHAR"}
+
+
+def test_a_table(log: Path) -> None:
+    """For people: a table, with nothing in it that a terminal could take for an order."""
+    log.write_bytes(line(path="/\x1b[2J") * 2 + line(path=None))
+    result = run("query", "SELECT path, count(*) AS n FROM access GROUP BY path ORDER BY n DESC", "access.jsonl")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "path      n\n/\\x1b[2J  2\n-         1\n"
+    assert run("query", "SELECT path FROM access WHERE false", "access.jsonl").stdout == "path\n"
+
+
+def test_csv(log: Path) -> None:
+    """--csv prints CSV."""
+    log.write_bytes(line(user_agent='a "b", c'))
+    sql = "SELECT time, user_agent, referer FROM access"
+    assert run("query", "--csv", sql, "access.jsonl").stdout == (
+        'time,user_agent,referer\n2026-11-20T19:43:07.002000,"a ""b"", c",\n'
+    )
+
+
+def test_many_rows(log: Path) -> None:
+    """Rows come in their order, however many there are."""
+    rows = answers("SELECT range AS n FROM range(2500) ORDER BY n DESC")
+    assert [row["n"] for row in rows] == [*reversed(range(2500))]
+    assert len(run("query", "FROM range(2500)", "access.jsonl").stdout.splitlines()) == 2501
+
+
+def test_what_is_no_record_is_no_row(log: Path) -> None:
+    """Markers, broken lines, blank lines and a half-written last line are no rows, and no error."""
+    broken = [
+        b"garbage\n",
+        b"[1]\n5\nnull\n",
+        b"\n",
+        b"\xff\xfe\n",
+        line()[:100] + line(),
+        line()[:50] + b"\n",
+        b"{}\n",
+    ]
+    log.write_bytes(line() + MARKER + b"".join(broken) + line(pool="pool-b") + line()[:200])
+    assert [row["pool"] for row in answers("SELECT pool FROM access")] == ["pool-a", "pool-b"]
+
+
+def test_files(log: Path) -> None:
+    """Files may be several, rotated, compressed, empty, oddly named, or standard input."""
+    Path("access.jsonl.1").write_bytes(line(host="1"))
+    Path("x.jsonl.gz").write_bytes(gzip.compress(line(host="gz")) + gzip.compress(line(host="gz")))
+    Path("x.jsonl.zst").write_bytes(zstd.compress(line(host="zst")))
+    Path("it's [a] *.jsonl").write_bytes(line(host="odd"))
+    Path("it's [a] x.jsonl").write_bytes(line(host="not asked"))
+    Path("empty.jsonl").touch()
+    Path("empty.jsonl.gz").touch()
+    paths = ["access.jsonl.1", "x.jsonl.gz", "x.jsonl.zst", "it's [a] *.jsonl", "empty.jsonl", "empty.jsonl.gz", "-"]
+    result = run("query", "--csv", "SELECT host FROM access ORDER BY host", *paths, content=line(host="in") + b"x")
+    assert result.stdout.split() == ["host", "1", "gz", "gz", "in", "odd", "zst"]
+
+
+SECRET = "do not tell"
+
+REFUSED = {
+    "another file": "SELECT * FROM read_text('{other}')",
+    "another file by its name": "SELECT * FROM '{other}'",
+    "a neighbour": "SELECT * FROM read_json('{folder}/*.jsonl')",
+    "a way round": "SELECT * FROM read_text('{log}/../other.jsonl')",
+    "a list of files": "SELECT * FROM glob('{folder}/*')",
+    "a system file": "SELECT * FROM read_csv('/etc/passwd')",
+    "the network": "SELECT * FROM read_parquet('https://example.com/x')",
+    "the environment": "SELECT getenv('HOME')",
+    "a variable of Python": "SELECT * FROM statement",
+    "COPY": "COPY access TO '{other}'",
+    "COPY in a WITH": "WITH x AS (COPY (SELECT 1) TO '{log}' (USE_TMP_FILE false)) SELECT 1",
+    "COPY in a WITH, planned": "EXPLAIN ANALYZE WITH x AS (COPY (SELECT 1) TO '{log}' (USE_TMP_FILE false)) SELECT 1",
+    "COPY in a query": "FROM query('WITH x AS (COPY (SELECT 1) TO ''{log}'' (USE_TMP_FILE false)) SELECT 1')",
+    "ATTACH": "ATTACH '{folder}/x.db'",
+    "INSTALL": "INSTALL httpfs",
+    "LOAD": "LOAD httpfs",
+    "SET": "SET enable_external_access = true",
+    "PRAGMA": "PRAGMA version",
+    "CALL": "CALL enable_logging()",
+    "a setting through a function": "FROM enable_logging('QueryLog', storage='file', storage_path='{folder}/x')",
+    "EXPORT": "EXPORT DATABASE '{folder}/x'",
+    "CREATE": "CREATE TABLE x AS SELECT 1",
+    "DROP": "DROP VIEW access",
+    "INSERT in a WITH": "WITH x AS (DELETE FROM access RETURNING *) SELECT * FROM x",
+    "PREPARE": "PREPARE x AS SELECT 1",
+    "two statements": "SELECT 1; SELECT 2",
+    "a statement behind": "SELECT 1; DROP VIEW access",
+    "none": " -- nothing",
+    "no SQL": "SELEC 1",
+    "out of the parentheses": "SELECT 1) TO (SELECT 2",
+    "no column": "SELECT nope FROM access",
+    "no number": "SELECT CAST(path AS INTEGER) FROM access",
+}
+
+
+@pytest.mark.parametrize("sql", REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(log: Path, sql: str) -> None:
+    """Whatever does not only read the log is refused with a reason, and nothing happens; exit code 2."""
+    other = log.with_name("other.jsonl")
+    other.write_text(SECRET)
+    result = run("query", sql.format(log=log, folder=log.parent, other=other), "access.jsonl")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+    assert SECRET not in result.stderr
+    assert log.read_bytes() == line()
+    assert sorted(path.name for path in log.parent.iterdir()) == ["access.jsonl", "other.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT 1; SELECT 2", "one statement at a time, and this is 2\n"),
+        ("", "one statement at a time, and this is none\n"),
+        ("SET threads = 1", "only SELECT is allowed (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE), not SET\n"),
+        ("WITH x AS (COPY (SELECT 1) TO 'x') SELECT 1", "only what reads is allowed, and a part of this writes\n"),
+    ],
+)
+def test_reasons(log: Path, sql: str, message: str) -> None:
+    """What we refuse ourselves has a reason in our words."""
+    assert run("query", sql, "access.jsonl").stderr == message
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "select 1;",
+        "SELECT 1 -- ;",
+        "SELECT 1 AS a, 2 AS a",
+        "WITH x AS (SELECT 1) SELECT * FROM x",
+        "FROM access",
+        "VALUES (1)",
+        "SUMMARIZE access",
+        "SHOW TABLES",
+    ],
+)
+def test_what_is_allowed(log: Path, sql: str) -> None:
+    """Everything that reads is a statement, with or without its semicolon."""
+    result = run("query", sql, "access.jsonl")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_nothing_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put aside for a query is taken away with it."""
+    monkeypatch.setenv("TMPDIR", str(log.parent))
+    subprocess.run(
+        [sys.executable, "-m", "redirect", "logs", "query", "FROM access ORDER BY path", "-"],
+        input=line(),
+        capture_output=True,
+        check=True,
+    )
+    assert os.listdir(log.parent) == ["access.jsonl"]
+
+
+def test_without_duckdb(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where DuckDB is missing it says how to get it."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    monkeypatch.delitem(sys.modules, "redirect.commands.logs.query", raising=False)
+    result = run("query", "SELECT 1", "access.jsonl")
+    assert (result.exit_code, result.stderr) == (2, "DuckDB is not installed: pip install 'redirect[query]'\n")

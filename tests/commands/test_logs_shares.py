@@ -1,0 +1,156 @@
+"""`redirect logs report shares`: what was picked, held against what is configured."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.log_lines import POOLS, line, run
+
+from redirect.commands.logs.shares import AS_CONFIGURED, NO_PICKS, NOT_AS_CONFIGURED, TOO_FEW, chance, verdict
+
+
+def write(config: str, **picks: int) -> None:
+    """A log of so many picks of each origin of pool-a, every tenth a loop, and of one request without a pick."""
+    lines = [line(pool=None, origin=None, status=400, config=config)]
+    for origin, number in picks.items():
+        name = origin.replace("_", "-")
+        lines += [line(origin=name, status=302 if each % 10 else 422, config=config) for each in range(number)]
+    Path("access.jsonl").write_bytes(b"".join(lines))
+
+
+def test_as_configured(config: str) -> None:
+    """Each origin with its weight, its share, its picks and the difference; a verdict for each pool; exit code 0."""
+    write(config, origin_1=201, origin_2=99)
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "pool    origin    weight  configured  picks  observed  difference\n"
+        "pool-a  origin-1       2      66.67%    201    67.00%      +0.33%\n"
+        "pool-a  origin-2       1      33.33%     99    33.00%      -0.33%\n"
+        "pool-a  drained        0       0.00%      0     0.00%      +0.00%\n"
+        "pool-b  origin-3       1     100.00%      0         -           -\n"
+        "pool-a: as configured (p = 0.9)\n"
+        "pool-b: no picks\n"
+    )
+
+
+def test_not_as_configured(config: str) -> None:
+    """Picks that are too far from the weights are an alarm; exit code 1."""
+    write(config, origin_1=150, origin_2=150)
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 1
+    assert "pool-a: NOT as configured (p = 9.1e-10)\n" in result.stdout
+
+
+def test_a_drained_origin_gets_nothing(config: str) -> None:
+    """One pick of a drained origin is an alarm, however few there are."""
+    write(config, origin_1=2, drained=1)
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 1
+    assert "pool-a: NOT as configured (p = 0)\n" in result.stdout
+
+
+def test_json(config: str) -> None:
+    """For machines: the same, with the verdicts apart."""
+    write(config, origin_1=6, origin_2=3)
+    said = json.loads(run("report", "shares", "--json", "--pool", "pool-a", "access.jsonl").stdout)
+    assert (said["records"], said["config"], said["other_configs"]) == (9, config, {})
+    assert said["rows"][0] == {
+        "pool": "pool-a",
+        "origin": "origin-1",
+        "weight": 2,
+        "configured": 2 / 3,
+        "picks": 6,
+        "observed": 2 / 3,
+        "difference": 0.0,
+    }
+    assert said["verdicts"] == [{"pool": "pool-a", "verdict": TOO_FEW, "chi_square": None, "p": None}]
+
+
+def test_other_configurations_are_left_out(config: str) -> None:
+    """A pick is held against the configuration that decided it only; how many others there are is said."""
+    write(config, origin_1=200, origin_2=100)
+    with Path("access.jsonl").open("ab") as file:
+        file.write(line(origin="origin-2", config="0ld") * 500)
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 0
+    assert result.stdout.endswith(
+        f"500 picks were decided by other configurations than {config} and are left out: 0ld (500); "
+        "name the TOML that decided them with --config\n"
+    )
+
+
+def test_all_picks_are_of_others(config: str) -> None:
+    """If this TOML decided nothing, nothing can be said; exit code 1. --config names the one that did."""
+    write(config, origin_1=200, origin_2=100)
+    Path("redirect_pools_config.toml").rename("old.toml")
+    Path("redirect_pools_config.toml").write_text(POOLS + "# changed\n")
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 1
+    assert f"are left out: {config} (300)" in result.stdout
+    assert run("report", "shares", "--config", "old.toml", "access.jsonl").exit_code == 0
+
+
+def test_by(config: str) -> None:
+    """Groups are judged one by one: a worker that does not as it is told cannot hide behind others."""
+    origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}
+    Path("access.jsonl").write_bytes(
+        b"".join(line(origin=origin, worker=worker, config=config) for worker in origins for origin in origins[worker])
+    )
+    result = run("report", "shares", "--by", "worker", "access.jsonl")
+    assert result.exit_code == 1
+    assert "1 pool-a: as configured (p = 1)\n2 pool-a: NOT as configured" in result.stdout
+
+
+@pytest.mark.parametrize("option", [["--origin", "origin-1"], ["--status", "302"]])
+def test_what_is_chosen_by_outcome_is_not_judged(config: str, option: list[str]) -> None:
+    """Filters that choose by what became of a pick leave nothing to judge."""
+    write(config, origin_1=100, origin_2=200)
+    result = run("report", "shares", *option, "access.jsonl")
+    assert result.exit_code == 0
+    assert "pool-a: not judged" in result.stdout
+
+
+def test_no_configuration(config: str) -> None:
+    """A TOML that cannot be read is named; exit code 2."""
+    result = run("report", "shares", "--config", "missing.toml", "access.jsonl")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("missing.toml:1:1: cannot be read: No such file")
+
+
+def test_an_empty_log(config: str) -> None:
+    """Of an empty log there is no pick; exit code 0."""
+    Path("access.jsonl").write_bytes(b"")
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 0
+    assert f"pool-a: {NO_PICKS}\n" in result.stdout
+
+
+# Critical values of chi-square as tables have them: degrees of freedom, value, chance.
+TABLE = [(1, 3.841459, 0.05), (1, 10.827566, 0.001), (2, 5.991465, 0.05), (5, 1.145476, 0.95), (10, 29.588298, 0.001)]
+LARGE = [(100, 124.342113, 0.05), (1000, 1074.679449, 0.05), (4, 0.0, 1.0), (0, 0.0, 1.0), (1, 5000.0, 0.0)]
+
+
+@pytest.mark.parametrize(("freedom", "chi_square", "expected"), TABLE + LARGE)
+def test_chance(freedom: int, chi_square: float, expected: float) -> None:
+    """The chance is what tables of chi-square say."""
+    assert chance(chi_square, freedom) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("weights", "picks", "expected"),
+    [
+        ([1, 1], [0, 0], NO_PICKS),
+        ([1, 1], [4, 5], TOO_FEW),
+        ([1, 1], [5, 5], AS_CONFIGURED),
+        ([1, 1], [20, 80], NOT_AS_CONFIGURED),
+        ([7], [1], TOO_FEW),
+        ([7], [10], AS_CONFIGURED),
+        ([1, 0], [10, 0], AS_CONFIGURED),
+        ([1, 0], [10, 1], NOT_AS_CONFIGURED),
+        ([0], [1], NOT_AS_CONFIGURED),
+    ],
+)
+def test_verdict(weights: list[int], picks: list[int], expected: str) -> None:
+    """Fewer than five expected picks of an origin say nothing, but none of a drained one is expected."""
+    assert verdict(weights, picks).verdict == expected

@@ -1,0 +1,220 @@
+"""Settings: a default for each, variables before defaults, options before variables; a bad one stops the start."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from redirect.config.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith(("REDIRECT_", "FORWARDED_")):
+            monkeypatch.delenv(name)
+
+
+def refused(**options: Any) -> str:
+    """The message that refuses these options in this environment."""
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(**options)
+    return str(refusal.value)
+
+
+def test_defaults() -> None:
+    """With nothing set, the settings are those that the README lists, with a worker for each core."""
+    assert load_settings().model_dump() == {
+        "pools_config_path": Path("redirect_pools_config.toml"),
+        "pool_id_header": "X-Redirect-Pool-ID",
+        "server_host": "0.0.0.0",
+        "server_port": 8080,
+        "admin_bind": "127.0.0.1:9000",
+        "admin_token": None,
+        "workers": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "access_log": "-",
+        "keepalive": 75,
+        "graceful_timeout": 10,
+        "forwarded_allow_ips": "127.0.0.1",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process to cores")
+def test_workers_follow_the_affinity() -> None:
+    """A process that may use one core only has one worker by default."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert load_settings().workers == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("REDIRECT_POOLS_CONFIG_PATH", "/etc/pools.toml", "pools_config_path", Path("/etc/pools.toml")),
+        ("REDIRECT_POOL_ID_HEADER", "X-Pool", "pool_id_header", "X-Pool"),
+        ("REDIRECT_SERVER_HOST", "127.0.0.1", "server_host", "127.0.0.1"),
+        ("REDIRECT_SERVER_PORT", "81", "server_port", 81),
+        ("REDIRECT_ADMIN_BIND", "0.0.0.0:9001", "admin_bind", "0.0.0.0:9001"),
+        ("REDIRECT_ADMIN_BIND", "[::1]:9001", "admin_bind", "[::1]:9001"),
+        ("REDIRECT_ADMIN_BIND", "localhost:0", "admin_bind", "localhost:0"),
+        ("REDIRECT_ADMIN_BIND", "off", "admin_bind", "off"),
+        ("REDIRECT_ADMIN_TOKEN", "s3cret", "admin_token", SecretStr("s3cret")),
+        ("REDIRECT_WORKERS", "3", "workers", 3),
+        ("REDIRECT_ACCESS_LOG", "off", "access_log", "off"),
+        ("REDIRECT_KEEPALIVE", "5", "keepalive", 5),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "20", "graceful_timeout", 20),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "forwarded_allow_ips", "10.0.0.0/8, ::1"),
+        ("FORWARDED_ALLOW_IPS", "*", "forwarded_allow_ips", "*"),
+    ],
+)
+def test_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, field: str, value: object) -> None:
+    """Each setting has its variable, which changes that setting and no other."""
+    defaults = load_settings().model_dump()
+    monkeypatch.setenv(variable, text)
+    assert load_settings().model_dump() == {**defaults, field: value}
+
+
+@pytest.mark.parametrize(
+    ("bind", "is_exposed"),
+    [
+        ("off", False),
+        ("127.0.0.1:1", False),
+        ("127.8.8.8:1", False),
+        ("[::1]:1", False),
+        ("localhost:1", False),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("10.0.0.1:1", True),
+        ("redirect-1:1", True),
+    ],
+)
+def test_an_admin_listener_that_others_reach(bind: str, is_exposed: bool) -> None:
+    """The admin listener is exposed unless it is bound to a loopback address, or to none."""
+    assert load_settings(admin_bind=bind).is_admin_exposed == is_exposed
+
+
+def test_the_token_is_not_printed() -> None:
+    """Whoever prints the settings does not print the token."""
+    assert "s3cret" not in repr(load_settings(admin_token="s3cret"))
+
+
+def test_options_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option of the command line comes before the variable, even a bad one; an option not given does not."""
+    monkeypatch.setenv("REDIRECT_SERVER_PORT", "nonsense")
+    monkeypatch.setenv("REDIRECT_WORKERS", "3")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
+    settings = load_settings(server_port="82", workers=None, forwarded_allow_ips="10.0.0.2")
+    assert (settings.server_port, settings.workers, settings.forwarded_allow_ips) == (82, 3, "10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "variable", ["FORWARDED_ALLOW_IPS", *(f"REDIRECT_{name.upper()}" for name in Settings.model_fields)]
+)
+def test_empty_variables_are_ignored(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """A variable that is set to nothing leaves the default, as compose files do it."""
+    defaults = load_settings()
+    monkeypatch.setenv(variable, "")
+    assert load_settings() == defaults
+
+
+def test_settings_are_frozen() -> None:
+    """Settings do not change once they are read."""
+    settings, field = load_settings(), "server_port"
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(settings, field, 81)
+
+
+@pytest.mark.parametrize(
+    ("host", "bind"),
+    [
+        pytest.param("0.0.0.0", "0.0.0.0:8080", id="IPv4"),
+        pytest.param("localhost", "localhost:8080", id="name"),
+        pytest.param("::", "[::]:8080", id="IPv6"),
+        pytest.param("[::1]", "[::1]:8080", id="IPv6 in brackets already"),
+    ],
+)
+def test_public_bind(host: str, bind: str) -> None:
+    """The public listener is written as host:port, an IPv6 address in brackets."""
+    assert load_settings(server_host=host).public_bind == bind
+
+
+_HEADER = "must be the name of a header, such as X-Redirect-Pool-ID"
+_BIND = "must be host:port, such as 127.0.0.1:9000, or off"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("REDIRECT_POOL_ID_HEADER", "X Pool", f"{_HEADER}, got 'X Pool'"),
+        ("REDIRECT_POOL_ID_HEADER", "X-Pool:", f"{_HEADER}, got 'X-Pool:'"),
+        ("REDIRECT_POOL_ID_HEADER", "X-Poöl", f"{_HEADER}, got 'X-Poöl'"),
+        ("REDIRECT_SERVER_PORT", "65536", "input should be less than or equal to 65535, got '65536'"),
+        ("REDIRECT_SERVER_PORT", "-1", "input should be greater than or equal to 0, got '-1'"),
+        ("REDIRECT_ADMIN_BIND", "9000", f"{_BIND}, got '9000'"),
+        ("REDIRECT_ADMIN_BIND", ":9000", f"{_BIND}, got ':9000'"),
+        ("REDIRECT_ADMIN_BIND", "localhost", f"{_BIND}, got 'localhost'"),
+        ("REDIRECT_ADMIN_BIND", "localhost:65536", f"{_BIND}, got 'localhost:65536'"),
+        ("REDIRECT_ADMIN_BIND", "::1:9000", f"{_BIND}, got '::1:9000'"),
+        ("REDIRECT_ADMIN_BIND", "OFF", f"{_BIND}, got 'OFF'"),
+        ("REDIRECT_WORKERS", "0", "input should be greater than or equal to 1, got '0'"),
+        ("REDIRECT_WORKERS", "1025", "input should be less than or equal to 1024, got '1025'"),
+        ("REDIRECT_KEEPALIVE", "0", "input should be greater than or equal to 1, got '0'"),
+        ("REDIRECT_KEEPALIVE", "3601", "input should be less than or equal to 3600, got '3601'"),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "1", "input should be greater than or equal to 2, got '1'"),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "3601", "input should be less than or equal to 3600, got '3601'"),
+    ],
+)
+def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str) -> None:
+    """A bad setting is refused with its variable, what is allowed, and its value."""
+    monkeypatch.setenv(variable, text)
+    assert refused() == f"{variable}: {message}"
+
+
+@pytest.mark.parametrize(
+    "variable", ["REDIRECT_SERVER_PORT", "REDIRECT_WORKERS", "REDIRECT_KEEPALIVE", "REDIRECT_GRACEFUL_TIMEOUT"]
+)
+@pytest.mark.parametrize("text", ["many", "8.5", "0x10", "true", "1 2"])
+def test_what_is_no_number(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """Where a whole number is needed anything else is refused; how it is worded is pydantic's affair."""
+    monkeypatch.setenv(variable, text)
+    message = refused()
+    assert message.startswith(f"{variable}: ")
+    assert message.endswith(f", got {text!r}")
+    assert "integer" in message
+
+
+@pytest.mark.parametrize("text", ["nginx", "10.0.0.1/8", "127.0.0.1 ::1", "127.0.0.1,*"])
+def test_bad_proxies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A bad list of proxies is refused under its own name, which has no prefix."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", text)
+    message = refused()
+    assert message.startswith("FORWARDED_ALLOW_IPS: ")
+    assert "is no address or CIDR range" in message
+    assert message.endswith(f", got {text!r}")
+
+
+def test_bad_options() -> None:
+    """A bad option is refused under the name of its variable."""
+    assert (
+        refused(server_port="70000") == "REDIRECT_SERVER_PORT: input should be less than or equal to 65535, got '70000'"
+    )
+    assert refused(forwarded_allow_ips="nginx").startswith("FORWARDED_ALLOW_IPS: 'nginx' is no address")
+
+
+def test_all_bad_settings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bad setting is named, each on a line of its own, wherever it comes from."""
+    monkeypatch.setenv("REDIRECT_WORKERS", "0")
+    monkeypatch.setenv("REDIRECT_ADMIN_BIND", "9000")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "nginx")
+    variables = [line.partition(": ")[0] for line in refused(server_port="70000").splitlines()]
+    assert sorted(variables) == [
+        "FORWARDED_ALLOW_IPS",
+        "REDIRECT_ADMIN_BIND",
+        "REDIRECT_SERVER_PORT",
+        "REDIRECT_WORKERS",
+    ]

@@ -1,0 +1,281 @@
+"""The prober: which origins it asks, when their state turns, and what it says of them."""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic, time
+
+import pytest
+from support.origins import Origin, origin
+
+from redirect.config.loader import parse_config
+from redirect.control.probe import Target, probe
+from redirect.control.prober import Health, Loop, Prober, has_probes
+from redirect.core import health as verdict
+from redirect.core.health import HealthStatuses
+from redirect.core.pools import Config
+from redirect.telemetry.scoreboard import Scoreboard
+
+EVERY = 'health_check = { path = "/healthz", interval = 0.1, timeout = 5, passes = 2, fails = 3 }'
+
+
+@pytest.fixture
+def there() -> Iterator[Origin]:
+    with origin() as origin_:
+        yield origin_
+
+
+def configuration(**pools: str) -> Config:
+    """Pools with these lines, the first of them the default."""
+    text = "".join(f"[{name}]\nis_default = {str(name == 'p').lower()}\n{lines}\n" for name, lines in pools.items())
+    return parse_config(text.encode(), "pools.toml")
+
+
+def hosts(*names: str) -> str:
+    return f"weighted_hosts = {{ {', '.join(f'{chr(34)}{name}{chr(34)} = 1' for name in names)} }}\n"
+
+
+async def until(condition: Callable[[], object], prober: Prober) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            prober.tell()
+            await asyncio.sleep(0.01)
+
+
+def found(scoreboard: Scoreboard) -> HealthStatuses:
+    return verdict.read(scoreboard.verdicts())
+
+
+def states(scoreboard: Scoreboard) -> dict[tuple[str, str], bool]:
+    return {place: each.is_up for place, each in found(scoreboard).items()}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "turns"),
+    [
+        pytest.param("+++", "", id="up and good"),
+        pytest.param("--", "", id="not yet"),
+        pytest.param("---", "2", id="three in a row"),
+        pytest.param("--+--+--", "", id="never three in a row"),
+        pytest.param("---+", "2", id="one good one is not enough"),
+        pytest.param("---++", "24", id="two good ones are"),
+        pytest.param("---+-+-+-++", "2X", id="never two in a row, until they are"),
+        pytest.param("---++---", "247", id="down again"),
+    ],
+)
+def test_a_state_turns_after_so_many_in_a_row(outcomes: str, turns: str) -> None:
+    """Three failures in a row are down, two passes in a row are up again; one of the other kind begins anew."""
+    health = Health(is_up=True)
+    judged = (health.judge(is_good=each == "+", passes=2, fails=3) for each in outcomes)
+    assert "".join("0123456789X"[index] for index, has_turned in enumerate(judged) if has_turned) == turns
+
+
+def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    """An origin that fails is down from its third failure on, up again from its second pass on, and the log says so
+    once for each; until its first verdict nothing is said of it."""
+    scoreboard, begin = Scoreboard(), time()
+    there.status = 500
+    place = ("p", there.name)
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(p=hosts(there.name) + EVERY))
+        await until(lambda: scoreboard.verdicts_number(), prober)
+        assert len(there.asked) >= 3
+        assert (states(scoreboard), found(scoreboard)[place].reason) == ({place: False}, "answered 500 and not 200")
+        there.status = 200
+        await until(lambda: scoreboard.verdicts_number() == 2, prober)
+        assert (states(scoreboard), found(scoreboard)[place].reason) == ({place: True}, "answered 200")
+        assert begin <= found(scoreboard)[place].since <= time()
+
+    with caplog.at_level(logging.INFO, "gunicorn.error"):
+        asyncio.run(run())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{there.name} is down in p: answered 500 and not 200",
+        f"{there.name} is up again in p: answered 200",
+    ]
+
+
+def test_one_origin_of_many_pools_is_probed_once(there: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    """Pools that probe a host in the same way share its probes; one that probes it otherwise has its own."""
+    scoreboard = Scoreboard()
+    there.status = 500
+    same = {name: hosts(there.name) + EVERY for name in ("p", "q", "r", "s")}
+    other = hosts(there.name) + EVERY.replace("/healthz", "/other").replace("0.1", "0.2")
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(**same, t=other))
+        await until(lambda: len(found(scoreboard)) == 5, prober)
+
+    asyncio.run(run())
+    assert states(scoreboard) == {(name, there.name): False for name in "pqrst"}
+    asked = [path for path, _ in there.asked]
+    assert asked.count("/healthz") == pytest.approx(2 * asked.count("/other"), abs=3)
+    assert f"{there.name} is down in p, q, r and 1 more: answered 500 and not 200" in caplog.text
+
+
+def test_drained_origins_are_not_probed(there: Origin) -> None:
+    """What gets no requests is not asked."""
+    with origin() as other:
+        drained = hosts(there.name, other.name).replace(f'{other.name}" = 1', f'{other.name}" = 0')
+
+        async def run() -> None:
+            prober = Prober(Scoreboard(), configuration(p=drained + EVERY))
+            await until(lambda: len(there.asked) > 3, prober)
+
+        asyncio.run(run())
+        assert other.asked == []
+
+
+def test_down_origins_have_an_interval_of_their_own(there: Origin) -> None:
+    """An origin that is down is probed as often as `down_interval` says."""
+    there.status = 500
+    check = 'health_check = { path = "/", interval = 0.1, down_interval = 3600, fails = 1 }'
+
+    async def run() -> None:
+        scoreboard = Scoreboard()
+        prober = Prober(scoreboard, configuration(p=hosts(there.name) + check))
+        await until(lambda: scoreboard.verdicts_number(), prober)
+        await asyncio.sleep(0.5)
+
+    asyncio.run(run())
+    assert len(there.asked) == 1
+
+
+def test_another_configuration(there: Origin) -> None:
+    """Who was down stays so in the next configuration, also under another check; those who left it are forgotten,
+    and those who came count as up."""
+    scoreboard = Scoreboard()
+    there.status = 500
+    slow = EVERY.replace("0.1", "3600")
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(p=hosts(there.name, "127.0.0.1:1") + EVERY))
+        await until(lambda: len(found(scoreboard)) == 2, prober)
+        prober.adopt(configuration(p=hosts(there.name, "127.0.0.1:2") + slow, q=hosts(there.name) + slow))
+        prober.tell()
+        assert states(scoreboard) == {("p", there.name): False, ("q", there.name): False}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("pool", "origin"),
+    [
+        pytest.param("q", "localhost", id="the same"),
+        pytest.param("r", "localhost", id="a renamed pool"),
+        pytest.param("p", "localhost", id="moved to another pool"),
+        pytest.param("q", "LocalHost", id="respelled"),
+    ],
+)
+def test_another_name_for_who_is_down(there: Origin, pool: str, origin: str) -> None:
+    """Who is down stays so, since the same time and for the same reason, whatever its pool and itself are called in
+    the next configuration, and whichever pool it is in; and comes back there."""
+    scoreboard = Scoreboard()
+    there.status = 500
+
+    def named(pool: str, origin: str) -> Config:
+        return configuration(**{"p": hosts("127.0.0.1:1"), pool: hosts(f"{origin}:{there.port}") + EVERY})
+
+    async def run() -> None:
+        prober = Prober(scoreboard, named("q", "localhost"))
+        await until(lambda: len(found(scoreboard)) == 1, prober)
+        (before,) = found(scoreboard).values()
+        prober.adopt(named(pool, origin))
+        prober.tell()
+        assert found(scoreboard) == {(pool, f"{origin}:{there.port}"): before}
+        there.status = 200
+        await until(lambda: states(scoreboard) == {(pool, f"{origin}:{there.port}"): True}, prober)
+
+    asyncio.run(run())
+
+
+def test_the_next_prober_goes_on(there: Origin) -> None:
+    """A prober that takes the place of one that died knows who was down; two passes bring them back."""
+    scoreboard = Scoreboard()
+    config = configuration(p=hosts(there.name) + EVERY)
+
+    async def run(*, is_up: bool) -> None:
+        there.status = 200 if is_up else 500
+        prober = Prober(scoreboard, config)
+        await until(lambda: states(scoreboard) == {("p", there.name): is_up}, prober)
+
+    asyncio.run(run(is_up=False))
+    asyncio.run(run(is_up=True))
+    assert scoreboard.verdicts_number() == 2
+
+
+def test_each_has_its_interval(there: Origin) -> None:
+    """An origin is probed as often as its pool wants it, whatever others want."""
+    with origin() as other:
+        seldom = EVERY.replace("0.1", "2")
+        begin = monotonic()
+
+        async def run() -> None:
+            prober = Prober(Scoreboard(), configuration(p=hosts(there.name) + EVERY, q=hosts(other.name) + seldom))
+            await until(lambda: len(there.asked) >= 20 and other.asked, prober)
+
+        asyncio.run(run())
+        # Never more often, as each of their intervals may be a tenth shorter; on a slow machine, which cannot do as
+        # much as the one wants, it is still the one that is probed often.
+        assert len(other.asked) <= (monotonic() - begin) / 1.8 + 1
+        assert len(there.asked) > 2 * len(other.asked)
+
+
+def test_a_fault_of_ours_is_no_verdict(
+    there: Origin, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong in a probe on our side is logged, says nothing of the origin, and does not end its probes."""
+    scoreboard, outcomes = Scoreboard(), [ValueError("ours")] * 5
+
+    async def probe_badly(target: Target) -> str | None:
+        if outcomes:
+            raise outcomes.pop()
+        return await probe(target)
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(p=hosts(there.name) + EVERY))
+        await until(lambda: len(there.asked) >= 3, prober)
+
+    monkeypatch.setattr("redirect.control.prober.probe", probe_badly)
+    asyncio.run(run())
+    assert caplog.text.count("ValueError: ours") == 5
+    assert scoreboard.verdicts_number() == 0
+
+
+def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants an address while it is looked up waits for the same answer, good or bad; later it is looked up anew."""
+    looked_up: list[str] = []
+    may_answer = threading.Event()
+
+    def getaddrinfo(host: str, port: int, *how: int) -> list[tuple[object, ...]]:
+        looked_up.append(host)
+        may_answer.wait(20)
+        if host == "nowhere":
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))]
+
+    async def look_up() -> None:
+        loop = asyncio.get_running_loop()
+        impatient = [asyncio.wait_for(loop.getaddrinfo("there", 80), 0.05) for _ in range(3)]
+        assert {type(each) for each in await asyncio.gather(*impatient, return_exceptions=True)} == {TimeoutError}
+        waiting = [asyncio.create_task(loop.getaddrinfo(host, 80)) for host in ("there", "there", "nowhere", "nowhere")]
+        await asyncio.sleep(0.05)
+        may_answer.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert answers[0] == answers[1] == [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+        assert {type(each) for each in answers[2:]} == {socket.gaierror}
+        assert looked_up == ["there", "nowhere"]
+        await loop.getaddrinfo("there", 80)
+        assert looked_up == ["there", "nowhere", "there"]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(look_up())
+
+
+def test_has_probes() -> None:
+    """One pool that wants them is enough for a prober."""
+    assert not has_probes(configuration(p=hosts("a")))
+    assert has_probes(configuration(p=hosts("a"), q=hosts("b") + EVERY))

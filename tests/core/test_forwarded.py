@@ -1,0 +1,151 @@
+"""`X-Forwarded-*`: only a trusted peer is believed, and only what makes sense."""
+
+import pytest
+
+from redirect.core.forwarded import TrustedProxies
+
+PROXIES = "127.0.0.1, 10.0.0.0/8, ::1, 2001:db8:ffff::/48"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "believed"),
+    [
+        pytest.param("127.0.0.1", "127.0.0.1", True, id="the address"),
+        pytest.param("127.0.0.1", "127.0.0.2", False, id="another address"),
+        pytest.param("127.0.0.1", None, False, id="no peer: a unix socket"),
+        pytest.param("127.0.0.1", "localhost", False, id="peer that is no address"),
+        pytest.param("127.0.0.1", "", False, id="empty peer"),
+        pytest.param("10.0.0.0/8", "10.255.0.1", True, id="in the range"),
+        pytest.param("10.0.0.0/8", "11.0.0.1", False, id="outside of the range"),
+        pytest.param("192.0.2.1,10.0.0.0/8 , ::1", "::1", True, id="last of a list with blanks"),
+        pytest.param("192.0.2.1,10.0.0.0/8 , ::1", "10.1.1.1", True, id="middle of a list with blanks"),
+        pytest.param("2001:db8::/32", "2001:DB8::9", True, id="IPv6 range"),
+        pytest.param("2001:db8::/32", "10.0.0.1", False, id="IPv4 peer, IPv6 range"),
+        pytest.param("10.0.0.0/8", "::ffff:10.0.0.1", True, id="IPv4 peer of a dual-stack socket"),
+        pytest.param("::ffff:10.0.0.1", "::ffff:10.0.0.1", True, id="listed as the dual-stack socket shows it"),
+        pytest.param("*", "192.0.2.99", True, id="everybody"),
+        pytest.param("*", None, True, id="everybody, on a unix socket"),
+        pytest.param("", "127.0.0.1", False, id="nobody"),
+        pytest.param(" , ", "127.0.0.1", False, id="nobody, with a comma"),
+    ],
+)
+def test_whom_we_believe(trusted: str, peer: str | None, believed: bool) -> None:
+    """A peer that is listed speaks for its client; for any other the connection itself counts."""
+    expected = ("https", "203.0.113.7") if believed else ("http", peer)
+    assert TrustedProxies(trusted).resolve(peer, "http", "https", "203.0.113.7") == expected
+
+
+@pytest.mark.parametrize(
+    ("proto", "scheme"),
+    [
+        pytest.param(None, "http", id="absent"),
+        pytest.param("https", "https", id="https"),
+        pytest.param("http", "http", id="http"),
+        pytest.param("HTTPS", "https", id="capitals"),
+        pytest.param(" https ", "https", id="blanks around"),
+        pytest.param("", "http", id="empty"),
+        pytest.param("https, http", "http", id="list"),
+        pytest.param("https,https", "http", id="list of equals"),
+        pytest.param("ws", "http", id="another scheme"),
+        pytest.param("javascript", "http", id="dangerous scheme"),
+        pytest.param("https://evil.example/", "http", id="URL"),
+        pytest.param("https\r\nX: y", "http", id="line break"),
+        pytest.param("ＨＴＴＰＳ", "http", id="full-width letters"),
+    ],
+)
+def test_scheme(proto: str | None, scheme: str) -> None:
+    """X-Forwarded-Proto is http or https, or the connection's own scheme counts."""
+    assert TrustedProxies(PROXIES).resolve("127.0.0.1", "http", proto, None) == (scheme, "127.0.0.1")
+
+
+def test_scheme_of_a_connection_with_tls() -> None:
+    """A trusted proxy may also say that its client came without TLS; nonsense leaves the connection's https."""
+    proxies = TrustedProxies(PROXIES)
+    assert proxies.resolve("127.0.0.1", "https", "http", None) == ("http", "127.0.0.1")
+    assert proxies.resolve("127.0.0.1", "https", "nonsense", None) == ("https", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        pytest.param("203.0.113.7", "203.0.113.7", id="one address"),
+        pytest.param("  203.0.113.7\t", "203.0.113.7", id="blanks around"),
+        pytest.param("203.0.113.7:4711", "203.0.113.7", id="with a port"),
+        pytest.param("2001:DB8:0::7", "2001:db8::7", id="IPv6 in another spelling"),
+        pytest.param("[2001:db8::7]", "2001:db8::7", id="IPv6 in brackets"),
+        pytest.param("[2001:db8::7]:4711", "2001:db8::7", id="IPv6 in brackets with a port"),
+        pytest.param("::ffff:203.0.113.7", "203.0.113.7", id="IPv4-mapped IPv6"),
+        pytest.param("198.51.100.1, 203.0.113.7", "203.0.113.7", id="what a client claims is not believed"),
+        pytest.param("203.0.113.7, 10.0.0.9", "203.0.113.7", id="through a trusted proxy"),
+        pytest.param("203.0.113.7,10.0.0.9 ,::1,10.1.1.1", "203.0.113.7", id="through three trusted proxies"),
+        pytest.param("203.0.113.7, ::ffff:10.0.0.9", "203.0.113.7", id="through a proxy with a dual-stack socket"),
+        pytest.param("203.0.113.7, [2001:db8:ffff::1]:443", "203.0.113.7", id="through a proxy in brackets"),
+        pytest.param("198.51.100.1, 203.0.113.7, 10.0.0.9", "203.0.113.7", id="claim and a trusted proxy"),
+        pytest.param("10.0.0.8, 10.0.0.9", "10.0.0.8", id="trusted proxies only: the farthest"),
+        pytest.param("198.51.100.1, junk, 10.0.0.9", "10.0.0.9", id="nothing left of nonsense is believed"),
+        pytest.param("198.51.100.1, , 10.0.0.9", "10.0.0.9", id="nothing left of a hole is believed"),
+        pytest.param("198.51.100.1, junk", "127.0.0.1", id="nonsense last"),
+        pytest.param("203.0.113.7,", "127.0.0.1", id="trailing comma"),
+        pytest.param("", "127.0.0.1", id="empty"),
+        pytest.param(" , ", "127.0.0.1", id="commas and blanks"),
+        pytest.param("unknown", "127.0.0.1", id="unknown"),
+        pytest.param("_hidden", "127.0.0.1", id="obfuscated"),
+        pytest.param("203.0.113.0/24", "127.0.0.1", id="CIDR range"),
+        pytest.param("*", "127.0.0.1", id="asterisk"),
+        pytest.param("203.0.113", "127.0.0.1", id="three octets"),
+        pytest.param("203.0.113.256", "127.0.0.1", id="octet above 255"),
+        pytest.param("0203.0.113.7", "127.0.0.1", id="leading zero"),
+        pytest.param("3405803783", "127.0.0.1", id="number"),
+        pytest.param("２０３.0.113.7", "127.0.0.1", id="full-width digits"),
+        pytest.param('203.0.113.7"', "127.0.0.1", id="quote behind"),
+        pytest.param("203.0.113.7:http", "127.0.0.1", id="port of letters"),
+        pytest.param("203.0.113.7:", "203.0.113.7", id="empty port"),
+        pytest.param("[2001:db8::7]junk", "127.0.0.1", id="nonsense behind brackets"),
+        pytest.param("[2001:db8::7]:http", "127.0.0.1", id="port of letters behind brackets"),
+        pytest.param("[2001:db8::7", "127.0.0.1", id="bracket left open"),
+        pytest.param("[203.0.113.7]", "127.0.0.1", id="IPv4 in brackets"),
+        pytest.param('fe80::1%"><script>', "127.0.0.1", id="zone, which may hold any text"),
+        pytest.param("198.51.100.1, fe80::1%eth0, 10.0.0.9", "10.0.0.9", id="zone behind a trusted proxy"),
+    ],
+)
+def test_client(forwarded_for: str, client: str) -> None:
+    """The client is the first address from the right that is no trusted proxy; what is no address ends the search."""
+    assert TrustedProxies(PROXIES).resolve("127.0.0.1", "http", None, forwarded_for) == ("http", client)
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "client"),
+    [
+        pytest.param("203.0.113.7", "203.0.113.7", id="one address"),
+        pytest.param("198.51.100.1, 203.0.113.7", "203.0.113.7", id="the last, which the peer wrote"),
+        pytest.param("198.51.100.1, junk", "192.0.2.99", id="nonsense last: the peer"),
+    ],
+)
+def test_client_where_everybody_is_trusted(forwarded_for: str, client: str) -> None:
+    """With `*` only the last address is believed: those before it are the word of somebody unknown."""
+    assert TrustedProxies("*").resolve("192.0.2.99", "http", None, forwarded_for) == ("http", client)
+
+
+def test_headers_are_independent() -> None:
+    """Nonsense in one of the two headers does not take the other's word."""
+    proxies = TrustedProxies(PROXIES)
+    assert proxies.resolve("127.0.0.1", "http", "nonsense", "203.0.113.7") == ("http", "203.0.113.7")
+    assert proxies.resolve("127.0.0.1", "http", "https", "nonsense") == ("https", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("nginx", "'nginx' is no address or CIDR range", id="name"),
+        pytest.param("10.0.0.1/8", "'10.0.0.1/8' is no address or CIDR range", id="bits behind the mask"),
+        pytest.param("10.0.0.0/33", "'10.0.0.0/33' is no address or CIDR range", id="mask too long"),
+        pytest.param("127.0.0.1, *", "'*' is no address or CIDR range", id="asterisk among others"),
+        pytest.param("127.0.0.1:80", "'127.0.0.1:80' is no address or CIDR range", id="port"),
+        pytest.param("127.0.0.1 10.0.0.1", "'127.0.0.1 10.0.0.1' is no address or CIDR range", id="blank for a comma"),
+    ],
+)
+def test_bad_list(text: str, message: str) -> None:
+    """A list of proxies that holds anything but addresses and ranges is refused, and the entry is named."""
+    with pytest.raises(ValueError) as refusal:
+        TrustedProxies(text)
+    assert str(refusal.value).startswith(message)

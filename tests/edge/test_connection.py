@@ -1,0 +1,170 @@
+"""The table of answers, on the wire: each row is what comes in, the status, and the connection's fate."""
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, NEXT, chunked
+from support.wire import Wire, head
+
+from redirect.edge.connection import PIECE
+
+
+@pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_OPEN.values(), ids=ANSWERED_AND_OPEN)
+def test_the_connection_goes_on(sent: bytes, status: int, wire: Wire) -> None:
+    """A request that is understood is answered, and so is the next one on its connection."""
+    answers, ended, records = wire.exchange(sent + NEXT)
+    assert [answer.status for answer in answers] == [status, 302]
+    assert answers[1].location == "http://origin-1/next"
+    assert not ended
+    assert [record["status"] for record in records] == [status, 302]
+
+
+@pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_CLOSED.values(), ids=ANSWERED_AND_CLOSED)
+def test_the_connection_ends(sent: bytes, status: int, wire: Wire) -> None:
+    """An answer that ends the connection says so, and nothing behind it is answered or logged."""
+    answers, ended, records = wire.exchange(sent + NEXT)
+    assert [answer.status for answer in answers] == [status]
+    assert answers[0].headers["connection"] == "close"
+    assert ended
+    assert [record["status"] for record in records] == [status]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    (ANSWERED_AND_OPEN | ANSWERED_AND_CLOSED).values(),
+    ids=[*ANSWERED_AND_OPEN, *ANSWERED_AND_CLOSED],
+)
+def test_segments_do_not_matter(sent: bytes, status: int, wire: Wire) -> None:
+    """However the network cuts a request, the answer, the record and the connection's fate are the same."""
+    whole = wire.exchange(sent + NEXT)
+    for size in (1, 7, 1000) if len(sent) < 2000 else (1021,):
+        pieces = [(sent + NEXT)[at : at + size] for at in range(0, len(sent + NEXT), size)]
+        assert wire.exchange(pieces).essence() == whole.essence()
+
+
+def test_answers_keep_their_order(wire: Wire) -> None:
+    """Answers come in the order of the requests, the refusal that ends the connection last."""
+    requests = [head(f"GET /{n} HTTP/1.1") for n in range(50)]
+    answers, ended, _ = wire.exchange(b"".join(requests) + head("GET / HTTP/1.1", host=None) + NEXT)
+    assert [answer.location for answer in answers] == [f"http://origin-1/{n}" for n in range(50)] + [None]
+    assert answers[-1].status == 400
+    assert ended
+
+
+def test_refusals_are_problems(wire: Wire) -> None:
+    """A refusal is application/problem+json with type, title, status and detail (RFC 9457)."""
+    (answer,), _, _ = wire.exchange(head("GET / HTTP/1.1", host="h i"))
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.body == (
+        b'{"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "the Host header is no host with '
+        b'an optional port: a host name is made of letters, digits, - and _ between dots"}'
+    )
+
+
+def test_redirects_are_empty(wire: Wire) -> None:
+    """A redirect has no body and says so."""
+    (answer,), _, _ = wire.exchange(head("GET / HTTP/1.1"))
+    assert (answer.headers["content-length"], answer.body) == ("0", b"")
+
+
+def test_head_refused(wire: Wire) -> None:
+    """A refused HEAD is answered with the head of the problem alone."""
+    (answer,), _, _ = wire.exchange(head("HEAD / HTTP/1.1", host="origin-1"))
+    assert answer.status == 422
+    assert answer.body == b""
+
+
+def test_head_malformed(wire: Wire) -> None:
+    """The method of a request is known although its target is not, so a HEAD's refusal has no body."""
+    (answer,), _, (record,) = wire.exchange(head("HEAD /\xff HTTP/1.1"))
+    assert (answer.status, answer.body) == (400, b"")
+    assert (record["method"], record["path"]) == ("HEAD", None)
+
+
+def test_pipelining_is_bounded(wire: Wire) -> None:
+    """Of requests that a client sends in advance no more wait than one piece of its bytes holds; all are answered."""
+    request = head("GET / HTTP/1.1", host="a")
+    seen = wire.converse(request * 10_000)
+    assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
+    assert seen.waited <= PIECE // len(request) + 1
+
+
+def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
+    """Between two pieces of what one client has sent in advance the loop sees to others."""
+    request = head("GET / HTTP/1.1", host="a")
+    seen = wire.converse(request * 10_000)
+    assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
+    assert seen.turns >= len(request) * 10_000 // PIECE
+
+
+def test_a_client_that_does_not_read(wire: Wire) -> None:
+    """For who pipelines and does not read a bounded number of bytes and requests waits. Once he reads he gets all."""
+    request = head("GET / HTTP/1.1", host="a")
+    seen = wire.converse(request * 10_000, high_water=10_000)
+    assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
+    assert seen.waited <= PIECE // len(request) + 1
+    assert 10_000 < seen.unread < 10_000 + (PIECE // len(request) + 2) * 200
+
+
+def test_options_of_the_server(wire: Wire) -> None:
+    """`OPTIONS *` lists methods and asks no pool."""
+    (answer,), _, (record,) = wire.exchange(head("OPTIONS * HTTP/1.1"))
+    assert answer.headers["allow"] == "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
+    assert (record["pool"], record["location"]) == (None, None)
+
+
+def test_trailers_name_no_pool(wire: Wire) -> None:
+    """A field behind the body is no header: it does not choose the pool."""
+    trailed = chunked(b"body")[:-2] + b"X-Redirect-Pool-ID: pool-b\r\n\r\n"
+    (answer,), _, (record,) = wire.exchange(trailed)
+    assert answer.location == "http://origin-1/"
+    assert record["pool_requested"] is None
+
+
+def test_two_pools_are_one_unknown_name(wire: Wire) -> None:
+    """Two pool headers are one value joined by a comma (RFC 9110, 5.3), which names no pool."""
+    sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b")
+    (answer,), _, (record,) = wire.exchange(sent)
+    assert answer.location == "http://origin-1/"
+    assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-b", "pool-a")
+
+
+def test_smuggled_requests_stay_unheard(wire: Wire) -> None:
+    """A second request inside a body is the body's, whatever it looks like."""
+    inner = NEXT
+    sent = head("POST /outer HTTP/1.1", f"Content-Length: {len(inner)}") + inner
+    answers, _, _ = wire.exchange(sent)
+    assert [answer.location for answer in answers] == ["http://origin-1/outer"]
+
+
+def test_nothing_follows_the_last_answer(wire: Wire) -> None:
+    """What is malformed behind an answer that ends the connection, in the same piece, is not answered too."""
+    sent = head("POST / HTTP/1.1", "Expect: 100-continue", "Transfer-Encoding: chunked") + b"zz\r\n"
+    answers, ended, records = wire.exchange(sent + NEXT)
+    assert [answer.status for answer in answers] == [302]
+    assert ended
+    assert len(records) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", [head("GET / HTTP/1.1"), chunked(b"body"), head("GET / HTTP/1.1", "Upgrade: x"), b"?\r\n"]
+)
+def test_a_connection_that_ended_is_no_garbage(sent: bytes, wire: Wire) -> None:
+    """What a connection took is free once it ended, without a collector, which a reload takes its part away from."""
+    made, protocol = [], wire.protocol
+
+    def remembered(*arguments: Any) -> Any:
+        connection = protocol(*arguments)
+        made.append(weakref.ref(connection))
+        return connection
+
+    wire.protocol = remembered  # type: ignore[assignment]
+    gc.collect()
+    gc.disable()
+    try:
+        wire.exchange(sent)
+        assert [connection() for connection in made] == [None]
+    finally:
+        gc.enable()

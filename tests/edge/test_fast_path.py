@@ -1,0 +1,276 @@
+"""The fast front by itself: when it answers, what it remembers, and what it leaves to uvicorn."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from support.connection import Connection
+from support.wire import FRONTS, KeptTransport, Wire, head
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from redirect.core.service import Service
+from redirect.edge.connection import PIECE, HttpConnection
+
+NEXT = head("GET /next HTTP/1.1")
+
+
+def on_a_connection(test: Callable[[Connection], Any], **options: Any) -> None:
+    async def run() -> None:
+        outcome = test(Connection(**options))
+        if asyncio.iscoroutine(outcome):
+            await outcome
+
+    asyncio.run(run())
+
+
+def test_redirects_and_refusals_are_answered_at_once() -> None:
+    """Neither a redirect nor a refusal waits for the loop or starts a task."""
+
+    def test(connection: Connection) -> None:
+        assert connection.send(NEXT).startswith(b"HTTP/1.1 302 Found\r\nlocation: http://origin-1/next\r\n")
+        assert connection.send(head("GET / HTTP/1.1", host="origin-1")).startswith(b"HTTP/1.1 422 ")
+        assert connection.send(head("GET / HTTP/1.1", host=None)).startswith(b"HTTP/1.1 400 ")
+        assert connection.state.tasks == set()
+        assert connection.state.total_requests == 3
+
+    on_a_connection(test)
+
+
+def test_the_app_is_not_overtaken() -> None:
+    """Requests behind one that the app answers wait for it, and are answered in their order."""
+
+    async def test(connection: Connection) -> None:
+        assert connection.send(head("OPTIONS * HTTP/1.1") + NEXT) == b""
+        assert connection.send(head("GET /last HTTP/1.1")) == b""
+        answered = await connection.rest()
+        assert [line for line in answered.split(b"\r\n") if line.startswith((b"HTTP", b"location"))] == [
+            b"HTTP/1.1 204 No Content",
+            b"HTTP/1.1 302 Found",
+            b"location: http://origin-1/next",
+            b"HTTP/1.1 302 Found",
+            b"location: http://origin-1/last",
+        ]
+        assert connection.send(NEXT) != b""
+
+    on_a_connection(test)
+
+
+def test_a_known_head_does_not_overtake_the_app() -> None:
+    """Not even a request with a head that is known is answered before one that the app still works on."""
+
+    async def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.send(NEXT + head("OPTIONS * HTTP/1.1"))
+        assert connection.send(NEXT) == b""
+        assert (await connection.rest()).startswith(b"HTTP/1.1 204 ")
+
+    on_a_connection(test)
+
+
+def test_a_client_that_does_not_read_waits() -> None:
+    """While the transport says that too much is unread, nothing is answered at once, repeated or not."""
+
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        connection.protocol.pause_writing()
+        assert connection.send(NEXT) == b""
+        connection.protocol.resume_writing()
+
+    on_a_connection(test)
+
+
+def test_a_client_that_has_not_read_the_last_answer_waits() -> None:
+    """So it is where the answer just given was the one too much."""
+
+    def test(connection: Connection) -> None:
+        connection.transport.high_water = 100
+        assert connection.send(NEXT) != b""
+        assert connection.send(head("GET / HTTP/1.1", "X: 1")) != b""
+        assert connection.send(NEXT) == b""
+        connection.transport.be_read()
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_nothing_is_answered_behind_a_fault(known: bool) -> None:
+    """A fault of ours is the last answer, whether or not the head of its request was known, or is from then on."""
+
+    def test(connection: Connection) -> None:
+        if known:
+            connection.send(NEXT)
+        connection.protocol.handler.service = Broken(connection.protocol.handler.service.config, Random(1))
+        assert connection.send(NEXT).startswith(b"HTTP/1.1 500 ")
+        assert connection.send(NEXT) == b""
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param(
+            [
+                head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + b"14\r\n",
+                b"GET / HTTP/1.1\r\nX: y\r\n0\r\n\r\n",
+                b"GET /smuggled HTTP/1.1\r\nX: y\r\n0\r\n\r\n",
+            ],
+            id="a chunk that looks like a request",
+        ),
+        pytest.param(
+            [
+                head("POST / HTTP/1.1", "Content-Length: 16"),
+                b"GET / HTTP/1.1\r\n" + head("GET /b HTTP/1.1"),
+                b"GET /smuggled HTTP/1.1\r\n" + head("GET /b HTTP/1.1"),
+            ],
+            id="a body that looks like the line before a request",
+        ),
+        pytest.param(
+            [head("GET / HTTP/1.1", "Content-Length: 4"), b"body", head("GET /smuggled HTTP/1.1", "Content-Length: 4")],
+            id="a head that has a body",
+        ),
+        pytest.param([head("GET / HTTP/1.1", "Content-Length: 4")] * 3, id="a body that looks like its own head"),
+        pytest.param(
+            [head(f"GET /{n} HTTP/1.1") + head("GET /b HTTP/1.1", "X-Redirect-Pool-ID: pool-b") for n in range(3)],
+            id="two requests",
+        ),
+    ],
+)
+def test_only_whole_requests_are_remembered(pieces: list[bytes], tmp_path: Path) -> None:
+    """What looks like a request and is none, or not all of one, is not taken for what will be repeated."""
+    seen = [Wire(front, tmp_path / front).converse([*pieces, b"body" + NEXT]) for front in ("fast", "starlette")]
+    assert seen[0].essence == seen[1].essence
+
+
+def test_a_repeated_request_may_come_with_the_next_one() -> None:
+    """A piece that ends like the request before, but holds more than one, is read as what it is."""
+
+    def test(connection: Connection) -> None:
+        connection.send(NEXT)
+        answered = connection.send(head("GET /a HTTP/1.1") + head("GET /b HTTP/1.1"))
+        assert answered.count(b"HTTP/1.1 302") == 2
+        assert b"location: http://origin-1/a\r\n" in answered
+
+    on_a_connection(test)
+
+
+def test_few_heads_are_remembered() -> None:
+    """Whoever comes with ever new heads costs a connection no more than four of them, and none that is long."""
+
+    def test(connection: Connection) -> None:
+        for number in range(50):
+            assert connection.send(head("GET / HTTP/1.1", f"X: {number}")).startswith(b"HTTP/1.1 302 ")
+            assert 0 < len(connection.protocol._heads) <= 4
+        before = {*connection.protocol._heads}
+        connection.send(head("GET / HTTP/1.1", f"X: {'x' * PIECE}"))
+        assert {*connection.protocol._heads} == before
+
+    on_a_connection(test)
+
+
+def test_known_heads_behind_other_requests() -> None:
+    """A head is known again behind requests with other heads, with bodies, or of other methods."""
+
+    def test(connection: Connection) -> None:
+        sent = [
+            NEXT,
+            head("GET /b HTTP/1.1", "X-Redirect-Pool-ID: pool-b"),
+            head("POST /c HTTP/1.1", "Content-Length: 4") + b"body",
+            head("HEAD /d HTTP/1.1"),
+        ]
+        answers = [connection.send(each) for each in sent]
+        for _ in range(3):
+            assert [connection.send(each) for each in sent] == answers
+
+    on_a_connection(test)
+
+
+class Broken(Service):
+    """A service with a fault of ours."""
+
+    def decide(self, *_: Any) -> Any:
+        raise RuntimeError("a secret")
+
+
+@pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
+def test_our_own_fault(protocol: type[HttpConnection], caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of ours is answered with 500, and is the last answer of its connection, whatever waits behind it."""
+
+    async def test(connection: Connection) -> None:
+        connection.protocol.handler.service = Broken(connection.protocol.handler.service.config, Random(1))
+        answered = connection.send(NEXT * 3) + await connection.rest()
+        assert answered.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+        assert answered.count(b"HTTP/1.1") == 1
+        assert b"secret" not in answered
+        assert connection.transport.ended
+        assert len(caplog.messages) == 1
+
+    on_a_connection(test, protocol=protocol)
+
+
+def test_a_client_that_has_gone_is_not_waited_for() -> None:
+    """The time to read the last answer ends with the connection; nothing is kept for longer."""
+
+    def test(connection: Connection) -> None:
+        connection.send(head("GET / HTTP/1.1", "Connection: close"))
+        lingering = connection.protocol._lingering
+        connection.protocol.connection_lost(None)
+        assert lingering.cancelled()
+
+    on_a_connection(test)
+
+
+def test_trailers_are_no_headers() -> None:
+    """An app behind the guard sees the fields of the head, lower-case, and not the trailers behind the body."""
+
+    async def test(connection: Connection) -> None:
+        sent = head("POST / HTTP/1.1", "Transfer-Encoding: chunked", "X: 1") + b"0\r\nTrailer: 1\r\n\r\n"
+        assert connection.send(sent) == b""
+        names = [name for name, _ in connection.protocol.scope["headers"]]
+        assert names == [b"host", b"transfer-encoding", b"x"]
+        await connection.rest()
+
+    on_a_connection(test, protocol=HttpConnection)
+
+
+def test_a_limit_of_connections_is_uvicorns() -> None:
+    """Where uvicorn is told to limit its concurrency, it says who is served."""
+
+    async def test(connection: Connection) -> None:
+        assert connection.send(NEXT) == b""
+        assert (await connection.rest()).startswith(b"HTTP/1.1 503 ")
+
+    on_a_connection(test, limit_concurrency=1)
+
+
+def test_the_date_is_new_every_second() -> None:
+    """uvicorn's default fields are sent first, and are read anew when they change."""
+
+    def test(connection: Connection) -> None:
+        for date in (b"Fri, 20 Nov 2026 19:43:06 GMT", b"Fri, 20 Nov 2026 19:43:07 GMT"):
+            connection.state.default_headers = [(b"date", date)]
+            for sent in (NEXT, NEXT, head("GET / HTTP/1.1", host="origin-1")):
+                assert connection.send(sent).split(b"\r\n")[1] == b"date: " + date
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
+def test_uvicorn_has_what_a_protocol_relies_on(protocol: type[HttpConnection]) -> None:
+    """The attributes of uvicorn's protocol that a docstring names are there."""
+    loop = asyncio.new_event_loop()
+    parent = HttpToolsProtocol(uvicorn.Config(Starlette(), log_config=None), ServerState(), {}, loop)
+    parent.connection_made(KeptTransport("192.0.2.7", 1e9))
+    parent.on_message_begin()
+    loop.close()
+    named = (protocol.__doc__ or "").partition("Relies")[2].split("`")[1::2]
+    assert len(named) >= 5
+    for name in named:
+        holder, _, attribute = name.rpartition(".")
+        assert hasattr(getattr(parent, holder) if holder else parent, attribute), name

@@ -1,0 +1,355 @@
+"""Generated requests: the corpus, cut, doubled, swapped, spliced and split, from a seed that stays.
+
+Whatever comes, a connection is answered, ended, or waits for more, both fronts say the same, and nothing of it
+stays behind. A million of them take some six minutes; with another seed they are others:
+
+    GENERATED=1000000 SEED=1 .venv/bin/python -m pytest -s tests/edge/test_generated.py
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+import uvicorn
+from support.corpus import CORPUS
+from support.wire import (
+    FRONTS,
+    POOLS,
+    Answer,
+    KeptTransport,
+    delivered,
+    essential,
+    head,
+    new_recorder,
+    read_answers,
+    settled,
+)
+from uvicorn.server import ServerState
+
+from redirect.config.loader import parse_config
+from redirect.core import authority
+from redirect.core.forwarded import TrustedProxies
+from redirect.edge.asgi import create_app
+from redirect.edge.connection import HttpConnection
+
+SEED = int(os.environ.get("SEED", "20261121"))
+REQUESTS = int(os.environ.get("GENERATED", "20000"))
+
+STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
+FIELDS = {"location", "content-length", "content-type", "connection", "allow"}
+ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
+
+NEXT = head("GET /next HTTP/1.1")
+ENTRIES = [*CORPUS.values()]
+TOKENS = [
+    *[b"\r\n", b"\r", b"\n", b"\n\n", b"\r\n\r\n", b"\r\n ", b"\0", b" ", b"\t", b"\x0b", b"\x7f", b"\x80", b"\xff"],
+    *[
+        b":",
+        b",",
+        b";",
+        b"=",
+        b'"',
+        b"\\",
+        b"/",
+        b"//",
+        b"?",
+        b"#",
+        b"@",
+        b"*",
+        b"%",
+        b"%00",
+        b"%0d%0a",
+        b"..",
+        b"[::1]",
+    ],
+    *[
+        b"0",
+        b"-1",
+        b"+1",
+        b"0x1",
+        b"ff",
+        b"ffffffffffffffff",
+        b"99999999999999999999",
+        b"0\r\n\r\n",
+        b"1\r\na\r\n",
+        b"0;a",
+    ],
+    *[
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 0\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Host: b\r\n",
+        b"X: y\r\n",
+    ],
+    *[b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"X-Redirect-Pool-ID: pool-b\r\n"],
+    *[b"X-Forwarded-Proto: https\r\n", b"X-Forwarded-For: ::1\r\n", b"chunked", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.1"],
+    *[b"GET ", b"HEAD ", b"CONNECT ", b"OPTIONS * ", b"http://b", b"//evil.example", NEXT, b"a" * 300, b" " * 300],
+]
+
+# More pieces of memory, and more MiB, are left behind by whatever leaves something behind for each request.
+MOST_LEFT = 3000
+MOST_LEFT_MIB = 16
+
+
+class Seen(NamedTuple):
+    """What became of a connection. One that was `waiting` for another request was asked for /next then."""
+
+    sent: bytes
+    ended: bool
+    records: list[dict[str, Any]]
+    waiting: bool
+
+
+class Service:
+    """A front that serves connection after connection, as a worker does."""
+
+    def __init__(self, front: str, log: Path) -> None:
+        self._protocol = FRONTS[front]
+        config = parse_config(POOLS, "pools.toml")
+        self._recorder = new_recorder(config, str(log))
+        app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies("10.0.0.0/8"), self._recorder, Random(1))
+        self._handler = app.state.handler
+        self._config = uvicorn.Config(
+            app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False
+        )
+        self._config.load()
+        self._log = log.open("r+b")
+
+    def close(self) -> None:
+        self._recorder.close()
+        self._log.close()
+
+    def forget(self) -> None:
+        """Empties what is remembered on purpose, and bounded."""
+        assert len(self._handler.reader.names) <= 1024
+        self._handler.reader.names.clear()
+
+    async def converse(self, pieces: list[bytes]) -> Seen:
+        """Sends `pieces` on a connection of their own, and one more request if it waits for one then."""
+        connection, transport, state = self._connect()
+        turns = 100 + sum(map(len, pieces))
+
+        async def send(piece: bytes) -> None:
+            nonlocal turns
+            connection.data_received(piece)
+            while state.tasks or connection._unfed:
+                await asyncio.sleep(0)
+                turns -= 1
+                assert turns, "it hangs"
+
+        for piece in pieces:
+            await send(piece)
+        waiting = not transport.ended and not connection._in_message
+        if waiting:
+            await send(NEXT)
+        ended = transport.ended
+        transport.close()
+        connection.connection_lost(None)
+        return Seen(transport.sent, ended, self._logged(), waiting)
+
+    async def abandon(self, pieces: list[bytes]) -> None:
+        """Sends `pieces` and is gone, without a turn of the loop for anybody to answer in."""
+        connection, transport, state = self._connect()
+        for piece in pieces:
+            connection.data_received(piece)
+        transport.abort()
+        connection.connection_lost(ConnectionResetError())
+        await settled()
+        assert not state.tasks
+        assert not state.connections
+        self._logged()
+
+    def _connect(self) -> tuple[HttpConnection, KeptTransport, ServerState]:
+        state, transport = ServerState(), KeptTransport("10.0.0.9", float("inf"))
+        connection = transport.protocol = self._protocol(self._config, state, {}, asyncio.get_running_loop())
+        connection.connection_made(transport)
+        return connection, transport, state
+
+    def _logged(self) -> list[dict[str, Any]]:
+        self._recorder.flush()
+        lines = self._log.read().splitlines()
+        if self._log.tell() > 2**20:
+            self._log.truncate(0)
+            self._log.seek(0)
+        assert all(len(line) < 4096 for line in lines)
+        return [json.loads(line) for line in lines]
+
+
+def cut(random: Random, data: bytes) -> bytes:
+    at = random.randrange(len(data) + 1)
+    return data[:at] + data[at + random.choice((1, 1, 2, 5, 20, len(data))) :]
+
+
+def double(random: Random, data: bytes) -> bytes:
+    at = random.randrange(len(data) + 1)
+    end = at + random.choice((1, 1, 2, 5, 20, 100))
+    return data[:end] + data[at:end] * random.choice((1, 1, 1, 3, 50)) + data[end:]
+
+
+def swap(random: Random, data: bytes) -> bytes:
+    one, other = sorted((random.randrange(len(data) + 1), random.randrange(len(data) + 1)))
+    return data[:one] + data[other : other + 1] + data[one + 1 : other] + data[one : one + 1] + data[other + 1 :]
+
+
+def swap_lines(random: Random, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    one, other = random.randrange(len(lines)), random.randrange(len(lines))
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"".join(lines)
+
+
+def double_line(random: Random, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    lines.insert(random.randrange(len(lines) + 1), random.choice(lines))
+    return b"".join(lines)
+
+
+def insert(random: Random, data: bytes) -> bytes:
+    at = random.randrange(len(data) + 1)
+    return data[:at] + random.choice(TOKENS) + data[at:]
+
+
+def replace(random: Random, data: bytes) -> bytes:
+    at = random.randrange(len(data) + 1)
+    return data[:at] + random.choice((random.choice(TOKENS), random.randbytes(1))) + data[at + 1 :]
+
+
+def splice(random: Random, data: bytes) -> bytes:
+    other = random.choice(ENTRIES)
+    return data[: random.randrange(len(data) + 1)] + other[random.randrange(len(other) + 1) :]
+
+
+def append(random: Random, data: bytes) -> bytes:
+    return data + random.choice(ENTRIES)
+
+
+MUTATIONS = [cut, double, swap, swap_lines, double_line, insert, insert, replace, replace, splice, append]
+
+
+def generated(random: Random, count: int) -> Iterator[list[bytes]]:
+    """So many requests, each as the pieces in which the network delivers it, some behind usual ones."""
+    for _ in range(count):
+        request = random.choice(ENTRIES)
+        for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 5))):
+            request = random.choice(MUTATIONS)(random, request)
+        before = [NEXT] * random.choice((0, 0, 0, 2))
+        yield [piece for piece in [*before, *delivered(random, [request or b"\0"])] if piece]
+
+
+# The same few answers come again and again.
+@lru_cache(maxsize=4096)
+def answers_of(sent: bytes, methods: tuple[str | None, ...]) -> list[Answer]:
+    return read_answers(sent, methods)
+
+
+def check(one: Seen, other: Seen) -> Counter[int]:
+    """Holds what the two fronts made of a request against the rules; the answers by status."""
+    answers = answers_of(one.sent, tuple(record["method"] for record in one.records))
+    statuses = [answer.status for answer in answers]
+    assert statuses == [record["status"] for record in one.records]
+    assert STATUSES.issuperset(statuses)
+    for answer in answers:
+        assert FIELDS.issuperset(answer.headers)
+        assert answer.location is None or answer.location.startswith(ORIGINS)
+    closing = [answer.headers.get("connection") == "close" for answer in answers]
+    assert closing == [False] * (len(answers) - one.ended) + [True] * one.ended
+    if one.waiting:
+        assert not one.ended
+        assert answers, "it does not listen any more"
+        assert answers[-1].location == "http://origin-1/next"
+    assert one._replace(records=essential(one.records)) == other._replace(records=essential(other.records))
+    return Counter(statuses)
+
+
+async def converse(services: list[Service], requests: Iterator[list[bytes]]) -> Counter[int]:
+    """Sends the requests to each service; the answers by status."""
+    statuses: Counter[int] = Counter()
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    for pieces in requests:
+        try:
+            one, other = [await service.converse(pieces) for service in services]
+            statuses += check(one, other)
+            assert not faults, faults
+        except BaseException:
+            print(f"\nto be added to tests/support/corpus.py: {b''.join(pieces)!r}\nin pieces of {[*map(len, pieces)]}")
+            raise
+    return statuses
+
+
+def blocks(services: list[Service]) -> int:
+    """How many pieces of memory the process holds, without what is remembered on purpose."""
+    for service in services:
+        service.forget()
+    authority._parse.cache_clear()
+    answers_of.cache_clear()
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> list[tuple[str, Path]]:
+    """A log for each front."""
+    return [(front, tmp_path / f"{front}.jsonl") for front in FRONTS]
+
+
+@contextlib.contextmanager
+def serving(logs: list[tuple[str, Path]]) -> Iterator[list[Service]]:
+    """A service of each front."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(Service(*each))) for each in logs]
+
+
+def test_generated_requests(logs: list[tuple[str, Path]]) -> None:
+    """Nothing crashes, hangs or grows; no answer is 5xx but 505; h11 reads them all; the fronts agree."""
+
+    async def run() -> None:
+        with serving(logs) as services:
+            random, started = Random(SEED), time.monotonic()
+            statuses = await converse(services, generated(random, REQUESTS // 2))
+            half, half_mib = blocks(services), peak_mib()
+            statuses += await converse(services, generated(random, REQUESTS // 2))
+            end, end_mib = blocks(services), peak_mib()
+            print(
+                f"\nseed {SEED}: {REQUESTS} requests to each front in {time.monotonic() - started:.0f} s; answers",
+                end=" ",
+            )
+            print(", ".join(f"{status}: {count}" for status, count in sorted(statuses.items())), end="; ")
+            print(f"from half to end {half} to {end} pieces of memory, at most {half_mib:.1f} to {end_mib:.1f} MiB")
+            assert statuses.keys() == STATUSES
+            assert end - half < MOST_LEFT
+            assert end_mib - half_mib < MOST_LEFT_MIB
+
+    asyncio.run(run())
+
+
+def test_clients_that_go(logs: list[tuple[str, Path]], caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever sends any of it and is gone at once leaves no task, no connection and no error behind."""
+
+    async def run() -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        with serving(logs) as services:
+            for pieces in generated(Random(SEED), REQUESTS // 10):
+                for service in services:
+                    await service.abandon(pieces)
+                assert not faults, pieces
+                assert not caplog.records, pieces
+
+    asyncio.run(run())

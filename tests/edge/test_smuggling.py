@@ -1,0 +1,141 @@
+"""Request smuggling: whatever one party may read into the bytes of a request, we answer one request or refuse it.
+
+Each row hides a second request, for /smuggled, from somebody. It is neither answered nor logged.
+"""
+
+import re
+import socket
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED, UNFINISHED
+from support.service import running
+from support.wire import Answer, Outcome, Wire, head, read_answers
+
+from redirect.edge.connection import BODY_LIMIT
+
+NEXT = head("GET /next HTTP/1.1")
+SEED = 20261121
+ROUNDS = 150
+
+# What a request that is no request may be answered with.
+REFUSALS = {400, 414, 431, 505}
+
+
+def is_unheard(outcome: Outcome) -> bool:
+    """Whether nobody was sent to /smuggled, and no line of the log is about it."""
+    return "smuggled" not in repr((outcome.answers, [record["path"] for record in outcome.records]))
+
+
+def cuts(sent: bytes) -> list[list[bytes]]:
+    """The bytes as a network may deliver them: whole, and byte by byte, or in halves if they are many."""
+    size = 1 if len(sent) < 400 else len(sent) // 2 + 1
+    return [[sent], [sent[at : at + size] for at in range(0, len(sent), size)]]
+
+
+@pytest.mark.parametrize("sent", READ_AS_BODY.values(), ids=READ_AS_BODY)
+def test_a_request_in_a_body_is_a_body(sent: bytes, wire: Wire) -> None:
+    """The request around it is answered, once, and then the one behind it."""
+    for pieces in cuts(sent + NEXT):
+        outcome = wire.exchange(pieces)
+        assert [answer.location for answer in outcome.answers][1:] == ["http://origin-1/next"], pieces
+        assert len(outcome.records) == 2
+        assert not outcome.ended
+        assert is_unheard(outcome)
+
+
+@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
+def test_what_can_be_read_in_two_ways_is_refused(sent: bytes, wire: Wire) -> None:
+    """It is answered with one refusal that says that the connection ends, and it ends."""
+    for pieces in cuts(sent + NEXT):
+        outcome = wire.exchange(pieces)
+        (answer,) = outcome.answers
+        assert answer.status in REFUSALS, pieces
+        assert answer.headers["connection"] == "close"
+        assert outcome.ended
+        assert [record["status"] for record in outcome.records] == [answer.status]
+        assert is_unheard(outcome)
+
+
+@pytest.mark.parametrize("sent", ANSWERED_LAST.values(), ids=ANSWERED_LAST)
+def test_nothing_is_heard_behind_the_last_answer(sent: bytes, wire: Wire) -> None:
+    """Where the connection ends with an answer, what is behind its request is not read as another one."""
+    for pieces in cuts(sent + NEXT):
+        outcome = wire.exchange(pieces)
+        (answer,) = outcome.answers
+        assert (answer.status, answer.headers["connection"]) == (302, "close")
+        assert outcome.ended
+        assert len(outcome.records) == 1
+        assert is_unheard(outcome)
+
+
+@pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
+def test_what_has_not_ended_is_not_answered(sent: bytes, wire: Wire) -> None:
+    """A request that has begun is waited for; what came of it so far is no answer's worth."""
+    for pieces in cuts(sent):
+        assert wire.exchange(pieces) == Outcome([], False, [])
+
+
+def test_behind_each_other(wire: Wire) -> None:
+    """Pipelined in any order, all are answered up to the first that ends the connection, and none behind it."""
+    random = Random(SEED)
+    for _ in range(ROUNDS):
+        names = random.sample([*READ_AS_BODY], 8) + random.sample([*REFUSED], 2) + random.sample([*ANSWERED_LAST], 1)
+        random.shuffle(names)
+        heard = 1 + next(n for n, name in enumerate(names) if name not in READ_AS_BODY)
+        sent = [(READ_AS_BODY | REFUSED | ANSWERED_LAST)[name] for name in names]
+        whole = b"".join(sent)
+        cut = random.randrange(len(whole))
+        for pieces in ([whole], sent, [whole[:cut], whole[cut:]]):
+            outcome = wire.exchange([NEXT, NEXT, *pieces])
+            assert len(outcome.answers) == len(outcome.records) == 2 + heard, names
+            assert outcome.ended
+            assert is_unheard(outcome), names
+
+
+@pytest.mark.parametrize("sent", READ_AS_BODY.values(), ids=READ_AS_BODY)
+def test_behind_known_heads(sent: bytes, wire: Wire) -> None:
+    """A body that looks like a request that this connection has sent before is a body all the same."""
+    smuggled = sent.index(b"GET /smuggled")
+    usual = head("GET /usual HTTP/1.1")
+    outcome = wire.exchange([usual, usual, sent[:smuggled], sent[smuggled:], usual])
+    assert len(outcome.answers) == 4
+    assert outcome.answers[-1].location == "http://origin-1/usual"
+    assert is_unheard(outcome)
+
+
+@pytest.mark.parametrize("more", [1, 2, 1000])
+def test_a_body_over_the_limit_is_no_request(more: int, wire: Wire) -> None:
+    """Nor is what lies behind the limit of a body that was not read to its end."""
+    for framing, begin in (
+        (f"Content-Length: {BODY_LIMIT + more}", b""),
+        ("Transfer-Encoding: chunked", b"%x\r\n" % (BODY_LIMIT + more)),
+    ):
+        sent = head("POST / HTTP/1.1", framing) + begin + b"b" * BODY_LIMIT + head("GET /smuggled HTTP/1.1")
+        outcome = wire.exchange([sent, NEXT])
+        assert [answer.headers["connection"] for answer in outcome.answers] == ["close"]
+        assert outcome.ended
+        assert is_unheard(outcome)
+
+
+def asked(port: int, sent: bytes) -> list[Answer]:
+    """What the service at `port` answers to all of it, read until it ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    method = "HEAD" if sent.startswith(b"HEAD") else "GET"
+    return read_answers(received, [method] * len(re.findall(rb"HTTP/1.1 \d\d\d ", received)))
+
+
+def test_over_the_network(tmp_path: Path) -> None:
+    """The service that runs does the same: one answer each, the connection ended, nothing smuggled in its log."""
+    last = head("GET /last HTTP/1.1", "Connection: close")
+    with running(tmp_path) as service:
+        for name, sent in (REFUSED | ANSWERED_LAST).items():
+            assert len(asked(service.port, sent)) == 1, name
+        bodies = [sent for name, sent in READ_AS_BODY.items() if not sent.startswith(b"HEAD")]
+        assert len(asked(service.port, b"".join(bodies) + last)) == len(bodies) + 1
+        records = service.records(len(REFUSED | ANSWERED_LAST) + len(bodies) + 1)
+    assert not [record for record in records if "smuggled" in str(record["path"])]
+    assert service.stderr().count("Traceback") == 0

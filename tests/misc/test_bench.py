@@ -1,0 +1,221 @@
+"""The benchmark: what it makes of figures, and what it tells the servers. None is started here."""
+
+import os
+import re
+import sys
+import time
+import tomllib
+from itertools import pairwise
+
+import pytest
+from support.logged import KEYS
+from support.service import ROOT
+
+sys.path.insert(0, str(ROOT / "misc" / "bench"))  # scripts beside each other, as `python misc/bench/bench.py` has them
+
+import accounts
+import pools
+import servers
+from comparison import GOALS, SERVERS, WORKLOADS, Comparison
+from figures import number, ratio, spread, verdict
+from load import MeasurementError, Seen, parse
+from results import Results, page
+from rounds import Run, cases, subjects, values
+from table import Table
+
+from redirect.config.loader import load, parse_config
+
+REPORT = """\
+Running 2s test @ http://127.0.0.1:40123/endpoint/path?x=1&y=2
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   524.56us  217.36us   4.43ms   83.86%
+    Req/Sec   120.08k    11.31k  134.87k    50.00%
+  Latency Distribution
+     50%  599.00us
+     75%  700.00us
+     90%    0.90ms
+     99%    1.62ms
+  208784 requests in 2.10s, 24.30MB read
+Requests/sec: 104392.00
+Transfer/sec:     24.25MB
+"""
+
+
+def test_the_report_of_wrk() -> None:
+    """Units of a report are its own; ours are seconds and milliseconds."""
+    assert parse(REPORT) == pytest.approx(Seen(208784, 2.1, 0.599, 1.62))
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        pytest.param(REPORT + "  Non-2xx or 3xx responses: 3\n", "Non-2xx or 3xx responses: 3", id="no redirects"),
+        pytest.param(
+            REPORT + "  Socket errors: connect 0, read 1, write 0, timeout 0\n", "read 1", id="a connection is reset"
+        ),
+        pytest.param(REPORT.replace("208784", "0"), "nothing came back", id="no answer at all"),
+        pytest.param("unable to connect", "nothing came back", id="no report"),
+        pytest.param(REPORT.replace("99%", "98%"), "has no 99%", id="no p99"),
+    ],
+)
+def test_reports_that_do_not_count(report: str, message: str) -> None:
+    """A run in which anything but redirects came back is no measurement."""
+    with pytest.raises(MeasurementError, match=re.escape(message)):
+        parse(report)
+
+
+def test_ratios_are_paired() -> None:
+    """A round that is slow for both servers does not change their ratio."""
+    assert ratio([10, 30, 12], [20, 60, 20]) == (0.5, 0.5, 0.6)
+    assert spread([3, 1, 2]) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(0.0512, "0.05", id="small"),
+        pytest.param(8.126, "8.13", id="below ten"),
+        pytest.param(9.996, "10.0", id="ten when rounded"),
+        pytest.param(33.333, "33.3", id="below a hundred"),
+        pytest.param(99.96, "100", id="a hundred when rounded"),
+        pytest.param(104392.4, "104,392", id="large"),
+    ],
+)
+def test_numbers(value: float, shown: str) -> None:
+    """A figure has the digits that it bears, and is never in powers of ten."""
+    assert number(value) == shown
+
+
+def test_spreads() -> None:
+    """The lowest and the highest stand beside a median, unless there was one round only."""
+    assert str(spread([8.2, 8, 9])) == "8.20 (8.00-9.00)"
+    assert str(spread([8])) == "8.00"
+
+
+def test_verdicts() -> None:
+    """A limit that is reached exactly is met."""
+    assert [verdict(value, 0.95) for value in (0.94, 0.95, 0.951)] == ["met", "met", "missed"]
+
+
+def test_a_table() -> None:
+    """A table is Markdown, and padded, so that it reads well as it is."""
+    table = Table("Costs", ("server", "µs"), [("nginx", "8.30"), ("Caddy", "33.0")], "Medians.")
+    assert table.markdown() == (
+        "### Costs\n\n| server |   µs |\n| ------ | ---: |\n| nginx  | 8.30 |\n| Caddy  | 33.0 |\n\nMedians.\n"
+    )
+
+
+def run(subject: str, case: str, cpu_us: float) -> Run:
+    return Run(subject, case, cpu_us, 1e6 / cpu_us, 0.5, 1.5, 0.99)
+
+
+def test_values_by_round() -> None:
+    """What a subject took in a case comes in the order of the rounds, its names in the order of the first."""
+    runs = [run("a", "x", 1), run("b", "x", 2), run("a", "y", 3), run("a", "x", 4)]
+    assert values(runs, "cpu_us", "a", "x") == [1, 4]
+    assert (subjects(runs), cases(runs)) == (["a", "b"], ["x", "y"])
+
+
+def test_the_page() -> None:
+    """The page says how it was made, and which goals are met; a server that was left out has no row."""
+    costs = {servers.OURS.name: 8, servers.STARLETTE.name: 32, servers.NGINX.name: 10, servers.CADDY.name: 40}
+    runs = [run(name, workload.name, cost) for workload in WORKLOADS for name, cost in costs.items()]
+    memory = dict.fromkeys(costs, 40 * 1024)
+    written = page(Results("python bench.py", {"CPU": "a fast one"}, comparison=Comparison(runs, memory)))
+    assert "Made by `python bench.py`.\n\n- CPU: a fast one\n" in written
+    assert re.search(r"^\| nginx, JSON log +\| bare +\| +0\.95 \| +0\.80 \| +met \|$", written, re.MULTILINE)
+    assert re.search(r"^\| Redirect, Starlette front \| bare +\| +0\.30 \| +0\.25 \| +met \|$", written, re.MULTILINE)
+    assert "HAProxy" not in written
+    assert "## Growth" not in written
+
+
+def test_goals_are_measured() -> None:
+    """Each goal is about a server and a workload of the comparison."""
+    assert {goal.against for goal in GOALS} <= {server.name for server in SERVERS}
+    assert {goal.workload for goal in GOALS} <= set(WORKLOADS)
+
+
+@pytest.mark.parametrize("kind", pools.WEIGHTS)
+def test_a_large_pool(kind: str) -> None:
+    """A generated TOML is one that the service takes, and the same each time."""
+    text = pools.toml({"pool-0": pools.large(100, kind), "pool-1": pools.large(3, kind)})
+    config = parse_config(text.encode(), "pools.toml")
+    assert [len(pool.origins) for pool in config.pools.values()] == [100, 3]
+    assert config.default.name == "pool-0"
+    assert text == pools.toml({"pool-0": pools.large(100, kind), "pool-1": pools.large(3, kind)})
+
+
+def test_many_pools() -> None:
+    """Pools are numbered, as the load asks for them, and no origin is in two of them."""
+    written = tomllib.loads(pools.toml(pools.many(1000)))
+    assert list(written) == [f"pool-{number}" for number in range(1000)]
+    assert len({host for pool in written.values() for host in pool["weighted_hosts"]}) == 3000
+
+
+def test_nginx_has_our_shares() -> None:
+    """nginx picks from the pools of our TOML with the shares that we give them."""
+    text = servers.NGINX.files["nginx.conf"]
+    blocks = re.findall(r"split_clients \S+ \$origin_(\w) \{(.*?)\}", text, re.DOTALL)
+    for letter, block in blocks:
+        config = load(servers.CONFIGURATIONS / "pools.toml")
+        rows = re.findall(r"(\S+)\s+(\S+);", block)
+        given = {host: float(share.rstrip("%")) for share, host in rows[:-1]}
+        given[rows[-1][1]] = 100 - sum(given.values())
+        wanted = {origin.name: 100 * share for origin, share in config.pools[f"pool-{letter}"].shares()}
+        assert given == pytest.approx(wanted, abs=0.01)
+    assert len(blocks) == 3
+
+
+def test_haproxy_has_our_shares() -> None:
+    """HAProxy draws from as many numbers as the weights sum up to, and an origin has as many as its weight."""
+    config = load(servers.CONFIGURATIONS / "pools.toml")
+    for name, pool in config.pools.items():
+        backend = servers.HAPROXY.files["haproxy.cfg"].partition(f"\nbackend {name}\n")[2].partition("backend")[0]
+        numbers = re.findall(r"rand\((\d+)\)", backend)
+        firsts = [0, *map(int, re.findall(r"-m int ge (\d+)", backend)), *map(int, numbers)]
+        hosts = re.findall(r"str\((\S+)\)", backend)
+        weights = [end - first for first, end in pairwise(firsts)]
+        assert list(zip(hosts, weights, strict=True)) == [(origin.name, origin.weight) for origin in pool.origins]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(servers.NGINX.files["nginx.conf"], id="nginx"),
+        pytest.param(servers.HAPROXY.files["haproxy.cfg"], id="HAProxy"),
+    ],
+)
+def test_they_log_what_we_log(text: str) -> None:
+    """What nginx and HAProxy log of a request has the keys of our access record, in its order."""
+    assert re.findall(r'"(\w+)":', text) == list(KEYS)
+
+
+@pytest.mark.parametrize(
+    "server", [pytest.param(server, id=server.name) for server in SERVERS if server.name.endswith("no log")]
+)
+def test_without_a_log(server: servers.Server) -> None:
+    """A server whose log is off is told of none."""
+    (text,) = server.files.values()
+    assert "access.log" not in text
+    assert "log global" not in text
+
+
+def test_processes_of_a_group() -> None:
+    """The account of a group holds what its processes had, and grows as they work; of no process it is 0."""
+    before = accounts.cpu_us(os.getpgrp())
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    assert accounts.cpu_us(os.getpgrp()) - before > 30_000
+    assert accounts.cpu_us(0x7FFFFFFF) == accounts.pss_kib(0x7FFFFFFF) == 0
+    assert accounts.pss_kib(os.getpgrp()) > 1024
+
+
+def test_the_readme_shows_the_results() -> None:
+    """The tables of the README's section on speed are those of the results that are kept."""
+    results = (servers.HERE / "results" / "results.md").read_text()
+    section = (ROOT / "README.md").read_text().partition("## How fast it is")[2].partition("\n## ")[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert len(tables) == 2
+    assert all(shown in results for shown in tables)

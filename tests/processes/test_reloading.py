@@ -1,0 +1,292 @@
+"""Another TOML in a running service: in force in every worker, by itself, and no request notices."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from support.service import CLIENT, ROOT, Running, configs, environment, running, status, wait_for, workers
+
+from redirect.commands.main import cli
+from redirect.config.loader import content_hash
+
+CLIENTS = 8
+
+
+def pools(*origins: str, **more: Any) -> bytes:
+    return tomli_w.dumps({"p": {"weighted_hosts": dict.fromkeys(origins, 1), "is_default": True, **more}}).encode()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path, pools={"p": {"weighted_hosts": {"old": 1}, "is_default": True}}) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        yield service
+
+
+class Seen:
+    """What clients on connections that are kept alive saw: where they were sent, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.locations: list[str] = []
+        self.faults: list[str] = []
+
+    def elsewhere(self, location: str) -> int:
+        """How many were not sent there; one of each client's answers may have been on its way when it was."""
+        return sum(each != location for each in self.locations)
+
+
+@contextmanager
+def clients(service: Running) -> Iterator[Seen]:
+    seen, ended = Seen(), threading.Event()
+
+    def use() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+        while not ended.is_set():
+            try:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                response.read()
+                seen.locations.append(response.headers["location"])
+            except (OSError, http.client.HTTPException) as error:
+                seen.faults.append(repr(error))
+        connection.close()
+
+    threads = [threading.Thread(target=use) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_changed_file_is_in_force(service: Running) -> None:
+    """A file that is replaced is in force in every worker, without another process, and its records say so."""
+    before = workers(service)
+    with clients(service) as seen:
+        for n in range(3):
+            content = pools(f"new-{n}")
+            service.pools.write_bytes(content)
+            wait_for(lambda: configs(service) == {content_hash(content)})  # noqa: B023
+            seen.locations.clear()
+            wait_for(lambda: len(seen.locations) > 200)
+            assert seen.elsewhere(f"http://new-{n}/") <= CLIENTS
+    assert seen.faults == []
+    assert workers(service) == before
+    wait_for(lambda: CLIENT.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
+    last = json.loads(service.lines()[-1])
+    assert (last["origin"], last["config"]) == ("new-2", content_hash(pools("new-2")))
+
+
+def test_a_bad_file_changes_nothing(service: Running) -> None:
+    """A bad file leaves in force what was, is told with its place, and the good bytes put back are as before."""
+    good = service.pools.read_bytes()
+    for bad, told in (
+        (pools("new", status=200), f"{service.pools}:3:10: p.status: "),
+        (b"", f"{service.pools}:1:1: "),
+        (None, f"{service.pools}:1:1: cannot be read: No such file or directory"),
+    ):
+        service.pools.unlink() if bad is None else service.pools.write_bytes(bad)
+        wait_for(lambda: told in (status(service)["configuration"]["last_error"] or ""))  # noqa: B023
+        assert "redirect_config_last_reload_successful 0" in CLIENT.get(f"{service.admin_url}/metrics").text
+        assert CLIENT.get(service.url).headers["location"] == "http://old/"
+        assert configs(service) == {content_hash(good)}
+        service.pools.write_bytes(good)
+        wait_for(lambda: status(service)["configuration"]["last_error"] is None)
+        assert "redirect_config_last_reload_successful 1" in CLIENT.get(f"{service.admin_url}/metrics").text
+
+
+# Serves with a fault of ours: who reads a file with "boom" in it raises what nobody expects.
+FAULTY = """
+from redirect.control.providers.file import Loader
+def faulty(loader, content, parse=Loader.parse):
+    if b"boom" in content: raise KeyError(content)
+    return parse(loader, content)
+Loader.parse = faulty
+from redirect.commands.main import cli
+
+cli(["serve"])
+"""
+
+
+def test_a_fault_of_ours_changes_nothing(tmp_path: Path) -> None:
+    """A fault of this service that a file brings to light is logged and told, and changes nothing else."""
+    with running(tmp_path, command=(sys.executable, "-c", FAULTY)) as service:
+        service.pools.write_bytes(pools("boom"))
+        wait_for(lambda: "a fault of this service" in (status(service)["configuration"]["last_error"] or ""))
+        assert "KeyError" in service.stderr()
+        assert CLIENT.get(service.url).status_code == 302
+        service.pools.write_bytes(pools("new"))
+        wait_for(lambda: configs(service) == {content_hash(pools("new"))})
+
+
+def test_a_worker_that_dies_while_the_file_is_bad(service: Running) -> None:
+    """A worker that takes another's place has the last good configuration, not that of the start, and no bad one."""
+    content = pools("new")
+    service.pools.write_bytes(content)
+    wait_for(lambda: configs(service) == {content_hash(content)})
+    service.pools.write_bytes(b"no TOML")
+    wait_for(lambda: status(service)["configuration"]["last_error"] is not None)
+    before = workers(service)
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: len(workers(service) - before) == 2 if reachable(service) else False)
+    assert CLIENT.get(service.url).headers["location"] == "http://new/"
+    assert configs(service) == {content_hash(content)}
+
+
+def reachable(service: Running) -> bool:
+    try:
+        return CLIENT.get(f"{service.admin_url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_reload_on_demand(service: Running) -> None:
+    """POST /reload answers once the file is in force in every worker, or says why it is not."""
+    content = pools("new")
+    service.pools.write_bytes(content)
+    answer = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
+    assert (answer.status_code, answer.json()) == (200, {"path": str(service.pools), "hash": content_hash(content)})
+    assert configs(service) == {content_hash(content)}
+    assert CLIENT.post(f"{service.admin_url}/reload", timeout=30).status_code == 200  # the same again
+
+    service.pools.write_bytes(pools("new", status=200))
+    refused = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith(f"{service.pools}:3:10: p.status: ")
+
+
+def redirect_reload(service: Running, **variables: str) -> tuple[int, str]:
+    """Exit code and output of the command."""
+    bind = service.admin_url.removeprefix("http://")
+    ended = subprocess.run(
+        [sys.executable, "-m", "redirect", "reload", "--admin-bind", bind],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
+
+
+def test_the_command(service: Running) -> None:
+    """redirect reload says what is in force, or what is wrong, with exit code 1."""
+    content = pools("new")
+    service.pools.write_bytes(content)
+    assert redirect_reload(service) == (0, f"{service.pools} is in force: {content_hash(content)}\n")
+    service.pools.write_bytes(b"no TOML")
+    code, said = redirect_reload(service)
+    assert (code, said.startswith(f"{service.pools}:1:4: ")) == (1, True), said
+
+
+def test_the_command_sends_the_token(tmp_path: Path) -> None:
+    """redirect reload sends the token that it has in its environment."""
+    with running(tmp_path, REDIRECT_ADMIN_TOKEN="s3cret") as service:
+        assert redirect_reload(service, REDIRECT_ADMIN_TOKEN="s3cret")[0] == 0
+        code, said = redirect_reload(service)
+        assert (code, "REDIRECT_ADMIN_TOKEN" in said) == (1, True)
+
+
+def test_the_command_where_nothing_runs(service: Running) -> None:
+    """redirect reload says where it asked if nobody answers, and that there has to be an admin listener."""
+    service.stop()
+    code, said = redirect_reload(service)
+    assert (code, "does the service run there?" in said) == (1, True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "redirect", "reload", "--admin-bind", "off"], cwd=ROOT, env=environment(), check=False
+    )
+    assert ended.returncode == 2
+
+
+def test_reload_is_not_for_pages_from_elsewhere(service: Running) -> None:
+    """What a page from elsewhere has a browser send is refused."""
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    assert CLIENT.post(f"{service.admin_url}/reload", headers=headers).status_code == 403
+
+
+def test_a_large_configuration(service: Running) -> None:
+    """A configuration that takes a while to read is in force like any other, and requests are answered meanwhile."""
+    many = {f"pool-{n}": {"weighted_hosts": {"a": 1, "b": 2}} for n in range(5000)}
+    content = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}, **many}).encode()
+    with clients(service) as seen:
+        service.pools.write_bytes(content)
+        wait_for(lambda: configs(service) == {content_hash(content)})
+        seen.locations.clear()
+        wait_for(lambda: len(seen.locations) > 50)
+        assert seen.elsewhere("http://new/") <= CLIENTS
+    assert seen.faults == []
+
+
+def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
+    """While the file is replaced again and again, no request is lost, and the last one is in force in the end."""
+    with clients(service) as seen:
+        for n in range(60):
+            (service.pools.parent / "aside").write_bytes(pools(f"new-{n}"))
+            (service.pools.parent / "aside").replace(service.pools)
+            threading.Event().wait(0.05)
+        wait_for(lambda: configs(service) == {content_hash(pools("new-59"))})
+    assert seen.faults == []
+    assert len(seen.locations) > 100
+
+
+@contextmanager
+def answering(*answers: tuple[int, dict[str, str]]) -> Iterator[str]:
+    """An admin listener that gives these answers to a POST, one after the other; where it is."""
+    coming = iter(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status, said = next(coming)
+            self.send_response(status)
+            self.send_header("retry-after", "0")
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_request(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+ENDS = 503, {"detail": "the worker that was asked ends; ask again"}
+IN_FORCE = 200, {"path": "pools.toml", "hash": "0123456789ab"}
+
+
+def test_the_command_asks_again_where_a_worker_ends() -> None:
+    """A worker that ends refuses, and the command asks others."""
+    with answering(ENDS, ENDS, IN_FORCE) as bind:
+        ended = CliRunner().invoke(cli, ["reload", "--admin-bind", bind])
+    assert (ended.exit_code, ended.output) == (0, "pools.toml is in force: 0123456789ab\n")
+
+
+def test_the_command_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its patience is over, the command says what it was told last."""
+    monkeypatch.setattr("redirect.commands.reload.RELOAD_PATIENCE", 0)
+    with answering(ENDS, IN_FORCE) as bind:
+        ended = CliRunner().invoke(cli, ["reload", "--admin-bind", bind])
+    assert (ended.exit_code, ended.output) == (1, f"{ENDS[1]['detail']}\n")

@@ -1,0 +1,47 @@
+"""A connection to one of the fronts by itself, without a network."""
+
+import asyncio
+import math
+from random import Random
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from redirect.config.loader import parse_config
+from redirect.core.forwarded import TrustedProxies
+from redirect.edge.asgi import create_app
+from redirect.edge.connection import HttpConnection
+from redirect.edge.fast_path import FastPath
+from support.wire import POOLS, KeptTransport, new_recorder
+
+
+class Connection:
+    """A connection to the fast front or another, without a network; `loop` is what it takes for its loop."""
+
+    def __init__(
+        self, protocol: type[HttpConnection] = FastPath, *, loop: Any = None, log: str = "off", **options: Any
+    ) -> None:
+        pools = parse_config(POOLS, "p")
+        self.recorder = new_recorder(pools, log)
+        app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), self.recorder, Random(1))
+        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)
+        config.load()
+        self.state = ServerState()
+        self.transport = KeptTransport("192.0.2.7", math.inf)
+        self.protocol: Any = protocol(config, self.state, {}, loop or asyncio.get_running_loop())
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """What was answered at once."""
+        before = len(self.transport.sent)
+        self.protocol.data_received(data)
+        return self.transport.sent[before:]
+
+    async def rest(self) -> bytes:
+        """What was answered after that."""
+        before = len(self.transport.sent)
+        while self.state.tasks:
+            await asyncio.sleep(0)
+        return self.transport.sent[before:]

@@ -1,0 +1,69 @@
+"""Lines of an access log that a test makes up."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from redirect.commands.logs.lines import Found, value
+from redirect.commands.main import cli
+from redirect.telemetry.access_log import fit
+from support.logged import KEYS
+
+RECORD = dict(
+    zip(
+        KEYS,
+        [
+            "2026-11-20T19:43:07.002Z",
+            "info",
+            None,
+            "pool-a",
+            "origin-1",
+            "http://origin-1/x?y=1",
+            302,
+            "GET",
+            "localhost:8080",
+            "/x",
+            "y=1",
+            "127.0.0.1",
+            "curl/8.14.1",
+            None,
+            "e3ae25dd",
+            11,
+            "web-1",
+            28378,
+            "7a2d11038640",
+        ],
+        strict=True,
+    )
+)
+
+
+MARKER = (
+    b'{"time":"2026-11-20T19:43:08.000Z","level":"error","message":"lost","lost":12,"instance":"web-1","worker":1}\n'
+)
+
+
+def line(**values: Any) -> bytes:
+    """A line as the access log writes it, with some values of its own."""
+    return fit({**RECORD, **values}).encode()
+
+
+def values(found: Found, fields: Iterable[str] = KEYS) -> list[dict[str, Any]]:
+    return [{field: value(field, token) for field, token in zip(fields, row, strict=False)} for row in found.rows]
+
+
+def run(*arguments: str, content: bytes | None = None, variables: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(
+        cli, ["logs", *arguments], input=content, env={"REDIRECT_ACCESS_LOG": None, **(variables or {})}
+    )
+
+
+POOLS = """
+[pool-a]
+weighted_hosts = { "origin-1" = 2, "origin-2" = 1, "drained" = 0 }
+is_default = true
+
+[pool-b]
+weighted_hosts = { "origin-3" = 1 }
+"""

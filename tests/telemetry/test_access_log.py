@@ -1,0 +1,198 @@
+"""The access record: complete, in order, on one line, valid whatever the client sent."""
+
+import json
+import os
+import re
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.logged import KEYS
+from support.service import Running
+from support.wire import FRONTS, Wire, head
+
+from redirect.telemetry.access_log import fit
+from redirect.telemetry.log_writer import LONGEST_LINE
+
+
+def test_the_record_of_a_redirect(wire: Wire) -> None:
+    """A redirect's record tells who asked for what, and where they were sent."""
+    sent = head(
+        "POST /a%20b//?x=1&y= HTTP/1.1",
+        "X-Redirect-Pool-ID: pool-b",
+        "User-Agent: curl/8",
+        "Referer: http://here/",
+        "X-Request-ID: abc.DEF-1_2",
+    )
+    _, _, (record,) = wire.exchange(sent)
+    assert list(record) == KEYS
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record.pop("time"))
+    assert record.pop("duration_us") >= 0
+    assert record.pop("instance") == os.uname().nodename
+    assert record.pop("worker") == os.getpid()
+    assert re.fullmatch("[0-9a-f]{12}", record.pop("config"))
+    assert record == {
+        "level": "info",
+        "pool_requested": "pool-b",
+        "pool": "pool-b",
+        "origin": "origin-2.example.com",
+        "location": "http://origin-2.example.com/a%20b//?x=1&y=",
+        "status": 307,
+        "method": "POST",
+        "host": "asked.example",
+        "path": "/a%20b//",
+        "query": "x=1&y=",
+        "client_ip": "192.0.2.7",
+        "user_agent": "curl/8",
+        "referer": "http://here/",
+        "request_id": "abc.DEF-1_2",
+    }
+
+
+def test_time_is_the_wall_clock_s(wire: Wire) -> None:
+    """The time of a record is when its answer was sent, by the wall clock."""
+    before = datetime.now(UTC)
+    _, _, records = wire.exchange([head("GET / HTTP/1.1")] * 150)
+    times = [datetime.fromisoformat(record["time"]) for record in records]
+    assert times == sorted(times)
+    # The record has whole milliseconds, and two clocks are read one after the other.
+    assert before - timedelta(milliseconds=2) <= times[0] <= times[-1] <= datetime.now(UTC) + timedelta(milliseconds=1)
+
+
+ABSENT = {"pool_requested": None, "user_agent": None, "referer": None, "query": ""}
+
+CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "what is absent is null": (head("GET / HTTP/1.1"), ABSENT),
+    "an unknown pool is told": (
+        head("GET / HTTP/1.1", "X-Redirect-Pool-ID: nope"),
+        {"pool_requested": "nope", "pool": "pool-a", "level": "info"},
+    ),
+    "an absolute target's host was asked for": (
+        head("GET http://Other.example:80/x HTTP/1.1"),
+        {"host": "Other.example:80", "path": "/x"},
+    ),
+    "a loop": (
+        head("GET / HTTP/1.1", host="origin-1"),
+        {"level": "warning", "status": 422, "pool": "pool-a", "origin": "origin-1", "location": None},
+    ),
+    "a refusal": (
+        head("GET /x?y HTTP/1.1", host="a b"),
+        {"level": "warning", "status": 400, "pool": None, "origin": None, "host": "a b", "path": "/x", "query": "y"},
+    ),
+    "no HTTP at all": (b"\x16\x03\x01", {"status": 400, "method": None, "path": None, "query": "", "host": None}),
+    "HTTP/1.0 without Host": (head("GET / HTTP/1.0", host=None), {"status": 302, "host": None}),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), CASES.values(), ids=CASES)
+def test_records(sent: bytes, expected: dict[str, Any], wire: Wire) -> None:
+    """Every answer has its record, with all keys in their order, whatever became of the request."""
+    _, _, (record,) = wire.exchange(sent)
+    assert list(record) == KEYS
+    assert {key: record[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "é", "a" * 129, "a,b", 'a"b'])
+def test_request_id_is_made_up(sent: str, wire: Wire) -> None:
+    """An X-Request-ID that is not 1 to 128 of A-Za-z0-9._- is replaced by one of ours."""
+    _, _, (record,) = wire.exchange(head("GET / HTTP/1.1", f"X-Request-ID: {sent}"))
+    assert re.fullmatch("[0-9a-f]{32}", record["request_id"])
+
+
+values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value if byte >= 0x20 and byte != 0x7F))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(front=st.sampled_from([*FRONTS]), agent=values, referer=values, pool=values)
+def test_whatever_the_client_sends(front: str, agent: bytes, referer: bytes, pool: bytes) -> None:
+    """A line is ASCII JSON of at most 4,096 bytes, with one line end, whatever bytes the fields hold."""
+    fields = [b"User-Agent: " + agent, b"Referer: " + referer, b"X-Redirect-Pool-ID: " + pool]
+    sent = head("GET / HTTP/1.1")[:-2] + b"\r\n".join(fields) + b"\r\n\r\n"
+    with tempfile.TemporaryDirectory() as folder:
+        wire = Wire(front, Path(folder, "access.jsonl"))
+        seen = wire.converse(sent)
+    (record,), written = seen.records, seen.log
+    assert written.isascii()
+    assert len(written) <= LONGEST_LINE
+    assert written.count(b"\n") == 1
+    stripped = agent.strip(b" ").decode("latin-1")
+    if "truncated" in record:
+        assert list(record) == [*KEYS, "truncated"]
+        assert stripped.startswith(record["user_agent"] or "")
+    else:
+        assert list(record) == KEYS
+        assert (record["user_agent"] or "") == stripped
+
+
+def test_long_values_are_cut() -> None:
+    """A record too long for a line loses the ends of long values, keeps short ones, and says so."""
+    path = "/" + "\xff" * 8000
+    record: dict[str, Any] = {**dict.fromkeys(KEYS), "path": path, "pool_requested": "x" * 20, "status": 302}
+    cut = json.loads(fit(record))
+    assert len(fit(record)) <= LONGEST_LINE
+    assert cut["truncated"] is True
+    assert cut["path"] == path[: len(cut["path"])]
+    assert len(cut["path"]) >= 256
+    assert (cut["pool_requested"], cut["status"]) == ("x" * 20, 302)
+
+
+@pytest.mark.parametrize("key", ["origin", "client_ip", "method", "host"])
+@pytest.mark.parametrize("value", ["x" * 5000, "\xff" * 5000, "\x00" * 100_000])
+def test_any_long_value_is_cut(key: str, value: str) -> None:
+    """Whichever value is too long, a line comes out, and fits."""
+    record: dict[str, Any] = {**dict.fromkeys(KEYS, ""), key: value}
+    assert len(fit(record)) <= LONGEST_LINE
+    assert value.startswith(json.loads(fit(record))[key])
+
+
+def test_everything_is_too_long() -> None:
+    """With all that can be long at its longest, what is short by its nature stays whole."""
+    short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
+    record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
+        ["level", "status", "duration_us", "worker"], 99_999
+    )
+    cut = json.loads(fit(record | short))
+    assert len(fit(record | short)) <= LONGEST_LINE
+    assert {key: cut[key] for key in short} == short
+
+
+def test_a_line_just_fits() -> None:
+    """A line of exactly 4,096 bytes is written whole."""
+    empty: dict[str, Any] = {**dict.fromkeys(KEYS), "path": ""}
+    record = {**empty, "path": "x" * (LONGEST_LINE - len(fit(empty)))}
+    assert len(fit(record)) == LONGEST_LINE
+    assert "truncated" not in json.loads(fit(record))
+
+
+def test_lines_around_the_limit(wire: Wire) -> None:
+    """A line is cut as soon as it would be longer than 4,096 bytes, and not before."""
+    asked = [head("GET / HTTP/1.1", f"User-Agent: {'x' * length}") for length in range(3600, 3800)]
+    seen = wire.converse(asked)
+    lines = seen.log.splitlines(keepends=True)
+    assert max(len(line) for line in lines) > LONGEST_LINE - 20
+    assert all(len(line) <= LONGEST_LINE for line in lines)
+    cut = ["truncated" in record for record in seen.records]
+    assert cut == sorted(cut)
+    assert 0 < sum(cut) < len(cut)
+
+
+def test_lines_of_workers_do_not_tear(service: Running) -> None:
+    """Workers that share standard output write whole lines, each with its own process id."""
+    count = len(service.stdout().splitlines())
+    workers: set[int] = set()
+    for _ in range(20):  # rounds; which worker takes a connection is chance
+        with httpx.Client(headers={"User-Agent": "x" * 3000}) as client, ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda n: client.get(f"{service.url}/{n}"), range(200)))
+        count += 200
+        records = service.records(count)[-200:]
+        assert all(list(record)[: len(KEYS)] == KEYS for record in records)
+        workers |= {record["worker"] for record in records}
+        if len(workers) == 2:
+            break
+    assert len(workers) == 2

@@ -1,0 +1,105 @@
+"""The error log: nobody waits for who reads it."""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from support.service import CLIENT, Running, running, wait_for
+
+from redirect.telemetry.error_log import ErrorLog
+
+
+def pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    return reading, writing
+
+
+def sockets() -> tuple[int, int]:
+    reading, writing = socket.socketpair()
+    return reading.detach(), writing.detach()
+
+
+def read(reading: int) -> str:
+    os.set_blocking(reading, False)
+    found = b""
+    try:
+        while piece := os.read(reading, 65536):
+            found += piece
+    except BlockingIOError:
+        pass
+    return found.decode()
+
+
+@pytest.mark.parametrize("ends", [pipe, sockets])
+def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]]) -> None:
+    """Messages that find no room are lost, and the next one that is taken says how many they were."""
+    reading, writing = ends()
+    log = ErrorLog(writing)
+    for n in range(20_000):
+        log.write(f"message {n:05}\n")
+    *taken, last = read(reading).splitlines()
+    assert taken == [f"message {n:05}" for n in range(len(taken))]
+    assert f"message {len(taken):05}".startswith(last)  # torn, or whole
+
+    log.write("another\nof two lines\n")
+    told, *rest = read(reading).strip().splitlines()
+    lost = 20_000 - len(taken) - (last == f"message {len(taken):05}")
+    assert told == f"{lost} messages were lost here, as nobody read them"
+    assert rest == ["another", "of two lines"]
+    log.write("and one\n")
+    assert read(reading) == "and one\n"
+    for end in (reading, writing):
+        os.close(end)
+
+
+def test_what_is_no_unicode(tmp_path: Path) -> None:
+    """Whatever a message has in it, it is written."""
+    with (tmp_path / "log").open("wb") as file:
+        ErrorLog(file.fileno()).write("tök \udcff\n")
+    assert (tmp_path / "log").read_text() == "tök \\udcff\n"
+
+
+def test_a_full_disk() -> None:
+    """What a disk does not take is lost, and nobody is stopped by that."""
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        assert ErrorLog(file.fileno()).write("message\n") == len("message\n")
+
+
+def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
+    """With both logs in one pipe that is full, requests are answered, workers replaced, and a stop is heard."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = ("bash", "-c", 'exec "$0" -m redirect serve > "$1" 2>&1', sys.executable, str(path))
+    with running(tmp_path, command=command) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        for _ in range(100):  # more than the pipe has room for
+            assert CLIENT.get(service.url).status_code == 302
+        wait_for(lambda: not select.select([], [writing], [], 0)[1])
+        with contextlib.suppress(BlockingIOError):  # short messages may find room behind the last line
+            while os.write(writing, b"\n"):
+                pass
+        killed = min(workers(service))
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: len(workers(service) - {killed}) == 2)
+        assert service.stop() == 0
+    for end in (reading, writing):
+        os.close(end)
+
+
+def workers(service: Running) -> set[int]:
+    try:
+        return {worker["pid"] for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"]}
+    except httpx.TransportError:  # of a worker that was killed
+        return set()

@@ -1,0 +1,320 @@
+"""All workers of an instance together: nothing is lost with a worker, and nothing counted twice."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from time import monotonic_ns, time
+
+import pytest
+from support.wire import new_recorder
+
+from redirect.config.loader import parse_config
+from redirect.config.settings import Settings
+from redirect.core import health as verdict
+from redirect.core.decision import Decision
+from redirect.core.health import HealthStatus
+from redirect.core.pools import Config
+from redirect.core.request import Head
+from redirect.processes.master import LONGEST_ERROR, Gunicorn
+from redirect.telemetry.counters import Counters
+from redirect.telemetry.instance import Changes, Instance, State
+from redirect.telemetry.record import quote
+from redirect.telemetry.recorder import KEPT, Recorder
+from redirect.telemetry.scoreboard import PID, Scoreboard, Slot
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count
+
+HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+
+
+def configuration(**weights: int) -> Config:
+    origins = ", ".join(f'"{origin}" = {weight}' for origin, weight in weights.items())
+    return parse_config(f"[pool]\nis_default = true\nweighted_hosts = {{ {origins} }}\n".encode(), "pools.toml")
+
+
+CONFIG = configuration(one=2, two=1)
+
+
+def redirect_to(origin: str) -> Decision:
+    return Decision(302, "pool", origin, f"http://{origin}")
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    scoreboard = Scoreboard()
+    scoreboard.say({"loaded_at": 1.0})
+    for slot in range(2):
+        scoreboard.make_slot(slot)
+    return scoreboard
+
+
+def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
+    return Instance(scoreboard, config, "pools.toml", Changes(0.0, {}))
+
+
+def work(
+    scoreboard: Scoreboard,
+    slot: int,
+    origins: Sequence[str],
+    config: Config = CONFIG,
+    *,
+    ends: bool = True,
+    target: str = "/",
+) -> None:
+    """A worker in that slot answers requests."""
+
+    async def answer() -> None:
+        recorder = Recorder(Counters(scoreboard.slot(slot), config), None)
+        for origin in origins:
+            recorder.write(redirect_to(origin), HEAD, target, monotonic_ns() - 1500, config.hash)
+        recorder.flush()
+        if ends:
+            recorder.close()
+
+    asyncio.run(answer())
+
+
+def counts(instance: Instance) -> dict[str, tuple[int, int]]:
+    """By origin: all redirects, and those under the configuration in force."""
+    return {origin or "": count[:2] for (_, origin, _), count in instance.snapshot().requests.items()}
+
+
+def test_workers_add_up(scoreboard: Scoreboard) -> None:
+    """What two workers count is one number, and what each counts shows at once."""
+    instance = look(scoreboard)
+    work(scoreboard, 0, ["one", "two"])
+    assert counts(instance) == {"one": (1, 1), "two": (1, 1)}
+    work(scoreboard, 1, ["one"] * 1000)
+    assert counts(instance) == {"one": (1001, 1001), "two": (1, 1)}
+
+
+def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
+    """The next worker in a slot counts on, whether the one before it ended in order or was killed."""
+    for ends in (True, False, True):
+        work(scoreboard, 0, ["one", "two"], ends=ends)
+    seen = look(scoreboard).snapshot()
+    assert counts(look(scoreboard)) == {"one": (3, 3), "two": (3, 3)}
+    assert sum(seen.durations) == 6
+
+
+def test_another_configuration(scoreboard: Scoreboard) -> None:
+    """What was counted under another configuration stays in the total, and is told from the rest."""
+    other = configuration(one=1, two=9, three=1)
+    work(scoreboard, 0, ["one", "one"])
+    work(scoreboard, 1, ["two"])
+    work(scoreboard, 0, ["two", "three"], other)
+    assert counts(look(scoreboard, other)) == {"one": (2, 0), "two": (2, 1), "three": (1, 1)}
+    assert counts(look(scoreboard)) == {"one": (2, 0), "two": (2, 1), "three": (1, 0)}
+
+
+def test_a_configuration_that_comes_back(scoreboard: Scoreboard) -> None:
+    """A configuration that is in force again begins anew: what was counted when it was before is not told as its own,
+    neither of an origin that was picked meanwhile nor of one that was not, in one slot as in another."""
+    other = configuration(one=1, two=9)
+    work(scoreboard, 0, ["one", "two"])
+    work(scoreboard, 0, ["one"], other)
+    work(scoreboard, 1, ["one", "two"], other)
+    work(scoreboard, 0, [])
+    assert counts(look(scoreboard)) == {"one": (3, 0), "two": (2, 0)}
+    work(scoreboard, 0, ["one"])
+    work(scoreboard, 0, ["two", "one"])  # the next worker of the slot, with the same configuration
+    assert counts(look(scoreboard)) == {"one": (5, 2), "two": (3, 1)}
+
+
+def test_the_last_hit(scoreboard: Scoreboard) -> None:
+    """Of each series the time of the last request is known."""
+    before = int(time() * 1000)
+    work(scoreboard, 0, ["one"])
+    (count,) = look(scoreboard).snapshot().requests.values()
+    assert before <= count.last_ms <= time() * 1000
+    assert count == Count(1, 1, count.last_ms)
+
+
+def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
+    """Durations are counted in buckets, for ever and for each of the last sixty seconds, which have no gap."""
+    work(scoreboard, 0, ["one"] * 3)
+    seen = look(scoreboard).snapshot()
+    assert sum(seen.durations) == 3
+    assert sum(seen.durations[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
+    assert seen.duration_sum >= 3 * 1.5e-6
+    assert len(seen.seconds) == SECONDS
+    first = seen.seconds[0].at
+    assert [second.at for second in seen.seconds] == [*range(first, first + SECONDS)]
+
+
+def test_the_second_that_is_over(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second shows once it is over, and is gone a minute later; its row is taken again."""
+
+    def shown(now: float) -> dict[int, int]:
+        monkeypatch.setattr("redirect.telemetry.instance.monotonic", lambda: now)
+        return {second.at: second.requests for second in look(scoreboard).snapshot().seconds if second.requests}
+
+    for now in (1000.5, 1000.7, 1001.2, 1120.0):
+        monkeypatch.setattr("redirect.telemetry.counters.monotonic", lambda now=now: now)
+        work(scoreboard, 0, ["one"])
+        if now == 1001.2:
+            assert shown(1001.9) == {1000: 2}
+            assert shown(1060.0) == {1000: 2, 1001: 1}
+            assert shown(1061.0) == {1001: 1}
+    assert shown(1121.0) == {1120: 1}
+
+
+@pytest.mark.parametrize("jump", [-3600, -30, 30, 3600])
+def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the wall clock is set to, the last seconds are those that passed, and each has its own requests."""
+    now, wall = 1000.0, 1_800_000_000.0
+    for module in ("counters", "instance"):
+        monkeypatch.setattr(f"redirect.telemetry.{module}.monotonic", lambda: now)
+        monkeypatch.setattr(f"redirect.telemetry.{module}.time", lambda: wall)
+    for _ in range(SECONDS):
+        work(scoreboard, 0, ["one"])
+        now, wall = now + 1, wall + 1
+        wall += jump if now == 1030 else 0
+    seen = look(scoreboard).snapshot()
+    assert [second.requests for second in seen.seconds] == [1] * SECONDS
+    assert seen.time == wall
+
+
+def test_workers_that_live(scoreboard: Scoreboard) -> None:
+    """A worker is told as long as its process lives: not if it ended, and not if it was killed."""
+    work(scoreboard, 0, ["one"])
+    work(scoreboard, 1, ["one"], ends=False)
+    (worker,) = look(scoreboard).snapshot().workers
+    assert (worker.pid, worker.requests, worker.config) == (os.getpid(), 1, CONFIG.hash)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    scoreboard.slot(1).numbers[PID] = child
+    assert look(scoreboard).snapshot().workers == []
+
+
+def test_a_worker_whose_number_another_process_has() -> None:
+    """A worker that was killed is forgotten once another one is born, even if its number is somebody else's by then."""
+    gunicorn = Gunicorn(Settings(), CONFIG)
+    for taken in (set(), {0}, {0, 1}):
+        gunicorn.take_slot(taken)
+        work(gunicorn.scoreboard, gunicorn.slot, ["one"] * (1 + gunicorn.slot), ends=False)
+    instance = look(gunicorn.scoreboard)
+    assert [worker.requests for worker in instance.snapshot().workers] == [1, 2, 3]
+    gunicorn.take_slot({1})  # those of the first and the last are gone, and this process has their numbers
+    assert gunicorn.slot == 0
+    assert [worker.requests for worker in instance.snapshot().workers] == [2]
+
+
+def test_whether_a_wish_is_in_force(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload is over once the master has looked and every worker that lives has what it put up; to know that,
+    nobody looks at what was counted of each origin."""
+    first, second = [Counters(scoreboard.slot(slot), CONFIG) for slot in range(2)]
+    monkeypatch.setattr(Slot, "series", None)
+    instance, other = look(scoreboard), configuration(one=1)
+    wish = instance.want_reload()
+    scoreboard.say({"loaded_at": 1.0, "config": other.hash})
+    assert not instance.is_reloaded(wish)
+    scoreboard.fulfil(wish)
+    assert not instance.is_reloaded(wish)
+    first.adopt(other)
+    assert not instance.is_reloaded(wish)
+    second.close()
+    assert instance.is_reloaded(wish)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        pytest.param("x" * LONGEST_ERROR, "x" * LONGEST_ERROR, id="as long as may be"),
+        pytest.param("\n".join(["x" * 399] * 3), "\n".join(["x" * 399] * 2 + ["and 1 more, LOG"]), id="whole lines"),
+        pytest.param("\n".join(["x" * 24] * 200), "\n".join(["x" * 24] * 40 + ["and 160 more, LOG"]), id="many"),
+        pytest.param("x" * 2000, "x" * LONGEST_ERROR + "…", id="a long line"),
+        pytest.param("x" * 2000 + "\ny", "x" * LONGEST_ERROR + "…\nand 1 more, LOG", id="a long line, and another"),
+    ],
+)
+def test_why_a_configuration_was_not_loaded(error: str, shown: str) -> None:
+    """Of a long list of faults as many as there is room for are told, each whole, and how many more there are."""
+    gunicorn = Gunicorn(Settings(), CONFIG)
+    gunicorn.say_loaded(error)
+    assert look(gunicorn.scoreboard).loading().error == shown.replace("LOG", "see the error log")
+
+
+def test_the_last_lines(scoreboard: Scoreboard) -> None:
+    """Who comes to look sees a few lines of each batch; who goes on looking sees all, once, in order of time."""
+    instance = look(scoreboard)
+    for n in range(3):
+        work(scoreboard, 0, ["one"] * 50, target=f"/before/{n}")
+    lines, cursor = instance.lines(None)
+    assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT)]
+    for n in range(20):
+        work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
+    lines, cursor = instance.lines(cursor)
+    records = [json.loads(line) for line in lines]
+    assert len(records) == 1000
+    assert [record["time"] for record in records] == sorted(record["time"] for record in records)
+    assert instance.lines(cursor)[0] == []
+
+
+def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the clock was set back, lines stay behind those that the same worker wrote before: the last are last."""
+    for n, wall in enumerate((7200, 7300, 3600, 3700)):
+        monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda wall=wall: monotonic_ns() + wall * 10**9)
+        for slot in range(2):
+            work(scoreboard, slot, ["one"], target=f"/{n}?{slot}")
+    records = [json.loads(line) for line in look(scoreboard).lines(None)[0]]
+    for worker in "01":
+        assert [record["path"] for record in records if record["query"] == worker] == ["/0", "/1", "/2", "/3"]
+    assert records[-1]["path"] == "/3"
+
+
+def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
+    """There are lines to look at whether they are logged or not."""
+    config = parse_config(b'[pool]\nweighted_hosts = { "one" = 1 }\nis_default = true\n', "p")
+
+    async def answer(target: str) -> None:
+        recorder = new_recorder(config, target, scoreboard)
+        recorder.write(redirect_to("one"), HEAD, "/", monotonic_ns(), config.hash)
+        recorder.close()
+
+    asyncio.run(answer("off"))
+    asyncio.run(answer(f"{tmp_path}/log"))
+    assert len(look(scoreboard).lines(None)[0]) == 2
+
+
+def test_since_when_an_origin_is_in_its_state() -> None:
+    """An origin is in its state since the start, or since the configuration that changed it or brought it."""
+    instants = Changes(100.0, {})
+    first, second, third = configuration(a=1, b=1), configuration(a=2, b=0, c=1), configuration(a=2, b=0, c=5)
+    instants = instants.after(first, second, 200.0)
+    assert instants == Changes(100.0, {("pool", "b"): 200.0, ("pool", "c"): 200.0})
+    assert instants.after(second, third, 300.0) == instants
+    assert instants.after(second, first, 300.0) == Changes(100.0, {("pool", "b"): 300.0})
+
+    scoreboard = Scoreboard()
+    scoreboard.say({"loaded_at": 200.0})
+    instance = Instance(scoreboard, second, "pools.toml", instants)
+    states = {origin.name: instance.state(second.default, origin) for origin in second.default.origins}
+    assert states == {"a": State("up", 100.0), "b": State("draining", 200.0), "c": State("up", 200.0)}
+
+
+def test_what_probes_found_out() -> None:
+    """A probed origin is down, or up again, since its verdict; a drained one is draining; without probes all are up."""
+    config = parse_config(
+        b'[p]\nis_default = true\nhealth_check = { path = "/" }\nweighted_hosts = { a = 1, b = 1, c = 0, d = 1 }\n'
+        b"[q]\nweighted_hosts = { a = 1 }\n",
+        "pools.toml",
+    )
+    scoreboard = Scoreboard()
+    instance = Instance(scoreboard, config, "pools.toml", Changes(100.0, {}))
+    found = {name: HealthStatus(name == "b", 200.0, f"probe of {name}") for name in "abc"}
+    scoreboard.put_verdicts(
+        verdict.write({("p", name): each for name, each in found.items()} | {("q", "a"): found["a"]})
+    )
+    instance.verdicts = instance.read_verdicts()
+
+    states = {origin.name: instance.state(config.default, origin) for origin in config.default.origins}
+    assert states == {
+        "a": State("down", 200.0, "probe of a"),
+        "b": State("up", 200.0, "probe of b"),
+        "c": State("draining", 100.0),
+        "d": State("up", 100.0),
+    }
+    unprobed = config.pools["q"]
+    assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)

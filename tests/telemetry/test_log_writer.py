@@ -1,0 +1,459 @@
+"""The log_writer: lines go out whole, nobody waits for them, and those that are lost are counted and told."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import pty
+import resource
+import socket
+import stat
+import threading
+import tty
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from redirect.telemetry.log_writer import LONGEST_LINE, LONGEST_WRITE, LogWriter
+
+# Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait here.
+PIPE_FULL = 64
+MOST_WAITING = 256 * 1024
+MANY = PIPE_FULL + MOST_WAITING // 1024 + 500
+
+
+@pytest.fixture(autouse=True)
+def _less_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redirect.telemetry.log_writer.MOST_WAITING", MOST_WAITING)
+
+
+def line(number: int, length: int = 1024) -> str:
+    empty = json.dumps({"n": number, "text": ""})
+    return empty.replace('""', f'"{"x" * (length - len(empty) - 1)}"') + "\n"
+
+
+def numbers(written: bytes) -> list[int]:
+    """What came out: the numbers of lines, and below 0 how many were lost at that place."""
+    found = []
+    for each in written.splitlines(keepends=True):
+        assert each.endswith(b"\n"), "a torn line"
+        record = json.loads(each)
+        found.append(record["n"] if "n" in record else -record["lost"])
+    return found
+
+
+def in_a_loop(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A pipe with a name, and the end from which it is read when the test likes."""
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path, end
+    with contextlib.suppress(OSError):
+        os.close(end)
+
+
+def drain(end: int) -> bytes:
+    """What can be read now."""
+    found = b""
+    with contextlib.suppress(BlockingIOError):
+        while piece := os.read(end, 65536):
+            found += piece
+    return found
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all writes."""
+    sizes = []
+    write = os.write
+
+    def write_and_note(file: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(file, data)
+
+    monkeypatch.setattr("redirect.telemetry.log_writer.os.write", write_and_note)
+    return sizes
+
+
+def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> None:
+    """A file takes a batch at once, as long as it is not over 64 KiB."""
+
+    async def test() -> None:
+        log_writer = LogWriter(str(tmp_path / "log"))
+        log_writer.write([line(n) for n in range(60)])
+        assert writes == [60 * 1024]
+        log_writer.write([line(n) for n in range(60, 160)])
+        assert writes[1:] == [LONGEST_WRITE, 36 * 1024]
+        log_writer.close()
+        assert log_writer.written == 160
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "log").read_bytes()) == [*range(160)]
+
+
+def test_pieces_to_a_pipe(fifo: tuple[str, int], writes: list[int]) -> None:
+    """A pipe takes whole lines, at most 4,096 bytes at once, so that those of several processes do not tear."""
+    path, end = fifo
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        log_writer.write([line(n, 1500) for n in range(3)] + [line(3, LONGEST_LINE)])
+        log_writer.close()
+
+    in_a_loop(test)
+    assert writes == [3000, 1500, LONGEST_LINE]
+    assert numbers(drain(end)) == [0, 1, 2, 3]
+
+
+def test_a_reader_that_stalls(fifo: tuple[str, int]) -> None:
+    """A pipe that nobody reads costs the lines that are too many to wait; they are told where they would be."""
+    path, end = fifo
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        for n in range(MANY):
+            log_writer.write([line(n)])  # would stay here for ever
+        assert log_writer.written == PIPE_FULL
+        assert log_writer.lost == 500
+        read = b""
+        while numbers(read)[-1:] != [-500]:
+            read += drain(end)
+            await asyncio.sleep(0)
+        log_writer.write([line(MANY)])
+        read += drain(end)
+        assert numbers(read) == [*range(MANY - 500), -500, MANY]
+        assert log_writer.written == len(numbers(read))
+        log_writer.close()
+
+    in_a_loop(test)
+
+
+def test_lines_behind_lost_ones(fifo: tuple[str, int]) -> None:
+    """Lines that find room again come behind the one that tells of those that did not."""
+    path, end = fifo
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        for n in range(MANY):
+            log_writer.write([line(n)])
+        read = os.read(end, 32 * 1024)
+        await until(lambda: log_writer.written > PIPE_FULL)
+        log_writer.write([line(MANY)])
+        while numbers(read)[-1:] != [MANY]:
+            read += drain(end)
+            await asyncio.sleep(0)
+        assert numbers(read) == [*range(MANY - 500), -500, MANY]
+        log_writer.close()
+
+    in_a_loop(test)
+
+
+def test_a_closed_pipe(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    """A reader that is gone costs lines, with one word in the error log; nothing is raised."""
+    path, end = fifo
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        os.close(end)
+        for n in range(MANY):
+            log_writer.write([line(n)])
+        log_writer.close()
+        assert (log_writer.written, log_writer.lost) == (0, MANY)
+
+    in_a_loop(test)
+    waits, lost = caplog.messages
+    assert waits.startswith("access log: lines wait")
+    assert waits.endswith("[Errno 32] Broken pipe")
+    assert lost == f"access log: {MANY} lines were lost at the end"
+
+
+def test_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines wait for a reader that was gone for a moment."""
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.01)
+    path = str(tmp_path / "fifo")
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        os.close(end)
+        log_writer.write([line(0)])
+        log_writer.write([line(1)])
+        again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        await until(lambda: log_writer.written == 2)
+        assert numbers(drain(again)) == [0, 1]
+        log_writer.close()
+        os.close(again)
+
+    in_a_loop(test)
+
+
+@contextlib.contextmanager
+def longest_file(size: int) -> Iterator[None]:
+    """Files cannot grow beyond `size`: a disk that is full there, and takes part of a write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A full disk costs lines, none of them is torn, and once there is room again the loss is told."""
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.01)
+    path = tmp_path / "log"
+
+    async def test() -> None:
+        log_writer = LogWriter(str(path))
+        with longest_file(10_000):
+            for n in range(MANY):
+                log_writer.write([line(n)])
+            assert numbers(path.read_bytes()) == [*range(9)]
+            waiting = MOST_WAITING // 1024
+            assert (log_writer.written, log_writer.lost) == (9, MANY - 9 - waiting)
+        await until(lambda: log_writer.written == 9 + waiting + 1)
+        assert numbers(path.read_bytes()) == [*range(9 + waiting), -(MANY - 9 - waiting)]
+        log_writer.close()
+
+    in_a_loop(test)
+    assert len(caplog.messages) == 1
+
+
+def test_a_disk_that_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that was full from the beginning has the same consequences."""
+
+    async def test() -> None:
+        log_writer = LogWriter("/dev/full")
+        log_writer.write([line(0)])
+        log_writer.close()
+        assert (log_writer.written, log_writer.lost) == (0, 1)
+
+    in_a_loop(test)
+    assert caplog.messages[0].endswith("[Errno 28] No space left on device")
+
+
+def test_a_file_is_opened_again(tmp_path: Path) -> None:
+    """Behind a rename, lines go to a new file of the old name."""
+    path, rotated = tmp_path / "log", tmp_path / "log.1"
+
+    async def test() -> None:
+        log_writer = LogWriter(str(path))
+        log_writer.write([line(0)])
+        path.rename(rotated)
+        log_writer.write([line(1)])
+        log_writer.reopen()
+        log_writer.write([line(2)])
+        log_writer.close()
+
+    in_a_loop(test)
+    assert numbers(rotated.read_bytes()) == [0, 1]
+    assert numbers(path.read_bytes()) == [2]
+
+
+def test_lines_that_wait_go_to_the_new_file(tmp_path: Path) -> None:
+    """What the full disk of the old file did not take is in the new one."""
+    path = tmp_path / "log"
+    path.symlink_to("/dev/full")
+
+    async def test() -> None:
+        log_writer = LogWriter(str(path))
+        log_writer.write([line(0)])
+        path.unlink()
+        log_writer.reopen()
+        assert numbers(path.read_bytes()) == [0]
+        log_writer.close()
+
+    in_a_loop(test)
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the path is gone, the old file is written on, and the error log says so."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    async def test() -> None:
+        log_writer = LogWriter(str(folder / "log"))
+        folder.rename(tmp_path / "moved")
+        log_writer.reopen()
+        log_writer.write([line(0)])
+        log_writer.close()
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "moved" / "log").read_bytes()) == [0]
+    (message,) = caplog.messages
+    assert "cannot be opened again" in message
+
+
+def test_a_file_that_cannot_be_opened_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the path is missing when a worker begins, lines wait for it, and the error log says so once."""
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.001)
+    folder = tmp_path / "folder"
+
+    async def test() -> None:
+        log_writer = LogWriter(str(folder / "log"))
+        log_writer.write([line(0)])
+        log_writer.reopen()
+        log_writer.write([line(1)])
+        await asyncio.sleep(0.01)
+        assert log_writer.written == 0
+        folder.mkdir()
+        await until(lambda: log_writer.written == 2)
+        log_writer.close()
+
+    in_a_loop(test)
+    assert numbers((folder / "log").read_bytes()) == [0, 1]
+    assert [message for message in caplog.messages if "lines wait" in message] == caplog.messages[:1]
+
+
+def test_a_file_that_is_never_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines that no file was there for are told as lost."""
+
+    async def test() -> None:
+        log_writer = LogWriter(str(tmp_path / "folder" / "log"))
+        log_writer.write([line(n) for n in range(3)])
+        log_writer.close()
+        assert (log_writer.written, log_writer.lost) == (0, 3)
+
+    in_a_loop(test)
+    assert caplog.messages[-1] == "access log: 3 lines were lost at the end"
+
+
+def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
+    """At the end a reader that is only slow gets every line."""
+    path, end = fifo
+    os.set_blocking(end, True)
+    read: list[bytes] = []
+
+    def read_all() -> None:
+        while piece := os.read(end, 4096):
+            read.append(piece)
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        log_writer.write([line(n) for n in range(200)])
+        reader = threading.Thread(target=read_all)
+        reader.start()
+        log_writer.close()
+        reader.join()
+        assert log_writer.lost == 0
+
+    in_a_loop(test)
+    assert numbers(b"".join(read)) == [*range(200)]
+
+
+def test_the_end_does_not_wait_for_ever(
+    fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader that does not come back is not waited for; what was lost with it is said."""
+    monkeypatch.setattr("redirect.telemetry.log_writer.PATIENCE", 0.05)
+    path, _ = fifo
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        log_writer.write([line(n) for n in range(PIPE_FULL + 10)])
+        log_writer.close()
+        assert (log_writer.written, log_writer.lost) == (PIPE_FULL, 10)
+
+    in_a_loop(test)
+    assert caplog.messages == ["access log: 10 lines were lost at the end"]
+
+
+@contextlib.contextmanager
+def standard_output(file: int) -> Iterator[None]:
+    """`file` in place of this process's standard output."""
+    before = os.dup(1)
+    os.dup2(file, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def terminal() -> tuple[int, int]:
+    reading, writing = pty.openpty()
+    tty.setraw(writing)
+    return reading, writing
+
+
+def sockets() -> tuple[int, int]:
+    reading, writing = socket.socketpair()
+    return reading.detach(), writing.detach()
+
+
+@pytest.mark.parametrize("ends", [os.pipe, terminal, sockets], ids=["pipe", "terminal", "socket"])
+def test_standard_output_that_nobody_reads(ends: Callable[[], tuple[int, int]]) -> None:
+    """Standard output is written without waiting, and those who share it may still wait for it."""
+    reading, writing = ends()
+
+    async def test() -> None:
+        with standard_output(writing):
+            log_writer = LogWriter("-")
+            for n in range(2000):
+                log_writer.write([line(n)])
+            assert os.get_blocking(writing)
+            assert log_writer.lost > 0
+            os.set_blocking(reading, False)
+            read = b""
+            while numbers(read[: read.rfind(b"\n") + 1])[-1:] != [-log_writer.lost]:
+                read += drain(reading)
+                await asyncio.sleep(0)
+            assert numbers(read) == [*range(2000 - log_writer.lost), -log_writer.lost]
+            log_writer.close()
+
+    in_a_loop(test)
+    assert stat.S_IFMT(os.fstat(writing).st_mode)  # still open
+    os.close(reading)
+    os.close(writing)
+
+
+def test_standard_output_in_a_file(tmp_path: Path) -> None:
+    """Standard output may be a file, and stays open at the end."""
+
+    async def test() -> None:
+        with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
+            for n in range(2):
+                log_writer = LogWriter("-")
+                log_writer.write([line(n)])
+                log_writer.reopen()
+                log_writer.close()
+
+    in_a_loop(test)
+    assert numbers((tmp_path / "log").read_bytes()) == [0, 1]
+
+
+def test_the_line_that_tells(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    """The line about lost ones says when, how many, and of which instance and worker."""
+    path, end = fifo
+    caplog.set_level(logging.CRITICAL)
+
+    async def test() -> None:
+        log_writer = LogWriter(path)
+        for n in range(MANY):
+            log_writer.write([line(n)])
+        read = b""
+        while b"lost" not in read:
+            read += drain(end)
+            await asyncio.sleep(0)
+        told = json.loads(read.splitlines()[-1])
+        assert list(told) == ["time", "level", "message", "lost", "instance", "worker"]
+        assert (told["level"], told["lost"], told["worker"]) == ("error", 500, os.getpid())
+        assert told["time"].endswith("Z")
+        log_writer.close()
+
+    in_a_loop(test)

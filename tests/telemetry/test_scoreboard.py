@@ -1,0 +1,208 @@
+"""Memory that workers share: what one writes all read, and what it leaves stays."""
+
+import os
+
+import pytest
+
+from redirect.telemetry.scoreboard import RING, SERIES_END, Scoreboard
+from redirect.telemetry.snapshot import Key
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    scoreboard = Scoreboard()
+    scoreboard.make_slot(0)
+    return scoreboard
+
+
+def in_another_process(what: object) -> None:
+    """Does it in a child of this process."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert callable(what)
+            what()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
+    """Numbers, series and lines of a worker are there for the others, also when it is gone."""
+
+    def work() -> None:
+        slot = scoreboard.slot(0)
+        slot.counts[slot.add_series(("p", "o", 302))] = 7
+        slot.keep(b"a line\n")
+
+    in_another_process(work)
+    slot = scoreboard.slot(0)
+    ((key, index, _),) = slot.series()
+    assert (key, slot.counts[index]) == (("p", "o", 302), 7)
+    assert slot.kept(0) == (b"a line\n", 7)
+
+
+def test_slots_are_apart(scoreboard: Scoreboard) -> None:
+    """Each slot has its own series."""
+    scoreboard.make_slot(2)
+    assert scoreboard.slots() == 3
+    scoreboard.slot(2).add_series(("p", "o", 302))
+    assert [*scoreboard.slot(0).series()] == [*scoreboard.slot(1).series()] == []
+
+
+def test_a_slot_that_is_there_stays(scoreboard: Scoreboard) -> None:
+    """Making a slot that is there changes nothing."""
+    scoreboard.make_slot(1)
+    scoreboard.slot(1).add_series(("p", "o", 302))
+    scoreboard.make_slot(0)
+    assert scoreboard.slots() == 2
+    assert len([*scoreboard.slot(1).series()]) == 1
+
+
+def test_series_grow(scoreboard: Scoreboard) -> None:
+    """There is room for many series, of whatever names, and a reader finds those that came since it looked."""
+    writer, reader = scoreboard.slot(0), scoreboard.slot(0)
+    keys: list[Key] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
+    keys += [("pool", f"origin-{n}", 302) for n in range(5000)]
+    indices = [writer.add_series(key) for key in keys[:3]]
+    first = [*reader.series()]
+    assert [(key, index) for key, index, _ in first] == [*zip(keys[:3], indices, strict=True)]
+    for key in keys[3:]:
+        writer.counts[writer.add_series(key)] = 1
+    assert [key for key, *_ in reader.series(first[-1][2])] == keys[3:]
+    assert sum(reader.counts[index] for _, index, _ in reader.series()) == 5000
+
+
+def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
+    """A slot that has no room for another series says so, and has what it had."""
+    slot = scoreboard.slot(0)
+    slot.add_series(("p", "o", 302))
+    used, slot.numbers[SERIES_END] = slot.numbers[SERIES_END], 2**30 - RING - 64
+    with pytest.raises(ValueError, match="no room"):
+        slot.add_series(("p", "o" * 300_000, 302))
+    slot.numbers[SERIES_END] = used
+    assert [key for key, *_ in slot.series()] == [("p", "o", 302)]
+
+
+def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
+    """Lines are read once each, whole, in their order; of more than the ring holds the oldest are gone."""
+    slot = scoreboard.slot(0)
+    lines = [b"%06d" % n + b"." * (n % 90) + b"\n" for n in range(30_000)]
+    read: list[bytes] = []
+    cursor = 0
+    for n, line in enumerate(lines):
+        slot.keep(line)
+        if n % 1000 == 999:
+            found, cursor = slot.kept(cursor)
+            read += found.splitlines(keepends=True)
+    assert read == lines
+    assert slot.kept(cursor) == (b"", cursor)
+
+    found, _ = slot.kept(0)
+    last = found.splitlines(keepends=True)
+    assert last == lines[-len(last) :]
+    assert RING - 200 < len(found) <= RING
+
+
+@pytest.mark.parametrize("length", [7, 8, 1000, RING - 1, RING])
+def test_more_at_once_than_the_ring_holds(length: int, scoreboard: Scoreboard) -> None:
+    """Of a batch that is longer than the ring its last lines are kept, as many as there is room for, whole."""
+    slot = scoreboard.slot(0)
+    slot.keep(b"before\n")
+    lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING // length + 2)]
+    slot.keep(b"".join(lines))
+    assert slot.kept(7)[0].splitlines(keepends=True) == lines[-(RING // length) :]
+
+
+def test_a_line_that_the_ring_does_not_hold(scoreboard: Scoreboard) -> None:
+    """A line that is longer than the ring is not kept, and what comes after it is."""
+    slot = scoreboard.slot(0)
+    slot.keep(b"." * RING + b"\n")
+    assert slot.kept(0) == (b"", 0)
+    slot.keep(b"a line\n")
+    assert slot.kept(0) == (b"a line\n", 7)
+
+
+def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) -> None:
+    """A reader that is overtaken by the writer misses lines, and sees no part of one."""
+    count = 20_000
+
+    def write() -> None:
+        slot = scoreboard.slot(0)
+        for n in range(count):
+            slot.keep(b"".join(b"%09d %s\n" % (n, b"." * (n % 50)) for _ in range(20)))
+
+    child = os.fork()
+    if child == 0:
+        write()
+        os._exit(0)
+    slot, cursor, seen = scoreboard.slot(0), 0, [-1]
+    while seen[-1] < count - 1:
+        found, cursor = slot.kept(cursor)
+        for line in found.splitlines():
+            number, dots = line.split(b" ")
+            assert len(dots) == int(number) % 50
+            seen.append(int(number))
+    os.waitpid(child, 0)
+    assert seen == sorted(seen)
+
+
+def test_what_the_instance_says(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put up is read as a whole, and in place of what was there."""
+    assert scoreboard.said() == {}
+    scoreboard.say({"error": "x" * 2000})
+    assert scoreboard.said() == {"error": "x" * 2000}
+    in_another_process(lambda: scoreboard.say({"error": None}))
+    assert scoreboard.said() == {"error": None}
+    with monkeypatch.context() as small:
+        small.setattr("redirect.telemetry.scoreboard._STRIDE", 1000)
+        with pytest.raises(ValueError, match="room for 1000 bytes"):
+            scoreboard.say({"error": "y" * 1000})
+    assert scoreboard.said() == {"error": None}
+
+
+def test_what_the_configuration_is_made_of(scoreboard: Scoreboard) -> None:
+    """The bytes of a configuration are there for every process; a wish for new ones is, until it is fulfilled."""
+    assert scoreboard.content() == b""
+    for content in (b"x" * 3_000_000, b"y"):
+        in_another_process(lambda content=content: scoreboard.put(content))
+        assert scoreboard.content() == content
+    in_another_process(scoreboard.want)
+    number = scoreboard.want()
+    assert (number, scoreboard.wanted()) == (2, 2)
+    scoreboard.fulfil(1)
+    assert not scoreboard.is_fulfilled(number)
+    scoreboard.fulfil(2)
+    assert scoreboard.is_fulfilled(number)
+
+
+def test_verdicts(scoreboard: Scoreboard) -> None:
+    """What was found out last is there, whole, and a number tells that there is something new."""
+    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (0, b"")
+    in_another_process(lambda: scoreboard.put_verdicts(b"x" * 10_000))
+    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (1, b"x" * 10_000)
+    for found in (b"", b"two", b"three"):
+        scoreboard.put_verdicts(found)
+    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (4, b"three")
+    assert scoreboard.content() == b""
+
+
+def test_a_configuration_that_is_overwritten_while_it_is_read(
+    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads a configuration while others are put up has one of them, whole."""
+    read, more = os.pread, iter(range(1, 6))
+
+    def pread(file: int, length: int, at: int) -> bytes:
+        half = read(file, length // 2, at)
+        for number in more:
+            scoreboard.put(bytes([number]) * 1000)
+            if number in (2, 5):
+                break
+        return half + read(file, length - len(half), at + len(half))
+
+    scoreboard.put(bytes(1000))
+    monkeypatch.setattr("os.pread", pread)
+    assert scoreboard.content() == bytes([5]) * 1000
