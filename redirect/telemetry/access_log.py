@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
+from math import inf
 from time import monotonic_ns, time_ns
 from typing import Any
 
@@ -60,7 +61,7 @@ class Lines:
         self._last_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # anew for each batch, since the wall clock may be set
         lines: list[str] = []
-        now, time = 0, ""  # a millisecond, and what it is called
+        now, time = inf, ""  # a millisecond, and what it is called; none yet
         for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000

@@ -104,12 +104,13 @@ def test_slow_start(after: float, share: float) -> None:
         pytest.param(3600, 0.5, id="long ago"),
     ],
 )
-def test_who_came_back_before(ago: float, share: float) -> None:
+@pytest.mark.parametrize("now", [pytest.param(0, id="a machine that starts"), 200])
+def test_who_came_back_before(now: float, ago: float, share: float) -> None:
     """Who came back before there were these items begins slowly all the same, from when it came back on."""
     of = eligibility(slow_start=10, a=1, b=1)
-    of.came_back({"b": ago, "elsewhere": 0}, now=200)
+    of.came_back({"b": ago, "elsewhere": 0}, now)
     assert picks(of, 10_000)["b"] == pytest.approx(10_000 * share, abs=1)
-    of.grow(200 + 10)
+    of.grow(now + 10)
     assert (picks(of, 10), of.is_growing) == ({"a": 5, "b": 5}, False)
 
 

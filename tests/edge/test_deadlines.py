@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,21 @@ def test_a_closed_connection_does_not_wait_for_ever(on_a_connection: On) -> None
         await connection.say(head("GET / HTTP/1.1", "Connection: close"))
         await connection.passes(2 * PATIENCE + LOOK)
         assert connection.transport.aborted
+
+    on_a_connection(test)
+
+
+def test_all_of_a_connection_reads_one_clock(on_a_connection: On) -> None:
+    """A connection and its record read the same clock, also at the moment at which a machine starts: a request takes
+    no time if none passes, and the record has the wall clock's time."""
+
+    async def test(connection: Timed) -> None:
+        for _ in range(2):
+            await connection.say(NEXT)
+            await connection.passes(KEEP_ALIVE / 2)
+        for record in connection.records():
+            assert record["duration_us"] == 0
+            assert abs(datetime.fromisoformat(record["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
     on_a_connection(test)
 

@@ -156,7 +156,7 @@ class Clock:
     for `monotonic_ns` too."""
 
     def __init__(self) -> None:
-        self.now = 1_000.0
+        self.now = 0.0  # as on a machine that starts just now
         self._timers: list[asyncio.TimerHandle] = []
 
     def __call__(self) -> int:

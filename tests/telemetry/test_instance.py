@@ -142,21 +142,26 @@ def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
     assert [second.at for second in seen.seconds] == [*range(first, first + SECONDS)]
 
 
-def test_the_second_that_is_over(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second shows once it is over, and is gone a minute later; its row is taken again."""
+@pytest.mark.parametrize("up", [0, 3, 1000])
+def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second shows once it is over, and is gone a minute later; its row is taken again. This holds from
+    the first second of a machine's uptime on, when the clock has no time yet for a minute ago."""
 
     def shown(now: float) -> dict[int, int]:
-        monkeypatch.setattr("redirect.telemetry.instance.monotonic", lambda: now)
-        return {second.at: second.requests for second in look(scoreboard).snapshot().seconds if second.requests}
+        monkeypatch.setattr("redirect.telemetry.instance.monotonic", lambda: up + now)
+        seconds = look(scoreboard).snapshot().seconds
+        assert len(seconds) == SECONDS
+        return {second.at - up: second.requests for second in seconds if second.requests}
 
-    for now in (1000.5, 1000.7, 1001.2, 1120.0):
-        monkeypatch.setattr("redirect.telemetry.counters.monotonic", lambda now=now: now)
+    assert shown(0.0) == {}
+    for now in (0.5, 0.7, 1.2, 120.0):
+        monkeypatch.setattr("redirect.telemetry.counters.monotonic", lambda now=now: up + now)
         work(scoreboard, 0, ["one"])
-        if now == 1001.2:
-            assert shown(1001.9) == {1000: 2}
-            assert shown(1060.0) == {1000: 2, 1001: 1}
-            assert shown(1061.0) == {1001: 1}
-    assert shown(1121.0) == {1120: 1}
+        if now == 1.2:
+            assert shown(1.9) == {0: 2}
+            assert shown(60.0) == {0: 2, 1: 1}
+            assert shown(61.0) == {1: 1}
+    assert shown(121.0) == {120: 1}
 
 
 @pytest.mark.parametrize("jump", [-3600, -30, 30, 3600])
