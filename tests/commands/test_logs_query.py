@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from backports import zstd
-from support.log_lines import MARKER, RECORD, line, run
+from support.log_lines import MARKER, RECORD, line, run, zstd
 
 
 def answers(sql: str, *paths: str) -> list[dict[str, object]]:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from backports import zstd
-from support.log_lines import MARKER, line, run
+from support.log_lines import MARKER, line, run, zstd
 from support.service import environment
 
 TIME = "2026-11-20T19:43:07.002Z"

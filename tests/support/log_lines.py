@@ -1,5 +1,6 @@
 """Lines of an access log that a test makes up."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,11 @@ from redirect.commands.logs.lines import Found, value
 from redirect.commands.main import cli
 from redirect.telemetry.access_log import fit
 from support.logged import KEYS
+
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
 
 RECORD = dict(
     zip(
