@@ -73,10 +73,12 @@ class Loop(asyncio.SelectorEventLoop):
 
     async def getaddrinfo(self, host: Any, port: Any, **how: int) -> Any:
         wanted = host, port, *sorted(how.items())
-        if wanted not in self._lookups:
+        lookup = self._lookups.get(wanted)
+        if lookup is None:
             lookup = self._lookups[wanted] = self.create_task(super().getaddrinfo(host, port, **how))
             lookup.add_done_callback(lambda _: self._looked_up(wanted))
-        return await asyncio.shield(self._lookups[wanted])
+        await asyncio.wait({lookup})  # `asyncio.shield` logs a failed lookup for each caller that was cancelled before
+        return lookup.result()
 
     def _looked_up(self, wanted: tuple[Any, ...]) -> None:
         lookup = self._lookups.pop(wanted)

@@ -1,14 +1,17 @@
 """The prober: which origins it asks, when their state turns, and what it says of them."""
 
 import asyncio
+import gc
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic, time
+from typing import NoReturn
 
 import pytest
 from support.origins import Origin, origin
+from support.wire import settled
 
 from redirect.config.loader import parse_config
 from redirect.control.probe import Target, probe
@@ -273,6 +276,30 @@ def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(look_up())
+
+
+def test_a_lookup_that_fails_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup that fails after its callers gave up is not reported: each probe has failed already."""
+    may_answer, reported = threading.Event(), list[dict[str, object]]()
+
+    def getaddrinfo(host: str, port: int, *how: int) -> NoReturn:
+        may_answer.wait(20)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    async def look_up() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        impatient = [asyncio.wait_for(loop.getaddrinfo("nowhere", 80), 0.05) for _ in range(3)]
+        assert {type(each) for each in await asyncio.gather(*impatient, return_exceptions=True)} == {TimeoutError}
+        may_answer.set()
+        await loop.shutdown_default_executor()
+        await settled()
+        gc.collect()  # asyncio reports an exception that was never retrieved when the task is freed
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(look_up())
+    assert reported == []
 
 
 def test_has_probes() -> None:
