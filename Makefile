@@ -1,5 +1,6 @@
 # `make run` and `make test` need Python 3.11 or newer and nothing else; each sets up what it needs in
-# .venv. For another Python say `make test PYTHON=python3.13`: it gets a .venv-python3.13 of its own.
+# .venv: `make run` what serving needs, the other targets all packages of the developers as well.
+# For another Python say `make test PYTHON=python3.13`: it gets a .venv-python3.13 of its own.
 
 SHELL := bash
 PYTHON ?= python3
@@ -12,7 +13,9 @@ FIND_PYTHON = $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 	|| { echo "make: $(PYTHON) does not run; name a Python 3.11 or newer: make PYTHON=/path/to/python" >&2; false; }
 
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY_TO_RUN := $(VENV)/.ready-run
+READY := $(VENV)/.ready-dev
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint e2e browser bench faults diagram clean
@@ -22,18 +25,23 @@ help: ## Show this list
 
 setup: $(READY) ## Make the virtual environment with all that the other targets need
 
-$(READY): pyproject.toml misc/constraints.txt
+$(READY_TO_RUN): pyproject.toml misc/constraints.txt
 	@python="$$($(FIND_PYTHON))" \
 	&& { "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "make: $$python is $$("$$python" -V), but 3.11 or newer is needed: make PYTHON=python3.13" >&2; false; }; } \
 	&& "$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt -e '.[dev]'
+	@$(INSTALL) -e .
+	@touch $@
+
+# The first one empties .venv when the packages change, so this one is missing then.
+$(READY): $(READY_TO_RUN)
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
 # Ctrl-C at a terminal signals the whole process group, make too, which then calls it an error. With a
 # group of its own (set -m) the service alone ends, with exit code 0, and so does make; without the exit
 # behind it bash would not fork at all. Elsewhere the service takes bash's place, so that make's TERM finds it.
-run: $(READY) ## Serve redirect_pools_config.toml on port 8080
+run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
 test: $(READY) ## Run the tests that need no container engine

@@ -76,7 +76,7 @@ def made() -> Iterator[Made]:
             "--no-print-directory",
             "run",
             venv,
-            f"--old-file={sys.prefix}/.ready",
+            f"--old-file={sys.prefix}/.ready-run",
         ],
         cwd=ROOT,
         env=environment(REDIRECT_SERVER_PORT=str(port), REDIRECT_ADMIN_BIND=f"127.0.0.1:{admin_port}"),
@@ -137,7 +137,7 @@ def test_make_run_ends_with_term() -> None:
     """TERM to `make run` where there is no terminal, as a supervisor sends it, ends the service too."""
     port, admin_port = free_port(), free_port()
     process = subprocess.Popen(
-        ["make", "run", f"VENV={sys.prefix}", f"--old-file={sys.prefix}/.ready"],
+        ["make", "run", f"VENV={sys.prefix}", f"--old-file={sys.prefix}/.ready-run"],
         cwd=ROOT,
         env=environment(REDIRECT_SERVER_PORT=str(port), REDIRECT_ADMIN_BIND=f"127.0.0.1:{admin_port}"),
         stdin=subprocess.DEVNULL,
@@ -148,6 +148,23 @@ def test_make_run_ends_with_term() -> None:
     process.terminate()
     output, _ = process.communicate(timeout=30)  # ends when the last process that holds the pipe does
     assert b"Shutting down: Master" in output
+
+
+def test_what_make_installs(tmp_path: Path) -> None:
+    """`make run` installs what serving needs, `make test` the developers' packages, and each leaves the other's work
+    alone."""
+
+    def installs(target: str) -> list[str]:
+        command = ["make", "--dry-run", target, f"VENV={tmp_path}"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return re.findall(r"pip install .* -e (\S+)$", shown, re.MULTILINE)
+
+    assert installs("run") == ["."]
+    (tmp_path / ".ready-run").touch()
+    assert installs("run") == []
+    assert installs("test") == ["'.[dev]'"]
+    (tmp_path / ".ready-dev").touch()
+    assert installs("run") == installs("test") == []
 
 
 def test_the_toml() -> None:
