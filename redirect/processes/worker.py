@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 from weakref import ref
 
 import uvicorn
@@ -147,7 +147,7 @@ class RedirectWorker(UvicornWorker):
         for sig in IGNORED:
             signal.signal(sig, signal.SIG_IGN)
         for stop in STOP_SIGNALS - {signal.SIGINT}:
-            signal.signal(stop, lambda *_: sys.exit(0))  # until the server takes over
+            signal.signal(stop, _exit)  # until the server takes over
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _listen(self) -> None:
@@ -161,13 +161,11 @@ class RedirectWorker(UvicornWorker):
                 sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def run(self) -> None:
-        """Hears nothing any more once it has served: Python, as it leaves, has handlers replaced by the default, which
-        is to be killed."""
+        """Ignores signals once it has served."""
         try:
             super().run()
         finally:
-            for sig in SIGNALS:
-                signal.signal(sig, signal.SIG_IGN)
+            _ignore_signals()
 
     async def _serve(self) -> None:
         self._listen()
@@ -208,6 +206,18 @@ class RedirectWorker(UvicornWorker):
 
     def _has_master(self) -> bool:
         return bool(os.getppid() == self.ppid)
+
+
+def _exit(*_: object) -> NoReturn:
+    """Ends a worker that does not serve yet. The master may signal it again while Python exits."""
+    _ignore_signals()
+    sys.exit(0)
+
+
+def _ignore_signals() -> None:
+    """For a process that exits: Python replaces handlers by the default meanwhile, and a signal would kill it."""
+    for sig in SIGNALS:
+        signal.signal(sig, signal.SIG_IGN)
 
 
 def _close(server: Server, recorder: Recorder) -> None:

@@ -121,6 +121,47 @@ def test_a_stop_while_workers_are_born(how: signal.Signals, tmp_path: Path) -> N
         assert is_calm(service.stderr())
 
 
+# Serves, and has the worker told to stop while it is being made, and again when Python has taken back its handlers.
+TOLD_TWICE = """
+import os, signal
+from redirect.processes.master import Gunicorn
+class Last:
+    def __del__(self, kill=os.kill, term=signal.SIGTERM):
+        kill(self.pid, term)
+def load(self):
+    global last
+    last = Last()
+    last.pid = os.getpid()
+    os.kill(os.getppid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+Gunicorn.load = load
+from redirect.commands.main import cli
+cli(["serve"])
+"""
+
+
+def test_a_worker_that_is_told_to_stop_twice_while_it_is_born(tmp_path: Path) -> None:
+    """A worker that exits before it serves ignores the next signal to stop, until it has exited."""
+    (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_TWICE],
+        cwd=ROOT,
+        env=environment(
+            REDIRECT_POOLS_CONFIG_PATH=str(tmp_path / "pools.toml"),
+            REDIRECT_SERVER_PORT=str(free_port()),
+            REDIRECT_ADMIN_BIND="off",
+            REDIRECT_WORKERS="1",
+        ),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Worker exiting" in ended.stderr
+    assert is_calm(ended.stderr), ended.stderr
+
+
 def is_calm(log: str) -> bool:
     """Whether nothing in the log sounds like trouble."""
     return not any(word in log for word in ("Traceback", "rror", "SIG", "WARNING"))
