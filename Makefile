@@ -18,10 +18,14 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e browser bench faults diagram clean
+.PHONY: help setup run test test-young lint e2e browser bench faults diagram clean
+
+# Tests that depend on clocks.
+YOUNG := core/test_balancer.py control/test_file_provider.py control/test_prober.py edge/test_deadlines.py \
+	telemetry/test_access_log.py telemetry/test_instance.py processes/test_clock.py processes/test_draining.py
 
 help: ## Show this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the virtual environment with all that the other targets need
 
@@ -46,6 +50,10 @@ run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 
 test: $(READY) ## Run the tests that need no container engine
 	@$(BIN)/python -m pytest
+
+test-young: $(READY) ## Run the tests that depend on clocks as on a machine that was just started; needs root
+	@unshare --time --monotonic "-$$($(BIN)/python -c 'import time; print(int(time.monotonic()))')" --fork \
+		$(BIN)/python -m pytest $(addprefix tests/,$(YOUNG))
 
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
