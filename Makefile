@@ -18,11 +18,12 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-young lint e2e browser bench faults diagram clean
+.PHONY: help setup run test test-young test-image lint e2e browser bench faults diagram clean
 
-# Tests that depend on clocks.
+# Tests that depend on clocks, and tests that need nothing but Python.
 YOUNG := core/test_balancer.py control/test_file_provider.py control/test_prober.py edge/test_deadlines.py \
 	telemetry/test_access_log.py telemetry/test_instance.py processes/test_clock.py processes/test_draining.py
+IMAGE := core config telemetry edge control admin commands test_layers.py
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -54,6 +55,12 @@ test: $(READY) ## Run the tests that need no container engine
 test-young: $(READY) ## Run the tests that depend on clocks as on a machine that was just started; needs root
 	@unshare --time --monotonic "-$$($(BIN)/python -c 'import time; print(int(time.monotonic()))')" --fork \
 		$(BIN)/python -m pytest $(addprefix tests/,$(YOUNG))
+
+# The sources are mounted, so the image holds packages only. `docker build --quiet` prints its id: another clone may
+# have taken the tag meanwhile.
+test-image: ## Run the tests that need nothing but Python in a container, on the Python of the image
+	@image="$$(DOCKER_BUILDKIT=1 docker build --quiet --tag redirect-tests --file misc/image_tests/Dockerfile .)" \
+	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" $(addprefix tests/,$(IMAGE))
 
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
