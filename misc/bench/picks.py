@@ -1,4 +1,4 @@
-"""Picks: what the rotation alone costs, in this process and without HTTP."""
+"""Picks: what a pick alone costs, in this process and without HTTP."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from pools import WEIGHTS, large
 from scale import Scale
 from table import Table
 
-from redirect.core.cycles import Cycles, rotate
+from redirect.core.cycles import Cycles, picker
 
 LIMIT = 2.0  # in parts of a pick among the fewest origins
 SAMPLES = 7
@@ -31,16 +31,16 @@ def measure(scale: Scale) -> list[Pick]:
 
 
 def _of_kind(kind: str, scale: Scale) -> list[Pick]:
-    rotations = {count: _rotation(count, kind) for count in scale.origins}
-    samples: dict[int, list[float]] = {count: [] for count in rotations}
+    pickers = {count: _picker(count, kind) for count in scale.origins}
+    samples: dict[int, list[float]] = {count: [] for count in pickers}
     for _ in range(SAMPLES):
-        for count, pick in rotations.items():
+        for count, pick in pickers.items():
             samples[count].append(_ns(pick, scale.picks))
     return [Pick(count, kind, median(taken)) for count, taken in samples.items()]
 
 
-def _rotation(count: int, kind: str) -> Callable[[], str]:
-    pick = rotate(list(large(count, kind).items()), Cycles(), Random(count))
+def _picker(count: int, kind: str) -> Callable[[], str]:
+    pick = picker(list(large(count, kind).items()), Cycles(), Random(count))
     assert pick is not None  # no weight is 0
     return pick
 

@@ -5,7 +5,7 @@ from random import Random
 
 Weights = Mapping[str, int]
 
-# How the origins of a large pool are weighted. The last has turns too long for anything to be prepared.
+# How the origins of a large pool are weighted. The last has cycles too long for anything to be prepared.
 WEIGHTS: dict[str, Callable[[Random], int]] = {
     "equal": lambda random: 1,
     "1 to 100": lambda random: random.randint(1, 100),

@@ -16,13 +16,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import uniform
-from time import time
+from time import monotonic, time
 from typing import Any, NoReturn
 
 from redirect.control.probe import Target, probe
 from redirect.control.transfer import unpack
-from redirect.core import health as verdict
-from redirect.core.health import HealthStatus
+from redirect.core.health import HealthStatus, decode, encode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -91,7 +90,8 @@ class Prober:
 
     def __init__(self, scoreboard: Scoreboard, config: Config) -> None:
         self._scoreboard = scoreboard
-        self._verdicts = dict(verdict.read(scoreboard.verdicts()))
+        health = decode(scoreboard.verdicts())
+        self._verdicts = {(pool, name): status for pool, origins in health.items() for name, status in origins.items()}
         self._is_told = True  # whether all of them are on the scoreboard
         self._health: dict[Target, Health] = {}
         self._probing: dict[Target, asyncio.Task[None]] = {}
@@ -128,7 +128,10 @@ class Prober:
     def tell(self) -> None:
         """Puts up what was found out since the last time."""
         if not self._is_told:
-            self._scoreboard.put_verdicts(verdict.write(self._verdicts))
+            health: defaultdict[str, dict[str, HealthStatus]] = defaultdict(dict)
+            for (pool, name), status in self._verdicts.items():
+                health[pool][name] = status
+            self._scoreboard.put_verdicts(encode(health))
             self._is_told = True
 
     async def _probe(self, target: Target) -> None:
@@ -145,7 +148,8 @@ class Prober:
                 _logger.exception("no probe of %s", target.origin)
             else:
                 if health.judge(is_good=fault is None, passes=check.passes, fails=check.fails):
-                    self._note(target, HealthStatus(health.is_up, time(), fault or f"answered {check.expect}"))
+                    reason = fault or f"answered {check.expect}"
+                    self._note(target, HealthStatus(health.is_up, time(), monotonic(), reason))
             interval = check.interval if health.is_up else check.down_interval
             await asyncio.sleep(began + interval * uniform(1 - JITTER, 1 + JITTER) - clock())
 

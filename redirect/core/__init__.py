@@ -6,7 +6,8 @@ pools       a configuration as frozen values
 request     what a request asks for
 health      which origins are up or down
 decision    an answer, before it is bytes
+destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
-balancer    which origins of a pool may be picked
+balancer    which origins of a pool may be picked, and how often
 service     which pool, which origin, which answer
 """

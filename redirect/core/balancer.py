@@ -1,113 +1,102 @@
-"""Eligibility: which items of a pool may be picked, as probes see them.
+"""Which origins of a pool may be picked, and how often: a pure function of the pool, its health and the time.
 
-The rule: filter first, then weigh. Items that are down are left out, and the others share what they had by their
-weights. One that comes back gets its share within `slow_start` seconds, growing evenly, since a host that was
-down has nothing in its caches. Where all are down there is nothing to pick, or all of them, as the pool wants it.
+The rule: filter first, then weigh. An origin that is down weighs nothing, and the others keep their proportions. One
+that came back weighs a tenth of its weight at first, and a tenth more at each tenth of `slow_start`, since its caches
+are empty. If all origins are down none may be picked, or all of them, as the pool has it (`ignores_all_down`).
 
-A slow start adds to a pick the choice among turns: of those who were there, and of those who came back together. How
-many they are is bounded, whatever the pool.
+Nothing is remembered between two calls, so a reload, a new worker and a late health status all give the same weights.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from math import inf
+from math import gcd, inf
 from random import Random
-from typing import Generic, TypeVar
 
-from redirect.core.cycles import Cycles, SlowStart, rotate
+from redirect.core.cycles import Cycles, picker
+from redirect.core.destination import Destination
+from redirect.core.health import HealthStatus
+from redirect.core.pools import Pool
 
-T = TypeVar("T")
+TENTHS = 10
 
-# Who comes back within one of so many parts of a slow start does so together: that many turns there are at most.
-STEPS = 10
-
-# Picks that may be prepared while requests wait: a few milliseconds. Longer turns are played as they are picked.
-BUDGET = 2_000
+# Picks that may be prepared while requests wait: about 2 ms. Longer cycles are computed pick by pick.
+MAX_PREPARED_PICKS = 2_000
 
 
-class Eligibility(Generic[T]):
-    """The items of one pool, by name, each with its weight. `pick` is None where none may be picked.
+class Balancer:
+    """Picks the origins of one pool, each as a `Destination`. `pick` is None while none may be picked."""
 
-    Takes the place of `before`, if there is one: what is down stays so. Times are those of one monotonic clock.
-    """
+    __slots__ = ("_destinations", "_next_step", "_random", "_weights", "pick", "pool", "statuses")
 
-    pick: Callable[[], T] | None
+    pick: Callable[[], Destination] | None
 
     def __init__(
         self,
-        weighted: Mapping[str, tuple[T, int]],
-        slow_start: float,
-        ignores_all_down: bool,
-        turns: Cycles,
+        pool: Pool,
+        cycles: Cycles,
         random: Random,
-        before: "Eligibility[T] | None" = None,
+        statuses: Mapping[str, HealthStatus] = {},
+        now: float = 0.0,
     ) -> None:
-        self._weighted = weighted
-        self._slow_start = slow_start
-        self._ignores_all_down = ignores_all_down
+        self.pool = pool
         self._random = random
-        self._down: frozenset[str] = before._down & weighted.keys() if before else frozenset()
-        self._back: dict[str, float] = {}  # when those came back that have not their whole share yet
-        if before:
-            self._back = {name: at for name, at in before._back.items() if name in weighted}
-        self._slow: tuple[SlowStart[T], list[float]] | None = None  # and when those of each of its turns came back
-        self._arrange(turns)
+        self._destinations = [Destination(pool, origin) for origin in pool.origins]
+        self._weigh(statuses, now)
+        self.pick = self._picker(cycles)
 
     @property
     def is_growing(self) -> bool:
-        """Whether an item came back that has not its whole share yet."""
-        return bool(self._back)
+        """Whether a slow start is under way, so that the weights change without another status."""
+        return self._next_step < inf
 
-    def set_down(self, down: frozenset[str], now: float) -> None:
-        """Leaves out the items of these names from `now` on, and no others."""
-        down &= self._weighted.keys()
-        if down != self._down:
-            back = self._back  # not changed in place: another thread may read it, for the one in this one's place
-            if self._slow_start:
-                back = back | dict.fromkeys(self._down - down, self._step(now))
-            self._back = {name: at for name, at in back.items() if name not in down}
-            self._down = down
-            self._arrange(Cycles(BUDGET))
-            self.grow(now)
+    def update(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
+        """Applies the statuses as of `now` (monotonic seconds). The cycle goes on where the weights stay the same."""
+        if now < self._next_step and (statuses is self.statuses or statuses == self.statuses):
+            return
+        before = self._weights
+        self._weigh(statuses, now)
+        if self._weights != before:
+            self.pick = self._first_pick if any(self._weights) else None
 
-    def came_back(self, since: Mapping[str, float], now: float) -> None:
-        """Has items begin slowly that came back so many seconds before `now`, when there was nobody here to see it.
-        Less than none, as after a clock was set, are none."""
-        ages = {name: max(0, age) for name, age in since.items() if name in self._weighted}
-        back = {name: self._step(now - age) for name, age in ages.items() if age < self._slow_start}
-        if back:
-            self._back = self._back | back
-            self._arrange(Cycles(BUDGET))
-            self.grow(now)
+    def _weigh(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
+        self.statuses = statuses
+        self._weights = effective_weights(self.pool, statuses, now)
+        self._next_step = _next_step(self.pool, statuses, now)
 
-    def grow(self, now: float) -> None:
-        """Gives those that came back what is due by `now`."""
-        back = {name: at for name, at in self._back.items() if now - at < self._slow_start}
-        if len(back) < len(self._back):
-            self._back = back
-            self._arrange(Cycles(BUDGET))
-        if self._slow:
-            turn, came_back = self._slow
-            turn.grow([min(1, (now - at) / self._slow_start) for at in came_back])
+    def _first_pick(self) -> Destination:
+        """Prepares the cycle at its first pick, so that after an outage of thousands of pools no request waits for the
+        cycles of pools that it does not ask for."""
+        self.pick = pick = self._picker(Cycles(MAX_PREPARED_PICKS))
+        assert pick is not None  # a weight is above 0
+        return pick()
 
-    def _step(self, now: float) -> float:
-        """When those come back who do so at `now`."""
-        return now - now % (self._slow_start / STEPS)
+    def _picker(self, cycles: Cycles) -> Callable[[], Destination] | None:
+        return picker(list(zip(self._destinations, self._weights, strict=True)), cycles, self._random)
 
-    def _arrange(self, turns: Cycles) -> None:
-        """Begins anew, with those that came back together in a turn of their own."""
-        eligible = [name for name, (_, weight) in self._weighted.items() if weight and name not in self._down]
-        if not eligible and self._ignores_all_down:
-            eligible = [name for name, (_, weight) in self._weighted.items() if weight]
-        groups: defaultdict[float, list[tuple[T, int]]] = defaultdict(list)
-        for name in eligible:
-            groups[self._back.get(name, -inf)].append(self._weighted[name])
-        picks = [rotate(group, turns, self._random) for group in groups.values()]
-        weights = [sum(weight for _, weight in group) for group in groups.values()]
-        self._slow = None
-        self.pick = picks[0] if picks else None
-        if len(groups) > 1:
-            slow = SlowStart([(pick, weight) for pick, weight in zip(picks, weights, strict=True) if pick])
-            slow.grow([at == -inf for at in groups])
-            self._slow = slow, list(groups)
-            self.pick = slow.pick
+
+def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> list[int]:
+    """The weight of each origin of `pool`: 0 if it must not be picked, a multiple while some origins start slowly."""
+    known = {name: _tenths(status, pool.slow_start, now) for name, status in statuses.items()}
+    tenths = [known.get(origin.name, TENTHS) for origin in pool.origins]
+    unit = gcd(*tenths) or 1  # where all origins have the same part their weights stay as they are
+    weights = [origin.weight * (part // unit) for origin, part in zip(pool.origins, tenths, strict=True)]
+    if pool.ignores_all_down and not any(weights):
+        return [origin.weight for origin in pool.origins]
+    return weights
+
+
+def _tenths(status: HealthStatus, slow_start: float, now: float) -> int:
+    """Counts the steps of the clock, not of the origin: origins that come back one by one step together."""
+    if not status.is_up:
+        return 0
+    if not slow_start:
+        return TENTHS
+    step = slow_start / TENTHS
+    return min(max(int(now // step - status.since_monotonic // step), 1), TENTHS)
+
+
+def _next_step(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> float:
+    """When weights change next without another status; infinity if no slow start is under way."""
+    if not any(0 < _tenths(status, pool.slow_start, now) < TENTHS for status in statuses.values()):
+        return inf
+    step = pool.slow_start / TENTHS
+    return (now // step + 1) * step

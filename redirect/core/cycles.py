@@ -1,103 +1,78 @@
-"""Smooth weighted round robin: whose turn it is.
+"""Smooth weighted round robin: in which order items are picked.
 
-The rule: of every full turn, `sum(weights) / gcd(weights)` picks, each item gets exactly its share,
-spread as evenly as the weights allow, and load time and memory stay bounded whatever the weights.
+The rule: in each cycle, `sum(weights) / gcd(weights)` picks, each item gets exactly its share, spread as evenly as
+the weights allow, and load time and memory stay bounded whatever the weights.
 
-A turn that the budget affords is played once, at load: a pick then steps along a ring, and costs the
-same for three items and for ten thousand. A longer turn is played as it is picked. Two can play:
+A cycle that fits the budget is prepared at load: a pick is then a step along a ring, and costs the same for three
+items and for ten thousand. A longer cycle is computed pick by pick. Two algorithms can do that:
 
-- The `roundrobin` package, nginx's algorithm and order (weights 5, 1, 1 give a a b a c a a). It asks
-  each item at each pick, so it is for few items and for short turns.
-- A heap of deadlines for the rest, see `_fair_queue`.
-
-Items that come back after a while may get their share slowly: `SlowStart` is a turn of turns.
+- The `roundrobin` package: nginx's algorithm and order (weights 5, 1, 1 give a a b a c a a). It looks at each item at
+  each pick, so it is for few items and for short cycles.
+- A fair queue, a heap of deadlines, for the rest: see `_fair_queue`.
 
 This module knows nothing of hosts, pools or requests.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import chain, islice, repeat
-from math import gcd, inf
+from itertools import chain, repeat
+from math import gcd
 from random import Random
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import roundrobin
 
 T = TypeVar("T")
 
-# Picks that one turn, and all the turns of one configuration, may cost to prepare. A pick takes about
-# 1 us and 16 bytes at most: a second for the longest turn, two and 32 MB for the worst configuration.
+# Picks of one cycle, and of all cycles of one configuration, that may be prepared. A pick takes about 1 us and 16
+# bytes at most: a second for the longest cycle, two seconds and 32 MB for the worst configuration.
 CYCLE_BUDGET = 1_000_000
 TOTAL_BUDGET = 2_000_000
 
-# Up to here asking each item costs less than the heap does.
-FEW = 16
+# Items up to which the package is faster than the heap at each pick.
+FEW_ITEMS = 16
 
-# Of more than a few items the package plays turns up to this product of items and picks: 15 ms.
+# Items times picks up to which the package prepares a cycle of more items: 15 ms.
 PACKAGE_BUDGET = 250_000
 
-# Where the turn is not prepared, a random start has to be played: enough picks to spread the first
-# ones of many workers by share, few enough that nobody notices who waits for them.
-LONGEST_LEAD = 64
-
-
-# Items times picks up to which a turn's start is sought where items are to keep their places: 5 ms.
-SEARCH = 20_000
-
-# What a weight is multiplied by while its part grows: what the package itself adds at each pick, 1, must not tell.
-FINE = 1_000_000_000
+# Picks that are skipped at most so that a cycle that is not prepared begins at a random place: enough to spread the
+# first picks of many workers by share, few enough that a request can wait for them.
+MAX_SKIPPED_PICKS = 64
 
 
 class Cycles:
-    """Prepares turns within the budget of one configuration; equal proportions are played once."""
+    """Prepares cycles within a budget of picks; equal proportions share one cycle."""
 
     def __init__(self, budget: int = TOTAL_BUDGET) -> None:
         self._left = budget
         self._known: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def prepare(self, weights: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The turn of `weights` (above 0, without a common divisor) as indices; None if too long."""
-        turn = self._known.get(weights)
+        """The cycle of `weights` (above 0, without a common divisor) as indices; None if it is too long."""
+        cycle = self._known.get(weights)
         count, length = len(weights), sum(weights)
-        most = max(FEW, PACKAGE_BUDGET // length)
-        price = length * count // FEW if turn is None and FEW < count <= most else length
+        most = max(FEW_ITEMS, PACKAGE_BUDGET // length)
+        price = length * count // FEW_ITEMS if cycle is None and FEW_ITEMS < count <= most else length
         if length > CYCLE_BUDGET or price > self._left:
             return None
         self._left -= price
-        if turn is None:
-            pick = _player(list(range(count)), weights, most)
-            turn = self._known[weights] = tuple([pick() for _ in range(length)])
-        return turn
+        if cycle is None:
+            pick = _smooth(range(count), weights, most)
+            cycle = self._known[weights] = tuple([pick() for _ in range(length)])
+        return cycle
 
-    def keep(self, weights: Sequence[int]) -> None:
-        """Leaves room for a turn of `weights` that was prepared before and goes on under another configuration."""
+    def charge(self, weights: Sequence[int]) -> None:
+        """Charges for a cycle of `weights` that an earlier configuration prepared and that stays in memory."""
         length = sum(weights) // (gcd(*weights) or 1)
         if length <= CYCLE_BUDGET:
             self._left = max(0, self._left - length)
 
 
-def due(pick: Callable[[], T] | None, length: int) -> dict[T, float]:
-    """Each item of a turn of `length` picks, with how far off its next pick is: 0 if it is the next one, towards 1 if
-    it was just picked. Empty where the turn was not prepared, or is too long for a start to be sought. The turn stays
-    where it is.
-    """
-    ring = getattr(pick, "__self__", None)
-    if length > SEARCH or not isinstance(ring, chain):
-        return {}
-    coming = list(islice(ring, length))  # in C, so that no pick of another thread comes between: a full turn
-    counts, first = Counter(coming), {item: at for at, item in reversed([*enumerate(coming)])}
-    return {item: at * counts[item] / length for item, at in first.items()}
+def picker(weighted: Sequence[tuple[T, int]], cycles: Cycles, random: Random) -> Callable[[], T] | None:
+    """Picks the items of `weighted` in the order of their cycle, from a random place of it.
 
-
-def rotate(
-    weighted: Sequence[tuple[T, int]], turns: Cycles, random: Random, places: Mapping[T, float] | None = None
-) -> Callable[[], T] | None:
-    """A pick over the items of `weighted`, starting at a random place of their turn, or where those that have `places`,
-    which `due` said of another turn, are nearest to them.
-
-    Items of weight 0 are left out; None where nothing is left. Weights must not be negative.
+    Items of weight 0 are left out; None if none is left. Weights must not be negative.
     """
     eligible = [pair for pair in weighted if pair[1] > 0]
     if not eligible:
@@ -106,66 +81,28 @@ def rotate(
     items = [item for item, _ in eligible]
     weights = tuple([weight // divisor for _, weight in eligible])
 
-    turn = turns.prepare(weights)
-    if turn is None:
+    cycle = cycles.prepare(weights)
+    if cycle is None:
         return _unprepared(items, weights, random).__next__
-    kept = {index: places[item] for index, item in enumerate(items) if item in places} if places else {}
-    start = _start(turn, weights, kept) if kept else None
-    if start is None:
-        start = random.randrange(len(turn))
-    ring = tuple([items[index] for index in turn[start:] + turn[:start]])
-    return chain.from_iterable(repeat(ring)).__next__  # as fast as a cycle, which keeps a list of its own
-
-
-def _start(turn: Sequence[int], weights: Sequence[int], places: Mapping[int, float]) -> int | None:
-    """Where in the turn the items are nearest to their places; None if that takes too long to say."""
-    if len(turn) * len(places) > SEARCH:
-        return None
-    coming = {index: len(turn) + turn.index(index) for index in places}
-    best, start = inf, 0
-    for at in range(len(turn) - 1, -1, -1):
-        if turn[at] in coming:
-            coming[turn[at]] = at
-        off = sum(abs((coming[index] - at) * weights[index] / len(turn) - place) for index, place in places.items())
-        if off < best:
-            best, start = off, at
-    return start
-
-
-class SlowStart(Generic[T]):
-    """Picks from several turns, each of a weight, of which it gets a part that may grow: the `roundrobin` package's
-    slow start, of the turns and not of their items. So it takes no longer where each has many."""
-
-    def __init__(self, turns: Sequence[tuple[Callable[[], T], int]]) -> None:
-        self._picks = [pick for pick, _ in turns]
-        self._weights = [weight * FINE for _, weight in turns]
-        self._next = roundrobin.smooth_stateful(list(enumerate(self._weights)), initial_effective=0)
-
-    def grow(self, parts: Sequence[float]) -> None:
-        """Gives each turn that part, from 0 to 1, of its weight."""
-        for index, (weight, part) in enumerate(zip(self._weights, parts, strict=True)):
-            self._next.set(index, effective=int(weight * part))
-
-    def pick(self) -> T:
-        """The next item; where all parts are 0, of any turn."""
-        item: T = self._picks[self._next()]()
-        return item
+    start = random.randrange(len(cycle))
+    ring = tuple([items[index] for index in cycle[start:] + cycle[:start]])
+    return chain.from_iterable(repeat(ring)).__next__  # as fast as itertools.cycle, which keeps a list of its own
 
 
 def _unprepared(items: Sequence[T], weights: Sequence[int], random: Random) -> Iterator[T]:
-    """Turn after turn, from a random place. Nothing is set up before the first pick: many pools wait long for it."""
+    """Computes the picks one by one. Nothing is set up before the first: many pools are never asked for."""
     order: Sequence[int] = range(len(items))
-    if len(items) > FEW:
-        order = random.sample(order, len(order))  # ties go by it: equals begin anywhere
-    pick = _player([items[index] for index in order], [weights[index] for index in order], FEW)
-    for _ in range(random.randrange(min(sum(weights), LONGEST_LEAD))):
+    if len(items) > FEW_ITEMS:
+        order = random.sample(order, len(order))  # decides between equals, so that any of them can be the first
+    pick = _smooth([items[index] for index in order], [weights[index] for index in order], FEW_ITEMS)
+    for _ in range(random.randrange(min(sum(weights), MAX_SKIPPED_PICKS))):
         pick()
     while True:
         yield pick()
 
 
-def _player(items: Sequence[T], weights: Sequence[int], most: int) -> Callable[[], T]:
-    """Turn after turn from its start, with the package for up to `most` items."""
+def _smooth(items: Sequence[T], weights: Sequence[int], most: int) -> Callable[[], T]:
+    """Picks cycle after cycle from the start, by the package if there are `most` items or fewer."""
     if len(items) > most:
         return _fair_queue(items, weights).__next__
     pick: Callable[[], T] = roundrobin.smooth(list(zip(items, weights, strict=True)))
@@ -175,15 +112,14 @@ def _player(items: Sequence[T], weights: Sequence[int], most: int) -> Callable[[
 def _fair_queue(items: Sequence[T], weights: Sequence[int]) -> Iterator[T]:
     """Picks in the order of worst-case fair weighted fair queueing, O(log n) each.
 
-    The k-th pick (from 0) of an item may come once k of its shares are over, at k * total / weight,
-    and is due by the time of the next, (k + 1) * total / weight; of those that may come, the one due
-    first comes. A heap of deadlines alone, without the "may come", gives the heavy item of one among
-    a thousand light ones its whole share in one row. Source: Bennett and Zhang, "WF2Q: worst-case fair weighted
-    fair queueing", INFOCOM 1996.
+    The k-th pick (from 0) of an item is allowed from k * total / weight on, and due by (k + 1) * total / weight; of
+    the picks that are allowed, the one that is due first comes next. With deadlines alone one heavy item among a
+    thousand light ones would get its whole share in one row. Source: Bennett and Zhang, "WF2Q: worst-case fair
+    weighted fair queueing", INFOCOM 1996.
 
-    Exact over a turn: before its end at least one item has a pick that may come, and none has more of
-    them than its weight. Deadlines are floats of one division, so they are correctly rounded; two
-    that differ do so by more than one part in 10^12, and weights up to 10^6 never round to a tie.
+    Exact over a cycle: before its end at least one item has a pick that is allowed, and none has more of them than
+    its weight. Deadlines are floats of one division, so they are correctly rounded; two that differ do so by more
+    than one part in 10^12, and weights up to 10^6 never round to a tie.
     """
     total = sum(weights)
     first = [(total / weight, index, 0) for index, weight in enumerate(weights)]

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.core.request import Request
-from redirect.core.service import Service
+from redirect.core.service import new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader
 from redirect.edge.response import response
@@ -28,12 +28,12 @@ from redirect.telemetry.recorder import Recorder
 def create_app(
     config: Config, pool_id_header: str, trusted: TrustedProxies, recorder: Recorder, random: Random
 ) -> Starlette:
-    """The public application of one worker process. `random` draws where its turns begin.
+    """The public application of one worker process. `random` draws where its cycles begin.
 
     What it shares with a protocol in front of it is `app.state.handler`.
     """
     app = Starlette()
-    app.state.handler = handler = RequestHandler(Service(config, random), Reader(pool_id_header, trusted), recorder)
+    app.state.handler = handler = RequestHandler(new_service(config, random), Reader(pool_id_header, trusted), recorder)
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = _Answering(handler)
     return app

@@ -29,7 +29,6 @@ from redirect.control.prober import has_probes
 from redirect.control.providers.file import Watch
 from redirect.control.transfer import pack
 from redirect.core.forwarded import TrustedProxies
-from redirect.core.health import back, down
 from redirect.core.pools import Config
 from redirect.edge.asgi import create_app
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
@@ -252,7 +251,7 @@ class Gunicorn(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Starlette:
-        """The application of one worker, made in its process: its turns begin at places of their own."""
+        """The application of one worker, made in its process: its cycles begin at places of their own."""
         settings, config = self.settings, self.config
         with no_collections():
             log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
@@ -260,11 +259,8 @@ class Gunicorn(BaseApplication):
             proxies = TrustedProxies(settings.forwarded_allow_ips)
             app = create_app(config, settings.pool_id_header, proxies, recorder, Random())
             instance = Instance(self.scoreboard, config, str(settings.pools_config_path), self._changes)
-            number, instance.verdicts = instance.verdicts_number(), instance.read_verdicts()
-            service = app.state.handler.service
-            for _ in service.set_down(down(instance.verdicts), monotonic()):
-                pass
-            service.came_back(back(instance.verdicts, time()), monotonic())
+            number, instance.health = instance.verdicts_number(), instance.read_health()
+            app.state.handler.service.update(instance.health, monotonic())
             recorder.heed(number)
             app.state.instance = instance
             app.state.settings = settings

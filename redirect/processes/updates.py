@@ -10,12 +10,13 @@ import logging
 import sys
 from collections.abc import Callable
 from random import Random
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 from typing import TypeVar
 
 from redirect.config.loader import no_collections
 from redirect.control.transfer import unpack
-from redirect.core.service import Service
+from redirect.core.balancer import Balancer
+from redirect.core.service import Service, balancers
 from redirect.edge.handler import RequestHandler
 from redirect.telemetry.instance import Changes, Instance
 
@@ -70,7 +71,11 @@ def _made(before: Service, instance: Instance) -> tuple[Service, Changes] | None
         if config.hash != loading.config:
             return None  # another one is being put up, and we are told
         changes = instance.changes.after(before.config, config, loading.loaded_at, pause)
-        service = Service(config, Random(), before, pause)
+        prepared: dict[str, Balancer] = {}
+        for name, balancer in balancers(config, Random(), instance.health, monotonic(), before):
+            prepared[name] = balancer
+            pause()
+        service = Service(config, prepared)
         gc.freeze()  # as at the start: it need not be looked at, not even once
     return service, changes
 
@@ -84,7 +89,7 @@ def _collect() -> None:
 def _let_go(replaced: list[tuple[Service, Changes]]) -> None:
     """Lets go of it part by part, as Python does nothing else while it frees what there was of a large one."""
     service, changes = replaced.pop()
-    parts = [*service.parts(), *changes.since]
+    parts = [*service.config.pools.values(), *changes.since]
     del service, changes
     pause = _Pause()
     while parts:

@@ -25,8 +25,6 @@ from uvicorn.server import ServerState
 from uvicorn_worker import UvicornWorker
 
 from redirect.admin.app import create_admin_app
-from redirect.admin.view import leisurely
-from redirect.core.health import down
 from redirect.edge.connection_limit import CONNECTION_LIMIT, RESERVE
 from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
@@ -240,14 +238,10 @@ async def _heed(handler: RequestHandler, instance: Instance) -> None:
     while True:
         try:
             now = ref(handler.service), instance.verdicts_number()  # one that is replaced is not to be kept by us
-            if now == seen:
-                async for _ in leisurely(handler.service.grow(monotonic())):
-                    pass
-            else:
-                verdicts = await asyncio.to_thread(instance.read_verdicts)
-                async for _ in leisurely(handler.service.set_down(down(verdicts), monotonic())):
-                    pass
-                instance.verdicts = verdicts  # not before they are heeded: it is what `/status` says
+            health = instance.health if now == seen else await asyncio.to_thread(instance.read_health)
+            handler.service.update(health, monotonic())
+            if now != seen:
+                instance.health = health  # not before it is applied: it is what `/status` says
                 handler.recorder.heed(now[1])
                 seen = now
         except Exception:  # ours: who is picked stays so, and the next verdict may do

@@ -12,8 +12,7 @@ from importlib.metadata import version
 from time import monotonic, monotonic_ns, time
 from typing import NamedTuple
 
-from redirect.core import health as verdict
-from redirect.core.health import HealthStatuses
+from redirect.core.health import Health, decode
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import (
     BUCKETS,
@@ -89,7 +88,7 @@ class Instance:
         self.name = socket.gethostname()
         self.started_at = changes.started_at
         self.changes = changes
-        self.verdicts: HealthStatuses = {}  # those that are heeded here
+        self.health: Health = {}  # that is applied here
         self._scoreboard = scoreboard
         self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
@@ -133,7 +132,7 @@ class Instance:
         since = self.changes.since.get(place, self.started_at)
         if not origin.weight:
             return State("draining", since)
-        found = self.verdicts.get(place) if pool.health_check is not None else None
+        found = self.health.get(pool.name, {}).get(origin.name) if pool.health_check is not None else None
         if found is None:
             return State("up", since)
         return State("up" if found.is_up else "down", max(since, found.since), found.reason)
@@ -142,9 +141,9 @@ class Instance:
         """How often probes found something out, so that there is something to look at; 0 if never."""
         return self._scoreboard.verdicts_number()
 
-    def read_verdicts(self) -> HealthStatuses:
+    def read_health(self) -> Health:
         """What probes found out."""
-        return verdict.read(self._scoreboard.verdicts())
+        return decode(self._scoreboard.verdicts())
 
     def snapshot(self) -> Snapshot:
         """The numbers of all workers together, and of those before them."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from redirect.config.loader import ConfigError, Loader, load, parse_config
 from redirect.core.authority import Authority
 from redirect.core.pools import Config, Fault, Origin, Pool
-from redirect.core.service import Service
+from redirect.core.service import new_service
 
 FILE = "pools.toml"
 
@@ -152,7 +152,7 @@ def test_ten_thousand_pools(tmp_path: Path) -> None:
     assert config.pools["pool-9999"].origins[1] == Origin(
         "b.9999.example:8443", Authority("b.9999.example", 8443), 9999
     )
-    service = Service(config, Random(1))
+    service = new_service(config, Random(1))
     assert service.decide("pool-0", "http", None).location("/") == "http://a.0.example/"
     assert service.decide("last", "http", None).location("/x") == "http://z.example/x"
 

@@ -19,7 +19,7 @@ from redirect.control.providers.file import DOUBTFUL, Watch
 from redirect.control.transfer import pack
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
-from redirect.core.service import Service
+from redirect.core.service import new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import Reader
 from redirect.processes.updates import keep_up
@@ -266,7 +266,7 @@ def test_garbage_is_not_kept() -> None:
     recorder = new_recorder(old, "off", scoreboard)
     scoreboard.put(pack(new))
     scoreboard.say({"loaded_at": 1.0, "config": new.hash})
-    front = RequestHandler(Service(old, Random()), Reader("X-Pool", TrustedProxies("")), recorder)
+    front = RequestHandler(new_service(old, Random()), Reader("X-Pool", TrustedProxies("")), recorder)
     instance = Instance(scoreboard, old, "pools.toml", Changes(0.0, {}))
 
     async def take() -> None:

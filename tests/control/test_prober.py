@@ -16,8 +16,7 @@ from support.wire import settled
 from redirect.config.loader import parse_config
 from redirect.control.probe import Target, probe
 from redirect.control.prober import Health, Loop, Prober, has_probes
-from redirect.core import health as verdict
-from redirect.core.health import HealthStatuses
+from redirect.core.health import HealthStatus, decode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -47,8 +46,9 @@ async def until(condition: Callable[[], object], prober: Prober) -> None:
             await asyncio.sleep(0.01)
 
 
-def found(scoreboard: Scoreboard) -> HealthStatuses:
-    return verdict.read(scoreboard.verdicts())
+def found(scoreboard: Scoreboard) -> dict[tuple[str, str], HealthStatus]:
+    health = decode(scoreboard.verdicts())
+    return {(pool, origin): status for pool, statuses in health.items() for origin, status in statuses.items()}
 
 
 def states(scoreboard: Scoreboard) -> dict[tuple[str, str], bool]:

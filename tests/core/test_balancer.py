@@ -1,206 +1,252 @@
-"""Eligibility: which items of a pool may be picked, as probes see them."""
+"""Which origins of a pool may be picked, and how often: a pure function of the pool, its health and the time."""
 
 from collections import Counter
+from collections.abc import Mapping
+from math import gcd
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from redirect.core.balancer import Eligibility
+from redirect.core.authority import Authority
+from redirect.core.balancer import Balancer, effective_weights
 from redirect.core.cycles import Cycles
+from redirect.core.health import HealthStatus
+from redirect.core.pools import Origin, Pool
+
+Statuses = Mapping[str, HealthStatus]
+
+GENERATED = settings(derandomize=True, deadline=None, max_examples=200)
 
 
-def eligibility(*, slow_start: float = 0, ignores: bool = False, **weights: int) -> Eligibility[str]:
-    weighted = {name: (name, weight) for name, weight in weights.items()}
-    return Eligibility(weighted, slow_start, ignores, Cycles(), Random(1))
+def pool(*, slow_start: float = 0, ignores_all_down: bool = False, **weights: int) -> Pool:
+    origins = tuple(Origin(name, Authority(name, None), weight) for name, weight in weights.items())
+    return Pool("p", origins, 302, slow_start=slow_start, ignores_all_down=ignores_all_down)
 
 
-def picks(of: Eligibility[str], count: int) -> Counter[str]:
-    assert of.pick is not None
-    return Counter(of.pick() for _ in range(count))
+def down(*names: str) -> Statuses:
+    return {name: HealthStatus(False, 0.0, 0.0, "refused") for name in names}
 
 
-def set_down(of: Eligibility[str], *names: str, now: float = 0) -> None:
-    of.set_down(frozenset(names), now)
+def up(**since: float) -> Statuses:
+    """Origins that came back, and when."""
+    return {name: HealthStatus(True, 0.0, at, "answered 200") for name, at in since.items()}
 
 
-def test_a_new_item_counts_as_up() -> None:
-    """Before anything is known, all are picked by their weights."""
-    assert picks(eligibility(a=5, b=3, c=2), 100) == {"a": 50, "b": 30, "c": 20}
+def balancer(of: Pool, statuses: Statuses | None = None, now: float = 0.0, seed: int = 1) -> Balancer:
+    return Balancer(of, Cycles(), Random(seed), statuses or {}, now)
 
 
-def test_filter_first_then_weigh() -> None:
-    """What is down is left out, and the shares of the others keep their proportions, exactly in each turn."""
-    of = eligibility(a=5, b=3, c=2)
-    set_down(of, "a")
-    assert picks(of, 50) == {"b": 30, "c": 20}
-    set_down(of, "a", "c")
+def picks(of: Balancer, count: int) -> Counter[str]:
+    picked: Counter[str] = Counter()
+    for _ in range(count):
+        assert of.pick is not None
+        picked[of.pick().origin.name] += 1
+    return picked
+
+
+# Effective weights
+
+
+def test_an_origin_without_a_status_is_up() -> None:
+    assert effective_weights(pool(a=5, b=0, c=2), {}, 0) == [5, 0, 2]
+
+
+def test_an_origin_that_is_down_weighs_nothing() -> None:
+    assert effective_weights(pool(a=5, b=3, c=2), down("a"), 0) == [0, 3, 2]
+
+
+def test_an_origin_that_is_up_again_has_its_weight_at_once_without_a_slow_start() -> None:
+    assert effective_weights(pool(a=5, b=3), up(a=100), 100) == [5, 3]
+
+
+def test_a_status_of_an_unknown_origin_is_ignored() -> None:
+    assert effective_weights(pool(a=5, b=3), down("elsewhere"), 0) == [5, 3]
+
+
+def test_with_all_origins_down_none_may_be_picked() -> None:
+    assert effective_weights(pool(a=1, b=2, drained=0), down("a", "b"), 0) == [0, 0, 0]
+
+
+def test_with_all_origins_down_all_are_used_if_the_pool_has_it_so() -> None:
+    ignoring = pool(a=1, b=2, ignores_all_down=True)
+    assert effective_weights(ignoring, down("a", "b"), 0) == [1, 2]
+    assert effective_weights(ignoring, down("a"), 0) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("after", "weights"),
+    [
+        pytest.param(-3600, [10, 1], id="before it came back, as another process may see it"),
+        pytest.param(0, [10, 1], id="at first"),
+        pytest.param(1, [10, 1], id="a tenth"),
+        pytest.param(2.5, [5, 1], id="a quarter"),
+        pytest.param(5, [2, 1], id="half"),
+        pytest.param(9.9, [10, 9], id="nearly all"),
+        pytest.param(10, [1, 1], id="all"),
+        pytest.param(3600, [1, 1], id="long ago"),
+    ],
+)
+def test_slow_start(after: float, weights: list[int]) -> None:
+    """An origin that came back weighs a tenth of its weight, and a tenth more at each tenth of `slow_start`."""
+    assert effective_weights(pool(a=1, b=1, slow_start=10), up(b=200), 200 + after) == weights
+
+
+def test_each_origin_starts_slowly_from_its_own_time() -> None:
+    statuses = {**up(b=100, c=105), **down("d")}
+    assert effective_weights(pool(a=2, b=2, c=2, d=2, slow_start=10), statuses, 107) == [20, 14, 4, 0]
+
+
+def test_origins_that_all_come_back_together_share_by_their_weights() -> None:
+    """No other origin can spare them."""
+    for now in range(100, 120):
+        assert effective_weights(pool(a=1, b=2, slow_start=10), up(a=100, b=100), now) == [1, 2]
+
+
+def test_a_drained_origin_weighs_nothing_whatever_its_status() -> None:
+    """Its status may be of the time before it was drained."""
+    drained = pool(a=0, b=1, slow_start=10, ignores_all_down=True)
+    assert effective_weights(drained, up(a=100), 100)[0] == 0
+    assert effective_weights(drained, {**up(a=100), **down("b")}, 101) == [0, 1]
+
+
+# Picks
+
+
+def test_picks_are_exact_over_a_cycle() -> None:
+    of = balancer(pool(a=5, b=3, c=2, drained=0))
+    assert picks(of, 10) == {"a": 5, "b": 3, "c": 2}
+    of.update(down("a"), 0)
+    assert picks(of, 5) == {"b": 3, "c": 2}
+    of.update(down("a", "c"), 0)
     assert picks(of, 7) == {"b": 7}
-    set_down(of)
-    assert picks(of, 100) == {"a": 50, "b": 30, "c": 20}
+    of.update({}, 0)
+    assert picks(of, 10) == {"a": 5, "b": 3, "c": 2}
 
 
-def test_the_same_verdict_again_changes_nothing() -> None:
-    """The turn goes on where nothing is new."""
-    of = eligibility(a=1, b=1, c=1)
-    set_down(of, "c")
-    pick = of.pick
-    set_down(of, "c")
-    assert of.pick is pick
+def test_picks_are_exact_during_a_slow_start() -> None:
+    of = balancer(pool(a=3, b=2, c=1, slow_start=10), up(b=100), now=105)
+    assert picks(of, 5) == {"a": 3, "b": 1, "c": 1}
 
 
-def test_unknown_names_are_nobodys_affair() -> None:
-    """A verdict on what the pool does not have, from before it was changed, is passed over."""
-    of = eligibility(a=1, b=1)
-    pick = of.pick
-    set_down(of, "elsewhere")
-    assert of.pick is pick
-
-
-def test_all_down_is_nothing_to_pick() -> None:
-    """Without a word on it, a pool all of whose items are down has none."""
-    of = eligibility(a=1, b=2, drained=0)
-    set_down(of, "a", "b")
+def test_pick_is_none_while_no_origin_may_be_picked() -> None:
+    of = balancer(pool(a=1, b=1), down("a", "b"))
     assert of.pick is None
-    set_down(of, "a")
+    of.update(down("a"), 0)
     assert picks(of, 3) == {"b": 3}
+    of.update(down("a", "b"), 0)
+    assert of.pick is None
 
 
-def test_all_down_may_be_ignored() -> None:
-    """Where the pool wants it so, all are picked by their weights as long as all are down."""
-    of = eligibility(a=1, b=2, drained=0, ignores=True)
-    set_down(of, "a", "b")
-    assert picks(of, 6) == {"a": 2, "b": 4}
-    set_down(of, "a")
-    assert picks(of, 3) == {"b": 3}
+def test_the_cycle_goes_on_while_the_weights_stay_the_same() -> None:
+    of, undisturbed = balancer(pool(a=3, b=2, c=1)), balancer(pool(a=3, b=2, c=1))
+    for _ in range(12):
+        of.update({**up(a=0), **down("elsewhere")}, 0)
+        assert picks(of, 1) == picks(undisturbed, 1)
 
 
-@pytest.mark.parametrize(
-    ("after", "share"),
-    [
-        pytest.param(0, 0, id="at first"),
-        pytest.param(2.5, 0.2, id="a quarter"),  # 0.25 of 1 : 1 is a fifth of all
-        pytest.param(5, 1 / 3, id="a half"),
-        pytest.param(9.9, 0.4975, id="nearly all"),
-        pytest.param(10, 0.5, id="all"),
-    ],
+def test_a_balancer_is_growing_until_the_slow_start_is_over() -> None:
+    of = balancer(pool(a=1, b=1, slow_start=10), down("b"))
+    assert not of.is_growing
+    statuses = up(b=100)
+    for now, count in [(100, 1), (103, 3), (107.5, 7), (110, 10)]:
+        of.update(statuses, now)
+        assert picks(of, 10 + count)["b"] == count
+        assert of.is_growing == (now < 110)
+
+
+def test_an_outcome_is_worked_out_once() -> None:
+    """Origins that go down and come back keep their destinations."""
+    of = balancer(pool(a=1, b=1))
+    assert of.pick is not None
+    before = {id(of.pick()) for _ in range(2)}
+    of.update(down("a"), 0)
+    of.update({}, 0)
+    assert {id(of.pick()) for _ in range(2)} == before
+
+
+def test_workers_pick_in_the_same_order_from_places_of_their_own() -> None:
+    orders = set()
+    for seed in range(50):
+        of = balancer(pool(a=5, b=1, c=1), seed=seed)
+        assert of.pick is not None
+        orders.add("".join(of.pick().origin.name for _ in range(7)))
+    assert len(orders) == 7
+    assert all(order in "aabacaa" * 2 for order in orders)
+
+
+# Generated pools
+
+
+POOLS = st.builds(
+    lambda weights, slow_start, ignores: pool(
+        slow_start=slow_start,
+        ignores_all_down=ignores,
+        **{f"o{number}": weight for number, weight in enumerate(weights)},
+    ),
+    st.lists(st.integers(0, 20), min_size=1, max_size=8),
+    st.sampled_from([0, 0.7, 10, 3600]),
+    st.booleans(),
 )
-def test_slow_start(after: float, share: float) -> None:
-    """An item that comes back gets a part of its weight that grows evenly to the whole, within the seconds given."""
-    of = eligibility(slow_start=10, a=1, b=1)
-    set_down(of, "b", now=100)
-    set_down(of, now=200)
-    of.grow(200 + after)
-    assert picks(of, 10_000)["b"] == pytest.approx(10_000 * share, abs=1)
-    assert of.is_growing == (after < 10)
-
-
-@pytest.mark.parametrize(
-    ("ago", "share"),
-    [
-        pytest.param(-3600, 0, id="the clock was set back"),
-        pytest.param(0, 0, id="just now"),
-        pytest.param(5, 1 / 3, id="a half"),
-        pytest.param(10, 0.5, id="all"),
-        pytest.param(3600, 0.5, id="long ago"),
-    ],
+STATUSES = st.dictionaries(
+    st.sampled_from([f"o{number}" for number in range(9)]),
+    st.builds(HealthStatus, st.booleans(), st.just(0.0), st.floats(0, 2000), st.just("")),
 )
-@pytest.mark.parametrize("now", [pytest.param(0, id="a machine that starts"), 200])
-def test_who_came_back_before(now: float, ago: float, share: float) -> None:
-    """Who came back before there were these items begins slowly all the same, from when it came back on."""
-    of = eligibility(slow_start=10, a=1, b=1)
-    of.came_back({"b": ago, "elsewhere": 0}, now)
-    assert picks(of, 10_000)["b"] == pytest.approx(10_000 * share, abs=1)
-    of.grow(now + 10)
-    assert (picks(of, 10), of.is_growing) == ({"a": 5, "b": 5}, False)
+NOWS = st.floats(1000, 3000)
 
 
-def test_who_came_back_before_without_a_slow_start() -> None:
-    """Where nobody begins slowly, nobody does who came back before."""
-    of = eligibility(a=1, b=1)
-    pick = of.pick
-    of.came_back({"a": -1, "b": 0}, now=200)
-    assert of.pick is pick
+@GENERATED
+@given(POOLS, st.lists(st.tuples(STATUSES, NOWS), max_size=4), STATUSES, NOWS, st.integers(0, 9))
+def test_nothing_is_remembered(
+    of: Pool, history: list[tuple[Statuses, float]], statuses: Statuses, now: float, seed: int
+) -> None:
+    """The same statuses at the same time give the same shares, whatever came before, to old and new balancers."""
+    old, new = balancer(of, seed=seed), balancer(of, statuses, now)
+    for earlier, at in history:
+        old.update(earlier, at)
+    old.update(statuses, now)
+    assert old.is_growing == new.is_growing
+    assert (old.pick is None) == (new.pick is None)
+    if new.pick is not None:
+        length = sum(weights := effective_weights(of, statuses, now)) // gcd(*weights)
+        assert picks(old, length) == picks(new, length)
 
 
-def test_a_slow_start_ends_in_an_exact_turn() -> None:
-    """Once it has its whole share, every full turn is exact again."""
-    of = eligibility(slow_start=10, a=3, b=2, c=1)
-    set_down(of, "b")
-    set_down(of, now=1)
-    of.grow(11)
-    assert picks(of, 6) == {"a": 3, "b": 2, "c": 1}
+@GENERATED
+@given(POOLS, STATUSES, NOWS)
+def test_each_cycle_is_exact(of: Pool, statuses: Statuses, now: float) -> None:
+    """In each cycle each origin is picked exactly as often as its effective weight has it."""
+    weights = effective_weights(of, statuses, now)
+    if any(weights):
+        divisor = gcd(*weights)
+        expected = {origin.name: weight // divisor for origin, weight in zip(of.origins, weights, strict=True)}
+        assert picks(balancer(of, statuses, now), sum(weights) // divisor) == Counter(expected)
 
 
-def test_slow_starts_are_independent() -> None:
-    """Each item's part grows from when it came back; the others share by their weights what is left."""
-    of = eligibility(slow_start=10, a=2, b=2, c=2)
-    set_down(of, "b", "c")
-    set_down(of, "c", now=100)
-    set_down(of, now=105)
-    of.grow(107.5)  # b has three quarters of its weight, c one
-    assert picks(of, 2_000) == pytest.approx({"a": 1_000, "b": 750, "c": 250}, abs=2)
+@GENERATED
+@given(POOLS, STATUSES, NOWS)
+def test_filter_first(of: Pool, statuses: Statuses, now: float) -> None:
+    """Origins that are down weigh nothing, and those that are up weigh the same as if the others were not there."""
+    is_up = {origin.name: origin.name not in statuses or statuses[origin.name].is_up for origin in of.origins}
+    weights = effective_weights(of, statuses, now)
+    if any(is_up[origin.name] and origin.weight for origin in of.origins):
+        rest = Pool("p", tuple(origin for origin in of.origins if is_up[origin.name]), 302, slow_start=of.slow_start)
+        left = iter(effective_weights(rest, statuses, now))
+        assert weights == [next(left) if is_up[origin.name] else 0 for origin in of.origins]
+    else:
+        assert weights == [origin.weight * of.ignores_all_down for origin in of.origins]
 
 
-def test_going_down_ends_a_slow_start() -> None:
-    """Who goes down while it comes back is left out at once, and begins from nothing the next time."""
-    of = eligibility(slow_start=10, a=1, b=1)
-    set_down(of, "b")
-    set_down(of, now=100)
-    set_down(of, "b", now=109)
-    assert (picks(of, 5), of.is_growing) == ({"a": 5}, False)
-    set_down(of, now=200)
-    of.grow(205)
-    assert picks(of, 300)["b"] == pytest.approx(100, abs=1)
-
-
-def test_nobody_is_slow_alone() -> None:
-    """Where all come back together there is nobody to spare them: they share by their weights."""
-    of = eligibility(slow_start=10, a=1, b=2)
-    set_down(of, "a", "b")
-    set_down(of, now=100)
-    assert picks(of, 3) == {"a": 1, "b": 2}
-
-
-def test_drained_while_down() -> None:
-    """What was drained while it was down comes back to nothing, also where all others are down and are used."""
-    before = eligibility(slow_start=10, ignores=True, a=1, b=1)
-    set_down(before, "a")
-    after = Eligibility({"a": ("a", 0), "b": ("b", 1)}, 10, True, Cycles(), Random(1), before)
-    set_down(after, now=100)
-    set_down(after, "b", now=101)
-    assert picks(after, 3) == {"b": 3}
-
-
-def test_many_slow_starts_are_few_turns() -> None:
-    """However many come back one after the other, those of one tenth of a slow start share a turn."""
-    weighted = {str(number): (str(number), 1) for number in range(100)}
-    of = Eligibility(weighted, 10, False, Cycles(), Random(1))
-    names = [*weighted][1:]
-    of.set_down(frozenset(names), 0)
-    for back in range(1, 100):
-        of.set_down(frozenset(names[back:]), 100 + back / 10)
-    assert of._slow is not None
-    assert len(of._slow[1]) == 11
-    of.grow(200)
-    assert picks(of, 100) == dict.fromkeys(weighted, 1)
-
-
-def test_another_pool_in_its_place() -> None:
-    """What was down stays so in the pool's next version, and what came back goes on growing."""
-    before = eligibility(slow_start=10, a=1, b=1, c=1)
-    set_down(before, "b", "c")
-    set_down(before, "b", now=100)
-    weighted = {name: (name, 1) for name in "abcd"}
-    after = Eligibility(weighted, 10, False, Cycles(), Random(1), before)
-    after.grow(105)
-    assert picks(after, 500) == pytest.approx({"a": 200, "c": 100, "d": 200}, abs=2)
-
-
-def test_a_pick_of_many_does_not_ask_each() -> None:
-    """Among ten thousand, one of which comes back slowly, a thousand picks are as many different ones."""
-    weighted = {str(number): (str(number), 1) for number in range(10_000)}
-    of = Eligibility(weighted, 10, False, Cycles(), Random(1))
-    of.set_down(frozenset(["7"]), 0)
-    of.set_down(frozenset(), 1)
-    of.grow(6)
-    assert len(picks(of, 1_000)) == 1_000
+@GENERATED
+@given(POOLS, st.dictionaries(st.sampled_from([f"o{number}" for number in range(9)]), st.floats(0, 2000)))
+def test_a_slow_start_only_grows(of: Pool, since: dict[str, float]) -> None:
+    """The share of an origin that came back never falls while it starts, and no started origin ever weighs nothing."""
+    statuses, name = up(**since), of.origins[0].name
+    others = Pool("p", (*of.origins, Origin("whole", Authority("whole", None), 20)), 302, slow_start=of.slow_start)
+    shares = []
+    for now in range(2000, 2000 + int(of.slow_start) + 2, max(1, int(of.slow_start / 20))):
+        weights = effective_weights(others, {name: statuses[name]} if name in statuses else {}, now)
+        assert all(weight > 0 for weight, origin in zip(weights, others.origins, strict=True) if origin.weight)
+        shares.append(weights[0] / sum(weights))
+    assert shares == sorted(shares)

@@ -1,9 +1,9 @@
-"""Rotation: of every full turn each item gets exactly its share, spread as evenly as the weights allow.
+"""Rotation: of every full cycle each item gets exactly its share, spread as evenly as the weights allow.
 
 Three ways keep that rule: a prepared ring, the `roundrobin` package at each pick, and a heap. Without a
 budget nothing is prepared, so each set of weights can be sent down another way than its own.
 
-`LONG` is a turn that the package would take too long to prepare, so the heap prepares it.
+`LONG` is a cycle that the package would take too long to prepare, so the heap prepares it.
 """
 
 from collections import Counter
@@ -18,14 +18,12 @@ from hypothesis import strategies as st
 
 from redirect.core.cycles import (
     CYCLE_BUDGET,
-    FEW,
-    LONGEST_LEAD,
+    FEW_ITEMS,
+    MAX_SKIPPED_PICKS,
     PACKAGE_BUDGET,
-    SEARCH,
     TOTAL_BUDGET,
     Cycles,
-    due,
-    rotate,
+    picker,
 )
 
 GENERATED = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -39,10 +37,10 @@ FEW_WEIGHTS = {
     "equal": (4, 4, 4),
     "common divisor": (600_000, 200_000, 400_000),
     "a weight of 0": (0, 3, 0, 2),
-    "as many as the package takes": tuple(range(1, FEW + 1)),
+    "as many as the package takes": tuple(range(1, FEW_ITEMS + 1)),
 }
 MANY_WEIGHTS = {
-    "one more than the package takes": tuple(range(1, FEW + 2)),
+    "one more than the package takes": tuple(range(1, FEW_ITEMS + 2)),
     "equal": (1,) * 40,
     "one heavy among a hundred light": (100,) + (1,) * 100,
     "heavy last": (1,) * 30 + (60,),
@@ -54,30 +52,30 @@ LONG = tuple(range(1, 120))
 
 
 class FromTheStart(Random):
-    """Draws the first of whatever is asked for, so that a turn is seen from its start."""
+    """Draws the first of whatever is asked for, so that a cycle is seen from its start."""
 
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         return 0
 
 
-def picker(weights: Sequence[int], turns: Cycles, random: Random) -> Callable[[], int]:
+def pick_of(weights: Sequence[int], cycles: Cycles, random: Random) -> Callable[[], int]:
     """A pick over the indices of `weights`."""
-    pick = rotate(list(enumerate(weights)), turns, random)
+    pick = picker(list(enumerate(weights)), cycles, random)
     assert pick is not None
     return pick
 
 
-def picks(weights: Sequence[int], count: int, turns: Cycles, random: Random) -> list[int]:
-    pick = picker(weights, turns, random)
+def picks(weights: Sequence[int], count: int, cycles: Cycles, random: Random) -> list[int]:
+    pick = pick_of(weights, cycles, random)
     return [pick() for _ in range(count)]
 
 
-def turn_length(weights: Sequence[int]) -> int:
+def cycle_length(weights: Sequence[int]) -> int:
     return sum(weights) // gcd(*weights)
 
 
 def shares(weights: Sequence[int]) -> Counter[int]:
-    """How often each index comes in a whole turn."""
+    """How often each index comes in a whole cycle."""
     return Counter({index: weight // gcd(*weights) for index, weight in enumerate(weights) if weight})
 
 
@@ -108,20 +106,20 @@ def strays(sequence: Sequence[int], weights: Sequence[int]) -> tuple[float, floa
 
 
 def nginx(weights: Sequence[int]) -> list[int]:
-    """A turn by nginx's words: raise each current weight by its weight, pick the greatest, take the total off."""
+    """A cycle by nginx's words: raise each current weight by its weight, pick the greatest, take the total off."""
     current = [0] * len(weights)
-    turn = []
-    for _ in range(turn_length(weights)):
+    cycle = []
+    for _ in range(cycle_length(weights)):
         current = [value + weight for value, weight in zip(current, weights, strict=True)]
         best = current.index(max(current))
         current[best] -= sum(weights)
-        turn.append(best)
-    return turn
+        cycle.append(best)
+    return cycle
 
 
-def is_turned(sequence: list[int], turn: list[int]) -> bool:
-    """Whether `sequence` is `turn`, begun at some place."""
-    return any(sequence == turn[start:] + turn[:start] for start in range(len(turn)))
+def is_shifted(sequence: list[int], cycle: list[int]) -> bool:
+    """Whether `sequence` is `cycle`, begun at some place."""
+    return any(sequence == cycle[start:] + cycle[:start] for start in range(len(cycle)))
 
 
 # Exact
@@ -131,8 +129,8 @@ def is_turned(sequence: list[int], turn: list[int]) -> bool:
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="package")])
 @pytest.mark.parametrize("weights", FEW_WEIGHTS.values(), ids=FEW_WEIGHTS)
 def test_every_turn_of_few_is_exact(weights: tuple[int, ...], budget: int, seed: int) -> None:
-    """Wherever a whole turn begins, each of a few items gets exactly its share of it."""
-    length = turn_length(weights)
+    """Wherever a whole cycle begins, each of a few items gets exactly its share of it."""
+    length = cycle_length(weights)
     sequence = picks(weights, 3 * length, Cycles(budget), Random(seed))
     assert all(window == shares(weights) for window in every_window(sequence, length))
 
@@ -141,8 +139,8 @@ def test_every_turn_of_few_is_exact(weights: tuple[int, ...], budget: int, seed:
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 @pytest.mark.parametrize("weights", MANY_WEIGHTS.values(), ids=MANY_WEIGHTS)
 def test_every_turn_of_many_is_exact(weights: tuple[int, ...], budget: int, seed: int) -> None:
-    """Wherever a whole turn begins, each of many items gets exactly its share of it."""
-    length = turn_length(weights)
+    """Wherever a whole cycle begins, each of many items gets exactly its share of it."""
+    length = cycle_length(weights)
     sequence = picks(weights, 3 * length, Cycles(budget), Random(seed))
     assert all(window == shares(weights) for window in every_window(sequence, length))
 
@@ -150,7 +148,7 @@ def test_every_turn_of_many_is_exact(weights: tuple[int, ...], budget: int, seed
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 @pytest.mark.parametrize("heavy", [1000, 999])
 def test_one_heavy_among_a_thousand_light(heavy: int, budget: int) -> None:
-    """One heavy item among a thousand light ones gets its share of every turn, and never twice in a row."""
+    """One heavy item among a thousand light ones gets its share of every cycle, and never twice in a row."""
     weights = (heavy,) + (1,) * 1000
     sequence = picks(weights, 3 * sum(weights), Cycles(budget), Random(1))
     assert all(window[0] == heavy for window in every_window(sequence, sum(weights)))
@@ -161,42 +159,42 @@ def test_one_heavy_among_a_thousand_light(heavy: int, budget: int) -> None:
 def test_a_million_to_one() -> None:
     """At the widest weights the light item comes once in every 1,000,001 picks."""
     assert Cycles().prepare((1_000_000, 1)) is None
-    pick = picker((1_000_000, 1), Cycles(), Random(1))
+    pick = pick_of((1_000_000, 1), Cycles(), Random(1))
     light = [number for number in range(2_000_002) if pick() == 1]
     assert light[1] - light[0] == 1_000_001
     assert len(light) == 2
 
 
 def test_a_million_to_one_among_many() -> None:
-    """The same in the heap, where each of many light items comes at its place of the turn, again and again."""
-    weights = (1_000_000,) + (1,) * FEW
+    """The same in the heap, where each of many light items comes at its place of the cycle, again and again."""
+    weights = (1_000_000,) + (1,) * FEW_ITEMS
     length = sum(weights)
-    pick = picker(weights, Cycles(), Random(1))
+    pick = pick_of(weights, Cycles(), Random(1))
     light = [(number, index) for number in range(2 * length) if (index := pick()) != 0]
-    assert len(light) == 2 * FEW
-    assert [(number + length, index) for number, index in light[:FEW]] == light[FEW:]
-    assert {index for _, index in light} == set(range(1, FEW + 1))
+    assert len(light) == 2 * FEW_ITEMS
+    assert [(number + length, index) for number, index in light[:FEW_ITEMS]] == light[FEW_ITEMS:]
+    assert {index for _, index in light} == set(range(1, FEW_ITEMS + 1))
 
 
 @GENERATED
 @given(
-    st.lists(st.integers(0, 30), min_size=1, max_size=FEW).filter(any),
+    st.lists(st.integers(0, 30), min_size=1, max_size=FEW_ITEMS).filter(any),
     st.integers(0, 9),
     st.sampled_from([0, TOTAL_BUDGET]),
 )
 def test_any_few(weights: list[int], seed: int, budget: int) -> None:
-    """Whatever the weights of a few items, a turn is nginx's turn, begun at some place, and then comes again."""
-    length = turn_length(weights)
+    """Whatever the weights of a few items, a cycle is nginx's cycle, begun at some place, and then comes again."""
+    length = cycle_length(weights)
     sequence = picks(weights, 2 * length, Cycles(budget), Random(seed))
-    assert is_turned(sequence[:length], nginx(weights))
+    assert is_shifted(sequence[:length], nginx(weights))
     assert sequence[:length] == sequence[length:]
 
 
 @GENERATED
-@given(st.lists(st.integers(1, 40), min_size=FEW + 1, max_size=40), st.integers(0, 9))
+@given(st.lists(st.integers(1, 40), min_size=FEW_ITEMS + 1, max_size=40), st.integers(0, 9))
 def test_any_many(weights: list[int], seed: int) -> None:
-    """Whatever the weights of many items, their heap is exact over a first turn, a second and a third."""
-    length = turn_length(weights)
+    """Whatever the weights of many items, their heap is exact over a first cycle, a second and a third."""
+    length = cycle_length(weights)
     sequence = picks(weights, 3 * length, Cycles(0), Random(seed))
     assert Counter(sequence[:length]) == shares(weights)
     assert sequence[:length] == sequence[length : 2 * length] == sequence[2 * length :]
@@ -207,10 +205,10 @@ def test_any_many(weights: list[int], seed: int) -> None:
 
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="package")])
 def test_nginx_example(budget: int) -> None:
-    """Weights 5, 1, 1 give a a b a c a a, nginx's own example, begun at every place of the turn."""
+    """Weights 5, 1, 1 give a a b a c a a, nginx's own example, begun at every place of the cycle."""
     seen = set()
     for seed in range(100):
-        pick = rotate([("a", 5), ("b", 1), ("c", 1)], Cycles(budget), Random(seed))
+        pick = picker([("a", 5), ("b", 1), ("c", 1)], Cycles(budget), Random(seed))
         assert pick is not None
         seen.add("".join(pick() for _ in range(7)))
     assert seen == {"aabacaa", "abacaaa", "bacaaaa", "acaaaab", "caaaaba", "aaaabac", "aaabaca"}
@@ -218,13 +216,13 @@ def test_nginx_example(budget: int) -> None:
 
 @pytest.mark.parametrize("weights", MANY_WEIGHTS.values(), ids=MANY_WEIGHTS)
 def test_short_turn_of_many_is_in_the_order_of_nginx(weights: tuple[int, ...]) -> None:
-    """However many items there are, a turn that the package can prepare is nginx's turn, begun at some place."""
-    assert len(weights) * turn_length(weights) <= PACKAGE_BUDGET
-    assert is_turned(picks(weights, turn_length(weights), Cycles(), Random(1)), nginx(weights))
+    """However many items there are, a cycle that the package can prepare is nginx's cycle, begun at some place."""
+    assert len(weights) * cycle_length(weights) <= PACKAGE_BUDGET
+    assert is_shifted(picks(weights, cycle_length(weights), Cycles(), Random(1)), nginx(weights))
 
 
 @pytest.mark.parametrize(
-    ("weights", "turn"),
+    ("weights", "cycle"),
     [
         pytest.param((5, 1, 1), "aabacaa", id="nginx's example"),
         pytest.param((4, 2, 1), "abacaba", id="4:2:1"),
@@ -232,23 +230,23 @@ def test_short_turn_of_many_is_in_the_order_of_nginx(weights: tuple[int, ...]) -
         pytest.param((1, 3, 1), "babcb", id="heavy in the middle"),
     ],
 )
-def test_order(weights: tuple[int, ...], turn: str) -> None:
+def test_order(weights: tuple[int, ...], cycle: str) -> None:
     """Of items that are equally far behind, the one listed first comes first."""
     for budget in (0, TOTAL_BUDGET):
-        assert "".join("abc"[index] for index in picks(weights, len(turn), Cycles(budget), FromTheStart(1))) == turn
+        assert "".join("abc"[index] for index in picks(weights, len(cycle), Cycles(budget), FromTheStart(1))) == cycle
 
 
 @pytest.mark.parametrize(
     "weights", [(2, 1), (5, 1, 1), (1, 3, 1), (13, 7, 5, 3), (4, 4, 4), (9, 7, 5, 3, 1), (100,) + (1,) * 100, LONG]
 )
 def test_ring_is_smooth(weights: tuple[int, ...]) -> None:
-    """No prefix of a turn is a whole pick away from any item's share."""
-    assert max(strays(picks(weights, turn_length(weights), Cycles(), FromTheStart(1)), weights)) < 1
+    """No prefix of a cycle is a whole pick away from any item's share."""
+    assert max(strays(picks(weights, cycle_length(weights), Cycles(), FromTheStart(1)), weights)) < 1
 
 
 @pytest.mark.parametrize("weights", [(1_000_000, 1), (1_000_000, 999_999), (1_000_000, 500_001, 250_001, 3)])
 def test_package_is_smooth(weights: tuple[int, ...]) -> None:
-    """The same where the turn is too long to prepare."""
+    """The same where the cycle is too long to prepare."""
     assert Cycles().prepare(weights) is None
     assert max(strays(picks(weights, 50_000, Cycles(), FromTheStart(1)), weights)) < 1
 
@@ -261,7 +259,7 @@ def test_package_is_smooth_for_any_weights(weights: list[int]) -> None:
 
 
 @GENERATED
-@given(st.lists(st.integers(1, 10**6) | st.integers(1, 3), min_size=4, max_size=FEW))
+@given(st.lists(st.integers(1, 10**6) | st.integers(1, 3), min_size=4, max_size=FEW_ITEMS))
 def test_package_gives_nobody_a_pick_too_many(weights: list[int]) -> None:
     """Of more than three items one may be a little over a pick behind its share, but none is a pick ahead of it."""
     behind, ahead = strays(picks(weights, 2_000, Cycles(0), FromTheStart(1)), weights)
@@ -283,13 +281,13 @@ HOSTILE_WEIGHTS = {
 )
 def test_heap_is_smooth(weights: tuple[int, ...]) -> None:
     """Of many items none ever strays a whole pick from its share."""
-    count = min(2 * turn_length(weights), 30_000)
+    count = min(2 * cycle_length(weights), 30_000)
     assert max(strays(picks(weights, count, Cycles(0), FromTheStart(1)), weights)) < 1
 
 
 @GENERATED
 @given(
-    st.lists(st.integers(1, 3) | st.integers(1, 10**6) | st.just(10**6), min_size=FEW + 1, max_size=100),
+    st.lists(st.integers(1, 3) | st.integers(1, 10**6) | st.just(10**6), min_size=FEW_ITEMS + 1, max_size=100),
 )
 def test_heap_is_smooth_for_any_weights(weights: list[int]) -> None:
     """Of many items none ever strays a whole pick from its share, whatever the weights."""
@@ -309,11 +307,11 @@ def test_heap_picks_nobody_early(weights: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("budget", [0, TOTAL_BUDGET])
-@pytest.mark.parametrize("light", [1, 2, FEW + 1])
+@pytest.mark.parametrize("light", [1, 2, FEW_ITEMS + 1])
 def test_weight_0_is_never_picked(light: int, budget: int) -> None:
     """An item of weight 0 is never picked, on any of the ways, and takes no share of the others'."""
     weighted = [("first", 0), *[(f"light {number}", 1) for number in range(light)], ("heavy", 3), ("last", 0)]
-    pick = rotate(weighted, Cycles(budget), Random(1))
+    pick = picker(weighted, Cycles(budget), Random(1))
     assert pick is not None
     counts = Counter(pick() for _ in range(10 * (light + 3)))
     assert counts == {item: 10 * weight for item, weight in weighted if weight}
@@ -322,23 +320,23 @@ def test_weight_0_is_never_picked(light: int, budget: int) -> None:
 @pytest.mark.parametrize("weighted", [[], [("a", 0)], [("a", 0), ("b", 0)]], ids=["no item", "one of 0", "two of 0"])
 def test_nothing_eligible(weighted: list[tuple[str, int]]) -> None:
     """Where no item has a weight above 0 there is no pick."""
-    assert rotate(weighted, Cycles(), Random(1)) is None
+    assert picker(weighted, Cycles(), Random(1)) is None
 
 
 def test_items_need_no_order() -> None:
     """Items are only handed out: they need neither hash nor order, not even where a heap holds them."""
-    items = [{"number": number} for number in range(FEW + 5)]
-    pick = rotate([(item, 1 + item["number"] % 2) for item in items], Cycles(0), Random(1))
+    items = [{"number": number} for number in range(FEW_ITEMS + 5)]
+    pick = picker([(item, 1 + item["number"] % 2) for item in items], Cycles(0), Random(1))
     assert pick is not None
-    counts = Counter(pick()["number"] for _ in range(3 * sum(1 + number % 2 for number in range(FEW + 5))))
-    assert counts == {number: 3 * (1 + number % 2) for number in range(FEW + 5)}
+    counts = Counter(pick()["number"] for _ in range(3 * sum(1 + number % 2 for number in range(FEW_ITEMS + 5))))
+    assert counts == {number: 3 * (1 + number % 2) for number in range(FEW_ITEMS + 5)}
 
 
 def test_rotations_are_independent() -> None:
-    """Two pools of equal weights keep a place of their own in the turn that they share."""
-    turns = Cycles()
-    first = picker((5, 1, 1), turns, FromTheStart(1))
-    second = picker((5, 1, 1), turns, FromTheStart(1))
+    """Two pools of equal weights keep a place of their own in the cycle that they share."""
+    cycles = Cycles()
+    first = pick_of((5, 1, 1), cycles, FromTheStart(1))
+    second = pick_of((5, 1, 1), cycles, FromTheStart(1))
     assert [first() for _ in range(3)] == [0, 0, 1]
     assert [second() for _ in range(7)] == [0, 0, 1, 0, 2, 0, 0]
     assert [first() for _ in range(4)] == [0, 2, 0, 0]
@@ -354,28 +352,28 @@ def test_rotations_are_independent() -> None:
         pytest.param((5, 3, 2), 0, id="package"),
         pytest.param((20,) + (1,) * 20, TOTAL_BUDGET, id="ring of many"),
         pytest.param((20,) + (1,) * 20, 0, id="heap"),
-        pytest.param((500_001, 299_999, 200_000), TOTAL_BUDGET, id="package, long turn"),
-        pytest.param((400_000,) + (100_001,) * 6 + (1,) * 20, TOTAL_BUDGET, id="heap, long turn"),
+        pytest.param((500_001, 299_999, 200_000), TOTAL_BUDGET, id="package, long cycle"),
+        pytest.param((400_000,) + (100_001,) * 6 + (1,) * 20, TOTAL_BUDGET, id="heap, long cycle"),
     ],
 )
 def test_first_picks_follow_the_shares(weights: tuple[int, ...], budget: int) -> None:
     """Workers begin at places of their own: over many of them the first picks have the shares of the weights."""
     workers = 2_000
-    turns = Cycles(budget)
-    first = Counter(picker(weights, turns, Random(seed))() for seed in range(workers))
+    cycles = Cycles(budget)
+    first = Counter(pick_of(weights, cycles, Random(seed))() for seed in range(workers))
     for index, weight in enumerate(weights):
         assert abs(first[index] / workers - weight / sum(weights)) < 0.035
 
 
 def test_starts_differ() -> None:
-    """Two workers hardly ever go through a long turn in step."""
+    """Two workers hardly ever go through a long cycle in step."""
     weights = (13, 7, 5, 3)
-    turns = Cycles()
-    assert len({tuple(picks(weights, 28, turns, Random(seed))) for seed in range(500)}) == 28
+    cycles = Cycles()
+    assert len({tuple(picks(weights, 28, cycles, Random(seed))) for seed in range(500)}) == 28
 
 
 def test_same_seed_same_start() -> None:
-    """Where a turn begins is drawn from the Random that is handed in, and from nothing else."""
+    """Where a cycle begins is drawn from the Random that is handed in, and from nothing else."""
     for weights, budget in [((13, 7, 5, 3), TOTAL_BUDGET), ((13, 7, 5, 3), 0), (tuple(range(1, 30)), 0)]:
         assert len({tuple(picks(weights, 50, Cycles(budget), Random(7))) for _ in range(5)}) == 1
 
@@ -383,16 +381,16 @@ def test_same_seed_same_start() -> None:
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 def test_many_equal_items_begin_all_over(budget: int) -> None:
     """Of a thousand equal items any may be the first, not only those listed first."""
-    turns = Cycles(budget)
-    first = {picker((1,) * 1000, turns, Random(seed))() for seed in range(500)}
-    assert len(first) > 4 * LONGEST_LEAD
+    cycles = Cycles(budget)
+    first = {pick_of((1,) * 1000, cycles, Random(seed))() for seed in range(500)}
+    assert len(first) > 4 * MAX_SKIPPED_PICKS
 
 
 def test_unprepared_turn_waits_for_its_first_pick() -> None:
-    """A turn that is not prepared costs nothing at load, not even the draw of its start."""
-    for weights in [(5, 3, 2), tuple(range(1, FEW + 2))]:
+    """A cycle that is not prepared costs nothing at load, not even the draw of its start."""
+    for weights in [(5, 3, 2), tuple(range(1, FEW_ITEMS + 2))]:
         random = Random(1)
-        pick = picker(weights, Cycles(0), random)
+        pick = pick_of(weights, Cycles(0), random)
         assert random.getstate() == Random(1).getstate()
         pick()
         assert random.getstate() != Random(1).getstate()
@@ -402,158 +400,93 @@ def test_unprepared_turn_waits_for_its_first_pick() -> None:
 
 
 def test_turn_that_fits() -> None:
-    """A turn is prepared up to CYCLE_BUDGET picks, and not one above."""
-    turn = Cycles().prepare((CYCLE_BUDGET - 1, 1))
-    assert turn is not None
-    assert len(turn) == CYCLE_BUDGET
+    """A cycle is prepared up to CYCLE_BUDGET picks, and not one above."""
+    cycle = Cycles().prepare((CYCLE_BUDGET - 1, 1))
+    assert cycle is not None
+    assert len(cycle) == CYCLE_BUDGET
     assert Cycles().prepare((CYCLE_BUDGET, 1)) is None
 
 
 def test_ten_thousand_items_are_prepared() -> None:
-    """The turn of ten thousand items of weights from 1 to 100 is prepared, and exact."""
+    """The cycle of ten thousand items of weights from 1 to 100 is prepared, and exact."""
     random = Random(1)
     weights = tuple(random.randint(1, 100) for _ in range(10_000))
-    turn = Cycles().prepare(weights)
-    assert turn is not None
-    assert Counter(turn) == shares(weights)
+    cycle = Cycles().prepare(weights)
+    assert cycle is not None
+    assert Counter(cycle) == shares(weights)
 
 
 def test_budget_of_a_configuration() -> None:
-    """All turns together cost no more picks than the budget; what is over is not prepared."""
-    turns = Cycles(budget=3 + 6)
-    assert turns.prepare((1, 2)) is not None
-    assert turns.prepare((4, 3)) is None  # 7 picks of the 6 that are left
-    assert turns.prepare((1, 5)) is not None
-    assert turns.prepare((1,)) is None
+    """All cycles together cost no more picks than the budget; what is over is not prepared."""
+    cycles = Cycles(budget=3 + 6)
+    assert cycles.prepare((1, 2)) is not None
+    assert cycles.prepare((4, 3)) is None  # 7 picks of the 6 that are left
+    assert cycles.prepare((1, 5)) is not None
+    assert cycles.prepare((1,)) is None
 
 
 def test_package_pays_for_the_many_that_it_asks() -> None:
-    """A pick of the package among more than FEW items costs as many times more of the budget as it takes longer."""
-    weights = (1,) * (3 * FEW)
+    """Among more than FEW_ITEMS items a pick of the package costs as much more of the budget as it takes longer."""
+    weights = (1,) * (3 * FEW_ITEMS)
     assert Cycles(budget=3 * len(weights)).prepare(weights) is not None
     assert Cycles(budget=3 * len(weights) - 1).prepare(weights) is None
 
 
 def test_heap_pays_for_its_picks_alone() -> None:
-    """Where the heap prepares a turn it does not count how many items there are."""
+    """Where the heap prepares a cycle it does not count how many items there are."""
     assert len(LONG) * sum(LONG) > PACKAGE_BUDGET
     assert Cycles(budget=sum(LONG)).prepare(LONG) is not None
     assert Cycles(budget=sum(LONG) - 1).prepare(LONG) is None
 
 
 def test_equal_proportions_share_a_turn() -> None:
-    """The turn of proportions that were seen before is not played again and costs only its length."""
-    weights = (1,) * (3 * FEW)
-    turns = Cycles(budget=5 * len(weights))
-    first = turns.prepare(weights)
+    """The cycle of proportions that were seen before is not played again and costs only its length."""
+    weights = (1,) * (3 * FEW_ITEMS)
+    cycles = Cycles(budget=5 * len(weights))
+    first = cycles.prepare(weights)
     assert first is not None
-    assert turns.prepare(weights) is first
-    assert turns.prepare(weights) is first
-    assert turns.prepare(weights) is None
+    assert cycles.prepare(weights) is first
+    assert cycles.prepare(weights) is first
+    assert cycles.prepare(weights) is None
 
 
 def test_common_divisor_is_taken_out_first() -> None:
-    """Weights of equal proportions are one turn, however large they are."""
-    turns = Cycles(budget=3 + 3)
+    """Weights of equal proportions are one cycle, however large they are."""
+    cycles = Cycles(budget=3 + 3)
     for weights in [(1, 2), (400_000, 800_000)]:
-        picker(weights, turns, Random(1))
-    assert turns.prepare((1,)) is None
+        pick_of(weights, cycles, Random(1))
+    assert cycles.prepare((1,)) is None
     unshared = Cycles(budget=3 + 3)
-    picker((1, 2), unshared, Random(1))
+    pick_of((1, 2), unshared, Random(1))
     assert unshared.prepare((1,)) == (0,)
 
 
 def test_hostile_configuration() -> None:
-    """Many pools, each with a turn that nearly fills the budget of one, are prepared within that of all."""
-    turns = Cycles()
-    prepared = [turns.prepare((CYCLE_BUDGET // 4 - number, 1)) for number in range(20)]
-    assert 0 < sum(len(turn) for turn in prepared if turn) <= TOTAL_BUDGET
+    """Many pools, each with a cycle that nearly fills the budget of one, are prepared within that of all."""
+    cycles = Cycles()
+    prepared = [cycles.prepare((CYCLE_BUDGET // 4 - number, 1)) for number in range(20)]
+    assert 0 < sum(len(cycle) for cycle in prepared if cycle) <= TOTAL_BUDGET
     assert prepared[-1] is None
 
 
 def test_pools_beyond_the_budget_are_exact() -> None:
     """A pool for which nothing is left of the budget is exact and smooth all the same."""
-    turns = Cycles(budget=1_000)
+    cycles = Cycles(budget=1_000)
     for number in range(1, 2_000):
         weights = (number, number + 1, 1)
-        pick = picker(weights, turns, Random(number))
+        pick = pick_of(weights, cycles, Random(number))
         if number % 100 == 0:
-            assert Counter(islice(iter(pick, None), 2 * turn_length(weights))) == {
+            assert Counter(islice(iter(pick, None), 2 * cycle_length(weights))) == {
                 index: 2 * weight for index, weight in shares(weights).items()
             }
 
 
-def test_turns_that_go_on_count() -> None:
-    """Cycles that go on from an earlier configuration are a part of what all turns together may cost."""
-    turns = Cycles(10)
-    turns.keep((10, 0, 4))  # seven picks
-    assert turns.prepare((3, 1)) is None
-    assert turns.prepare((2, 1)) is not None
-    turns.keep((0,))
-    turns.keep((5, 4))
-    assert turns.prepare((1,)) is None
-
-
-def named(weights: dict[str, int], places: dict[str, float] | None = None, seed: int = 1) -> Callable[[], str]:
-    pick = rotate([*weights.items()], Cycles(), Random(seed), places)
-    assert pick is not None
-    return pick
-
-
-def take(pick: Callable[[], str], count: int) -> str:
-    return "".join(pick() for _ in range(count))
-
-
-def test_due() -> None:
-    """How far off the next pick is goes from 0, the next one of all, towards 1, and looking does not move the turn."""
-    pick = named({"a": 2, "b": 1, "c": 1})
-    assert take(pick, 4) in ("acba", "cbaa", "baac", "aacb", "abca", "bcaa", "caab", "aabc")
-    coming = take(pick, 8)
-    places = due(pick, 4)
-    assert places[coming[0]] == 0
-    assert {item: place * 4 / {"a": 2}.get(item, 1) for item, place in places.items()} == {
-        item: coming.index(item) for item in "abc"
-    }
-    assert take(pick, 8) == coming
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("taken", range(6))
-def test_places_are_kept(seed: int, taken: int) -> None:
-    """Wherever a turn is when a weight changes, those with other weights come next as they would have."""
-    before = named(dict.fromkeys("abcdef", 1), seed=seed)
-    take(before, taken)
-    due_then = due(before, 6)
-    order = sorted("abcde", key=due_then.__getitem__)
-    after = named({**dict.fromkeys("abcde", 1), "f": 3}, {item: due_then[item] for item in "abcde"}, seed=seed + 100)
-    assert "".join(item for item in take(after, 8) if item != "f") == "".join(order)
-
-
-def test_who_was_just_picked_is_not_picked_again() -> None:
-    """Of two equals the other one is next, however often a third one's weight is changed; a random start would pick
-    one of them several times in a row."""
-    pick, length, said = named({"a": 1, "b": 1}), 2, ""
-    for weight in range(1, 40):
-        places = {item: place for item, place in due(pick, length).items() if item != "c"}
-        pick, length = named({"a": 1, "b": 1, "c": weight}, places, seed=weight), weight + 2
-        said += next(item for item in iter(pick, None) if item != "c")
-    assert said in "ab" * 20
-
-
-def test_places_that_take_too_long_to_find() -> None:
-    """A start is not sought where there are too many places in too long a turn: it is random, as without them."""
-    weights = {"a": SEARCH, "b": 1}
-    places = {"a": 0.5, "b": 0.5}
-    assert take(named(weights, places), 100) == take(named(weights), 100)
-    assert due(named(weights), SEARCH + 1) == {}
-
-
-def test_nothing_is_due_without_a_prepared_turn() -> None:
-    """A turn that is played as it is picked has no places to ask for, and looking does not move it."""
-    weighted = [("a", 2), ("b", 1)]
-    pick, other = rotate(weighted, Cycles(0), Random(1)), rotate(weighted, Cycles(0), Random(1))
-    assert pick is not None
-    assert other is not None
-    assert due(pick, 3) == {}
-    assert take(pick, 9) == take(other, 9)
-    assert due(None, 3) == {}
+def test_cycles_that_stay_in_memory_are_charged() -> None:
+    """Cycles that an earlier configuration prepared count in what all cycles together may cost."""
+    cycles = Cycles(10)
+    cycles.charge((10, 0, 4))  # seven picks
+    assert cycles.prepare((3, 1)) is None
+    assert cycles.prepare((2, 1)) is not None
+    cycles.charge((0,))
+    cycles.charge((5, 4))
+    assert cycles.prepare((1,)) is None

@@ -11,8 +11,9 @@ from redirect.config.loader import parse_config
 from redirect.core.authority import Authority, Endpoint
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
+from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
-from redirect.core.service import Service, outcome
+from redirect.core.service import Service, balancers, new_service, outcome
 from redirect.edge.reader import Reader
 
 TWO_POOLS = """
@@ -26,7 +27,7 @@ is_default = true
 
 
 def serving(toml: str) -> Service:
-    return Service(parse_config(toml.encode(), "pools.toml"), Random(1))
+    return new_service(parse_config(toml.encode(), "pools.toml"), Random(1))
 
 
 def only(host: str, status: int = 302) -> Service:
@@ -91,7 +92,7 @@ def test_status(status: int) -> None:
 
 
 def test_shares() -> None:
-    """Over whole turns each origin is picked exactly by its weight, a drained one never, pool by pool."""
+    """Over whole cycles each origin is picked exactly by its weight, a drained one never, pool by pool."""
     service = serving(
         '[a]\nis_default = true\nweighted_hosts = { "x" = 5, "y" = 0, "z" = 3 }\n'
         '[b]\nweighted_hosts = { "x" = 1, "y" = 2 }\n'
@@ -120,10 +121,10 @@ def test_ten_thousand_origins() -> None:
 
 
 def test_services_begin_at_places_of_their_own() -> None:
-    """Services of one configuration begin their turns where their Random says."""
+    """Services of one configuration begin their cycles where their Random says."""
     config = serving('[a]\nis_default = true\nweighted_hosts = { "a" = 3, "b" = 2 }\n').config
-    first = [Service(config, Random(seed)).decide(None, "http", None).origin for seed in range(500)]
-    assert first == [Service(config, Random(seed)).decide(None, "http", None).origin for seed in range(500)]
+    first = [new_service(config, Random(seed)).decide(None, "http", None).origin for seed in range(500)]
+    assert first == [new_service(config, Random(seed)).decide(None, "http", None).origin for seed in range(500)]
     assert 250 < Counter(first)["a"] < 350
 
 
@@ -204,8 +205,8 @@ def test_loop_needs_an_authority() -> None:
     assert only("a.example").decide(None, "http", None).status == 302
 
 
-def test_loop_takes_its_turn() -> None:
-    """A loop is one pick of the turn: the next origin is not tried in its place, so shares stay exact."""
+def test_a_loop_is_a_pick_of_the_cycle() -> None:
+    """A loop is one pick of the cycle: the next origin is not tried in its place, so shares stay exact."""
     service = serving('[a]\nis_default = true\nweighted_hosts = { "a.example" = 1, "b.example" = 2 }\n')
     statuses = Counter(ask(service, "http", b"a.example").status for _ in range(30))
     assert statuses == {422: 10, 302: 20}
@@ -276,7 +277,7 @@ def test_nothing_eligible(origins: tuple[Origin, ...]) -> None:
     """A pool without an eligible origin is answered with 503; the other pools are not touched by it."""
     empty = Pool("empty", origins, 301)
     good = Pool("good", (Origin("b.example", Authority("b.example", None), 1),), 302)
-    service = Service(Config({"empty": empty, "good": good}, good, "0"), Random(1))
+    service = new_service(Config({"empty": empty, "good": good}, good, "0"), Random(1))
     assert service.decide("empty", "http", None) == Decision(503, "empty", detail="no origin of empty is eligible")
     assert service.decide("good", "http", None).status == 302
 
@@ -284,7 +285,7 @@ def test_nothing_eligible(origins: tuple[Origin, ...]) -> None:
 def test_nothing_eligible_in_the_default_pool() -> None:
     """The default pool is no exception: an unknown name is answered with 503 too."""
     empty = Pool("empty", (), 302)
-    assert Service(Config({"empty": empty}, empty, "0"), Random(1)).decide("unknown", "http", None).status == 503
+    assert new_service(Config({"empty": empty}, empty, "0"), Random(1)).decide("unknown", "http", None).status == 503
 
 
 # Outcomes
@@ -313,7 +314,7 @@ def test_outcome() -> None:
     ]
 
 
-def test_outcomes_take_no_turn() -> None:
+def test_outcomes_pick_nothing() -> None:
     """Asking for outcomes does not change what is picked next."""
     service, undisturbed = serving(MIXED), serving(MIXED)
     for _ in range(7):
@@ -331,7 +332,10 @@ def test_outcomes_are_what_is_decided() -> None:
     assert all(decision in decided for decision in expected)
 
 
-TURNING = """
+# Another configuration
+
+
+CHANGING = """
 [a]
 is_default = true
 weighted_hosts = { "a-1" = 50, "a-2" = 30, "a-3" = 21 }
@@ -340,63 +344,49 @@ weighted_hosts = { "b-1" = 1, "b-2" = 1 }
 """
 
 
-def test_pools_that_are_the_same_go_on() -> None:
-    """A service that takes another's place goes on in the turns of pools that are the same; others are exact too."""
-    undisturbed, before = serving(TURNING), serving(TURNING)
-    picked = [undisturbed.decide(None, "http", None).origin for _ in range(101)]
-    for origin in picked[:40]:
-        assert before.decide(None, "http", None).origin == origin
-    after = Service(parse_config(TURNING.replace('"b-2" = 1', '"b-2" = 2').encode(), "p"), Random(2), before)
-    assert [after.decide(None, "http", None).origin for _ in range(61)] == picked[40:]
-    assert Counter(after.decide("b", "http", None).origin for _ in range(300)) == {"b-1": 100, "b-2": 200}
+def after(before: Service, toml: str, health: Health = NO_HEALTH, now: float = 0) -> Service:
+    """The service that takes the place of `before`."""
+    config = parse_config(toml.encode(), "pools.toml")
+    return Service(config, dict(balancers(config, Random(2), health, now, before)))
 
 
-def test_a_pause_between_pools() -> None:
-    """Whoever makes a service of many pools can do something else after each of them, the same or another."""
-    before, pauses = serving(TURNING), []
-    Service(
-        parse_config(TURNING.replace('"b-2" = 1', '"b-2" = 2').encode(), "p"),
-        Random(2),
-        before,
-        lambda: pauses.append(1),
-    )
-    assert len(pauses) == 2
+def test_pools_that_are_the_same_go_on_in_their_cycles() -> None:
+    undisturbed, before = serving(CHANGING), serving(CHANGING)
+    expected = [undisturbed.decide(None, "http", None) for _ in range(101)]
+    assert [before.decide(None, "http", None) for _ in range(40)] == expected[:40]
+    changed = after(before, CHANGING.replace('"b-2" = 1', '"b-2" = 2'))
+    assert [changed.decide(None, "http", None) for _ in range(61)] == expected[40:]
+    assert picked(changed, "b", 300) == {"b-1": 100, "b-2": 200}
 
 
-def test_a_pool_that_is_gone() -> None:
-    """A pool that the new configuration does not have is an unknown one."""
-    before = serving(TURNING)
-    after = Service(parse_config(TURNING.partition("[b]")[0].encode(), "p"), Random(2), before)
-    assert after.decide("b", "http", None).pool == "a"
+def test_balancers_are_prepared_a_pool_at_a_time() -> None:
+    steps = balancers(parse_config(CHANGING.encode(), "pools.toml"), Random(1))
+    assert [name for name, _ in steps] == ["a", "b"]
 
 
-def test_origins_keep_their_places() -> None:
-    """In a pool with another weight, origins of the same weight are picked in the order in which they were due."""
-    text = '[a]\nis_default = true\nweighted_hosts = { "o-1" = 1, "o-2" = 1, "o-3" = 1, "o-4" = 1 }\n'
-    for seed in range(8):
-        undisturbed, before = (Service(parse_config(text.encode(), "p"), Random(3)) for _ in range(2))
-        coming = [undisturbed.decide(None, "http", None).origin for _ in range(4)]
-        after = Service(parse_config(text.replace('"o-4" = 1', '"o-4" = 5').encode(), "p"), Random(seed), before)
-        picked = [after.decide(None, "http", None).origin for _ in range(8)]
-        assert [each for each in picked if each != "o-4"] == [each for each in coming if each != "o-4"]
-        assert before.decide(None, "http", None).origin == coming[0]  # it may be asked until the other takes its place
+def test_a_pool_that_is_gone_is_unknown() -> None:
+    changed = after(serving(CHANGING), CHANGING.partition("[b]")[0])
+    assert changed.decide("b", "http", None).pool == "a"
 
 
-# Origins that are down
+# Health
 
 PROBED = """
 [a]
 is_default = true
 weighted_hosts = { "a-1" = 2, "a-2" = 1, "a-3" = 1 }
 health_check = { path = "/" }
+slow_start = 10
 [b]
 weighted_hosts = { "a-1" = 1 }
 """
 
 
-def set_down(service: Service, *down: str) -> None:
-    for _ in service.set_down({"a": frozenset(down), "b": frozenset(["a-1"]), "gone": frozenset(["x"])}, 0):
-        pass
+def health(*down: str, **up: float) -> Health:
+    """Origins that are down, and when others came back, in each of the pools and in one that is gone."""
+    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
+    statuses |= {name.replace("_", "-"): HealthStatus(True, 0.0, at, "answered 200") for name, at in up.items()}
+    return dict.fromkeys(["a", "b", "gone"], statuses)
 
 
 def picked(service: Service, pool: str | None, count: int) -> Counter[str | None]:
@@ -404,51 +394,64 @@ def picked(service: Service, pool: str | None, count: int) -> Counter[str | None
 
 
 @pytest.mark.parametrize("requested", ["a", None, "unknown"])
-def test_origins_that_are_down(requested: str | None) -> None:
-    """An origin that is down is not picked, in a pool that is named or is the default, until it is up again; with all
-    of them down the answer is 503, and pools that are not probed do not care."""
+def test_an_origin_that_is_down_gets_nothing(requested: str | None) -> None:
+    """In a pool that is named or is the default, until the origin is up again."""
     service = serving(PROBED)
-    set_down(service, "a-1")
+    service.update(health("a-1"), 0)
     assert picked(service, requested, 4) == {"a-2": 2, "a-3": 2}
-    set_down(service, "a-1", "a-2", "a-3")
-    assert service.decide(requested, "http", None).status == 503
-    assert picked(service, "b", 3) == {"a-1": 3}
-    set_down(service)
+    service.update(health("a-1", "a-2", "a-3"), 0)
+    assert service.decide(requested, "http", None) == Decision(503, "a", detail="no origin of a is eligible")
+    service.update(NO_HEALTH, 0)
     assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
 
 
-@pytest.mark.parametrize("requested", ["a", None])
-def test_origins_that_came_back_before(requested: str | None) -> None:
-    """An origin that came back before there was this service gets its share slowly."""
-    service = serving(PROBED.replace("[b]", "slow_start = 10\n[b]"))
-    service.came_back({"a": {"a-1": 5, "a-2": 3600}, "b": {"a-1": 0}, "gone": {"x": 0}}, 100)
-    assert picked(service, requested, 300) == pytest.approx({"a-1": 100, "a-2": 100, "a-3": 100}, abs=1)
-    for _ in service.grow(105):
-        pass
-    assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
+def test_a_pool_without_probes_has_no_health() -> None:
+    """What is left of the time when it was probed, or of another pool of its name, changes nothing."""
+    service = serving(PROBED)
+    service.update(health("a-1"), 0)
     assert picked(service, "b", 3) == {"a-1": 3}
+    unprobed = after(service, PROBED.replace('health_check = { path = "/" }\nslow_start = 10\n', ""), health("a-1"))
+    assert picked(unprobed, None, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
 
 
-def test_down_in_another_configuration() -> None:
-    """Who is down stays so in a service that takes the place of another, whether its pool is the same or not; who is
-    not probed any more is up."""
+def test_an_origin_that_comes_back_starts_slowly() -> None:
+    service = serving(PROBED)
+    current = health("a-2", a_1=100)
+    for now, count in [(102, 2), (102.5, 2), (105, 5), (110, 10), (120, 10)]:
+        service.update(current, now)
+        assert picked(service, None, 2 * count + 10) == {"a-1": 2 * count, "a-3": 10}
+
+
+def test_a_new_service_starts_where_the_old_one_is() -> None:
+    """A slow start in a new worker, or after a reload that changes the pool, goes on in time."""
+    current = health("a-2", a_1=100)
+    new = new_service(parse_config(PROBED.encode(), "p"), Random(1), current, 105)
+    changed = after(new, PROBED.replace('"a-3" = 1', '"a-3" = 1, "a-4" = 2'), current, 105)
+    assert picked(new, None, 20) == {"a-1": 10, "a-3": 10}
+    assert picked(changed, None, 40) == {"a-1": 10, "a-3": 10, "a-4": 20}
+    for service in (new, changed):
+        service.update(current, 110)
+    assert picked(new, None, 3) == {"a-1": 2, "a-3": 1}
+    assert picked(changed, None, 5) == {"a-1": 2, "a-3": 1, "a-4": 2}
+
+
+@pytest.mark.parametrize("changed", [PROBED, PROBED.replace('"b"', '"c"'), PROBED.replace('"a-3" = 1', '"a-3" = 3')])
+def test_a_service_has_the_health_of_its_last_update(changed: str) -> None:
+    """Whatever the service before it had, also where a pool kept its balancer."""
     before = serving(PROBED)
-    set_down(before, "a-1")
-    same = PROBED.replace('"a-1" = 1 }', '"a-1" = 2 }')
-    for text in (same, PROBED.replace('"a-3" = 1', '"a-3" = 1, "a-4" = 2')):
-        after = Service(parse_config(text.encode(), "p"), Random(2), before)
-        assert picked(after, None, 4)["a-1"] == 0
-        set_down(after)
-        assert picked(after, None, 12)["a-1"] > 0
-        set_down(after, "a-1")
-    unprobed = PROBED.replace('health_check = { path = "/" }', "")
-    assert picked(Service(parse_config(unprobed.encode(), "p"), Random(2), before), None, 4)["a-1"] == 2
+    before.update(health("a-1"), 0)
+    service = after(before, changed, health("a-1"))
+    assert picked(service, None, 4)["a-1"] == 0
+    service.update(NO_HEALTH, 0)
+    assert picked(service, None, 12)["a-1"] > 0
+    service.update(health("a-1"), 0)
+    assert picked(service, None, 4)["a-1"] == 0
 
 
 def test_a_redirect_is_worked_out_once() -> None:
-    """Whoever comes and goes: an origin's redirect stays the same value, which others keep notes on."""
+    """Origins that go down and come back have the same redirects, for which others keep prepared answers."""
     service = serving(PROBED)
-    made = {id(service.decide(None, "http", None)) for _ in range(4)}
-    set_down(service, "a-1")
-    set_down(service)
-    assert {id(service.decide(None, "http", None)) for _ in range(4)} == made
+    before = {id(service.decide(None, "http", None)) for _ in range(4)}
+    service.update(health("a-1"), 0)
+    service.update(health(), 0)
+    assert {id(service.decide(None, "http", None)) for _ in range(4)} == before

@@ -15,7 +15,7 @@ from redirect.config.loader import parse_config
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
-from redirect.core.service import Service
+from redirect.core.service import Service, balancers, new_service
 from redirect.edge.asgi import create_app
 
 
@@ -122,7 +122,7 @@ def test_nobody_to_send_to(app: Starlette) -> None:
     """A pool without an eligible origin is 503, with the seconds after which to try again."""
     drained = Pool("pool-a", (Origin("origin-1", parse("origin-1"), 0),), 302)
     front = app.state.handler
-    front.service = Service(Config({"pool-a": drained}, drained, "hash"), Random(1))
+    front.service = new_service(Config({"pool-a": drained}, drained, "hash"), Random(1))
     response = ask(app)
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert response.json()["detail"] == "no origin of pool-a is eligible"
@@ -138,7 +138,7 @@ class Broken(Service):
 def test_our_own_fault(app: Starlette, log: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A fault of ours is answered with 500 and no word of it, recorded, and its traceback logged."""
     front = app.state.handler
-    front.service = Broken(front.service.config, Random(1))
+    front.service = Broken(front.service.config, dict(balancers(front.service.config, Random(1))))
     response = ask(app)
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
@@ -150,5 +150,5 @@ def test_our_own_fault(app: Starlette, log: Path, caplog: pytest.LogCaptureFixtu
 def test_a_new_service_is_one_assignment(app: Starlette) -> None:
     """Assigning another service to the front changes the answers to all that follows."""
     front = app.state.handler
-    front.service = Service(parse_config(b'[p]\nweighted_hosts = {"new" = 1}\nis_default = true', "p"), Random(1))
+    front.service = new_service(parse_config(b'[p]\nweighted_hosts = {"new" = 1}\nis_default = true', "p"), Random(1))
     assert ask(app).headers["location"] == "http://new/"

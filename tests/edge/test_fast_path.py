@@ -14,7 +14,7 @@ from support.wire import FRONTS, KeptTransport, Wire, head
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from redirect.core.service import Service
+from redirect.core.service import Service, balancers
 from redirect.edge.connection import PIECE, HttpConnection
 
 NEXT = head("GET /next HTTP/1.1")
@@ -105,7 +105,8 @@ def test_nothing_is_answered_behind_a_fault(known: bool) -> None:
     def test(connection: Connection) -> None:
         if known:
             connection.send(NEXT)
-        connection.protocol.handler.service = Broken(connection.protocol.handler.service.config, Random(1))
+        config = connection.protocol.handler.service.config
+        connection.protocol.handler.service = Broken(config, dict(balancers(config, Random(1))))
         assert connection.send(NEXT).startswith(b"HTTP/1.1 500 ")
         assert connection.send(NEXT) == b""
 
@@ -203,7 +204,8 @@ def test_our_own_fault(protocol: type[HttpConnection], caplog: pytest.LogCapture
     """A fault of ours is answered with 500, and is the last answer of its connection, whatever waits behind it."""
 
     async def test(connection: Connection) -> None:
-        connection.protocol.handler.service = Broken(connection.protocol.handler.service.config, Random(1))
+        config = connection.protocol.handler.service.config
+        connection.protocol.handler.service = Broken(config, dict(balancers(config, Random(1))))
         answered = connection.send(NEXT * 3) + await connection.rest()
         assert answered.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
         assert answered.count(b"HTTP/1.1") == 1

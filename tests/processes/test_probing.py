@@ -201,7 +201,7 @@ def test_the_prober_ends_with_the_master(tmp_path: Path, origins: list[Origin], 
 
 
 def test_a_slow_start(tmp_path: Path, origins: list[Origin]) -> None:
-    """An origin that comes back gets its share slowly: next to nothing at first."""
+    """An origin that comes back gets its share slowly: a tenth of its weight at first."""
     first, second, _ = origins
     with running(tmp_path, pools={"p": pool([first, second], slow_start=3600)}) as service:
         first.status = 500
@@ -209,7 +209,7 @@ def test_a_slow_start(tmp_path: Path, origins: list[Origin]) -> None:
         first.status = 200
         until(service, "up", first.name)
         found = answers(service, 40)
-    assert found[second.name] >= 36  # each of two workers begins anywhere
+    assert found[second.name] >= 35  # one in eleven picks goes to the first, and each of two workers begins anywhere
 
 
 def test_a_slow_start_in_a_worker_that_comes_later(tmp_path: Path, origins: list[Origin]) -> None:
@@ -225,4 +225,4 @@ def test_a_slow_start_in_a_worker_that_comes_later(tmp_path: Path, origins: list
         os.kill(before, signal.SIGTERM)
         wait_for(lambda: service.stderr().count("Started server process") == 2 and is_ready(service.admin_url))
         found = answers(service, 40)
-    assert found[second.name] >= 36  # up to a tenth may be due, see `STEPS`
+    assert found[second.name] >= 36  # one in eleven picks goes to the first

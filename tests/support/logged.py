@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from redirect.config.loader import load
-from redirect.core.service import Service
+from redirect.core.service import new_service
 from support.service import ROOT
 
 _BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -18,7 +18,7 @@ def write_log(path: Path, count: int = 20_000) -> None:
     """Writes records of `count` requests, spread over the day, the same at each call."""
     random = Random(1)
     config = load(ROOT / "redirect_pools_config.toml")
-    service = Service(config, random)
+    service = new_service(config, random)
     with path.open("w") as file:
         for n in range(count):
             pool = random.choice([None, "pool-a", "pool-a", "pool-b", "pool-c"])

@@ -11,9 +11,8 @@ from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
 from redirect.config.settings import Settings
-from redirect.core import health as verdict
 from redirect.core.decision import Decision
-from redirect.core.health import HealthStatus
+from redirect.core.health import HealthStatus, encode
 from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.processes.master import LONGEST_ERROR, Gunicorn
@@ -308,11 +307,9 @@ def test_what_probes_found_out() -> None:
     )
     scoreboard = Scoreboard()
     instance = Instance(scoreboard, config, "pools.toml", Changes(100.0, {}))
-    found = {name: HealthStatus(name == "b", 200.0, f"probe of {name}") for name in "abc"}
-    scoreboard.put_verdicts(
-        verdict.write({("p", name): each for name, each in found.items()} | {("q", "a"): found["a"]})
-    )
-    instance.verdicts = instance.read_verdicts()
+    found = {name: HealthStatus(name == "b", 200.0, 20.0, f"probe of {name}") for name in "abc"}
+    scoreboard.put_verdicts(encode({"p": found, "q": {"a": found["a"]}}))
+    instance.health = instance.read_health()
 
     states = {origin.name: instance.state(config.default, origin) for origin in config.default.origins}
     assert states == {
