@@ -18,12 +18,13 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-young test-image lint e2e browser bench faults diagram clean
+.PHONY: help setup run unit test test-young test-image lint e2e browser bench faults diagram clean
 
-# Tests that depend on clocks, and tests that need nothing but Python.
-YOUNG := core/test_balancer.py control/test_file_provider.py control/test_prober.py edge/test_deadlines.py \
-	telemetry/test_access_log.py telemetry/test_instance.py processes/test_clock.py processes/test_draining.py
-IMAGE := core config telemetry edge control admin commands test_layers.py
+# Tests that depend on clocks.
+YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
+	processes/test_clock.py processes/test_controller.py processes/test_draining.py
+
+UNIT := -m "not processes and not slow"
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ $(READY): $(READY_TO_RUN)
 run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
+unit: $(READY) ## Run the tests that start no process; a quarter of a minute
+	@$(BIN)/python -m pytest -q $(UNIT)
+
 test: $(READY) ## Run the tests that need no container engine
 	@$(BIN)/python -m pytest
 
@@ -58,9 +62,9 @@ test-young: $(READY) ## Run the tests that depend on clocks as on a machine that
 
 # The sources are mounted, so the image holds packages only. `docker build --quiet` prints its id: another clone may
 # have taken the tag meanwhile.
-test-image: ## Run the tests that need nothing but Python in a container, on the Python of the image
+test-image: ## Run the unit tests in a container, on the Python of the image
 	@image="$$(DOCKER_BUILDKIT=1 docker build --quiet --tag redirect-tests --file misc/image_tests/Dockerfile .)" \
-	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" $(addprefix tests/,$(IMAGE))
+	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" $(UNIT)
 
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure

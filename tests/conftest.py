@@ -19,3 +19,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service with two workers, shared by the tests that only ask it."""
     with running(tmp_path_factory.mktemp("service"), FORWARDED_ALLOW_IPS="127.0.0.1") as shared:
         yield shared
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that start processes: those in a folder of that name, and those that use the service."""
+    for item in items:
+        if "processes" in item.path.parts or "service" in getattr(item, "fixturenames", ()):
+            item.add_marker("processes")

@@ -1,6 +1,6 @@
 """The admin application: which of our own endpoints there are, and who may ask for them.
 
-`/healthz` says that the process lives, `/readyz` that the instance takes requests: 503 once it stops.
+`/healthz` says that the controller is alive, `/readyz` that a worker takes requests: 503 once the instance stops.
 
 The rule: what tells of pools and clients is for those with the token, where there has to be one; what
 probes and Prometheus ask for is for everybody who can reach the listener.
@@ -27,28 +27,25 @@ from redirect.admin import metrics
 from redirect.admin.page import routes
 from redirect.admin.refusal import refusal
 from redirect.admin.stats import stats, status
-from redirect.telemetry.instance import Instance
+from redirect.control.instance import READY, Instance
 
 FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
 
-# Seconds that a reload is waited for. The master looks for a wish once a second.
+# Seconds that a reload is waited for.
 LONGEST_RELOAD = 10
 
 
-def create_admin_app(
-    instance: Instance, token: str | None, is_ready: Callable[[], bool], goes_on: Callable[[], bool]
-) -> Starlette:
-    """The admin application of one worker process. With a `token` only who sends it is told more than
-    FOR_EVERYBODY; if it is empty, nobody is. `is_ready` is for `/readyz`; what goes on ends when `goes_on` says no.
+def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[], bool]) -> Starlette:
+    """The admin application of an instance. With a `token` requests without it get FOR_EVERYBODY only; if it is empty,
+    all do. Event streams and reloads end when `goes_on` returns False.
     """
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        if is_ready():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "shutting down"}, 503)
+        readiness = instance.readiness()
+        return JSONResponse({"status": readiness}, 200 if readiness == READY else 503)
 
     # Not `async`, so that Starlette has these done by a thread: with many pools they take a while, and the loop
     # answers requests meanwhile.
@@ -65,10 +62,11 @@ def create_admin_app(
         # A page from elsewhere that is open in a browser of ours could send this, too.
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return refusal(403, "not for pages from elsewhere")
-        wish, deadline = instance.want_reload(), monotonic() + LONGEST_RELOAD
-        while not await run_in_threadpool(instance.is_reloaded, wish):
+        await instance.publisher.look(force=True)
+        deadline = monotonic() + LONGEST_RELOAD
+        while not await run_in_threadpool(instance.is_applied):
             if not goes_on():
-                return refusal(503, "the worker that was asked ends; ask again", {"retry-after": "1"})
+                return refusal(503, "the instance is shutting down")
             if monotonic() > deadline:
                 return refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more")
             await asyncio.sleep(0.05)

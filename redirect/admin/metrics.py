@@ -7,7 +7,8 @@ import platform
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from redirect.telemetry.instance import Instance
+from redirect.control.instance import Instance
+from redirect.telemetry.scoreboard import now_ms
 from redirect.telemetry.snapshot import BOUNDS_US, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,7 +42,7 @@ def _lines(instance: Instance, seen: Snapshot) -> Iterator[str]:
             "redirect_config_last_reload_successful",
             "gauge",
             "Whether the last configuration that was loaded is in force.",
-            int(loading.error is None),
+            int(loading.error is None and not instance.is_late(seen)),
         ),
         (
             "redirect_config_last_reload_success_timestamp_seconds",
@@ -51,6 +52,27 @@ def _lines(instance: Instance, seen: Snapshot) -> Iterator[str]:
         ),
     ):
         yield from _family(name, kind, help_text, [("", value)])
+    common, now = instance.common, now_ms()
+    for name, seen_ms in (("master", common.master_heartbeat_ms), ("controller", common.controller_heartbeat_ms)):
+        help_text = f"Seconds since the last heartbeat of the {name}."
+        yield from _family(f"redirect_{name}_last_seen_seconds", "gauge", help_text, [("", (now - seen_ms) / 1000)])
+    help_text = "Seconds since the last heartbeat of a worker."
+    ages: _Samples = [(_labels(worker=str(each.pid)), each.last_seen) for each in seen.workers]
+    yield from _family("redirect_worker_last_seen_seconds", "gauge", help_text, ages)
+    for name, help_text, counts in (
+        (
+            "died",
+            "Processes that ended out of order.",
+            {"worker": common.workers_died, "controller": common.controllers_died},
+        ),
+        (
+            "hung",
+            "Processes that showed no heartbeat, and health checks that did not end.",
+            {"worker": common.workers_hung, "controller": common.controllers_hung, "probe": common.probes_hung},
+        ),
+    ):
+        samples: _Samples = [(_labels(process=process), count) for process, count in counts.items()]
+        yield from _family(f"redirect_processes_{name}_total", "counter", help_text, samples)
     yield from _family("redirect_build_info", "gauge", "What is running; the value is 1.", [(build, 1)])
     yield from _family("redirect_origin_weight", "gauge", "Weight of an origin.", _origins(instance, "weight"))
     yield from _family("redirect_origin_up", "gauge", "Whether an origin is not down.", _origins(instance, "up"))

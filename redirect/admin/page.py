@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from redirect.admin import charts
 from redirect.admin.refusal import refusal
 from redirect.admin.view import Query, Selection, leisurely, listed, pools, select
-from redirect.telemetry.instance import Instance
+from redirect.control.instance import Instance
 
 # Event streams of one worker.
 MOST_STREAMS = 16

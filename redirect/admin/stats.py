@@ -7,8 +7,8 @@ picked under another one counts among the picks, and not in the observed share.
 from datetime import UTC, datetime
 from typing import Any
 
+from redirect.control.instance import Instance
 from redirect.core.pools import Pool
-from redirect.telemetry.instance import Instance
 from redirect.telemetry.snapshot import Count, Snapshot, quantile
 
 _NONE = Count(0, 0, 0)
@@ -38,6 +38,7 @@ def status(instance: Instance) -> dict[str, Any]:
         "version": instance.version,
         "started_at": _rfc3339(instance.started_at),
         "configuration": _configuration(instance, seen),
+        "verdicts": instance.health_number(),
         "workers": [
             {**worker._asdict(), "since": _rfc3339(worker.since)}
             for worker in sorted(seen.workers, key=lambda worker: worker.since)

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
+from redirect.control.instance import State
 from redirect.core.pools import Config, Origin, Pool
-from redirect.telemetry.instance import State
 from redirect.telemetry.snapshot import Count, Snapshot
 
 MOST_POOLS = 50

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=1024, default_factory=_cores)]
     access_log: str = "-"
     keepalive: Seconds = 75
+    worker_timeout: Annotated[int, Field(ge=2, le=3600)] = 10
     graceful_timeout: Annotated[int, Field(ge=2, le=3600)] = 10  # a worker has one less, lest it is killed as it logs
     forwarded_allow_ips: Annotated[str, AfterValidator(_proxies), Field(validation_alias="FORWARDED_ALLOW_IPS")] = (
         "127.0.0.1"

@@ -1,88 +1,99 @@
-"""The handover: a configuration on its way from the master, which has checked it, into the processes that serve it.
+"""A configuration as bytes, on its way from the controller, which has checked it, to the workers.
 
-The rule: nothing is checked a second time, and a pool that is the same stays the same object, so that whoever takes
-another configuration has to do with what differs. It is read in pieces, since Python does nothing else while it
-reads one.
+The rule: nothing is checked a second time, and a pool that is the same stays the same object. What travels is all of a
+configuration, or its difference to another one. It is read in pieces, as Python runs nothing else while it unpickles.
 
-What goes over are plain tuples, which are read in a fiftieth of the time that their TOML takes. Those who write
-and who read them are one program, and the memory that they use is theirs alone.
+What travels are plain tuples, which are read in a fiftieth of the time that their TOML takes. The processes that write
+and read them run the same program, and no other process has the memory that they use.
 """
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from io import BytesIO
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from redirect.core.authority import Authority
-from redirect.core.pools import Config, Origin, Pool
+from redirect.core.pools import Config, Fault, Origin, Pool
 
-# Origins of a piece, about: they are read in a third of a millisecond.
-PIECE = 500
+# Origins of a piece: they are read in a third of a millisecond.
+PIECE_ORIGINS = 500
 
-# A pool has its name, its origins, and this: the same for most pools.
-_OTHERS = [field.name for field in fields(Pool)][2:]
+# A pool has its name, its origins, and these: the same for most pools.
+_OTHER_FIELDS = [field.name for field in fields(Pool)][2:]
 
-# Name, host, port and weight of each.
-_Origins = tuple[tuple[str, str, int | None, int], ...]
-
-T = TypeVar("T")
+# Since when (Unix time) origins are in their state that are not in it since the start of the instance.
+Since = Mapping[tuple[str, str], float]
 
 
-def pack(config: Config) -> bytes:
-    """What `unpack` makes a configuration of."""
-    known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    pools = []
-    for pool in config.pools.values():
-        others = _others(pool)
-        pools.append((pool.name, _origins(pool), known.setdefault(others, others)))
-    of_pools = [*_pieces(pools, lambda pool: len(pool[1]))]
-    of_warnings = [*_pieces(config.warnings, lambda warning: 1)]
-    head = config.hash, config.default.name, len(of_pools), len(of_warnings)
-    return b"".join(map(pickle.dumps, (head, *of_pools, *of_warnings)))
+class Head(NamedTuple):
+    """What comes before the pools. `base` is the hash of the configuration to which this is the difference, None if it
+    is a whole one; only a whole one has warnings and `since`."""
+
+    hash: str
+    base: str | None
+    default: str
+    removed: tuple[str, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    since: Since | None = None
 
 
-def unpack(content: bytes, before: Config, pause: Callable[[], object] = lambda: None) -> Config:
-    """The configuration that was packed, with the pools of `before` where they are the same. Between two pools it
-    calls `pause`."""
+def pack(config: Config, since: Since) -> bytes:
+    """All of a configuration."""
+    head = Head(config.hash, None, config.default.name, (), config.warnings, dict(since))
+    return _join(head, config.pools.values())
+
+
+def pack_difference(config: Config, before: Config) -> bytes:
+    """What differs from `before`."""
+    changed = [pool for pool in config.pools.values() if before.pools.get(pool.name) != pool]
+    removed = tuple(before.pools.keys() - config.pools.keys())
+    return _join(Head(config.hash, before.hash, config.default.name, removed), changed)
+
+
+def unpack(content: bytes) -> tuple[Head, Iterator[list[Pool]]]:
+    """What was packed: the pools of a whole configuration, or those that differ, some at a time."""
     file = BytesIO(content)
-    config_hash, default, of_pools, of_warnings = _read(file)
-    pools: dict[str, Pool] = {}
-    for _ in range(of_pools):
-        for name, origins, others in _read(file):
-            pause()
-            was = before.pools.get(name)
-            is_same = was is not None and _origins(was) == origins and _others(was) == others
-            pools[name] = was if was is not None and is_same else _pool(name, origins, others)
-    warnings = tuple([warning for _ in range(of_warnings) for warning in _read(file)])
-    return Config(MappingProxyType(pools), pools[default], config_hash, warnings)
+    head = Head(*_read(file))
+    return head, _pieces(file)
 
 
-def _origins(pool: Pool) -> _Origins:
-    return tuple([(origin.name, *origin.authority, origin.weight) for origin in pool.origins])
+def unpack_config(content: bytes) -> tuple[Config, Since]:
+    """A whole configuration."""
+    head, pieces = unpack(content)
+    pools = {pool.name: pool for piece in pieces for pool in piece}
+    return joined(head, pools), head.since or {}
 
 
-def _others(pool: Pool) -> tuple[Any, ...]:
-    return tuple([getattr(pool, name) for name in _OTHERS])
+def joined(head: Head, pools: Mapping[str, Pool]) -> Config:
+    """The configuration of these pools."""
+    return Config(MappingProxyType(pools), pools[head.default], head.hash, head.warnings)
 
 
-def _pool(name: str, origins: _Origins, others: tuple[Any, ...]) -> Pool:
+def _join(head: Head, pools: Iterable[Pool]) -> bytes:
+    shared: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    parts, piece, origins = [pickle.dumps(tuple(head))], [], 0
+    for pool in pools:
+        others = tuple([getattr(pool, name) for name in _OTHER_FIELDS])
+        packed = tuple([(origin.name, *origin.authority, origin.weight) for origin in pool.origins])
+        piece.append((pool.name, packed, shared.setdefault(others, others)))
+        origins += len(pool.origins)
+        if origins >= PIECE_ORIGINS:
+            parts.append(pickle.dumps(piece))
+            piece, origins = [], 0
+    return b"".join([*parts, pickle.dumps(piece)])
+
+
+def _pieces(file: BytesIO) -> Iterator[list[Pool]]:
+    end = file.getbuffer().nbytes
+    while file.tell() < end:
+        yield [_pool(*packed) for packed in _read(file)]
+
+
+def _pool(name: str, origins: Any, others: tuple[Any, ...]) -> Pool:
     made = [Origin(origin, Authority(host, port), weight) for origin, host, port, weight in origins]
     return Pool(name, tuple(made), *others)
-
-
-def _pieces(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """The items in lists, each of which ends once it has the size of a PIECE."""
-    piece: list[T] = []
-    left = PIECE
-    for item in items:
-        piece.append(item)
-        left -= size(item)
-        if left <= 0:
-            yield piece
-            piece, left = [], PIECE
-    yield piece
 
 
 def _read(file: BytesIO) -> Any:

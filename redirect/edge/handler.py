@@ -22,9 +22,9 @@ class RequestHandler:
         self.reader = reader
         self.recorder = recorder
 
-    def adopt(self, service: Service) -> None:
-        """Asks this service from now on, for every request that is not decided."""
-        self.recorder.adopt(service.config)
+    def use(self, service: Service) -> None:
+        """Asks this service from now on."""
+        self.recorder.use(service.config)
         self.service = service
 
     def decide(self, pool_requested: str | None, scheme: str, endpoint: Endpoint | None) -> Decision:

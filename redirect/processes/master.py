@@ -1,18 +1,16 @@
-"""The server: gunicorn's master, which keeps the workers running.
+"""The master: gunicorn's, which keeps the workers and the controller alive and does nothing else.
 
-The rule: a start with a bad TOML or setting fails with the message and exit code; a running master
-that is told to load the file again (HUP) keeps what it has if the new file is bad.
+The rule: a process that dies or hangs is replaced. A start with a bad setting or TOML never gets here; a running master
+that is told to start new workers (HUP) keeps the old ones if the file is bad by then.
 """
 
 import contextlib
-import gc
 import logging
 import os
 import resource
 import signal
 import sys
 from itertools import count
-from random import Random
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -22,63 +20,82 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from starlette.applications import Starlette
 
-from redirect.config.loader import ConfigError, no_collections
 from redirect.config.settings import Settings
-from redirect.control import prober
-from redirect.control.prober import has_probes
-from redirect.control.providers.file import Watch
-from redirect.control.transfer import pack
-from redirect.core.forwarded import TrustedProxies
+from redirect.control.publisher import publish_loading
 from redirect.core.pools import Config
-from redirect.edge.asgi import create_app
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
-from redirect.processes.worker import RELOAD, SIGNALS, STOP_SIGNALS
-from redirect.telemetry.counters import Counters
+from redirect.processes.child import Child
+from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application
 from redirect.telemetry.error_log import ErrorLog
-from redirect.telemetry.instance import Changes, Instance
-from redirect.telemetry.log_writer import LogWriter
-from redirect.telemetry.recorder import Recorder
-from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import Loading
 
-# Where gunicorn's workers show that they live: a file system in memory, which cannot stall, and which a
-# container with a read-only root has too.
-_HEARTBEATS = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
+# Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
+# a read-only root has, too.
+_WORKER_FILES = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
 
-# Seconds: where a worker lives no longer, the next one waits as long.
-SHORT_LIFE = 0.5
+# Seconds: where a process lives no longer, the next one waits as long.
+SHORT_LIFE_SECONDS = 0.5
 
-# Characters of a message that the admin listener shows; the error log has it whole.
-LONGEST_ERROR = 1_000
+# Milliseconds without a heartbeat after which a worker is reported, and the controller replaced. Heartbeats are at most
+# half a second apart, and the master looks once a second.
+WORKER_LATE_MS = 3_500
+CONTROLLER_LATE_MS = 3_000
+
+# Milliseconds between two looks of the master from which on it was itself stopped, and maybe all were.
+PAUSED_MS = 2_500
+
+# Milliseconds that a process has until its first heartbeat.
+START_MS = 60_000
+
+# Seconds that the controller has to end.
+CONTROLLER_STOP_SECONDS = 2.0
 
 _STDERR = 2
 _logger = logging.getLogger("gunicorn.error")
 
 
 class Master(Arbiter):
-    """gunicorn's master. A worker between its birth and its own handlers has the master's: it would
-    take a signal to stop, tell nobody, and be killed only after the graceful timeout.
+    """gunicorn's master.
 
-    TERM and INT stop the service in order, and at once if it stops already; so does QUIT the first time."""
-
-    _is_stopping = False
-    _told = 0  # to stop, so often
-    _prober = 0  # its process id; 0 as long as there is nothing to probe
-    _no_births_until = 0.0
+    TERM and INT stop the service in order, and at once if it is stopping already; so does QUIT the first time.
+    """
 
     handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
 
+    def __init__(self, app: "Gunicorn") -> None:
+        self._common = app.scoreboard.common
+        self._controller: Child | None = None
+        self._is_stopping = False
+        self._stop_signals = 0
+        self._no_births_until = self._no_controller_until = 0.0
+        self._restarts_answered = 0
+        self._looked_ms = now_ms()
+        self._hung: set[int] = set()  # workers that were reported
+        super().__init__(app)
+
+    def start(self) -> None:
+        super().start()
+        for listener in self.LISTENERS[1:]:  # the admin listener's connections wait for the controller
+            try:
+                listener.sock.listen(self.cfg.backlog)
+            except OSError as error:
+                _logger.error("cannot listen on %s: %s", listener, error.strerror)
+                self.halt(exit_status=Arbiter.WORKER_BOOT_ERROR)
+
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        """While it stops gunicorn looks out for INT and QUIT alone, and tells workers to QUIT then. Of two that come
-        together it forgets one."""
-        self._told += sig in STOP_SIGNALS
+        """While it stops gunicorn watches for INT and QUIT alone, and tells workers to QUIT then. Of two that come
+        together it loses one."""
+        self._stop_signals += sig in STOP_SIGNALS
         super().signal(signal.SIGQUIT if self._is_stopping and sig == signal.SIGTERM else sig, frame)
 
     def stop(self, graceful: bool = True) -> None:
+        """Stops the workers, then the controller, which reports until then that the instance is stopping."""
         self._is_stopping = True
-        self.app.scoreboard.stop()
-        self._keep_prober()
-        super().stop(graceful and self._told < 2)
+        self._common.is_stopping = 1
+        super().stop(graceful and self._stop_signals < 2)
+        if self._controller:
+            self._controller.stop(CONTROLLER_STOP_SECONDS if graceful and self._stop_signals < 2 else 0)
 
     def reap_workers(self) -> None:
         """A worker that cannot begin ends a start. Later it is one more that died: the others serve, and it is tried
@@ -87,12 +104,15 @@ class Master(Arbiter):
         try:
             super().reap_workers()
         except HaltServer:
-            if not self.app.scoreboard.has_begun() and not self._is_stopping:
+            if not self._common.has_begun and not self._is_stopping:
                 raise
             self.reap_workers()  # those that gunicorn did not come to
-        dead = [worker for pid, worker in before.items() if pid not in self.WORKERS]
-        if any(monotonic() - worker.born < SHORT_LIFE for worker in dead):
-            self._no_births_until = monotonic() + SHORT_LIFE
+        for pid, worker in before.items():
+            if pid not in self.WORKERS:
+                self._common.workers_died += worker.numbers.pid == pid and pid not in self._hung
+                self._hung.discard(pid)
+                if monotonic() - worker.born < SHORT_LIFE_SECONDS:
+                    self._no_births_until = monotonic() + SHORT_LIFE_SECONDS
 
     def spawn_workers(self) -> None:
         """gunicorn calls it whenever there are too few, and at least once a second."""
@@ -104,99 +124,91 @@ class Master(Arbiter):
             _logger.error("there are fewer workers than there should be: %s", error)
 
     def spawn_worker(self) -> int:
-        self.app.take_slot({worker.slot for worker in self.WORKERS.values()})
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the worker lets them in again
+        numbers = self.app.take_slot({worker.slot for worker in self.WORKERS.values()})
+        # A forked worker has the master's signal handlers until it installs its own. A TERM in that window would be
+        # swallowed, so signals are blocked across the fork.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = int(super().spawn_worker())
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self.WORKERS[pid].slot, self.WORKERS[pid].born = self.app.slot, monotonic()
+        worker = self.WORKERS[pid]
+        worker.slot, worker.numbers, worker.born = self.app.slot, numbers, monotonic()
         return pid
 
+    def manage_workers(self) -> None:
+        """gunicorn calls it first of all, and then at least once a second."""
+        self._keep_controller()
+        super().manage_workers()
+
     def murder_workers(self) -> None:
-        """What gunicorn does once a second. So often we look at the file, too."""
-        wish = self.app.scoreboard.wanted()
-        is_wanted = not self.app.scoreboard.is_fulfilled(wish)
-        if self._look(anyway=is_wanted):
-            self._tell_workers()
-        if is_wanted:
-            self.app.scoreboard.fulfil(wish)
-        self._keep_prober()
-        super().murder_workers()
+        """gunicorn calls it at least once a second."""
+        now = self._common.master_heartbeat_ms = now_ms()
+        was_paused, self._looked_ms = now - self._looked_ms > PAUSED_MS, now
+        if not was_paused:
+            self._replace_hung(now)
+        answered = self._common.restarts_answered
+        if answered != self._restarts_answered:
+            self._restarts_answered = answered
+            if self._common.is_restart_good:
+                self._replace_workers()
 
     def reload(self) -> None:
-        """HUP: new workers with the file as it is now. A bad file changes nothing, not even workers.
+        """HUP: new workers with the file as it is now, once the controller has loaded it. A bad file changes nothing,
+        not even workers."""
+        self._common.restarts_requested += 1
 
-        gunicorn waits here until the old ones are gone, so as not to tell them twice to stop, and hears, looks at
-        and replaces nothing meanwhile. Ours may be told twice.
-        """
-        if not self._look(anyway=True):
-            return
+    def _replace_workers(self) -> None:
+        """Starts new workers; gunicorn stops the oldest if there are too many."""
         try:
             for _ in range(self.num_workers):
                 self.spawn_worker()
         except OSError as error:
             _logger.error("there are fewer new workers than there should be: %s", error)
-            self._tell_workers()  # some of the old ones go on
         self.manage_workers()
 
-    def _tell_workers(self) -> None:
-        """Tells them that another configuration is put up."""
-        for worker in [*self.WORKERS]:
-            self.kill_worker(worker, RELOAD)
+    def _replace_hung(self, now: int) -> None:
+        controller = self._controller
+        if controller and _late_ms(self._common.controller_heartbeat_ms, controller.born, now) > CONTROLLER_LATE_MS:
+            _logger.error("the controller (pid: %s) shows no heartbeat and is replaced", controller.pid)
+            self._common.controllers_hung += 1
+            controller.stop(0)
+            self._controller = None
+        for pid, worker in [*self.WORKERS.items()]:
+            late = _late_ms(worker.numbers.heartbeat_ms, worker.born, now)
+            if late > WORKER_LATE_MS and pid not in self._hung:
+                self._hung.add(pid)
+                self._common.workers_hung += 1
+                _logger.error("worker (pid: %s) shows no heartbeat", pid)
+            elif late <= WORKER_LATE_MS:
+                self._hung.discard(pid)
+            if late > (self.app.settings.worker_timeout - 1) * 1000:  # the next look is a second away
+                _logger.error("worker (pid: %s) hangs and is replaced", pid)
+                self.kill_worker(pid, signal.SIGKILL)
 
-    def _look(self, *, anyway: bool) -> bool:
-        """Loads the file, if it is another one or `anyway`; whether it was good."""
-        try:
-            return self._load(anyway=anyway)
-        except Exception:  # ours, and no reason to end: gunicorn's master would
-            _logger.exception("the configuration stays as it was")
-            self.app.say_loaded("loading the file met a fault of this service; its log tells more")
-            return False
+    def _keep_controller(self) -> None:
+        if self._controller and not self._controller.is_running():
+            _logger.error("the controller (pid: %s) ended, and another takes its place", self._controller.pid)
+            self._common.controllers_died += 1
+            if monotonic() - self._controller.born < SHORT_LIFE_SECONDS:
+                self._no_controller_until = monotonic() + SHORT_LIFE_SECONDS
+            self._controller = None
+        if self._controller is None and not self._is_stopping and monotonic() >= self._no_controller_until:
+            self._controller = Child.start(self._control)
 
-    def _load(self, *, anyway: bool) -> bool:
-        found = self.app.watch.look(monotonic(), anyway=anyway)
-        if isinstance(found, ConfigError):
-            _logger.error("the configuration stays as it was:\n%s", found)
-            self.app.say_loaded(str(found))
-        if not isinstance(found, Config):
-            return False
-        for warning in found.warnings:
-            _logger.warning("%s", warning)
-        _logger.info("loaded the configuration %s", found.hash)
-        self.app.adopt(found)
-        if self._prober and _lives(self._prober):
-            os.kill(self._prober, RELOAD)
-        return True
+    def _control(self) -> None:
+        """Makes this process, forked from the master, the controller."""
+        from redirect.processes.controller import control  # what it imports the workers need not
 
-    def _keep_prober(self) -> None:
-        """Sees to it that there is a prober while there is something to probe."""
-        is_needed = has_probes(self.app.config) and not self._is_stopping
-        lives = self._prober and _lives(self._prober)
-        if is_needed and not lives:
-            self._spawn_prober()
-        elif lives and not is_needed:
-            os.kill(self._prober, signal.SIGTERM)
-        elif self._prober and not is_needed:  # what it found out is soon out of date
-            self._prober = 0
-            self.app.scoreboard.put_verdicts(b"")
+        public, *admin = self.LISTENERS
+        public.sock.close()
+        control(self.app.scoreboard, self.app.settings, self.app.config, [each.sock for each in admin], self.pid)
 
-    def _spawn_prober(self) -> None:
-        if self._prober:
-            _logger.error("the prober (pid: %s) ended, another takes its place", self._prober)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # until it has handlers of its own
-        try:
-            self._prober = os.fork()
-            if not self._prober:
-                for sig in self.SIGNALS:
-                    signal.signal(sig, signal.SIG_IGN)
-                for listener in self.LISTENERS:
-                    listener.sock.close()
-                prober.run(self.app.scoreboard, self.app.config, self.pid, RELOAD)
-        except OSError as error:  # the next second may be a better one
-            _logger.error("there is no prober: %s", error)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
+    """Milliseconds since a heartbeat was due: since the last one, or since the time for the first one was over."""
+    begun = int(born * 1000)
+    return now_ms - heartbeat_ms if heartbeat_ms >= begun else now_ms - begun - START_MS
 
 
 class Gunicorn(BaseApplication):
@@ -204,36 +216,26 @@ class Gunicorn(BaseApplication):
 
     def __init__(self, settings: Settings, config: Config) -> None:
         self.settings = settings
-        self.config = config
+        self.config = config  # with which the instance was started
         self.scoreboard = Scoreboard()
-        self.slot = 0  # of the scoreboard, for the worker that is born next
-        self.watch = Watch(settings.pools_config_path, config)
-        self._loaded_at = time()
-        self._changes = Changes(self._loaded_at, {})
-        self.say_loaded(None)
+        self.scoreboard.common.started_ms = int(time() * 1000)
+        self.scoreboard.common.master_heartbeat_ms = now_ms()
+        publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
+        self.slot = 0  # of the worker that is forked next
+        self._slots: list[Slot] = []
         super().__init__()
 
-    def adopt(self, config: Config) -> None:
-        """Takes another configuration, for workers that are born from now on, and puts it up for those that live."""
-        self._loaded_at = time()
-        self._changes = self._changes.after(self.config, config, self._loaded_at)
-        self.config = config
-        self.scoreboard.put(pack(config))
-        self.say_loaded(None)
-
-    def say_loaded(self, error: str | None) -> None:
-        """Tells the workers when the configuration in force was loaded, and why a later one was not."""
-        error_at = time() if error else None
-        loading = Loading(self._loaded_at, error and _shown(error), error_at, self.config.hash)
-        self.scoreboard.say(loading._asdict())
-
-    def take_slot(self, taken: set[int]) -> None:
-        """Takes the first slot that is not `taken` for the worker that is born next. A worker that was killed did not
-        give its slot back, and would seem to live once another process has its number."""
+    def take_slot(self, taken: set[int]) -> Any:
+        """Takes the first slot that is not `taken` for the worker that is forked next; returns its numbers. A worker
+        that was killed did not free its slot, and would seem to be alive once another process has its number."""
         self.slot = next(slot for slot in count() if slot not in taken)
         self.scoreboard.make_slot(self.slot)
-        for slot in set(range(self.scoreboard.slots())) - taken:
-            self.scoreboard.slot(slot).give_back()
+        for index in range(len(self._slots), self.scoreboard.slots()):
+            self._slots.append(self.scoreboard.slot(index))
+        for index, slot in enumerate(self._slots):
+            if index not in taken:
+                slot.free()
+        return self._slots[self.slot].numbers
 
     def load_config(self) -> None:
         settings = self.settings
@@ -243,7 +245,7 @@ class Gunicorn(BaseApplication):
             "worker_class": "redirect.processes.worker.RedirectWorker",
             "keepalive": settings.keepalive,
             "graceful_timeout": settings.graceful_timeout,
-            "worker_tmp_dir": _HEARTBEATS if os.access(_HEARTBEATS, os.W_OK) else None,
+            "worker_tmp_dir": _WORKER_FILES if os.access(_WORKER_FILES, os.W_OK) else None,
             "control_socket_disable": True,
             "proc_name": "redirect",
         }
@@ -251,39 +253,8 @@ class Gunicorn(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Starlette:
-        """The application of one worker, made in its process: its cycles begin at places of their own."""
-        settings, config = self.settings, self.config
-        with no_collections():
-            log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
-            recorder = Recorder(Counters(self.scoreboard.slot(self.slot), config), log_writer)
-            proxies = TrustedProxies(settings.forwarded_allow_ips)
-            app = create_app(config, settings.pool_id_header, proxies, recorder, Random())
-            instance = Instance(self.scoreboard, config, str(settings.pools_config_path), self._changes)
-            number, instance.health = instance.verdicts_number(), instance.read_health()
-            app.state.handler.service.update(instance.health, monotonic())
-            recorder.heed(number)
-            app.state.instance = instance
-            app.state.settings = settings
-        gc.freeze()  # what lives as long as the worker need not be looked at again and again
-        return app
-
-
-def _shown(error: str) -> str:
-    """As many of its lines as the admin listener shows."""
-    if len(error) <= LONGEST_ERROR:
-        return error
-    *lines, last = error[:LONGEST_ERROR].split("\n")
-    kept = lines or [f"{last}…"]
-    more = error.count("\n") + 1 - len(kept)
-    return "\n".join(kept + [f"and {more} more, see the error log"] * (more > 0))
-
-
-def _lives(child: int) -> bool:
-    """Whether that child of this process lives, which nobody but this process can end for good."""
-    try:
-        return os.waitpid(child, os.WNOHANG) == (0, 0)
-    except ChildProcessError:  # gunicorn, which waits for all of its children, was first
-        return False
+        """The application of one worker, made in its process."""
+        return application(self.settings, self.scoreboard, self.slot, self.config)
 
 
 def serve(settings: Settings, config: Config) -> None:

@@ -13,7 +13,7 @@ from redirect.telemetry.access_log import Lines
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.record import Quoted, Record
-from redirect.telemetry.scoreboard import WATCHED_MS
+from redirect.telemetry.scoreboard import now_ms
 
 # A batch is written when it has so many records or is so old (seconds).
 BATCH = 100
@@ -52,27 +52,29 @@ class Recorder:
         if not records:
             return
         self._counters.count(records)
-        is_watched = self._counters.slot.numbers[WATCHED_MS] > monotonic_ns() // 1_000_000
+        is_watched = self._counters.slot.numbers.watched_until_ms > now_ms()
         if self._log_writer is None and not is_watched:
             records = records[-KEPT:]
         lines = self._lines.of(records)
         if self._log_writer is not None:
             self._log_writer.write(lines)
-        self._counters.slot.keep("".join(lines if is_watched else lines[-KEPT:]).encode("ascii"))
+        self._counters.slot.keep_lines("".join(lines if is_watched else lines[-KEPT:]).encode("ascii"))
 
-    def adopt(self, config: Config) -> None:
+    def use(self, config: Config) -> None:
         """Counts what is answered from now on under another configuration."""
         self.flush()
-        self._counters.adopt(config)
+        self._counters.use(config)
 
-    def publish(self, connections: int) -> None:
-        """Says how many connections of this worker are open, and what became of its lines."""
+    def report(self, connections: int) -> None:
+        """Reports how many connections of this worker are open, and how many lines were written and lost."""
         log_writer = self._log_writer
-        self._counters.say(connections, log_writer.written if log_writer else 0, log_writer.lost if log_writer else 0)
+        self._counters.report(
+            connections, log_writer.written if log_writer else 0, log_writer.lost if log_writer else 0
+        )
 
-    def heed(self, verdicts: int) -> None:
-        """Says that this worker heeds what probes found out, up to that number."""
-        self._counters.heed(verdicts)
+    def report_health(self, number: int) -> None:
+        """Reports the number of the health status that this worker has applied."""
+        self._counters.report_health(number)
 
     def reopen(self) -> None:
         """Logs to a new file from now on, where the old one was renamed."""
@@ -85,5 +87,5 @@ class Recorder:
         self.flush()
         if self._log_writer is not None:
             self._log_writer.close()
-        self.publish(0)
-        self._counters.close()
+        self.report(0)
+        self._counters.slot.free()

@@ -47,8 +47,8 @@ class Second(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A worker process that lives: since when (Unix time), open connections, requests answered, the hash
-    of its configuration, and how many of the times that probes found something out it heeds."""
+    """A worker process that is alive: since when (Unix time), open connections, requests answered, the hash of its
+    configuration, the number of the health status that it has applied, and seconds since its last heartbeat."""
 
     pid: int
     since: float
@@ -56,16 +56,18 @@ class Worker(NamedTuple):
     requests: int
     config: str
     verdicts: int
+    last_seen: float
 
 
 class Loading(NamedTuple):
-    """When the configuration in force was loaded (Unix time), why a later one was not, if so, and the hash of the
-    one in force."""
+    """When the configuration in use was loaded (Unix time), why a later one was not, if so, the hash of the one in
+    use, and when it was published (milliseconds of the monotonic clock)."""
 
     loaded_at: float
     error: str | None = None
     error_at: float | None = None
     config: str | None = None
+    published_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,26 @@
 
 import base64
 from datetime import datetime
+from pathlib import Path
 from time import time
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.admin import LOOP, POOLS, TO_1, ask, serve
+from support.admin import LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
+from redirect.control.publisher import publish_loading
 from redirect.core.decision import Decision
+from redirect.telemetry.counters import Counters
 from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import Loading
 
 
 @pytest.fixture
 def scoreboard() -> Scoreboard:
-    scoreboard = Scoreboard()
-    scoreboard.say({"loaded_at": 1_700_000_000.0, "error": None, "error_at": None})
-    return scoreboard
+    return new_scoreboard()
 
 
 TO_2 = Decision(302, "pool-a", "origin-2", "http://origin-2")
@@ -38,17 +40,22 @@ def value(seen: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, 
     return seen[name, frozenset(labels.items())]
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_healthz(ready: bool, scoreboard: Scoreboard) -> None:
+@pytest.mark.parametrize("is_stopping", [False, True])
+def test_healthz(is_stopping: bool, scoreboard: Scoreboard) -> None:
     """/healthz says that the process lives, also while it shuts down."""
-    response = ask("/healthz", scoreboard, ready=ready)
+    scoreboard.common.is_stopping = is_stopping
+    response = ask("/healthz", scoreboard)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize(("ready", "status", "said"), [(True, 200, "ready"), (False, 503, "shutting down")])
-def test_readyz(ready: bool, status: int, said: str, scoreboard: Scoreboard) -> None:
-    """/readyz is 503 once the instance stops."""
-    response = ask("/readyz", scoreboard, ready=ready)
+@pytest.mark.parametrize(("is_stopping", "status", "said"), [(False, 200, "ready"), (True, 503, "shutting down")])
+def test_readyz(is_stopping: bool, status: int, said: str, scoreboard: Scoreboard) -> None:
+    """/readyz is 503 once the instance stops, and until a worker listens."""
+    assert ask("/readyz", scoreboard).json() == {"status": "starting"}
+    scoreboard.make_slot(0)
+    Counters(scoreboard.slot(0), parse_config(POOLS, "pools.toml"))
+    scoreboard.common.is_stopping = is_stopping
+    response = ask("/readyz", scoreboard)
     assert (response.status_code, response.json()) == (status, {"status": said})
 
 
@@ -106,7 +113,7 @@ def test_metrics_of_the_configuration(scoreboard: Scoreboard) -> None:
     """The last reload succeeded until one fails; when the configuration in force was loaded stays."""
     name = "redirect_config_last_reload_successful"
     assert value(samples(scoreboard), name) == 1
-    scoreboard.say({"loaded_at": 1_700_000_000.0, "error": "pools.toml:1:1: no", "error_at": 1_700_000_001.0})
+    publish_loading(scoreboard, Loading(1_700_000_000.0, "pools.toml:1:1: no", 1_700_000_001.0))
     seen = samples(scoreboard)
     assert value(seen, name) == 0
     assert value(seen, "redirect_config_last_reload_success_timestamp_seconds") == 1_700_000_000
@@ -143,8 +150,8 @@ def test_status(scoreboard: Scoreboard) -> None:
     config, begin = parse_config(POOLS, "pools.toml"), time()
     serve(scoreboard, TO_1)  # and ends
     recorder = new_recorder(config, "off", scoreboard)
-    recorder.publish(7)
-    recorder.heed(5)
+    recorder.report(7)
+    recorder.report_health(5)
     seen: dict[str, Any] = ask("/status", scoreboard).json()
     assert seen["configuration"] == {
         "path": "pools.toml",
@@ -220,10 +227,21 @@ def test_without_a_token_set_nobody_is_let_in(headers: dict[str, str], scoreboar
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_what_is_for_everybody(path: str, token: str, scoreboard: Scoreboard) -> None:
     """Probes and Prometheus need no token."""
+    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
     assert ask(path, scoreboard, token=token).status_code == 200
 
 
-def test_a_worker_that_ends_does_not_wait_for_a_reload(scoreboard: Scoreboard) -> None:
-    """It might end before all have what was found; another worker can be asked."""
+def test_a_reload_waits_for_the_workers_until_the_instance_ends(
+    scoreboard: Scoreboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload is answered once every worker has the configuration; while the instance ends it is refused."""
+    monkeypatch.chdir(tmp_path)
+    Path("pools.toml").write_bytes(POOLS)
+    scoreboard.make_slot(0)
+    worker = Counters(scoreboard.slot(0), parse_config(b"#\n" + POOLS, "pools.toml"))
     refused = ask("/reload", scoreboard, method="POST", goes_on=False)
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert (refused.status_code, refused.json()["detail"]) == (503, "the instance is shutting down")
+    worker.use(parse_config(POOLS, "pools.toml"))
+    assert ask("/reload", scoreboard, method="POST").status_code == 200
+    Path("pools.toml").write_bytes(b"bad")
+    assert ask("/reload", scoreboard, method="POST").status_code == 422

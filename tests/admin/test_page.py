@@ -18,9 +18,10 @@ from redirect.admin import charts, page
 from redirect.admin.page import HEADERS, MOST_NEW_ROWS, MOST_ROWS, MOST_STREAMS, SECTIONS, View, routes
 from redirect.admin.view import MOST_OF_ALL, MOST_ORIGINS, MOST_POOLS, Query, listed
 from redirect.config.loader import parse_config
+from redirect.control.instance import Instance, State
 from redirect.core.pools import Config, Origin, Pool
-from redirect.telemetry.instance import Cursor, Instance, State
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Key, Loading, Second, Snapshot, Worker
+from redirect.telemetry.statistics import Cursor
 
 TOML = """
 [pool-a]
@@ -78,7 +79,7 @@ class FakeInstance:
         self.log: list[bytes] = []
 
     def snapshot(self) -> Snapshot:
-        workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0)]
+        workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0, 0.1)]
         none = [0] * (len(BOUNDS_US) + 1)
         return Snapshot(
             time.time(), self.requests, self.unknown_pool, none, 0, self.seconds, 0, 0, workers, self.loading

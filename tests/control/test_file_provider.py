@@ -1,30 +1,17 @@
 """Whether a file is another one: by its content, however it came to be what it is."""
 
-import asyncio
-import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from random import Random
 from time import monotonic, time_ns
 from typing import NoReturn
-from weakref import ref
 
 import pytest
-from support.wire import new_recorder
 
-from redirect.config.loader import ConfigError, no_collections, parse_config
-from redirect.control.providers.file import DOUBTFUL, Watch
-from redirect.control.transfer import pack
-from redirect.core.forwarded import TrustedProxies
+from redirect.config.loader import ConfigError, content_hash
+from redirect.control.providers.file import DOUBTFUL_SECONDS, FileProvider
 from redirect.core.pools import Config
-from redirect.core.service import new_service
-from redirect.edge.handler import RequestHandler
-from redirect.edge.reader import Reader
-from redirect.processes.updates import keep_up
-from redirect.telemetry.instance import Changes, Instance
-from redirect.telemetry.scoreboard import Scoreboard
 
 OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
 NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n'
@@ -39,8 +26,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watch(file: Path) -> Watch:
-    return Watch(file, parse_config(OLD, str(file)))
+def provider(file: Path) -> FileProvider:
+    return FileProvider(file, content_hash(OLD))
 
 
 def seen(found: Config | ConfigError | None) -> str | None:
@@ -72,42 +59,42 @@ def behind_a_link(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("replace", [in_place, by_rename, behind_a_link])
-def test_another_content(replace: object, file: Path, watch: Watch) -> None:
+def test_another_content(replace: object, file: Path, provider: FileProvider) -> None:
     """Every change is seen, once, however the file is replaced, and however often."""
     assert callable(replace)
-    assert watch.look(monotonic()) is None
+    assert provider.look(monotonic()) is None
     for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
         replace(file, content)
-        assert seen(watch.look(monotonic())) == name
-        assert watch.look(monotonic()) is None
+        assert seen(provider.look(monotonic())) == name
+        assert provider.look(monotonic()) is None
 
 
-def test_a_change_that_no_clock_shows(file: Path, watch: Watch) -> None:
+def test_a_change_that_no_clock_shows(file: Path, provider: FileProvider) -> None:
     """A file of the same length, changed within the same tick of the clock, is seen nevertheless."""
     status = file.stat()
-    assert watch.look(monotonic()) is None
+    assert provider.look(monotonic()) is None
     file.write_bytes(NEW)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert seen(watch.look(monotonic())) == "new"
+    assert seen(provider.look(monotonic())) == "new"
 
 
-def test_a_file_that_rests_is_not_read(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_rests_is_not_read(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has looked the same for a while costs a look at its state, not at its content."""
-    assert watch.look(1) is None
+    assert provider.look(1) is None
     monkeypatch.setattr("redirect.control.providers.file.read_config", lambda *_, **__: NEW)
-    assert watch.look(1 + DOUBTFUL) is None
-    assert seen(watch.look(1 + DOUBTFUL, anyway=True)) == "new"
+    assert provider.look(1 + DOUBTFUL_SECONDS) is None
+    assert seen(provider.look(1 + DOUBTFUL_SECONDS, force=True)) == "new"
 
 
-def test_rights_that_are_gone(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rights_that_are_gone(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file at rest that cannot be read any more is told."""
     before = file.stat().st_ctime_ns
-    assert watch.look(1) is None
-    assert watch.look(100) is None
+    assert provider.look(1) is None
+    assert provider.look(100) is None
     while file.stat().st_ctime_ns == before:  # until that clock ticks
         file.chmod(0)
     monkeypatch.setattr(os, "open", denied)  # permissions do not bind root
-    assert "Permission denied" in (seen(watch.look(200)) or "")
+    assert "Permission denied" in (seen(provider.look(200)) or "")
 
 
 def denied(*_: object) -> NoReturn:
@@ -115,36 +102,36 @@ def denied(*_: object) -> NoReturn:
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_change_that_a_wrong_clock_shows(hours: int, file: Path, watch: Watch) -> None:
+def test_a_change_that_a_wrong_clock_shows(hours: int, file: Path, provider: FileProvider) -> None:
     """Nor does it matter whether the clock that files are given their times by is ours: what changes again without
     another time, soon after, is seen."""
     there = time_ns() + hours * 3_600_000_000_000
     for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
         file.write_bytes(content)
         os.utime(file, ns=(there, there))
-        assert seen(watch.look(monotonic())) == name
+        assert seen(provider.look(monotonic())) == name
 
 
-def test_the_same_content_again(file: Path, watch: Watch) -> None:
+def test_the_same_content_again(file: Path, provider: FileProvider) -> None:
     """A file that is written anew with what it had is no other one, unless it is asked for."""
     file.write_bytes(OLD)
-    assert watch.look(monotonic()) is None
-    assert seen(watch.look(monotonic(), anyway=True)) == "old"
+    assert provider.look(monotonic()) is None
+    assert seen(provider.look(monotonic(), force=True)) == "old"
 
 
-def test_a_bad_file(file: Path, watch: Watch) -> None:
+def test_a_bad_file(file: Path, provider: FileProvider) -> None:
     """What is wrong with a file is told once; the good bytes put back are a configuration again."""
     file.write_bytes(BAD)
     told = ':2:28: p.weighted_hosts."new": weight must be a whole number from 0 to 1000000, got -1'
-    assert seen(watch.look(monotonic())) == told
-    assert watch.look(monotonic()) is None
-    assert seen(watch.look(monotonic(), anyway=True)) == told
+    assert seen(provider.look(monotonic())) == told
+    assert provider.look(monotonic()) is None
+    assert seen(provider.look(monotonic(), force=True)) == told
     file.write_bytes(OLD)
-    assert seen(watch.look(monotonic())) == "old"
+    assert seen(provider.look(monotonic())) == "old"
 
 
 @pytest.mark.parametrize("how", ["missing", "a directory", "empty", "unreadable"])
-def test_no_file(how: str, file: Path, watch: Watch) -> None:
+def test_no_file(how: str, file: Path, provider: FileProvider) -> None:
     """A file that is gone, or is none, is told once, and its return is seen."""
     file.unlink()
     if how == "a directory":
@@ -153,52 +140,52 @@ def test_no_file(how: str, file: Path, watch: Watch) -> None:
         file.touch()
     elif how == "unreadable":
         file.symlink_to(file)  # permissions do not bind root
-    assert (seen(watch.look(monotonic())) or "").startswith(":1:1: ")
-    assert watch.look(monotonic()) is None
+    assert (seen(provider.look(monotonic())) or "").startswith(":1:1: ")
+    assert provider.look(monotonic()) is None
     file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
     file.write_bytes(OLD)
-    assert seen(watch.look(monotonic())) == "old"
+    assert seen(provider.look(monotonic())) == "old"
 
 
 @pytest.mark.parametrize("how", ["a pipe", "a device"])
-def test_no_regular_file(how: str, file: Path, watch: Watch) -> None:
+def test_no_regular_file(how: str, file: Path, provider: FileProvider) -> None:
     """What is no regular file is told, and nobody waits for who writes there."""
     file.unlink()
     os.mkfifo(file) if how == "a pipe" else file.symlink_to(os.devnull)
     with ThreadPoolExecutor(1) as thread:
         try:
-            found = thread.submit(watch.look, monotonic()).result(20)
+            found = thread.submit(provider.look, monotonic()).result(20)
         finally:
             os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))  # lets go of who waits
     assert (seen(found) or "").startswith(":1:1: cannot be read: not a regular file; ")
     file.unlink()
     file.write_bytes(NEW)
-    assert seen(watch.look(monotonic())) == "new"
+    assert seen(provider.look(monotonic())) == "new"
 
 
-def test_another_reason(file: Path, watch: Watch) -> None:
+def test_another_reason(file: Path, provider: FileProvider) -> None:
     """A file that cannot be read for another reason than before is told again."""
     file.unlink()
-    assert "No such file" in (seen(watch.look(1)) or "")
-    assert watch.look(100) is None
+    assert "No such file" in (seen(provider.look(1)) or "")
+    assert provider.look(100) is None
     file.mkdir()
-    assert "Is a directory" in (seen(watch.look(200)) or "")
-    assert watch.look(300) is None
+    assert "Is a directory" in (seen(provider.look(200)) or "")
+    assert provider.look(300) is None
     file.rmdir()
-    assert "No such file" in (seen(watch.look(400)) or "")
+    assert "No such file" in (seen(provider.look(400)) or "")
 
 
-def test_a_file_that_becomes_readable(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_becomes_readable(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is found readable at the next look, whatever made it so: rights need not show in what the look sees."""
     file.write_bytes(NEW)
     with monkeypatch.context() as others:
         others.setattr(os, "open", denied)
-        assert "Permission denied" in (seen(watch.look(1)) or "")
-        assert watch.look(100) is None
-    assert seen(watch.look(200)) == "new"
+        assert "Permission denied" in (seen(provider.look(1)) or "")
+        assert provider.look(100) is None
+    assert seen(provider.look(200)) == "new"
 
 
-def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_being_written(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changes while it is read is left alone until it rests."""
 
     def read(path: Path, *, waits: bool) -> bytes:
@@ -210,12 +197,14 @@ def test_a_file_that_is_being_written(file: Path, watch: Watch, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr("redirect.control.providers.file.read_config", read)
         file.write_bytes(NEW)
-        assert watch.look(monotonic()) is None
-        assert seen(watch.look(monotonic(), anyway=True)) == ":1:1: changed while it was read; try again"
-    assert seen(watch.look(monotonic())) == "new"
+        assert provider.look(monotonic()) is None
+        assert seen(provider.look(monotonic(), force=True)) == ":1:1: changed while it was read; try again"
+    assert seen(provider.look(monotonic())) == "new"
 
 
-def test_the_same_content_written_while_it_is_read(file: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_content_written_while_it_is_read(
+    file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who was told that the file changed while it was read is told what came of it, also if that is what it was."""
 
     def read(path: Path, *, waits: bool) -> bytes:
@@ -223,15 +212,15 @@ def test_the_same_content_written_while_it_is_read(file: Path, watch: Watch, mon
         os.utime(path, ns=(0, 0))
         return content
 
-    assert watch.look(1) is None
+    assert provider.look(1) is None
     with monkeypatch.context() as patched:
         patched.setattr("redirect.control.providers.file.read_config", read)
-        assert seen(watch.look(2, anyway=True)) == ":1:1: changed while it was read; try again"
-    assert seen(watch.look(3)) == "old"
-    assert watch.look(4) is None
+        assert seen(provider.look(2, force=True)) == ":1:1: changed while it was read; try again"
+    assert seen(provider.look(3)) == "old"
+    assert provider.look(4) is None
 
 
-def test_never_half_a_file(file: Path, watch: Watch) -> None:
+def test_never_half_a_file(file: Path, provider: FileProvider) -> None:
     """While a file is written over and over, only what was written as a whole by a rename is ever seen."""
     ended = threading.Event()
 
@@ -245,43 +234,8 @@ def test_never_half_a_file(file: Path, watch: Watch) -> None:
     found: set[str | None] = set()
     try:
         while not {"old", "new"} <= found:
-            found.add(seen(watch.look(monotonic())))
+            found.add(seen(provider.look(monotonic())))
     finally:
         ended.set()
         writer.join()
     assert found <= {"old", "new", None}
-
-
-class Ring:
-    """Garbage that only a collection finds, once nobody else has it."""
-
-    def __init__(self) -> None:
-        self.ring = self
-
-
-def test_garbage_is_not_kept() -> None:
-    """What is garbage when a worker takes another configuration does not stay for as long as the worker lives."""
-    old, new = (parse_config(content, "pools.toml") for content in (OLD, NEW))
-    scoreboard = Scoreboard()
-    recorder = new_recorder(old, "off", scoreboard)
-    scoreboard.put(pack(new))
-    scoreboard.say({"loaded_at": 1.0, "config": new.hash})
-    front = RequestHandler(new_service(old, Random()), Reader("X-Pool", TrustedProxies("")), recorder)
-    instance = Instance(scoreboard, old, "pools.toml", Changes(0.0, {}))
-
-    async def take() -> None:
-        is_told = asyncio.Event()
-        is_told.set()
-        taking = asyncio.create_task(keep_up(front, instance, is_told))
-        while instance.config is old:
-            await asyncio.sleep(0.01)
-        taking.cancel()
-
-    try:
-        with no_collections():
-            garbage = ref(Ring())
-            asyncio.run(asyncio.wait_for(take(), 20))
-            assert garbage() is None
-    finally:
-        gc.unfreeze()
-    assert front.service.config.default.origins[0].name == "new"

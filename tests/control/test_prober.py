@@ -15,7 +15,7 @@ from support.wire import settled
 
 from redirect.config.loader import parse_config
 from redirect.control.probe import Target, probe
-from redirect.control.prober import Health, Loop, Prober, has_probes
+from redirect.control.prober import Loop, Prober, State
 from redirect.core.health import HealthStatus, decode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
@@ -42,12 +42,13 @@ def hosts(*names: str) -> str:
 async def until(condition: Callable[[], object], prober: Prober) -> None:
     async with asyncio.timeout(20):
         while not condition():
-            prober.tell()
+            prober.publish()
             await asyncio.sleep(0.01)
 
 
 def found(scoreboard: Scoreboard) -> dict[tuple[str, str], HealthStatus]:
-    health = decode(scoreboard.verdicts())
+    """What is published, by pool and origin."""
+    health = decode(scoreboard.health.read())
     return {(pool, origin): status for pool, statuses in health.items() for origin, status in statuses.items()}
 
 
@@ -70,8 +71,8 @@ def states(scoreboard: Scoreboard) -> dict[tuple[str, str], bool]:
 )
 def test_a_state_turns_after_so_many_in_a_row(outcomes: str, turns: str) -> None:
     """Three failures in a row are down, two passes in a row are up again; one of the other kind begins anew."""
-    health = Health(is_up=True)
-    judged = (health.judge(is_good=each == "+", passes=2, fails=3) for each in outcomes)
+    state = State(is_up=True)
+    judged = (state.judge(is_good=each == "+", passes=2, fails=3) for each in outcomes)
     assert "".join("0123456789X"[index] for index, has_turned in enumerate(judged) if has_turned) == turns
 
 
@@ -84,11 +85,11 @@ def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> N
 
     async def run() -> None:
         prober = Prober(scoreboard, configuration(p=hosts(there.name) + EVERY))
-        await until(lambda: scoreboard.verdicts_number(), prober)
+        await until(lambda: scoreboard.health.number, prober)
         assert len(there.asked) >= 3
         assert (states(scoreboard), found(scoreboard)[place].reason) == ({place: False}, "answered 500 and not 200")
         there.status = 200
-        await until(lambda: scoreboard.verdicts_number() == 2, prober)
+        await until(lambda: scoreboard.health.number == 2, prober)
         assert (states(scoreboard), found(scoreboard)[place].reason) == ({place: True}, "answered 200")
         assert begin <= found(scoreboard)[place].since <= time()
 
@@ -139,7 +140,7 @@ def test_down_origins_have_an_interval_of_their_own(there: Origin) -> None:
     async def run() -> None:
         scoreboard = Scoreboard()
         prober = Prober(scoreboard, configuration(p=hosts(there.name) + check))
-        await until(lambda: scoreboard.verdicts_number(), prober)
+        await until(lambda: scoreboard.health.number, prober)
         await asyncio.sleep(0.5)
 
     asyncio.run(run())
@@ -156,8 +157,8 @@ def test_another_configuration(there: Origin) -> None:
     async def run() -> None:
         prober = Prober(scoreboard, configuration(p=hosts(there.name, "127.0.0.1:1") + EVERY))
         await until(lambda: len(found(scoreboard)) == 2, prober)
-        prober.adopt(configuration(p=hosts(there.name, "127.0.0.1:2") + slow, q=hosts(there.name) + slow))
-        prober.tell()
+        prober.use(configuration(p=hosts(there.name, "127.0.0.1:2") + slow, q=hosts(there.name) + slow))
+        prober.publish()
         assert states(scoreboard) == {("p", there.name): False, ("q", there.name): False}
 
     asyncio.run(run())
@@ -185,8 +186,8 @@ def test_another_name_for_who_is_down(there: Origin, pool: str, origin: str) -> 
         prober = Prober(scoreboard, named("q", "localhost"))
         await until(lambda: len(found(scoreboard)) == 1, prober)
         (before,) = found(scoreboard).values()
-        prober.adopt(named(pool, origin))
-        prober.tell()
+        prober.use(named(pool, origin))
+        prober.publish()
         assert found(scoreboard) == {(pool, f"{origin}:{there.port}"): before}
         there.status = 200
         await until(lambda: states(scoreboard) == {(pool, f"{origin}:{there.port}"): True}, prober)
@@ -206,7 +207,7 @@ def test_the_next_prober_goes_on(there: Origin) -> None:
 
     asyncio.run(run(is_up=False))
     asyncio.run(run(is_up=True))
-    assert scoreboard.verdicts_number() == 2
+    assert scoreboard.health.number == 2
 
 
 def test_each_has_its_interval(there: Origin) -> None:
@@ -244,7 +245,7 @@ def test_a_fault_of_ours_is_no_verdict(
     monkeypatch.setattr("redirect.control.prober.probe", probe_badly)
     asyncio.run(run())
     assert caplog.text.count("ValueError: ours") == 5
-    assert scoreboard.verdicts_number() == 0
+    assert scoreboard.health.number == 0
 
 
 def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +303,38 @@ def test_a_lookup_that_fails_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reported == []
 
 
-def test_has_probes() -> None:
-    """One pool that wants them is enough for a prober."""
-    assert not has_probes(configuration(p=hosts("a")))
-    assert has_probes(configuration(p=hosts("a"), q=hosts("b") + EVERY))
+def test_a_hung_health_check_begins_again(there: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that is under way long after its timeout is given up, and its origin is probed on."""
+    scoreboard, hanging = Scoreboard(), [True]
+
+    async def probe_once(target: Target) -> str | None:
+        while hanging:  # as a probe does that swallows its cancellation
+            hanging.clear()
+            await asyncio.sleep(3600)
+        return await probe(target)
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(p=hosts(there.name) + EVERY.replace("timeout = 5", "timeout = 0.1")))
+        await until(lambda: not hanging, prober)
+        assert prober.restart_hung() == 0
+        await until(lambda: prober.restart_hung() == 1, prober)
+        await until(lambda: there.asked, prober)
+        assert prober.restart_hung() == 0
+
+    monkeypatch.setattr("redirect.control.prober.probe", probe_once)
+    monkeypatch.setattr("redirect.control.prober.HUNG_SECONDS", 0.2)
+    asyncio.run(run())
+
+
+def test_a_health_check_that_ended_begins_again(there: Origin) -> None:
+    """Whatever ends the task of an origin, it is probed on."""
+
+    async def run() -> None:
+        prober = Prober(Scoreboard(), configuration(p=hosts(there.name) + EVERY))
+        for task in prober._tasks.values():
+            task.cancel()
+        await asyncio.sleep(0)
+        assert prober.restart_hung() == 1
+        await until(lambda: there.asked, prober)
+
+    asyncio.run(run())

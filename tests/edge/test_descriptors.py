@@ -17,9 +17,9 @@ import tomli_w
 from support.service import Running, configs, running, wait_for, workers
 from support.wire import FRONTS, head
 
+from redirect.admin.listener import MAX_CONNECTIONS
 from redirect.config.loader import content_hash
 from redirect.edge.connection_limit import RESERVE, SAYING, ConnectionLimit
-from redirect.processes.worker import ADMIN_CONNECTIONS
 
 LIMIT = 256
 MOST = LIMIT - RESERVE - 4  # of clients, per worker
@@ -173,7 +173,7 @@ def test_more_clients_of_the_admin_listener(limited: Running) -> None:
         for client in all_clients[::2]:
             with contextlib.suppress(ConnectionError):
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX")
-        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - len(before) * ADMIN_CONNECTIONS)
+        wait_for(lambda: len(ended(all_clients)) >= CLIENTS - MAX_CONNECTIONS)
         assert [asked(limited.url, "/") for _ in range(100)] == [302] * 100
         wait_for(lambda: len(ended(all_clients)) == CLIENTS)
         assert is_healthy(limited)

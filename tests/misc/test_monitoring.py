@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
-from support.admin import LOOP, TO_1, ask, serve
+from support.admin import LOOP, TO_1, ask, new_scoreboard, serve
 from support.service import ROOT
 
 from redirect.admin.app import FOR_EVERYBODY
 from redirect.config.settings import Settings
-from redirect.telemetry.scoreboard import Scoreboard
 
 COMPOSE, PROMETHEUS = (
     YAML(typ="safe").load(ROOT / path) for path in ("docker-compose.yml", "misc/monitoring/prometheus.yml")
@@ -39,8 +38,7 @@ WORDS = "group_left and or unless bool offset".split()
 
 def exposed() -> dict[str, set[str]]:
     """By name of a sample: the labels that all of that name have, once they are scraped."""
-    scoreboard = Scoreboard()
-    scoreboard.say({"loaded_at": 1_700_000_000.0, "error": None, "error_at": None})
+    scoreboard = new_scoreboard()
     serve(scoreboard, TO_1, LOOP)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(ask("/metrics", scoreboard).text):

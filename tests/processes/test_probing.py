@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tomli_w
 from support.origins import Origin, origin
-from support.service import CLIENT, Running, is_ready, running, wait_for
+from support.service import CLIENT, Running, controller, is_ready, running, wait_for
 
 CHECK = {"path": "/healthz", "interval": 0.2, "timeout": 5, "passes": 1, "fails": 2}
 
@@ -43,13 +43,15 @@ def state(service: Running, name: str, pool: str = "p") -> str | None:
 
 
 def until(service: Running, is_: str, *names: str) -> None:
-    """Returns when all workers have it: one says so, and after that all say that they heed the same."""
-    wait_for(lambda: all(state(service, name) == is_ for name in names) and is_in_step(service))
+    """Returns when all workers have applied it."""
+    wait_for(lambda: all(state(service, name) == is_ for name in names) and is_applied(service))
 
 
-def is_in_step(service: Running) -> bool:
-    """Whether all workers have one configuration, and heed the same of what was found out."""
-    return len({(worker["config"], worker["verdicts"]) for worker in status(service)["workers"]}) == 1
+def is_applied(service: Running) -> bool:
+    """Whether all workers have the configuration, and have applied the health that was published."""
+    seen = status(service)
+    published = seen["configuration"]["hash"], seen["verdicts"]
+    return all((worker["config"], worker["verdicts"]) == published for worker in seen["workers"])
 
 
 def answers(service: Running, count: int = 24) -> Counter[str]:
@@ -63,14 +65,6 @@ def answers(service: Running, count: int = 24) -> Counter[str]:
 
 def workers(service: Running) -> set[int]:
     return {worker["pid"] for worker in status(service)["workers"]}
-
-
-def prober_of(service: Running) -> int:
-    """The process that is a child of the master's and no worker; 0 if there is none."""
-    wait_for(lambda: len(workers(service)) == 2)  # before it has begun, a worker looks like one
-    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
-    probers = {int(child) for child in children} - workers(service)
-    return probers.pop() if len(probers) == 1 else 0
 
 
 def test_an_origin_goes_and_comes_back(tmp_path: Path, origins: list[Origin]) -> None:
@@ -148,56 +142,41 @@ def test_another_configuration(tmp_path: Path, origins: list[Origin]) -> None:
     first, second, third = origins
     unprobed = {"weighted_hosts": {first.name: 1, second.name: 1}, "is_default": True}
     with running(tmp_path, pools={"p": unprobed}) as service:
-        assert prober_of(service) == 0
         first.status = 500
         write(service, p=pool([first, second]))
         until(service, "down", first.name)
-        prober = prober_of(service)
-        assert prober
-
         asked = len(first.asked)
         write(service, p=pool([first, second, third]))
         until(service, "up", third.name)
-        assert (state(service, first.name), prober_of(service)) == ("down", prober)
+        assert state(service, first.name) == "down"
         wait_for(lambda: len(third.asked) > 3 and len(first.asked) > asked + 3)
         assert set(answers(service)) == {second.name, third.name}
 
         write(service, p=unprobed)
         until(service, "up", first.name)
         assert set(answers(service)) == {first.name, second.name}
-        wait_for(lambda: prober_of(service) == 0)
+        asked = len(first.asked)
 
         first.status = 200
         write(service, p=pool([first, second]))
-        wait_for(lambda: prober_of(service) != 0)
+        wait_for(lambda: len(first.asked) > asked)
         assert set(answers(service)) == {first.name, second.name}
 
 
-def test_a_prober_that_dies(tmp_path: Path, origins: list[Origin]) -> None:
-    """What a prober found out outlives it, another takes its place, and no request fails meanwhile."""
+def test_health_outlives_the_controller(tmp_path: Path, origins: list[Origin]) -> None:
+    """What probes found outlives the controller; no request goes to an origin that is down meanwhile."""
     first, *others = origins
     with running(tmp_path, pools={"p": pool(origins)}) as service:
         first.status = 500
         until(service, "down", first.name)
-        before = prober_of(service)
+        before = controller(service)
         os.kill(before, signal.SIGKILL)
         assert set(answers(service)) == {each.name for each in others}
-        wait_for(lambda: prober_of(service) not in (0, before))
+        wait_for(lambda: controller(service) not in (0, before))
         assert state(service, first.name) == "down"
         first.status = 200
         until(service, "up", first.name)
         assert service.stop() == 0
-    assert f"the prober (pid: {before}) ended, another takes its place" in service.stderr()
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_the_prober_ends_with_the_master(tmp_path: Path, origins: list[Origin], how: signal.Signals) -> None:
-    """However the master ends, nobody probes after it, and the listener is free."""
-    with running(tmp_path, pools={"p": pool(origins)}) as service:
-        wait_for(lambda: prober_of(service) != 0)
-        prober = prober_of(service)
-        service.stop(how)
-        wait_for(lambda: not Path(f"/proc/{prober}").exists() or "Z" in Path(f"/proc/{prober}/stat").read_text())
 
 
 def test_a_slow_start(tmp_path: Path, origins: list[Origin]) -> None:

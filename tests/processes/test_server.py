@@ -19,7 +19,7 @@ import tomli_w
 from support.clients import clients_of_both, patched
 from support.service import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
 
-from redirect.processes.master import SHORT_LIFE
+from redirect.processes.master import SHORT_LIFE_SECONDS
 
 # Upper 0.01 % points of chi-square by degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.4, and its
 # formula): one run in ten thousand of a fair service would exceed them.
@@ -329,7 +329,7 @@ def test_a_worker_that_cannot_be_replaced(name: str, said: str, tmp_path: Path) 
         os.kill(worker_now(service, "before"), signal.SIGKILL)
         died = time.monotonic()
         wait_for(lambda: service.stderr().count(said) >= 2)
-        assert time.monotonic() - died > SHORT_LIFE
+        assert time.monotonic() - died > SHORT_LIFE_SECONDS
         assert CLIENT.get(service.url).status_code == 302
         fails.unlink()
         wait_for(lambda: service.stderr().count("Started server process") == 3)
@@ -410,12 +410,12 @@ def test_somebody_else_listens_after_all(tmp_path: Path) -> None:
     port = free_port()
     faster = f"""
 import socket
-from redirect.processes import master as server
+from gunicorn import sock
 other = socket.socket()
 other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 other.bind(("127.0.0.1", {port}))
-load = server.Gunicorn.load
-server.Gunicorn.load = lambda self: (other.listen(), load(self))[1]
+bind = sock.create_sockets
+sock.create_sockets = lambda *arguments: (bind(*arguments), other.listen())[0]
 from redirect.commands.main import cli
 cli(["serve"])
 """

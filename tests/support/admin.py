@@ -7,11 +7,14 @@ import httpx
 
 from redirect.admin.app import create_admin_app
 from redirect.config.loader import parse_config
+from redirect.control.instance import Instance
+from redirect.control.prober import Prober
+from redirect.control.publisher import Publisher, publish_loading
 from redirect.core.decision import Decision
 from redirect.core.request import Head
-from redirect.telemetry.instance import Changes, Instance
 from redirect.telemetry.record import quote
 from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import Loading
 from support.wire import new_recorder
 
 POOLS = b"""
@@ -47,20 +50,30 @@ def serve(
     asyncio.run(answer())
 
 
+def new_scoreboard() -> Scoreboard:
+    """The scoreboard of an instance that serves POOLS."""
+    scoreboard = Scoreboard()
+    scoreboard.common.started_ms = 1_600_000_000_000
+    scoreboard.common.has_begun = 1
+    config = parse_config(POOLS, "pools.toml")
+    publish_loading(scoreboard, Loading(1_700_000_000.0, None, None, config.hash, 0))
+    return scoreboard
+
+
 def ask(
     path: str,
     scoreboard: Scoreboard,
     *,
-    ready: bool = True,
     goes_on: bool = True,
     method: str = "GET",
     token: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
-    instance = Instance(scoreboard, parse_config(POOLS, "pools.toml"), "pools.toml", Changes(1_600_000_000.0, {}))
-
     async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: ready, lambda: goes_on))
+        config = parse_config(POOLS, "pools.toml")
+        publisher = Publisher(scoreboard, "pools.toml", config)
+        instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config))
+        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers)
 

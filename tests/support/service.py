@@ -165,3 +165,11 @@ def workers(service: Running) -> set[int]:
         return {worker["pid"] for worker in status(service)["workers"]}
     except httpx.TransportError:
         return set()
+
+
+def controller(service: Running) -> int:
+    """The process id of the controller: the child of the master that is no worker; 0 if there is none."""
+    pid = service.process.pid
+    children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    found = children - workers(service)
+    return found.pop() if len(found) == 1 else 0

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from redirect.telemetry.scoreboard import RING, SERIES_END, Scoreboard
+from redirect.telemetry.scoreboard import RING_BYTES, Scoreboard
 from redirect.telemetry.snapshot import Key
 
 
@@ -35,13 +35,13 @@ def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
     def work() -> None:
         slot = scoreboard.slot(0)
         slot.counts[slot.add_series(("p", "o", 302))] = 7
-        slot.keep(b"a line\n")
+        slot.keep_lines(b"a line\n")
 
     in_another_process(work)
     slot = scoreboard.slot(0)
     ((key, index, _),) = slot.series()
     assert (key, slot.counts[index]) == (("p", "o", 302), 7)
-    assert slot.kept(0) == (b"a line\n", 7)
+    assert slot.kept_lines(0) == (b"a line\n", 7)
 
 
 def test_slots_are_apart(scoreboard: Scoreboard) -> None:
@@ -79,10 +79,10 @@ def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
     """A slot that has no room for another series says so, and has what it had."""
     slot = scoreboard.slot(0)
     slot.add_series(("p", "o", 302))
-    used, slot.numbers[SERIES_END] = slot.numbers[SERIES_END], 2**30 - RING - 64
-    with pytest.raises(ValueError, match="no room"):
+    used, slot.numbers.series_bytes = slot.numbers.series_bytes, 2**30 - RING_BYTES - 64
+    with pytest.raises(ValueError, match="no space"):
         slot.add_series(("p", "o" * 300_000, 302))
-    slot.numbers[SERIES_END] = used
+    slot.numbers.series_bytes = used
     assert [key for key, *_ in slot.series()] == [("p", "o", 302)]
 
 
@@ -93,36 +93,36 @@ def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
     read: list[bytes] = []
     cursor = 0
     for n, line in enumerate(lines):
-        slot.keep(line)
+        slot.keep_lines(line)
         if n % 1000 == 999:
-            found, cursor = slot.kept(cursor)
+            found, cursor = slot.kept_lines(cursor)
             read += found.splitlines(keepends=True)
     assert read == lines
-    assert slot.kept(cursor) == (b"", cursor)
+    assert slot.kept_lines(cursor) == (b"", cursor)
 
-    found, _ = slot.kept(0)
+    found, _ = slot.kept_lines(0)
     last = found.splitlines(keepends=True)
     assert last == lines[-len(last) :]
-    assert RING - 200 < len(found) <= RING
+    assert RING_BYTES - 200 < len(found) <= RING_BYTES
 
 
-@pytest.mark.parametrize("length", [7, 8, 1000, RING - 1, RING])
+@pytest.mark.parametrize("length", [7, 8, 1000, RING_BYTES - 1, RING_BYTES])
 def test_more_at_once_than_the_ring_holds(length: int, scoreboard: Scoreboard) -> None:
     """Of a batch that is longer than the ring its last lines are kept, as many as there is room for, whole."""
     slot = scoreboard.slot(0)
-    slot.keep(b"before\n")
-    lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING // length + 2)]
-    slot.keep(b"".join(lines))
-    assert slot.kept(7)[0].splitlines(keepends=True) == lines[-(RING // length) :]
+    slot.keep_lines(b"before\n")
+    lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING_BYTES // length + 2)]
+    slot.keep_lines(b"".join(lines))
+    assert slot.kept_lines(7)[0].splitlines(keepends=True) == lines[-(RING_BYTES // length) :]
 
 
 def test_a_line_that_the_ring_does_not_hold(scoreboard: Scoreboard) -> None:
     """A line that is longer than the ring is not kept, and what comes after it is."""
     slot = scoreboard.slot(0)
-    slot.keep(b"." * RING + b"\n")
-    assert slot.kept(0) == (b"", 0)
-    slot.keep(b"a line\n")
-    assert slot.kept(0) == (b"a line\n", 7)
+    slot.keep_lines(b"." * RING_BYTES + b"\n")
+    assert slot.kept_lines(0) == (b"", 0)
+    slot.keep_lines(b"a line\n")
+    assert slot.kept_lines(0) == (b"a line\n", 7)
 
 
 def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) -> None:
@@ -132,7 +132,7 @@ def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) 
     def write() -> None:
         slot = scoreboard.slot(0)
         for n in range(count):
-            slot.keep(b"".join(b"%09d %s\n" % (n, b"." * (n % 50)) for _ in range(20)))
+            slot.keep_lines(b"".join(b"%09d %s\n" % (n, b"." * (n % 50)) for _ in range(20)))
 
     child = os.fork()
     if child == 0:
@@ -140,7 +140,7 @@ def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) 
         os._exit(0)
     slot, cursor, seen = scoreboard.slot(0), 0, [-1]
     while seen[-1] < count - 1:
-        found, cursor = slot.kept(cursor)
+        found, cursor = slot.kept_lines(cursor)
         for line in found.splitlines():
             number, dots = line.split(b" ")
             assert len(dots) == int(number) % 50
@@ -149,60 +149,51 @@ def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) 
     assert seen == sorted(seen)
 
 
-def test_what_the_instance_says(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is put up is read as a whole, and in place of what was there."""
-    assert scoreboard.said() == {}
-    scoreboard.say({"error": "x" * 2000})
-    assert scoreboard.said() == {"error": "x" * 2000}
-    in_another_process(lambda: scoreboard.say({"error": None}))
-    assert scoreboard.said() == {"error": None}
+def test_a_notice_is_read_whole(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published replaces what was there, in every process; what is too long is refused and changes nothing."""
+    notice = scoreboard.health
+    assert (notice.number, notice.read()) == (0, b"")
+    for number, content in enumerate((b"x" * 3_000_000, b"y"), 1):
+        in_another_process(lambda content=content: notice.publish(content))
+        assert (notice.number, notice.read()) == (number, content)
     with monkeypatch.context() as small:
         small.setattr("redirect.telemetry.scoreboard._STRIDE", 1000)
-        with pytest.raises(ValueError, match="room for 1000 bytes"):
-            scoreboard.say({"error": "y" * 1000})
-    assert scoreboard.said() == {"error": None}
+        with pytest.raises(ValueError, match="space for 1000 bytes"):
+            notice.publish(b"z" * 1001)
+    assert (notice.number, notice.read()) == (2, b"y")
 
 
-def test_what_the_configuration_is_made_of(scoreboard: Scoreboard) -> None:
-    """The bytes of a configuration are there for every process; a wish for new ones is, until it is fulfilled."""
-    assert scoreboard.content() == b""
-    for content in (b"x" * 3_000_000, b"y"):
-        in_another_process(lambda content=content: scoreboard.put(content))
-        assert scoreboard.content() == content
-    in_another_process(scoreboard.want)
-    number = scoreboard.want()
-    assert (number, scoreboard.wanted()) == (2, 2)
-    scoreboard.fulfil(1)
-    assert not scoreboard.is_fulfilled(number)
-    scoreboard.fulfil(2)
-    assert scoreboard.is_fulfilled(number)
+def test_notices_are_apart(scoreboard: Scoreboard) -> None:
+    """Each notice has its own content."""
+    names = ("configuration", "change", "loading", "health")
+    for name in names:
+        getattr(scoreboard, name).publish(name.encode())
+    assert [getattr(scoreboard, name).read().decode() for name in names] == [*names]
 
 
-def test_verdicts(scoreboard: Scoreboard) -> None:
-    """What was found out last is there, whole, and a number tells that there is something new."""
-    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (0, b"")
-    in_another_process(lambda: scoreboard.put_verdicts(b"x" * 10_000))
-    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (1, b"x" * 10_000)
-    for found in (b"", b"two", b"three"):
-        scoreboard.put_verdicts(found)
-    assert (scoreboard.verdicts_number(), scoreboard.verdicts()) == (4, b"three")
-    assert scoreboard.content() == b""
-
-
-def test_a_configuration_that_is_overwritten_while_it_is_read(
-    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever reads a configuration while others are put up has one of them, whole."""
-    read, more = os.pread, iter(range(1, 6))
+def test_a_notice_that_is_overwritten_while_it_is_read(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader has one of the contents that are published meanwhile, whole."""
+    read, more, notice = os.pread, iter(range(1, 6)), scoreboard.configuration
 
     def pread(file: int, length: int, at: int) -> bytes:
         half = read(file, length // 2, at)
         for number in more:
-            scoreboard.put(bytes([number]) * 1000)
+            notice.publish(bytes([number]) * 1000)
             if number in (2, 5):
                 break
         return half + read(file, length - len(half), at + len(half))
 
-    scoreboard.put(bytes(1000))
+    notice.publish(bytes(1000))
     monkeypatch.setattr("os.pread", pread)
-    assert scoreboard.content() == bytes([5]) * 1000
+    assert notice.read() == bytes([5]) * 1000
+
+
+def test_common_numbers_are_shared(scoreboard: Scoreboard) -> None:
+    """A number of the instance that one process writes the others read."""
+
+    def stop() -> None:
+        scoreboard.common.is_stopping = 1
+
+    assert scoreboard.common.is_stopping == 0
+    in_another_process(stop)
+    assert scoreboard.common.is_stopping == 1

@@ -10,18 +10,15 @@ import pytest
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
-from redirect.config.settings import Settings
 from redirect.core.decision import Decision
-from redirect.core.health import HealthStatus, encode
 from redirect.core.pools import Config
 from redirect.core.request import Head
-from redirect.processes.master import LONGEST_ERROR, Gunicorn
 from redirect.telemetry.counters import Counters
-from redirect.telemetry.instance import Changes, Instance, State
 from redirect.telemetry.record import quote
 from redirect.telemetry.recorder import KEPT, Recorder
-from redirect.telemetry.scoreboard import PID, Scoreboard, Slot
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count
+from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Loading, Snapshot
+from redirect.telemetry.statistics import Statistics
 
 HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
 
@@ -41,14 +38,13 @@ def redirect_to(origin: str) -> Decision:
 @pytest.fixture
 def scoreboard() -> Scoreboard:
     scoreboard = Scoreboard()
-    scoreboard.say({"loaded_at": 1.0})
     for slot in range(2):
         scoreboard.make_slot(slot)
     return scoreboard
 
 
-def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
-    return Instance(scoreboard, config, "pools.toml", Changes(0.0, {}))
+def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Snapshot:
+    return Statistics(scoreboard).snapshot(Loading(0.0, config=config.hash))
 
 
 def work(
@@ -73,25 +69,24 @@ def work(
     asyncio.run(answer())
 
 
-def counts(instance: Instance) -> dict[str, tuple[int, int]]:
+def counts(seen: Snapshot) -> dict[str, tuple[int, int]]:
     """By origin: all redirects, and those under the configuration in force."""
-    return {origin or "": count[:2] for (_, origin, _), count in instance.snapshot().requests.items()}
+    return {origin or "": count[:2] for (_, origin, _), count in seen.requests.items()}
 
 
 def test_workers_add_up(scoreboard: Scoreboard) -> None:
     """What two workers count is one number, and what each counts shows at once."""
-    instance = look(scoreboard)
     work(scoreboard, 0, ["one", "two"])
-    assert counts(instance) == {"one": (1, 1), "two": (1, 1)}
+    assert counts(look(scoreboard)) == {"one": (1, 1), "two": (1, 1)}
     work(scoreboard, 1, ["one"] * 1000)
-    assert counts(instance) == {"one": (1001, 1001), "two": (1, 1)}
+    assert counts(look(scoreboard)) == {"one": (1001, 1001), "two": (1, 1)}
 
 
 def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
     """The next worker in a slot counts on, whether the one before it ended in order or was killed."""
     for ends in (True, False, True):
         work(scoreboard, 0, ["one", "two"], ends=ends)
-    seen = look(scoreboard).snapshot()
+    seen = look(scoreboard)
     assert counts(look(scoreboard)) == {"one": (3, 3), "two": (3, 3)}
     assert sum(seen.durations) == 6
 
@@ -124,7 +119,7 @@ def test_the_last_hit(scoreboard: Scoreboard) -> None:
     """Of each series the time of the last request is known."""
     before = int(time() * 1000)
     work(scoreboard, 0, ["one"])
-    (count,) = look(scoreboard).snapshot().requests.values()
+    (count,) = look(scoreboard).requests.values()
     assert before <= count.last_ms <= time() * 1000
     assert count == Count(1, 1, count.last_ms)
 
@@ -132,7 +127,7 @@ def test_the_last_hit(scoreboard: Scoreboard) -> None:
 def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
     """Durations are counted in buckets, for ever and for each of the last sixty seconds, which have no gap."""
     work(scoreboard, 0, ["one"] * 3)
-    seen = look(scoreboard).snapshot()
+    seen = look(scoreboard)
     assert sum(seen.durations) == 3
     assert sum(seen.durations[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
     assert seen.duration_sum >= 3 * 1.5e-6
@@ -147,8 +142,8 @@ def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: p
     the first second of a machine's uptime on, when the clock has no time yet for a minute ago."""
 
     def shown(now: float) -> dict[int, int]:
-        monkeypatch.setattr("redirect.telemetry.instance.monotonic", lambda: up + now)
-        seconds = look(scoreboard).snapshot().seconds
+        monkeypatch.setattr("redirect.telemetry.statistics.monotonic", lambda: up + now)
+        seconds = look(scoreboard).seconds
         assert len(seconds) == SECONDS
         return {second.at - up: second.requests for second in seconds if second.requests}
 
@@ -167,14 +162,14 @@ def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: p
 def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the wall clock is set to, the last seconds are those that passed, and each has its own requests."""
     now, wall = 1000.0, 1_800_000_000.0
-    for module in ("counters", "instance"):
+    for module in ("counters", "statistics"):
         monkeypatch.setattr(f"redirect.telemetry.{module}.monotonic", lambda: now)
         monkeypatch.setattr(f"redirect.telemetry.{module}.time", lambda: wall)
     for _ in range(SECONDS):
         work(scoreboard, 0, ["one"])
         now, wall = now + 1, wall + 1
         wall += jump if now == 1030 else 0
-    seen = look(scoreboard).snapshot()
+    seen = look(scoreboard)
     assert [second.requests for second in seen.seconds] == [1] * SECONDS
     assert seen.time == wall
 
@@ -183,77 +178,30 @@ def test_workers_that_live(scoreboard: Scoreboard) -> None:
     """A worker is told as long as its process lives: not if it ended, and not if it was killed."""
     work(scoreboard, 0, ["one"])
     work(scoreboard, 1, ["one"], ends=False)
-    (worker,) = look(scoreboard).snapshot().workers
+    (worker,) = look(scoreboard).workers
     assert (worker.pid, worker.requests, worker.config) == (os.getpid(), 1, CONFIG.hash)
     child = os.fork()
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    scoreboard.slot(1).numbers[PID] = child
-    assert look(scoreboard).snapshot().workers == []
-
-
-def test_a_worker_whose_number_another_process_has() -> None:
-    """A worker that was killed is forgotten once another one is born, even if its number is somebody else's by then."""
-    gunicorn = Gunicorn(Settings(), CONFIG)
-    for taken in (set(), {0}, {0, 1}):
-        gunicorn.take_slot(taken)
-        work(gunicorn.scoreboard, gunicorn.slot, ["one"] * (1 + gunicorn.slot), ends=False)
-    instance = look(gunicorn.scoreboard)
-    assert [worker.requests for worker in instance.snapshot().workers] == [1, 2, 3]
-    gunicorn.take_slot({1})  # those of the first and the last are gone, and this process has their numbers
-    assert gunicorn.slot == 0
-    assert [worker.requests for worker in instance.snapshot().workers] == [2]
-
-
-def test_whether_a_wish_is_in_force(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reload is over once the master has looked and every worker that lives has what it put up; to know that,
-    nobody looks at what was counted of each origin."""
-    first, second = [Counters(scoreboard.slot(slot), CONFIG) for slot in range(2)]
-    monkeypatch.setattr(Slot, "series", None)
-    instance, other = look(scoreboard), configuration(one=1)
-    wish = instance.want_reload()
-    scoreboard.say({"loaded_at": 1.0, "config": other.hash})
-    assert not instance.is_reloaded(wish)
-    scoreboard.fulfil(wish)
-    assert not instance.is_reloaded(wish)
-    first.adopt(other)
-    assert not instance.is_reloaded(wish)
-    second.close()
-    assert instance.is_reloaded(wish)
-
-
-@pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        pytest.param("x" * LONGEST_ERROR, "x" * LONGEST_ERROR, id="as long as may be"),
-        pytest.param("\n".join(["x" * 399] * 3), "\n".join(["x" * 399] * 2 + ["and 1 more, LOG"]), id="whole lines"),
-        pytest.param("\n".join(["x" * 24] * 200), "\n".join(["x" * 24] * 40 + ["and 160 more, LOG"]), id="many"),
-        pytest.param("x" * 2000, "x" * LONGEST_ERROR + "…", id="a long line"),
-        pytest.param("x" * 2000 + "\ny", "x" * LONGEST_ERROR + "…\nand 1 more, LOG", id="a long line, and another"),
-    ],
-)
-def test_why_a_configuration_was_not_loaded(error: str, shown: str) -> None:
-    """Of a long list of faults as many as there is room for are told, each whole, and how many more there are."""
-    gunicorn = Gunicorn(Settings(), CONFIG)
-    gunicorn.say_loaded(error)
-    assert look(gunicorn.scoreboard).loading().error == shown.replace("LOG", "see the error log")
+    scoreboard.slot(1).numbers.pid = child
+    assert look(scoreboard).workers == []
 
 
 def test_the_last_lines(scoreboard: Scoreboard) -> None:
     """Who comes to look sees a few lines of each batch; who goes on looking sees all, once, in order of time."""
-    instance = look(scoreboard)
+    statistics = Statistics(scoreboard)
     for n in range(3):
         work(scoreboard, 0, ["one"] * 50, target=f"/before/{n}")
-    lines, cursor = instance.lines(None)
+    lines, cursor = statistics.lines(None)
     assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT)]
     for n in range(20):
         work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
-    lines, cursor = instance.lines(cursor)
+    lines, cursor = statistics.lines(cursor)
     records = [json.loads(line) for line in lines]
     assert len(records) == 1000
     assert [record["time"] for record in records] == sorted(record["time"] for record in records)
-    assert instance.lines(cursor)[0] == []
+    assert statistics.lines(cursor)[0] == []
 
 
 def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +210,7 @@ def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch:
         monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda wall=wall: monotonic_ns() + wall * 10**9)
         for slot in range(2):
             work(scoreboard, slot, ["one"], target=f"/{n}?{slot}")
-    records = [json.loads(line) for line in look(scoreboard).lines(None)[0]]
+    records = [json.loads(line) for line in Statistics(scoreboard).lines(None)[0]]
     for worker in "01":
         assert [record["path"] for record in records if record["query"] == worker] == ["/0", "/1", "/2", "/3"]
     assert records[-1]["path"] == "/3"
@@ -279,44 +227,4 @@ def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
 
     asyncio.run(answer("off"))
     asyncio.run(answer(f"{tmp_path}/log"))
-    assert len(look(scoreboard).lines(None)[0]) == 2
-
-
-def test_since_when_an_origin_is_in_its_state() -> None:
-    """An origin is in its state since the start, or since the configuration that changed it or brought it."""
-    instants = Changes(100.0, {})
-    first, second, third = configuration(a=1, b=1), configuration(a=2, b=0, c=1), configuration(a=2, b=0, c=5)
-    instants = instants.after(first, second, 200.0)
-    assert instants == Changes(100.0, {("pool", "b"): 200.0, ("pool", "c"): 200.0})
-    assert instants.after(second, third, 300.0) == instants
-    assert instants.after(second, first, 300.0) == Changes(100.0, {("pool", "b"): 300.0})
-
-    scoreboard = Scoreboard()
-    scoreboard.say({"loaded_at": 200.0})
-    instance = Instance(scoreboard, second, "pools.toml", instants)
-    states = {origin.name: instance.state(second.default, origin) for origin in second.default.origins}
-    assert states == {"a": State("up", 100.0), "b": State("draining", 200.0), "c": State("up", 200.0)}
-
-
-def test_what_probes_found_out() -> None:
-    """A probed origin is down, or up again, since its verdict; a drained one is draining; without probes all are up."""
-    config = parse_config(
-        b'[p]\nis_default = true\nhealth_check = { path = "/" }\nweighted_hosts = { a = 1, b = 1, c = 0, d = 1 }\n'
-        b"[q]\nweighted_hosts = { a = 1 }\n",
-        "pools.toml",
-    )
-    scoreboard = Scoreboard()
-    instance = Instance(scoreboard, config, "pools.toml", Changes(100.0, {}))
-    found = {name: HealthStatus(name == "b", 200.0, 20.0, f"probe of {name}") for name in "abc"}
-    scoreboard.put_verdicts(encode({"p": found, "q": {"a": found["a"]}}))
-    instance.health = instance.read_health()
-
-    states = {origin.name: instance.state(config.default, origin) for origin in config.default.origins}
-    assert states == {
-        "a": State("down", 200.0, "probe of a"),
-        "b": State("up", 200.0, "probe of b"),
-        "c": State("draining", 100.0),
-        "d": State("up", 100.0),
-    }
-    unprobed = config.pools["q"]
-    assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)
+    assert len(Statistics(scoreboard).lines(None)[0]) == 2

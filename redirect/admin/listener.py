@@ -1,0 +1,65 @@
+"""The admin listener: the admin application behind uvicorn, for a few connections that have little time."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_CONNECTIONS = 64
+
+# Seconds, at the end, for the requests on connections that were accepted last, and for the answers to them.
+LAST_REQUESTS_SECONDS, LAST_ANSWERS_SECONDS = 0.1, 0.8
+
+
+class AdminProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, for so many connections as there may be. The time that it gives a connection between two
+    requests is all that there is until the head of the first one has come, or of the next one, to its end.
+
+    Relies on these of its parent: `connections`, `timeout_keep_alive`, and that `_unset_keepalive_if_required` is what
+    cancels `timeout_keep_alive_task`.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """What the parent does when bytes come, whatever they are; on a connection that has ended it does nothing."""
+
+    def on_headers_complete(self) -> None:
+        super()._unset_keepalive_if_required()
+        super().on_headers_complete()
+
+
+@contextlib.asynccontextmanager
+async def answering(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Answers on `listener` until the block ends, and then the requests that have come by then."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        proxy_headers=False,
+        access_log=False,
+        server_header=False,
+    )
+    config.load()
+    state, loop = ServerState(), asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: AdminProtocol(config, state, {}, loop), sock=listener)
+    try:
+        yield
+    finally:
+        listening.close()
+        await asyncio.sleep(LAST_REQUESTS_SECONDS)
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=LAST_ANSWERS_SECONDS)

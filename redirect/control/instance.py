@@ -1,0 +1,94 @@
+"""The instance, as the controller sees it: what the admin listener shows."""
+
+import socket
+from importlib.metadata import version
+from typing import NamedTuple
+
+from redirect.control.prober import Prober
+from redirect.control.publisher import Publisher, loading
+from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
+from redirect.telemetry.snapshot import Loading, Snapshot, Worker
+from redirect.telemetry.statistics import Cursor, Statistics
+
+# Milliseconds after which a worker without the published configuration counts as one that could not apply it.
+APPLY_MS = 5_000
+
+READY = "ready"
+
+_VERSION = version("redirect")
+
+
+class State(NamedTuple):
+    """Whether an origin is up, down or draining, since when (Unix time), and what a probe has to do with it."""
+
+    name: str
+    since: float
+    reason: str | None = None
+
+
+class Instance:
+    """What the controller knows of its instance. May be asked by several threads."""
+
+    version = _VERSION
+
+    def __init__(self, scoreboard: Scoreboard, pools_config_path: str, publisher: Publisher, prober: Prober) -> None:
+        self.pools_config_path = pools_config_path
+        self.name = socket.gethostname()
+        self.common: Common = scoreboard.common
+        self.started_at = self.common.started_ms / 1000
+        self.publisher = publisher
+        self._prober = prober
+        self._scoreboard = scoreboard
+        self._statistics = Statistics(scoreboard)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in use."""
+        return self.publisher.config
+
+    def loading(self) -> Loading:
+        """When the configuration in use was loaded, and why a later one was not."""
+        return loading(self._scoreboard)
+
+    def snapshot(self) -> Snapshot:
+        """The numbers of all workers together, and of those before them."""
+        return self._statistics.snapshot(self.loading())
+
+    def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
+        """The lines of the access log since `cursor` was returned; with None the last ones that are kept."""
+        return self._statistics.lines(cursor)
+
+    def workers(self) -> list[Worker]:
+        """The workers that are alive."""
+        return self._statistics.workers()
+
+    def health_number(self) -> int:
+        """How often the health of origins was published."""
+        return self._scoreboard.health.number
+
+    def is_applied(self) -> bool:
+        """Whether every worker has applied the configuration in use."""
+        return all(worker.config == self.config.hash for worker in self.workers())
+
+    def is_late(self, snapshot: Snapshot) -> bool:
+        """Whether a worker has not applied the configuration in time."""
+        state = snapshot.loading
+        is_due = now_ms() - state.published_ms > APPLY_MS
+        return is_due and any(worker.config != state.config for worker in snapshot.workers)
+
+    def readiness(self) -> str:
+        """READY while the instance takes requests, else what it does."""
+        if self.common.is_stopping:
+            return "shutting down"
+        return READY if self.common.has_begun and self.workers() else "starting"
+
+    def state(self, pool: Pool, origin: Origin) -> State:
+        """The state of an origin of the configuration in use."""
+        since = self.publisher.since.get((pool.name, origin.name), self.started_at)
+        if not origin.weight:
+            return State("draining", since)
+        status = self._prober.health.get(pool.name, {}).get(origin.name) if pool.health_check else None
+        if status is None:
+            return State("up", since)
+        return State("up" if status.is_up else "down", max(since, status.since), status.reason)

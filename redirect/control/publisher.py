@@ -1,0 +1,117 @@
+"""The publisher: loads configurations and publishes those without faults.
+
+The rule: a file with faults changes nothing but what is reported of it. What was published outlives the controller,
+and the next one goes on from there.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from time import monotonic, time
+
+from redirect.config.loader import ConfigError
+from redirect.control.providers.file import FileProvider
+from redirect.control.transfer import Since, pack, pack_difference, unpack_config
+from redirect.core.pools import Config
+from redirect.telemetry.scoreboard import Scoreboard, now_ms
+from redirect.telemetry.snapshot import Loading
+
+# Characters of a message that the admin listener shows; the error log has it whole.
+MAX_ERROR_CHARACTERS = 1_000
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+def published(scoreboard: Scoreboard, first: Config) -> tuple[Config, Since]:
+    """The configuration in use, which is the `first` one until another is published."""
+    content = scoreboard.configuration.read()
+    return unpack_config(content) if content else (first, {})
+
+
+def loading(scoreboard: Scoreboard) -> Loading:
+    """When the configuration in use was loaded, and why a later one was not."""
+    return Loading(*json.loads(scoreboard.loading.read()))
+
+
+def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
+    """Publishes that. Done by the master once, before there is a controller."""
+    scoreboard.loading.publish(json.dumps(state).encode())
+
+
+class Publisher:
+    """Publishes what the file at `path` holds; `first` is what it held when the instance was started."""
+
+    def __init__(self, scoreboard: Scoreboard, path: str, first: Config) -> None:
+        self._scoreboard = scoreboard
+        self.config, self.since = published(scoreboard, first)
+        # A file that was bad when the controller before this one ended may be good by now.
+        known = self.config.hash if loading(scoreboard).error is None else None
+        self._provider = FileProvider(path, known)
+        self._lock = asyncio.Lock()
+        self.looked_ms = now_ms()  # when the last look at the file ended
+
+    async def look(self, *, force: bool = False) -> bool:
+        """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns
+        whether its content, as far as this is known, is in use."""
+        async with self._lock:
+            try:
+                found = await asyncio.to_thread(self._provider.look, monotonic(), force=force)
+                if isinstance(found, Config):
+                    await asyncio.to_thread(self._publish, found)
+            except Exception:  # a fault of this program, and no reason to end
+                _logger.exception("the configuration stays as it was")
+                self._report_error("loading the file met a fault of this service; its log tells more")
+                return False
+            finally:
+                self.looked_ms = now_ms()
+        if isinstance(found, ConfigError):
+            _logger.error("the configuration stays as it was:\n%s", found)
+            self._report_error(str(found))
+        return isinstance(found, Config)
+
+    def _publish(self, config: Config) -> None:
+        """Publishes a configuration, the difference last: workers look at its number."""
+        now = time()
+        for warning in config.warnings:
+            _logger.warning("%s", warning)
+        if config.hash != self.config.hash:
+            since = changed_since(self.since, self.config, config, now)
+            difference = pack_difference(config, self.config)
+            self._scoreboard.configuration.publish(pack(config, since))
+            publish_loading(self._scoreboard, Loading(now, None, None, config.hash, now_ms()))
+            self._scoreboard.change.publish(difference)
+            self.config, self.since = config, since
+        else:
+            publish_loading(self._scoreboard, Loading(now, None, None, config.hash, now_ms()))
+        _logger.info("loaded the configuration %s", config.hash)
+
+    def _report_error(self, error: str) -> None:
+        state = loading(self._scoreboard)
+        publish_loading(self._scoreboard, state._replace(error=_shortened(error), error_at=time()))
+
+
+def changed_since(since: Since, old: Config, new: Config, now: float) -> Since:
+    """Since when origins are in their state, once `new` takes the place of `old`."""
+    found: dict[tuple[str, str], float] = {}
+    for name, pool in new.pools.items():
+        before = old.pools.get(name)
+        is_same = before is pool or before == pool
+        drained: Mapping[str, bool] = {origin.name: not origin.weight for origin in before.origins} if before else {}
+        for origin in pool.origins:
+            place = name, origin.name
+            if not is_same and drained.get(origin.name) != (not origin.weight):
+                found[place] = now
+            elif place in since:
+                found[place] = since[place]
+    return found
+
+
+def _shortened(error: str) -> str:
+    """As many of its lines as the admin listener shows."""
+    if len(error) <= MAX_ERROR_CHARACTERS:
+        return error
+    *lines, last = error[:MAX_ERROR_CHARACTERS].split("\n")
+    kept = lines or [f"{last}…"]
+    more = error.count("\n") + 1 - len(kept)
+    return "\n".join(kept + [f"and {more} more, see the error log"] * (more > 0))

@@ -1,0 +1,123 @@
+"""The controller: the control plane of an instance, one process beside its workers.
+
+It watches the file, publishes configurations and the health of origins, and serves the admin listener. Without it the
+workers go on with what they have; what it published outlives it, and the next controller goes on from there.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+from redirect.admin.app import create_admin_app
+from redirect.admin.listener import answering
+from redirect.config.settings import Settings
+from redirect.control.instance import Instance
+from redirect.control.prober import Loop, Prober
+from redirect.control.publisher import Publisher
+from redirect.core.pools import Config
+from redirect.telemetry.scoreboard import Scoreboard, now_ms
+
+# Milliseconds between two looks at the file.
+LOOK_MS = 900
+
+# Seconds between two heartbeats, with which the controller also publishes what there is to publish.
+TICK_SECONDS = 0.2
+
+# Milliseconds without a heartbeat after which the master counts as one that hangs.
+MASTER_LATE_MS = 4_000
+
+# Names that are looked up at once, and files that are read. A lookup that hangs occupies a thread for longer than its
+# probe waits, and the others must not wait for one.
+MAX_THREADS = 512
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+def control(
+    scoreboard: Scoreboard, settings: Settings, first: Config, listeners: Sequence[socket.socket], master: int
+) -> NoReturn:
+    """Makes this process, a child of the `master` that blocks all signals, the controller. It ends with the master, and
+    at TERM and QUIT. `first` is the configuration with which the instance was started."""
+    code = 1
+    try:
+        gc.freeze()
+        Loop().run_until_complete(_Controller(scoreboard, settings, first, master).run(listeners))
+        code = 0
+    except Exception:
+        _logger.exception("the controller ends")
+    finally:
+        os._exit(code)  # waits for no thread, and leaves to the master what belongs to it
+
+
+class _Controller:
+    def __init__(self, scoreboard: Scoreboard, settings: Settings, first: Config, master: int) -> None:
+        self._scoreboard = scoreboard
+        self._common = scoreboard.common
+        self._settings = settings
+        self._master = master
+        self._ended = asyncio.Event()
+        self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first)
+        self._look: asyncio.Task[None] | None = None
+        self._is_master_late = False
+
+    async def run(self, listeners: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
+        for stop in (signal.SIGTERM, signal.SIGQUIT):
+            loop.add_signal_handler(stop, self._ended.set)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._prober = Prober(self._scoreboard, self._publisher.config)
+        path = str(self._settings.pools_config_path)
+        self._instance = Instance(self._scoreboard, path, self._publisher, self._prober)
+        app = create_admin_app(self._instance, self._token(), lambda: not self._ended.is_set())
+        async with contextlib.AsyncExitStack() as stack:
+            for listener in listeners:  # one or none
+                await stack.enter_async_context(answering(app, listener))
+            while not self._ended.is_set():
+                self._tick()
+                await asyncio.sleep(TICK_SECONDS)
+
+    def _token(self) -> str | None:
+        """The token that the admin listener wants; None if it needs none, empty if it is missing."""
+        token = self._settings.admin_token and self._settings.admin_token.get_secret_value()
+        return None if token is None and not self._settings.is_admin_exposed else token or ""
+
+    def _tick(self) -> None:
+        if os.getppid() != self._master:  # the workers end, in order
+            self._common.is_stopping = 1
+            if not self._instance.workers():
+                _logger.error("the master (pid: %s) is gone, and the controller ends", self._master)
+                self._ended.set()
+        self._common.controller_heartbeat_ms = now_ms()
+        self._look_again()
+        if self._publisher.config is not self._prober.config:
+            self._prober.use(self._publisher.config)
+        self._common.probes_hung += self._prober.restart_hung()
+        self._prober.publish()
+        is_late = not self._common.is_stopping and now_ms() - self._common.master_heartbeat_ms > MASTER_LATE_MS
+        if is_late and not self._is_master_late:
+            _logger.error("the master (pid: %s) shows no heartbeat", self._master)
+        self._is_master_late = is_late
+
+    def _look_again(self) -> None:
+        """Begins a look at the file, if it is time for one, or the master wants the file loaded for new workers."""
+        is_due = self._common.restarts_requested != self._common.restarts_answered or (
+            now_ms() - self._publisher.looked_ms >= LOOK_MS
+        )
+        if is_due and (self._look is None or self._look.done()):
+            self._look = asyncio.create_task(self._load())
+
+    async def _load(self) -> None:
+        requested = self._common.restarts_requested
+        is_asked = requested != self._common.restarts_answered
+        is_good = await self._publisher.look(force=is_asked)
+        if is_asked:
+            self._common.is_restart_good = is_good
+            self._common.restarts_answered = requested

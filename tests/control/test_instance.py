@@ -1,0 +1,91 @@
+"""What the controller knows of its instance: states of origins, and whether all workers have the configuration."""
+
+import asyncio
+
+import pytest
+
+from redirect.config.loader import parse_config
+from redirect.control.instance import APPLY_MS, READY, Instance, State
+from redirect.control.prober import Prober
+from redirect.control.publisher import Publisher, loading, publish_loading
+from redirect.core.health import HealthStatus, encode
+from redirect.core.pools import Config
+from redirect.telemetry.counters import Counters
+from redirect.telemetry.scoreboard import Scoreboard, now_ms
+from redirect.telemetry.snapshot import Loading
+
+TEXT = (
+    b'[p]\nis_default = true\nhealth_check = { path = "/" }\nweighted_hosts = { a = 1, b = 1, c = 0, d = 1 }\n'
+    b"[q]\nweighted_hosts = { a = 1 }\n"
+)
+CONFIG = parse_config(TEXT, "pools.toml")
+OTHER = parse_config(TEXT + b"\n", "pools.toml")
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    scoreboard = Scoreboard()
+    scoreboard.common.started_ms = 100_000
+    publish_loading(scoreboard, Loading(100.0, None, None, CONFIG.hash, now_ms()))
+    for slot in range(2):
+        scoreboard.make_slot(slot)
+    return scoreboard
+
+
+def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
+    """The instance with this configuration, whose health checks have not begun."""
+
+    async def make() -> Instance:
+        return Instance(
+            scoreboard, "pools.toml", Publisher(scoreboard, "pools.toml", config), Prober(scoreboard, config)
+        )
+
+    return asyncio.run(make())
+
+
+def test_states_of_origins(scoreboard: Scoreboard) -> None:
+    """A probed origin is down, or up again, since its state changed; a drained one is draining; without health checks
+    all are up, since the start."""
+    found = {name: HealthStatus(name == "b", 200.0, 5.0, f"probe of {name}") for name in "abc"}
+    scoreboard.health.publish(encode({"p": found, "q": {"a": found["a"]}}))
+    instance = look(scoreboard)
+    states = {origin.name: instance.state(CONFIG.default, origin) for origin in CONFIG.default.origins}
+    assert states == {
+        "a": State("down", 200.0, "probe of a"),
+        "b": State("up", 200.0, "probe of b"),
+        "c": State("draining", 100.0),
+        "d": State("up", 100.0),
+    }
+    unprobed = CONFIG.pools["q"]
+    assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)
+
+
+def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:
+    first, second = [Counters(scoreboard.slot(slot), CONFIG) for slot in range(2)]
+    instance = look(scoreboard, OTHER)
+    assert not instance.is_applied()
+    first.use(OTHER)
+    assert not instance.is_applied()
+    second.slot.free()  # it ends
+    assert instance.is_applied()
+
+
+def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Scoreboard) -> None:
+    worker = Counters(scoreboard.slot(0), CONFIG)
+    instance = look(scoreboard, OTHER)
+    for ago, config, is_late in ((0, OTHER, False), (APPLY_MS + 1000, OTHER, True), (APPLY_MS + 1000, CONFIG, False)):
+        state = loading(scoreboard)._replace(config=config.hash, published_ms=now_ms() - ago)
+        publish_loading(scoreboard, state)
+        assert instance.is_late(instance.snapshot()) == is_late
+    worker.slot.free()
+
+
+def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> None:
+    instance = look(scoreboard)
+    assert instance.readiness() == "starting"
+    worker = Counters(scoreboard.slot(0), CONFIG)
+    scoreboard.common.has_begun = 1
+    assert instance.readiness() == READY
+    scoreboard.common.is_stopping = 1
+    assert instance.readiness() == "shutting down"
+    worker.slot.free()

@@ -1,0 +1,165 @@
+"""The publisher: a file that changed is published, one with faults changes nothing, the next controller goes on."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redirect.config.loader import Loader, parse_config
+from redirect.control.publisher import (
+    MAX_ERROR_CHARACTERS,
+    Publisher,
+    changed_since,
+    loading,
+    publish_loading,
+    published,
+)
+from redirect.control.transfer import unpack
+from redirect.core.pools import Config
+from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import Loading
+
+OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
+NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n[q]\nweighted_hosts = { "old" = 1 }\n'
+BAD = b'[p]\nweighted_hosts = { "new" = -1 }\nis_default = true\n'
+
+
+def configuration(**weights: int) -> Config:
+    origins = ", ".join(f'"{origin}" = {weight}' for origin, weight in weights.items())
+    return parse_config(f"[pool]\nis_default = true\nweighted_hosts = {{ {origins} }}\n".encode(), "pools.toml")
+
+
+FIRST = parse_config(OLD, "pools.toml")
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    scoreboard = Scoreboard()
+    publish_loading(scoreboard, Loading(1.0, None, None, FIRST.hash, 0))
+    return scoreboard
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "pools.toml"
+    file.write_bytes(OLD)
+    return file
+
+
+def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(work())
+
+
+def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Scoreboard, file: Path) -> None:
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST)
+        assert not await publisher.look()
+        assert (scoreboard.change.number, published(scoreboard, FIRST)) == (0, (FIRST, {}))
+        file.write_bytes(NEW)
+        assert await publisher.look()
+        new = parse_config(NEW, str(file))
+        assert published(scoreboard, FIRST)[0] == publisher.config == new
+        head, pieces = unpack(scoreboard.change.read())
+        assert (head.base, head.hash) == (FIRST.hash, new.hash)
+        assert sum(len(piece) for piece in pieces) == 2
+        assert loading(scoreboard).config == new.hash
+
+    run(work)
+
+
+def test_a_bad_file_changes_nothing_but_the_error(scoreboard: Scoreboard, file: Path) -> None:
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST)
+        file.write_bytes(BAD)
+        assert not await publisher.look()
+        assert (publisher.config, scoreboard.change.number) == (FIRST, 0)
+        state = loading(scoreboard)
+        assert "pools.toml:2:28" in (state.error or "")
+        assert (state.loaded_at, state.config) == (1.0, FIRST.hash)
+        file.write_bytes(OLD)
+        assert await publisher.look()
+        assert loading(scoreboard).error is None
+        assert scoreboard.change.number == 0  # the workers have it
+
+    run(work)
+
+
+def test_a_forced_look_loads_what_did_not_change(scoreboard: Scoreboard, file: Path) -> None:
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST)
+        assert await publisher.look(force=True)
+        assert (loading(scoreboard).loaded_at > 1.0, scoreboard.change.number) == (True, 0)
+
+    run(work)
+
+
+def test_a_fault_of_this_program_changes_nothing(
+    scoreboard: Scoreboard, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("boom")
+
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST)
+        file.write_bytes(NEW)
+        with monkeypatch.context() as patched:
+            patched.setattr(Loader, "parse", fail)
+            assert not await publisher.look()
+        assert "a fault of this service" in (loading(scoreboard).error or "")
+        assert publisher.config is FIRST
+
+    run(work)
+    assert "KeyError: 'boom'" in caplog.text
+
+
+def test_the_next_controller_goes_on(scoreboard: Scoreboard, file: Path) -> None:
+    """A publisher that takes the place of one that died has its configuration, and loads nothing again but a file that
+    was bad, since it may be good by now."""
+
+    async def work() -> None:
+        first = Publisher(scoreboard, str(file), FIRST)
+        file.write_bytes(NEW)
+        assert await first.look()
+        second = Publisher(scoreboard, str(file), FIRST)
+        assert (second.config, second.since) == (first.config, first.since)
+        assert not await second.look()
+        file.write_bytes(BAD)
+        assert not await second.look()
+        file.write_bytes(NEW)
+        third = Publisher(scoreboard, str(file), FIRST)
+        assert await third.look()
+        assert loading(scoreboard).error is None
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        pytest.param("x" * MAX_ERROR_CHARACTERS, "x" * MAX_ERROR_CHARACTERS, id="as long as may be"),
+        pytest.param("\n".join(["x" * 399] * 3), "\n".join(["x" * 399] * 2 + ["and 1 more, LOG"]), id="whole lines"),
+        pytest.param("\n".join(["x" * 24] * 200), "\n".join(["x" * 24] * 40 + ["and 160 more, LOG"]), id="many"),
+        pytest.param("x" * 2000, "x" * MAX_ERROR_CHARACTERS + "…", id="a long line"),
+        pytest.param("x" * 2000 + "\ny", "x" * MAX_ERROR_CHARACTERS + "…\nand 1 more, LOG", id="a long line, another"),
+    ],
+)
+def test_of_many_faults_some_are_shown(error: str, shown: str, scoreboard: Scoreboard, file: Path) -> None:
+    """Of a long list of faults as many as there is space for are shown, each whole, and how many more there are."""
+
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher._report_error(error)
+        assert loading(scoreboard).error == shown.replace("LOG", "see the error log")
+
+    run(work)
+
+
+def test_since_when_an_origin_is_in_its_state() -> None:
+    """An origin is in its state since the start, or since the configuration that changed it or brought it."""
+    first, second, third = configuration(a=1, b=1), configuration(a=2, b=0, c=1), configuration(a=2, b=0, c=5)
+    since = changed_since({}, first, second, 200.0)
+    assert since == {("pool", "b"): 200.0, ("pool", "c"): 200.0}
+    assert changed_since(since, second, third, 300.0) == since
+    assert changed_since(since, second, first, 300.0) == {("pool", "b"): 300.0}

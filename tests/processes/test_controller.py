@@ -1,0 +1,214 @@
+"""The controller: what happens to the service when it dies or hangs, and what it sees of others that do."""
+
+import http.client
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import tomli_w
+from support.service import CLIENT, Running, configs, controller, is_ready, running, status, wait_for, workers
+
+from redirect.config.loader import content_hash
+
+# Seconds that the issue of a hanging or dead controller may be seen on the admin listener.
+BACK_SECONDS = 5.0
+
+A_LITTLE = 1.5  # for a busy machine
+
+
+def metric(service: Running, name: str) -> float:
+    """The value of the metric with that name and labels."""
+    text = CLIENT.get(f"{service.admin_url}/metrics").text
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
+    return float(line.rpartition(" ")[2])
+
+
+class Load:
+    """Requests without a pause, on connections that are kept; every answer is a redirect."""
+
+    def __init__(self, port: int) -> None:
+        self.answered = 0
+        self.failed: list[str] = []
+        self._port = port
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        while not self._ended.is_set():
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status == 302:
+                    self.answered += 1
+                else:
+                    self.failed.append(str(answer.status))
+            except (OSError, http.client.HTTPException) as error:
+                self.failed.append(repr(error))
+                connection.close()
+        connection.close()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def load(service: Running) -> Iterator[Load]:
+    asking = Load(service.port)
+    asking.start()
+    try:
+        yield asking
+    finally:
+        asking.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_path: Path) -> None:
+    """No request fails, the page and the metrics are back within five seconds, and no counter is lost."""
+    with running(tmp_path) as service, load(service) as asking:
+        wait_for(lambda: asking.answered > 100)
+        before = controller(service)
+        os.kill(before, how)
+        began = time.monotonic()
+        answers = [httpx.get(f"{service.admin_url}{path}", timeout=30) for path in ("/", "/metrics")]
+        assert time.monotonic() - began < BACK_SECONDS + A_LITTLE
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert controller(service) not in (0, before)
+        asking.stop()
+        wait_for(lambda: metric(service, "redirect_request_duration_seconds_count") == asking.answered)
+        assert asking.failed == []
+        reason = "died" if how == signal.SIGKILL else "hung"
+        assert metric(service, f'redirect_processes_{reason}_total{{process="controller"}}') == 1
+        assert 0 <= metric(service, "redirect_controller_last_seen_seconds") < 1
+    assert f"(pid: {before}) {'ended' if how == signal.SIGKILL else 'shows no heartbeat'}" in service.stderr()
+
+
+def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
+    """A worker without a heartbeat is reported and counted within five seconds, and replaced within
+    REDIRECT_WORKER_TIMEOUT."""
+    with running(tmp_path, REDIRECT_WORKER_TIMEOUT="6") as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        hung = min(workers(service))
+        began = time.monotonic()
+        os.kill(hung, signal.SIGSTOP)
+        wait_for(lambda: f"worker (pid: {hung}) shows no heartbeat" in service.stderr())
+        assert time.monotonic() - began < BACK_SECONDS + A_LITTLE
+        assert metric(service, 'redirect_processes_hung_total{process="worker"}') == 1
+        assert metric(service, f'redirect_worker_last_seen_seconds{{worker="{hung}"}}') > 2
+        wait_for(lambda: hung not in workers(service))
+        assert time.monotonic() - began < 6 + A_LITTLE
+        wait_for(lambda: len(workers(service)) == 2)
+        assert CLIENT.get(service.url).status_code == 302
+
+
+def test_a_worker_that_was_killed_is_counted(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        os.kill(min(workers(service)), signal.SIGKILL)
+        wait_for(lambda: metric(service, 'redirect_processes_died_total{process="worker"}') == 1)
+        wait_for(lambda: len(workers(service)) == 2)
+        service.process.send_signal(signal.SIGHUP)  # workers that end in order are not
+        before = workers(service)
+        wait_for(lambda: len(workers(service)) == 2 and not workers(service) & before)
+        assert metric(service, 'redirect_processes_died_total{process="worker"}') == 1
+
+
+def test_a_master_that_hangs_is_seen(tmp_path: Path) -> None:
+    """The controller reports a master without a heartbeat, and the service goes on."""
+    with running(tmp_path) as service:
+        service.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: "shows no heartbeat" in service.stderr())
+        assert metric(service, "redirect_master_last_seen_seconds") > 3
+        assert CLIENT.get(service.url).status_code == 302
+        service.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: metric(service, "redirect_master_last_seen_seconds") < 2)
+        assert re.search(r"controller .* shows no heartbeat", service.stderr()) is None  # after a pause all are late
+        assert service.stop() == 0
+
+
+# Serves, and in workers what was published cannot be applied while there is a file.
+STUBBORN = """
+import os
+from pathlib import Path
+from redirect.processes import updates
+def refuse(*arguments, prepare=updates.balancers):
+    if Path(os.environ["FAILS"]).exists():
+        raise KeyError("boom")
+    return prepare(*arguments)
+updates.balancers = refuse
+from redirect.commands.main import cli
+cli(["serve"])
+"""
+
+
+def test_a_worker_that_cannot_apply_a_configuration_tries_again(tmp_path: Path) -> None:
+    """As long as a worker differs for more than five seconds the last reload counts as failed; it tries again by
+    itself."""
+    fails = tmp_path / "fails"
+    with running(tmp_path, command=(sys.executable, "-c", STUBBORN), FAILS=str(fails)) as service:
+        name = "redirect_config_last_reload_successful"
+        old, new = service.pools.read_bytes(), tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
+        fails.touch()
+        service.pools.write_text(new)
+        wait_for(lambda: metric(service, name) == 0)
+        assert configs(service) == {content_hash(old)}
+        fails.unlink()
+        wait_for(lambda: configs(service) == {content_hash(new.encode())})
+        assert metric(service, name) == 1
+    assert "KeyError: 'boom'" in service.stderr()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_controller_ends_with_the_master(how: signal.Signals, tmp_path: Path) -> None:
+    """However the master ends, nothing probes or listens after it."""
+    with running(tmp_path) as service:
+        pid = controller(service)
+        service.stop(how)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())
+        with pytest.raises(httpx.TransportError):
+            CLIENT.get(f"{service.admin_url}/healthz")
+
+
+def test_the_instance_is_shutting_down_until_its_last_worker_ends(tmp_path: Path) -> None:
+    """While workers answer their last requests the admin listener says so."""
+    with running(tmp_path) as service:
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        connection.request("GET", "/")
+        connection.getresponse().read()
+        service.process.terminate()
+        wait_for(lambda: not is_ready(service.admin_url))
+        answer = CLIENT.get(f"{service.admin_url}/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"status": "shutting down"})
+        assert service.process.wait(30) == 0
+        connection.close()
+
+
+def test_a_controller_that_takes_over_has_the_configuration_and_its_error(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        good = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
+        service.pools.write_text(good)
+        wait_for(lambda: configs(service) == {content_hash(good.encode())})
+        service.pools.write_text("bad")
+        wait_for(lambda: status(service)["configuration"]["last_error"] is not None)
+        before = controller(service)
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: controller(service) not in (0, before))
+        seen = status(service)["configuration"]
+        assert (seen["hash"], "not TOML" in seen["last_error"]) == (content_hash(good.encode()), True)
+        service.pools.write_text(good)
+        wait_for(lambda: status(service)["configuration"]["last_error"] is None)

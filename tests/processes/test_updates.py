@@ -1,0 +1,181 @@
+"""How a worker applies what the controller published."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+from weakref import ref
+
+import pytest
+from support.wire import new_recorder
+
+from redirect.config.loader import no_collections, parse_config
+from redirect.control.publisher import publish_loading
+from redirect.control.transfer import pack, pack_difference
+from redirect.core.forwarded import TrustedProxies
+from redirect.core.health import HealthStatus, encode
+from redirect.core.pools import Config
+from redirect.core.service import balancers, new_service
+from redirect.edge.handler import RequestHandler
+from redirect.edge.reader import Reader
+from redirect.processes.updates import Updates, in_steps
+from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import Loading
+
+
+def configuration(*origins: str, more: str = "") -> Config:
+    hosts = ", ".join(f'"{origin}" = 1' for origin in origins)
+    text = f'[p]\nis_default = true\nweighted_hosts = {{ {hosts} }}\nhealth_check = {{ path = "/" }}\n{more}'
+    return parse_config(text.encode(), "pools.toml")
+
+
+OLD, NEW, NEWEST = configuration("old"), configuration("new"), configuration("newest")
+
+
+@pytest.fixture
+def scoreboard() -> Iterator[Scoreboard]:
+    yield Scoreboard()
+    gc.unfreeze()
+
+
+def publish(scoreboard: Scoreboard, config: Config, before: Config) -> None:
+    scoreboard.configuration.publish(pack(config, {}))
+    publish_loading(scoreboard, Loading(1.0, None, None, config.hash, 0))
+    scoreboard.change.publish(pack_difference(config, before))
+
+
+def worker(scoreboard: Scoreboard, config: Config = OLD) -> tuple[RequestHandler, Updates]:
+    reader = Reader("X-Pool", TrustedProxies(""))
+    handler = RequestHandler(new_service(config, Random(1)), reader, new_recorder(config, "off", scoreboard))
+    return handler, Updates(scoreboard, handler, Random(1))
+
+
+def picked(handler: RequestHandler, pool: str | None = None) -> str | None:
+    return handler.decide(pool, "http", None).origin
+
+
+def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:
+    handler, updates = worker(scoreboard)
+
+    async def work() -> None:
+        await updates.apply()
+        assert picked(handler) == "old"
+        publish(scoreboard, NEW, OLD)
+        await updates.apply()
+        assert picked(handler) == "new"
+        assert scoreboard.slot(0).numbers.config == int(NEW.hash, 16)
+
+    asyncio.run(work())
+
+
+def test_a_worker_that_missed_a_change_reads_all_of_the_configuration(scoreboard: Scoreboard) -> None:
+    handler, updates = worker(scoreboard)
+
+    async def work() -> None:
+        publish(scoreboard, NEW, OLD)
+        publish(scoreboard, NEWEST, NEW)
+        await updates.apply()
+        assert (picked(handler), handler.service.config.hash) == ("newest", NEWEST.hash)
+
+    asyncio.run(work())
+
+
+def test_a_worker_that_began_with_the_configuration_keeps_its_service(scoreboard: Scoreboard) -> None:
+    publish(scoreboard, NEW, OLD)
+    handler, updates = worker(scoreboard, NEW)
+    service = handler.service
+    asyncio.run(updates.apply())
+    assert handler.service is service
+
+
+def test_pools_that_go_and_pools_that_stay(scoreboard: Scoreboard) -> None:
+    """A pool that did not change goes on where it was in its cycle; one that went is the default pool's."""
+    text = '[q]\nweighted_hosts = { "a" = 1, "b" = 1, "c" = 1 }\n[r]\nweighted_hosts = { "r" = 1 }\n'
+    before, after = configuration("old", more=text), configuration("new", more=text.partition("[r]")[0])
+    handler, updates = worker(scoreboard, before)
+
+    async def work() -> None:
+        first = [picked(handler, "q") for _ in range(2)]
+        publish(scoreboard, after, before)
+        await updates.apply()
+        assert {*first, picked(handler, "q")} == {"a", "b", "c"}
+        assert picked(handler, "r") == "new"
+
+    asyncio.run(work())
+
+
+def test_health_is_applied_and_reported(scoreboard: Scoreboard) -> None:
+    config = configuration("a", "b")
+    handler, updates = worker(scoreboard, config)
+
+    async def work() -> None:
+        scoreboard.health.publish(encode({"p": {"a": HealthStatus(False, 1.0, 1.0, "down")}}))
+        await updates.apply()
+        assert {picked(handler) for _ in range(4)} == {"b"}
+        assert scoreboard.slot(0).numbers.health == scoreboard.health.number == 1
+
+    asyncio.run(work())
+
+
+def test_what_fails_is_tried_again(
+    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that could not apply a configuration keeps what it has, logs it, and tries again by itself."""
+    handler, updates = worker(scoreboard)
+    failures = [KeyError("boom")] * 2
+    monkeypatch.setattr("redirect.processes.updates.RETRY_SECONDS", 0)
+    monkeypatch.setattr("redirect.processes.updates.POLL_SECONDS", 0)
+
+    def fail_twice(*arguments: Any) -> object:
+        if failures:
+            raise failures.pop()
+        return balancers(*arguments)
+
+    monkeypatch.setattr("redirect.processes.updates.balancers", fail_twice)
+
+    async def work() -> None:
+        publish(scoreboard, NEW, OLD)
+        running = asyncio.create_task(updates.run())
+        async with asyncio.timeout(20):
+            while picked(handler) != "new":
+                await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(work())
+    assert caplog.text.count("KeyError: 'boom'") == 2
+
+
+class Cycle:
+    """Garbage that only a collection finds."""
+
+    def __init__(self) -> None:
+        self.cycle = self
+
+
+def test_garbage_is_not_kept(scoreboard: Scoreboard) -> None:
+    """What is garbage when a worker applies a configuration does not stay for as long as the worker lives."""
+    _, updates = worker(scoreboard)
+    publish(scoreboard, NEW, OLD)
+    with no_collections():
+        garbage = ref(Cycle())
+        asyncio.run(updates.apply())
+        assert garbage() is None
+
+
+def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two items that took a while other tasks run."""
+    monkeypatch.setattr("redirect.processes.updates.STEP_SECONDS", 0)
+    seen: list[object] = []
+
+    async def note() -> None:
+        seen.append("other")
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(note()) for _ in range(3)]
+        async for item in in_steps(range(3)):
+            seen.append(item)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(work())
+    assert seen.index("other") < seen.index(2)
