@@ -1,9 +1,11 @@
 """The admin listener: our own endpoints, which the public listener has no place for.
 
-app       who may ask for what
-metrics   the numbers, for Prometheus
-stats     the numbers and the state, for scripts
-page      the page, and the events that keep it live
-view      what the page shows, as values
-charts    what the page draws
+app        endpoints, and which of them need the token
+metrics    numbers, for Prometheus
+stats      numbers and state, for scripts
+page       the page, and the events that keep it live
+view       what the page shows, as values
+charts     what the page draws
+rendering  the templates
+refusal    refused requests
 """

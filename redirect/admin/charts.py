@@ -1,7 +1,7 @@
-"""The charts: what happened in the last seconds, as lines of an SVG.
+"""The charts: requests and durations of the last seconds, as paths of an SVG.
 
-The rule: a chart is SECONDS wide and 100 high, whatever it shows; a second is a step, not a point, so
-that one with requests between two without any is seen; and a second without requests has no duration.
+A chart is SECONDS wide and HEIGHT high, whatever it shows. A second is a step, not a point, so that one with requests
+between two without any is seen; a second without requests has no duration.
 """
 
 from collections.abc import Sequence
@@ -12,32 +12,27 @@ from redirect.telemetry.snapshot import SECONDS, Second, added, quantile
 
 HEIGHT = 100
 
-# Where the axis of the rates may end: half of it is a whole number too.
+# Where the axis of the rates may end; half of it is a whole number too.
 _ENDS = [digit * 10**power for power in range(9) for digit in (1, 2, 4, 6, 8)][1:]
 
-# What the axis of the durations always shows, so that it seldom jumps: 1 us to 1 ms, in powers of ten.
-_DECADES = 3
+# The axis of the durations shows at least 1 us to 1 ms, so that it seldom changes.
+_MIN_DECADES = 3
 
-
-class Tick(NamedTuple):
-    """A value on the axis, and how far below the top it is."""
-
-    value: int
-    y: float
+Ticks = list[tuple[int, float]]  # values on an axis, and how far each is below the top
 
 
 class Rates(NamedTuple):
-    """Requests per second: in the last second, on average, and at most; the bars as a path."""
+    """Requests per second: in the last second, on average, and at most; bars as a path."""
 
     now: int
     mean: float
     most: int
-    ticks: Sequence[Tick]
+    ticks: Ticks
     path: str
 
 
 class Durations(NamedTuple):
-    """A quantile of the durations in microseconds: in the last second and in all; its line as a path."""
+    """A quantile of the durations in microseconds: in the last second and in all of them; steps as a path."""
 
     now: float | None
     overall: float | None
@@ -45,35 +40,30 @@ class Durations(NamedTuple):
 
 
 def rates(seconds: Sequence[Second]) -> Rates:
-    """How many requests were answered in each of the seconds."""
     counts = [second.requests for second in seconds] or [0]
     most = max(counts)
     end = next((end for end in _ENDS if end >= most), most)
     left = SECONDS - len(counts)
-    path = "".join(
-        f"M{left + index} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}"
-        for index, count in enumerate(counts)
-        if count
-    )
-    ticks = [Tick(value, HEIGHT - HEIGHT * value / end) for value in (0, end // 2, end)]
-    return Rates(counts[-1], sum(counts) / len(counts), most, ticks, path)
+    bars = [f"M{left + x} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}" for x, count in enumerate(counts) if count]
+    ticks = [(value, HEIGHT - HEIGHT * value / end) for value in (0, end // 2, end)]
+    return Rates(counts[-1], sum(counts) / len(counts), most, ticks, "".join(bars))
 
 
-def durations(seconds: Sequence[Second], *parts: float) -> tuple[list[Durations], list[Tick]]:
-    """The quantiles for each of `parts` on an axis that they have in common: every tick is ten times the one before."""
+def durations(seconds: Sequence[Second], *parts: float) -> tuple[list[Durations], Ticks]:
+    """One for each of `parts`, on a common logarithmic axis."""
     lines = [[quantile(second.buckets, part) for second in seconds] for part in parts]
     longest = max((value for line in lines for value in line if value is not None), default=1.0)
-    decades = max(_DECADES, ceil(log10(max(1.0, longest))))
+    decades = max(_MIN_DECADES, ceil(log10(max(1.0, longest))))
     overall = added(second.buckets for second in seconds)
-    found = [
+    drawn = [
         Durations(line[-1] if line else None, quantile(overall, part), _steps(line, decades))
         for part, line in zip(parts, lines, strict=True)
     ]
-    return found, [Tick(10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
+    return drawn, [(10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
 
 
 def _steps(values: Sequence[float | None], decades: int) -> str:
-    """A line that is level for each second and interrupted where there is no value."""
+    """A line that is level for each second, with a gap where there is no value."""
     path, drawing, left = [], False, SECONDS - len(values)
     for index, value in enumerate(values):
         if value is not None:

@@ -1,21 +1,21 @@
-// Keeps the page live: parts of it come rendered, as server-sent events, and are put in their places.
-// A page that is paused or that nobody sees asks for nothing.
+// Keeps the page live: sections come rendered, as server-sent events, and replace those on the page.
+// A page that is paused or hidden has no event stream.
 "use strict";
 
-const MOST_ROWS = 200;
-const SECONDS_TO_WAIT = 3;
+const MAX_ROWS = 200;
+const RECONNECT_SECONDS = 3;
 const requests = document.getElementById("requests");
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
-let stream = null, again = 0, isPaused = false;
+let stream = null, retry = 0, isPaused = false;
 
-function say(state, words) {
+function showConnection(state, words) {
   document.body.dataset.connection = state;
   if (connection.textContent !== words) connection.textContent = words;
 }
 
-// Makes `old` what `fresh` is and leaves alone what is the same: a selection, a tooltip, the place scrolled to.
-function renew(old, fresh) {
+// Changes `old` into `fresh`, and leaves alone what is the same: a selection, a tooltip, the scroll position.
+function update(old, fresh) {
   if (old.nodeName !== fresh.nodeName || old.childNodes.length !== fresh.childNodes.length) {
     old.replaceWith(fresh);
   } else if (old.nodeType === Node.TEXT_NODE) {
@@ -24,48 +24,48 @@ function renew(old, fresh) {
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     const children = [...fresh.childNodes];
-    [...old.childNodes].forEach((child, index) => renew(child, children[index]));
+    [...old.childNodes].forEach((child, index) => update(child, children[index]));
   }
 }
 
-function place({ type, data }) {
+function replaceSection({ type, data }) {
   const old = document.getElementById(type);
   const fresh = old.cloneNode();
   fresh.innerHTML = data;
-  renew(old, fresh);
+  update(old, fresh);
 }
 
-function add({ data }) {
+function addRequests({ data }) {
   const fresh = document.createElement("template");
   fresh.innerHTML = data;
   requests.querySelector(".none")?.remove();
   requests.prepend(...fresh.content.children);
-  while (requests.rows.length > MOST_ROWS) requests.deleteRow(-1);
+  while (requests.rows.length > MAX_ROWS) requests.deleteRow(-1);
 }
 
 function open() {
   stream = new EventSource("events" + location.search);
-  stream.onopen = () => say("live", "live");
+  stream.onopen = () => showConnection("live", "live");
   stream.onerror = () => {
-    say("broken", "reconnecting…");
+    showConnection("broken", "reconnecting…");
     if (stream.readyState !== EventSource.CLOSED) return; // the browser tries again
     close();
-    again = setTimeout(follow, SECONDS_TO_WAIT * 1000);
+    retry = setTimeout(follow, RECONNECT_SECONDS * 1000);
   };
-  for (const name of ["charts", "pools", "configuration"]) stream.addEventListener(name, place);
-  stream.addEventListener("all-requests", (event) => { requests.replaceChildren(); add(event); });
-  stream.addEventListener("requests", add);
+  for (const name of ["charts", "pools", "configuration"]) stream.addEventListener(name, replaceSection);
+  stream.addEventListener("all-requests", (event) => { requests.replaceChildren(); addRequests(event); });
+  stream.addEventListener("requests", addRequests);
 }
 
 function close() {
-  clearTimeout(again);
+  clearTimeout(retry);
   stream?.close();
   stream = null;
 }
 
 function follow() {
   close();
-  if (isPaused) say("paused", "paused");
+  if (isPaused) showConnection("paused", "paused");
   else if (!document.hidden) open();
 }
 

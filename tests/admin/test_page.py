@@ -15,8 +15,17 @@ import uvicorn
 from starlette.applications import Starlette
 
 from redirect.admin import charts, page
-from redirect.admin.page import HEADERS, MOST_NEW_ROWS, MOST_ROWS, MOST_STREAMS, SECTIONS, View, routes
-from redirect.admin.view import MOST_OF_ALL, MOST_ORIGINS, MOST_POOLS, Query, listed
+from redirect.admin.page import (
+    HEADERS,
+    MAX_NEW_ROWS,
+    MAX_ROWS,
+    MAX_STREAMS,
+    SECTIONS,
+    SharedNumbers,
+    View,
+    routes,
+)
+from redirect.admin.view import MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, State
 from redirect.core.pools import Config, Origin, Pool
@@ -63,7 +72,7 @@ def line(**values: Any) -> bytes:
 
 
 class FakeInstance:
-    """What the page asks of an instance, with whatever a test wants it to say."""
+    """What the page reads of an instance, with values that a test sets."""
 
     name = "web-1"
     version = "1.2.3"
@@ -77,8 +86,12 @@ class FakeInstance:
         self.loading = Loading(self.started_at)
         self.unknown_pool = 0
         self.log: list[bytes] = []
+        self.snapshots = 0
+        self.threads: set[int] = set()
 
     def snapshot(self) -> Snapshot:
+        self.snapshots += 1
+        self.threads.add(threading.get_ident())
         workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0, 0.1)]
         none = [0] * (len(BOUNDS_US) + 1)
         return Snapshot(
@@ -86,21 +99,26 @@ class FakeInstance:
         )
 
     def state(self, pool: Pool, origin: Origin) -> State:
+        self.threads.add(threading.get_ident())
         return State("up" if origin.weight else "draining", self.started_at)
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
+        self.threads.add(threading.get_ident())
         return self.log[cursor[0] if cursor else 0 :], {0: len(self.log)}
 
-    def routes(self, is_ready: Callable[[], bool] = lambda: True) -> list[Any]:
-        return routes(cast(Instance, self), is_ready)
+    def routes(self, goes_on: Callable[[], bool] = lambda: True) -> list[Any]:
+        return routes(cast(Instance, self), goes_on)
 
     def view(self, **query: str) -> View:
-        return View(cast(Instance, self), Query(**query))
+        instance = cast(Instance, self)
+        return View(instance, SharedNumbers(instance), Query(**query))
 
 
 def ask(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
+    app = request.pop("app", None) or Starlette(routes=fake.routes())
+
     async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(Starlette(routes=fake.routes(request.pop("is_ready", lambda: True))))
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(request.pop("method", "GET"), path, **request)
 
@@ -117,8 +135,7 @@ def second(requests: int, up_to_us: int = 10) -> Second:
     return Second(0, [requests if bound == up_to_us else 0 for bound in BOUNDS_US] + [0])
 
 
-def test_fresh_start() -> None:
-    """Before the first request there is nothing to observe, and that is what the page says."""
+def test_before_the_first_request_the_page_shows_no_observed_share() -> None:
     html = ask(FakeInstance()).text
     for shown in (
         "pool-a",
@@ -136,8 +153,8 @@ def test_fresh_start() -> None:
     assert ' now <b class="big">–</b>' in html
 
 
-def test_shares() -> None:
-    """Observed shares are of the picks under the configuration in force; the last hit may be from before."""
+def test_observed_shares_are_of_the_picks_under_the_configuration_in_force() -> None:
+    """The last hit may be from before."""
     fake = FakeInstance()
     last_ms = int(time.time() * 1000) - 3_500
     fake.requests = {
@@ -156,8 +173,8 @@ def test_shares() -> None:
     assert html.count(">3 s ago</time>") == 3
 
 
-def test_values_are_text() -> None:
-    """What people typed comes back as text: in the list, in filters, in messages."""
+def test_what_people_typed_is_shown_as_text() -> None:
+    """In the list, in filters, in messages."""
     evil = "<script>alert('1')</script>\"'"
     escaped = "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&#34;&#39;"
     fake = FakeInstance(f"[{json.dumps(evil)}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n")
@@ -181,8 +198,8 @@ def test_values_are_text() -> None:
         pytest.param("\u00fcber", "\u00fcber", id="a letter"),
     ],
 )
-def test_everything_is_seen(sent: str, shown: str) -> None:
-    """A character that cannot be seen, or that turns text around, is shown by its escape."""
+def test_a_character_that_cannot_be_seen_is_shown_by_its_escape(sent: str, shown: str) -> None:
+    """So is one that turns text around."""
     fake = FakeInstance()
     fake.log = [line(path=sent, query="")]
     (row,) = rows(ask(fake).text)
@@ -216,13 +233,13 @@ LOG = {
         pytest.param({"status": "302", "path": "/x", "pool": "pool-b"}, {"other pool"}, id="all at once"),
     ],
 )
-def test_filter(query: dict[str, str], expected: set[str]) -> None:
-    """Only the requests that fit all filters are listed, and no value passes for another key."""
-    assert {name for name, line in LOG.items() if listed([line], Query(**query), 1).records} == expected
+def test_only_requests_that_fit_all_filters_are_listed(query: dict[str, str], expected: set[str]) -> None:
+    """No value passes for another key."""
+    assert {name for name, line in LOG.items() if listed([line], Query(**query), 1)[0]} == expected
 
 
-def test_filter_of_the_page() -> None:
-    """The form filters, keeps what was typed, and a status that is none is told, not obeyed."""
+def test_the_form_filters_and_keeps_what_was_typed() -> None:
+    """A status that is none does not filter, and the page says so."""
     fake = FakeInstance()
     fake.log = list(LOG.values())
     html = ask(fake, "/?status=422&find=pool-a").text
@@ -235,18 +252,17 @@ def test_filter_of_the_page() -> None:
     assert "No request yet that fits the filter." in ask(fake, "/?pool=nope").text
 
 
-def test_newest_first() -> None:
-    """The newest request is the first row, and so many rows are there at most."""
+def test_the_newest_request_is_the_first_row() -> None:
+    """The number of rows is limited."""
     fake = FakeInstance()
-    fake.log = [line(path=f"/{number}", query="") for number in range(MOST_ROWS + 1)]
+    fake.log = [line(path=f"/{number}", query="") for number in range(MAX_ROWS + 1)]
     found = rows(ask(fake).text)
-    assert len(found) == MOST_ROWS
-    assert f">/{MOST_ROWS}</td>" in found[0]
+    assert len(found) == MAX_ROWS
+    assert f">/{MAX_ROWS}</td>" in found[0]
     assert ">/1</td>" in found[-1]
 
 
-def test_lost_lines() -> None:
-    """Where lines were lost the list says so, whatever the filter."""
+def test_lost_lines_are_shown_whatever_the_filter() -> None:
     fake = FakeInstance()
     marker = {"time": RECORD["time"], "level": "error", "message": "lost", "lost": 1200, "instance": "w", "worker": 1}
     fake.log = [line(), json.dumps(marker, separators=(",", ":")).encode()]
@@ -254,16 +270,16 @@ def test_lost_lines() -> None:
     assert "1,200 lines were lost" in row
 
 
-def test_many_pools() -> None:
-    """Of many pools the first are shown, the default one before all; the others are found by a part of a name."""
+def test_of_many_pools_the_first_are_shown() -> None:
+    """The default pool comes before all; the others are found by a part of a name."""
     toml = "".join(
         f'[pool-{number}]\nweighted_hosts = {{ "Host-{number}" = 1 }}\nis_default = {str(number == 77).lower()}\n'
-        for number in range(MOST_POOLS + 50)
+        for number in range(MAX_POOLS + 50)
     )
     fake = FakeInstance(toml)
     html = ask(fake).text
     found = re.findall(r'<h3 title="(.*?)">', html)
-    assert found == ["pool-77", *(f"pool-{number}" for number in range(MOST_POOLS - 1))]
+    assert found == ["pool-77", *(f"pool-{number}" for number in range(MAX_POOLS - 1))]
     assert "50 more of 100 pools are not shown" in html
     html = ask(fake, "/?find=HOST-98").text
     assert re.findall(r'<h3 title="(.*?)">', html) == ["pool-98"]
@@ -271,44 +287,42 @@ def test_many_pools() -> None:
     assert "No pool and no origin has “<bdi>&lt;b&gt;</bdi>” in its name." in ask(fake, "/?find=<b>").text
 
 
-def test_many_origins() -> None:
-    """Of many origins the first are shown, those that are looked for before all."""
+def test_of_many_origins_the_first_are_shown() -> None:
+    """Those that match `find` come before all."""
     hosts = ", ".join(f'"origin-{number}" = 1' for number in range(1000))
     fake = FakeInstance(f"[a]\nweighted_hosts = {{ {hosts} }}\nis_default = true\n")
     fake.requests = {("a", "origin-999", 302): Count(1, 1, 1), ("a", "origin-0", 302): Count(3, 3, 1)}
     html = ask(fake).text
-    assert html.count('<td class="share"') == MOST_ORIGINS
+    assert html.count('<td class="share"') == MAX_ORIGINS_OF_POOL
     assert "950 more of 1,000 origins are not shown" in html
     assert "75.00%" in html  # of the picks of all origins
     html = ask(fake, "/?find=origin-999").text
     assert re.findall(r'<th scope="row" title="(origin.*?)">', html)[:2] == ["origin-999", "origin-0"]
 
 
-def test_many_of_both() -> None:
-    """Of many pools with many origins fewer pools are shown, so that the page stays of a size to read."""
+def test_the_origins_of_all_pools_together_are_limited() -> None:
     hosts = ", ".join(f"origin-{number} = 1" for number in range(40))
     fake = FakeInstance("".join(f"[p{n}]\nis_default = true\nweighted_hosts = {{ {hosts} }}\n" for n in range(10)))
     html = ask(fake).text
-    assert html.count('<td class="share"') == MOST_OF_ALL
+    assert html.count('<td class="share"') == MAX_ORIGINS
     assert "20 more of 40 origins are not shown" in html
     assert "2 more of 10 pools are not shown" in html
 
 
-def test_charts() -> None:
-    """Each second is a step, at the right end the last one; a second without requests has no duration."""
+def test_each_second_is_a_step_of_the_charts() -> None:
+    """The last one is at the right end; a second without requests has no duration."""
     drawn = charts.rates([second(0), second(3), second(0), second(4)])
     assert (drawn.now, drawn.mean, drawn.most) == (4, 1.75, 4)
     assert drawn.path == "M57 100v-75.00h.8V100M59 100v-100.00h.8V100"
-    assert [tick.value for tick in drawn.ticks] == [0, 2, 4]
+    assert [value for value, _ in drawn.ticks] == [0, 2, 4]
     (p50,), ticks = charts.durations([second(1), second(0), second(2, 1000), second(2, 1000)], 0.5)
     assert p50.path == "M56 69.0H57M58 2.4H59V2.4H60"
     assert [p50.now, p50.overall] == [pytest.approx(850), pytest.approx(812.5)]
-    assert [tick.value for tick in ticks] == [1, 10, 100, 1000]
+    assert [value for value, _ in ticks] == [1, 10, 100, 1000]
 
 
 @pytest.mark.parametrize("seconds", [[], [second(0)] * SECONDS], ids=["none", "quiet ones"])
-def test_charts_of_nothing(seconds: list[Second]) -> None:
-    """Without requests the charts are empty and have their axes."""
+def test_without_requests_the_charts_show_their_axes_only(seconds: list[Second]) -> None:
     drawn = charts.rates(seconds)
     assert (drawn.now, drawn.most, drawn.path) == (0, 0, "")
     (p50,), ticks = charts.durations(seconds, 0.5)
@@ -316,8 +330,7 @@ def test_charts_of_nothing(seconds: list[Second]) -> None:
     assert len(ticks) == 4
 
 
-def test_configuration() -> None:
-    """The configuration in force: when it was loaded, why a later one was not, and what it warns of."""
+def test_the_page_shows_the_configuration_and_why_the_last_reload_failed() -> None:
     fake = FakeInstance(TOML.replace("is_default = true", "is_default = true\nstatus = 301"))
     fake.loading = Loading(time.time() - 7200, "pools.toml:1:1: <no>\npools.toml:2:1: nor this", time.time() - 65)
     html = ask(fake).text
@@ -327,8 +340,7 @@ def test_configuration() -> None:
         assert shown in html
 
 
-def test_unknown_pool() -> None:
-    """Requests that named a pool that is not there are told."""
+def test_the_page_counts_requests_that_named_an_unknown_pool() -> None:
     fake = FakeInstance()
     assert "named a pool" not in ask(fake).text
     fake.unknown_pool = 1234
@@ -336,8 +348,7 @@ def test_unknown_pool() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/assets/page.css", "/assets/page.js", "/assets/icon.svg"])
-def test_headers(path: str) -> None:
-    """Whatever is sent, the browser may load nothing but our own files with it, and takes it for what it is."""
+def test_each_response_forbids_the_browser_all_but_our_own_files(path: str) -> None:
     response = ask(FakeInstance(), path)
     assert response.status_code == 200
     assert {name: response.headers[name] for name in HEADERS} | {"cache-control": ""} == HEADERS | {"cache-control": ""}
@@ -345,8 +356,8 @@ def test_headers(path: str) -> None:
     assert ask(FakeInstance(), path, method="POST").status_code == 405
 
 
-def test_no_resource_from_elsewhere() -> None:
-    """The page and its files name no other site, and have no style or script of their own in them."""
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    """It has no style or script of its own in it, either."""
     fake = FakeInstance()
     html = ask(fake).text
     texts = [html, *(ask(fake, f"/assets/{name}").text for name in ("page.css", "page.js"))]
@@ -377,15 +388,14 @@ def stream(fake: FakeInstance, watch: Callable[[Events], Awaitable[None]], **que
     asyncio.run(whole())
 
 
-def test_events_are_parts_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent is what the page has in that place, to the letter."""
+def test_an_event_is_the_part_of_the_page_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.5)
     fake = FakeInstance()
     fake.log = [line(), line(path="/\x0b\u2028<script>", query="")]
     fake.loading = Loading(0, "one\ntwo", 0)
 
     async def watch(events: Events) -> None:
-        html = await fake.view().page("")
+        html = fake.view().page("")
         sent = dict([await anext(events) for _ in range(4)])
         assert list(sent) == ["all-requests", *SECTIONS]
         for name, part in sent.items():
@@ -394,8 +404,8 @@ def test_events_are_parts_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     stream(fake, watch)
 
 
-def test_new_requests_are_sent() -> None:
-    """A request that is new, and wanted, is sent once; of too many only the last, and how many more there were."""
+def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
+    """Of too many only the last are sent, and how many more there were."""
     fake = FakeInstance()
     fake.log = [line(path="/old")]
 
@@ -409,9 +419,9 @@ def test_new_requests_are_sent() -> None:
         new = await requests(events)
         assert new.count("<tr>") == 1
         assert "/new" in new
-        fake.log += [line(path=f"/{number}") for number in range(MOST_NEW_ROWS + 1000)]
+        fake.log += [line(path=f"/{number}") for number in range(MAX_NEW_ROWS + 1000)]
         many = await requests(events)
-        assert many.count("<tr>") == MOST_NEW_ROWS
+        assert many.count("<tr>") == MAX_NEW_ROWS
         assert "1,000 more, too many to show" in many
 
     stream(fake, watch, pool="pool-a")
@@ -424,8 +434,7 @@ async def _until(events: Events, last: str) -> Events:
             return
 
 
-def test_new_configuration_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reload while somebody watches changes the pools that they see."""
+def test_a_reload_changes_the_pools_that_a_stream_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "TICK", 0.01)
     fake = FakeInstance()
 
@@ -439,9 +448,9 @@ def test_new_configuration_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def served(fake: FakeInstance, is_ready: Callable[[], bool]) -> Iterator[str]:
+def served(fake: FakeInstance, goes_on: Callable[[], bool]) -> Iterator[str]:
     """The page behind a server, since httpx's own transport has no streams."""
-    config = uvicorn.Config(Starlette(routes=fake.routes(is_ready)), port=0, log_config=None, lifespan="off", ws="none")
+    config = uvicorn.Config(Starlette(routes=fake.routes(goes_on)), port=0, log_config=None, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -454,8 +463,8 @@ def served(fake: FakeInstance, is_ready: Callable[[], bool]) -> Iterator[str]:
         thread.join()
 
 
-def test_streams_end() -> None:
-    """Once the worker shuts down its streams end, and there are no new ones."""
+def test_streams_end_with_the_instance() -> None:
+    """There are no new ones, either."""
     ready = True
     with served(FakeInstance(), lambda: ready) as url, httpx.stream("GET", f"{url}/events") as stream:
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -466,10 +475,11 @@ def test_streams_end() -> None:
         assert httpx.get(f"{url}/events").status_code == 503
 
 
-def test_streams_are_limited() -> None:
-    """So many streams are open at most; one more is refused as a problem, until one ends."""
+def test_one_stream_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once one ends, another one is accepted."""
+    monkeypatch.setattr(page, "TICK", 0.05)  # a stream ends at the next one
     with served(FakeInstance(), lambda: True) as url, contextlib.ExitStack() as stack, httpx.Client() as client:
-        streams = [stack.enter_context(httpx.stream("GET", f"{url}/events")) for _ in range(MOST_STREAMS)]
+        streams = [stack.enter_context(client.stream("GET", f"{url}/events")) for _ in range(MAX_STREAMS)]
         refused = client.get(f"{url}/events")
         assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
         assert refused.headers["content-security-policy"] == HEADERS["content-security-policy"]
@@ -480,26 +490,32 @@ def test_streams_are_limited() -> None:
             assert time.monotonic() < deadline
 
 
-def test_redirects_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much there is to show, the event loop is not held: it has other things to do all the while."""
-    pools = "".join(
-        f"[p{number}]\nis_default = true\nweighted_hosts = {{ {', '.join(f'h{n} = 1' for n in range(50))} }}\n"
-        for number in range(200)
-    )
-    fake = FakeInstance(pools)
-    fake.requests = {(f"p{n}", f"h{m}", 302): Count(1, 1, 1) for n in range(2000) for m in range(20)}
-    turns = 0
+def test_the_event_loop_renders_nothing() -> None:
+    fake = FakeInstance()
+    fake.log = [line()]
 
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+    async def watch(events: Events) -> None:
+        assert [(await anext(events))[0] for _ in range(4)] == ["all-requests", *SECTIONS]
 
-    async def render() -> None:
-        task = asyncio.create_task(others())
-        await fake.view().page("")
-        task.cancel()
+    assert ask(fake).status_code == 200
+    stream(fake, watch)
+    assert threading.get_ident() not in fake.threads
 
-    asyncio.run(render())
-    assert turns > 20
+
+def test_all_readers_share_a_snapshot_for_half_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "TICK", 0.4)
+    monkeypatch.setattr(page, "monotonic", iter([10.0, 10.0, 10.1, 10.2, 10.2]).__next__)  # two for each that is made
+    fake = FakeInstance()
+    app = Starlette(routes=fake.routes())
+    for snapshots in (1, 1, 2):
+        assert ask(fake, app=app).status_code == 200
+        assert fake.snapshots == snapshots
+
+
+def test_making_snapshots_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "monotonic", iter([10.0, 11.0, 19.9, 20.0, 21.0]).__next__)  # a second to make one
+    fake = FakeInstance()
+    numbers = SharedNumbers(cast(Instance, fake))
+    for snapshots in (1, 1, 2):
+        numbers.latest()
+        assert fake.snapshots == snapshots

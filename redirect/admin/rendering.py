@@ -1,0 +1,59 @@
+"""The templates. What people typed is made harmless here: Jinja escapes HTML, `visible` what cannot be seen."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+_ABSENT = "\N{EN DASH}"
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def render(template: str, **values: Any) -> str:
+    return _templates.get_template(f"{template}.html").render(values).strip()
+
+
+def visible(value: object) -> str:
+    """A value as text in which every character is seen: `\\x1b`, `\\u202e` instead of what such a one would do."""
+    if isinstance(value, Markup):
+        return value
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _percent(share: float | None) -> str:
+    return _ABSENT if share is None else f"{share:.2%}"
+
+
+def _duration(microseconds: float | None) -> str:
+    if microseconds is None:
+        return _ABSENT
+    if microseconds < 1000:
+        return f"{microseconds:.0f} µs"
+    return f"{microseconds / 1000:.3g} ms" if microseconds < 999_500 else f"{microseconds / 1_000_000:.3g} s"
+
+
+def _utc(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _ago(time: float | None, now: float) -> str:
+    """How long ago a Unix time was, in an element that has the time too."""
+    if time is None:
+        return "never"
+    seconds = max(0, int(now - time))
+    unit, size = next((unit for unit in _UNITS if unit[1] <= seconds), _UNITS[-1])
+    return Markup('<time datetime="{}" title="{}">{} {} ago</time>').format(
+        datetime.fromtimestamp(time, UTC).isoformat(), _utc(time), seconds // size, unit
+    )
+
+
+_loader = FileSystemLoader(Path(__file__).parent)
+_templates = Environment(loader=_loader, autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True)
+_numbers = {"count": "{:,}".format, "duration": _duration}
+_templates.globals |= _numbers
+_templates.filters |= _numbers | {"percent": _percent, "utc": _utc, "ago": _ago}
