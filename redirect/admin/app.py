@@ -1,14 +1,13 @@
-"""The admin application: which of our own endpoints there are, and who may ask for them.
+"""The admin application: our own endpoints, and which of them need the token.
 
 `/healthz` says that the controller is alive, `/readyz` that a worker takes requests: 503 once the instance stops.
 
-The rule: what tells of pools and clients is for those with the token, where there has to be one; what
-probes and Prometheus ask for is for everybody who can reach the listener.
+What tells of pools and clients needs the token, where there has to be one; what probes and Prometheus ask for does not.
 """
 
 import asyncio
 import base64
-import binascii
+import contextlib
 import hmac
 import json
 from collections.abc import Callable
@@ -29,14 +28,14 @@ from redirect.admin.refusal import refusal
 from redirect.admin.stats import stats, status
 from redirect.control.instance import READY, Instance
 
-FOR_EVERYBODY = ("/healthz", "/readyz", "/metrics")
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 
 # Seconds that a reload is waited for.
 LONGEST_RELOAD = 10
 
 
 def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[], bool]) -> Starlette:
-    """The admin application of an instance. With a `token` requests without it get FOR_EVERYBODY only; if it is empty,
+    """The admin application of an instance. With a `token` requests without it get OPEN_PATHS only; if it is empty,
     all do. Event streams and reloads end when `goes_on` returns False.
     """
 
@@ -46,17 +45,6 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
     async def readyz(request: Request) -> Response:
         readiness = instance.readiness()
         return JSONResponse({"status": readiness}, 200 if readiness == READY else 503)
-
-    # Not `async`, so that Starlette has these done by a thread: with many pools they take a while, and the loop
-    # answers requests meanwhile.
-    def show_metrics(request: Request) -> Response:
-        return Response(metrics.exposition(instance), headers={"content-type": metrics.CONTENT_TYPE})
-
-    def show_stats(request: Request) -> Response:
-        return _json(stats(instance))
-
-    def show_status(request: Request) -> Response:
-        return _json(status(instance))
 
     async def reload(request: Request) -> Response:
         # A page from elsewhere that is open in a browser of ours could send this, too.
@@ -84,21 +72,22 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/metrics", show_metrics),
-            Route("/stats", show_stats),
-            Route("/status", show_status),
+            # Starlette calls in threads what is not `async`: with many pools these take a while.
+            Route("/metrics", lambda _: _metrics(instance)),
+            Route("/stats", lambda _: _json(stats(instance))),
+            Route("/status", lambda _: _json(status(instance))),
             Route("/reload", reload, methods=["POST"]),
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[] if token is None else [Middleware(_Guarded, token=token)],
+        middleware=[] if token is None else [Middleware(_TokenRequired, token=token)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
 
 
-class _Guarded:
-    """An application that wants a token for all but FOR_EVERYBODY."""
+class _TokenRequired:
+    """Refuses requests without the token, but for OPEN_PATHS."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -106,7 +95,7 @@ class _Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = self._app
-        if scope["type"] == "http" and scope["path"] not in FOR_EVERYBODY:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             sent = _token(Request(scope).headers.get("authorization", ""))
             if not self._token:
                 answer = refusal(403, "nobody may ask for this: REDIRECT_ADMIN_TOKEN is not set")
@@ -117,19 +106,21 @@ class _Guarded:
 
 
 def _token(authorization: str) -> bytes | None:
-    """The token that a request brings, as Bearer or as the password of Basic."""
+    """The token of a request, sent as Bearer or as the password of Basic."""
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip().encode("latin-1")
     if scheme.lower() == "basic":
-        try:
+        with contextlib.suppress(ValueError):
             return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            return None
     return None
 
 
 def _json(value: object) -> Response:
-    """For people too: indented, and never kept."""
+    """Indented, as people read it too."""
     body = json.dumps(value, indent=2) + "\n"
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _metrics(instance: Instance) -> Response:
+    return Response(metrics.exposition(instance), headers={"content-type": metrics.CONTENT_TYPE})

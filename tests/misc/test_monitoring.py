@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from support.admin import LOOP, TO_1, ask, new_scoreboard, serve
 from support.service import ROOT
 
-from redirect.admin.app import FOR_EVERYBODY
+from redirect.admin.app import OPEN_PATHS
 from redirect.config.settings import Settings
 
 COMPOSE, PROMETHEUS = (
@@ -193,7 +193,7 @@ def test_the_data_source_is_asked_for() -> None:
 def test_scraping_finds_the_replicas() -> None:
     """Prometheus asks compose's replicas on the port where they answer it, for a path that needs no token."""
     assert SCRAPE["metrics_path"] == "/metrics"
-    assert SCRAPE["metrics_path"] in FOR_EVERYBODY
+    assert SCRAPE["metrics_path"] in OPEN_PATHS
     (found,) = SCRAPE["dns_sd_configs"]
     assert found["type"] == "A"
     (name,) = found["names"]
