@@ -35,7 +35,7 @@ class Admin(NamedTuple):
     def is_last_reload_good(self) -> bool | None:
         """Whether the last configuration is in force; None where nobody answers."""
         text = self._get("/metrics")
-        return "\nredirect_config_last_reload_successful 1\n" in text if text else None
+        return "\nredirect_config_last_reload_successful 1.0\n" in text if text else None
 
     def _get(self, path: str) -> str:
         """The answer's text, or "" where there is none with status 200."""

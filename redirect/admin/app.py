@@ -73,7 +73,7 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             # Starlette calls in threads what is not `async`: with many pools these take a while.
-            Route("/metrics", lambda _: _metrics(instance)),
+            Route("/metrics", lambda request: metrics.respond(instance, request.headers)),
             Route("/stats", lambda _: _json(stats(instance))),
             Route("/status", lambda _: _json(status(instance))),
             Route("/reload", reload, methods=["POST"]),
@@ -120,7 +120,3 @@ def _json(value: object) -> Response:
     """Indented, as people read it too."""
     body = json.dumps(value, indent=2) + "\n"
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
-
-
-def _metrics(instance: Instance) -> Response:
-    return Response(metrics.exposition(instance), headers={"content-type": metrics.CONTENT_TYPE})

@@ -1,114 +1,121 @@
-"""The metrics: an instance's numbers in Prometheus' text format, version 0.0.4.
+"""The metrics of an instance, all of its workers together, as Prometheus text or as OpenMetrics.
 
-The rule: whichever worker answers, they are those of the whole instance; names and labels stay.
+A new metric is one row in `collect`. Names and labels do not change: dashboards and alerts depend on them.
 """
 
+import gzip
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from typing import NamedTuple
+
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import HistogramMetricFamily as Histogram
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from starlette.datastructures import Headers
+from starlette.responses import Response
 
 from redirect.control.instance import Instance
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Snapshot
+from redirect.telemetry.snapshot import BOUNDS_US
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text"
+BOUNDS = (*(f"{bound / 1e6:g}" for bound in BOUNDS_US), "+Inf")
 
-# A sample's labels, written out, and its value.
-_Samples = Iterable[tuple[str, float]]
-
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_Samples = Iterable[tuple[Sequence[str], float]]  # the values of the labels, and the sample's own
 
 
-def exposition(instance: Instance) -> str:
-    """All metrics of the instance."""
-    return "".join(_lines(instance, instance.snapshot()))
+def respond(instance: Instance, headers: Headers) -> Response:
+    """The metrics in the format and the encoding that the request's header fields accept."""
+    # `choose_encoder` does not get the field itself, as it raises TypeError for `version=x`.
+    encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in headers.get("accept", "") else "")
+    body, fields = encode(_Collector(instance)), {"content-type": content_type, "vary": "accept, accept-encoding"}
+    if gzip_accepted(headers.get("accept-encoding", "")):
+        body, fields["content-encoding"] = gzip.compress(body, compresslevel=6), "gzip"
+    return Response(body, headers=fields)
 
 
-def _lines(instance: Instance, seen: Snapshot) -> Iterator[str]:
-    loading = seen.loading
-    build = _labels(version=instance.version, python=platform.python_version())
-    yield from _family("redirect_requests_total", "counter", "Requests answered.", _requests(instance, seen))
-    yield from _durations(seen)
-    loops = sum(count.total for (_, _, status), count in seen.requests.items() if status == 422)
-    for name, kind, help_text, value in (
-        ("redirect_loops_total", "counter", "Requests refused as loops.", loops),
-        ("redirect_unknown_pool_total", "counter", "Requests that named a pool that is none.", seen.unknown_pool),
-        ("redirect_access_log_lines_total", "counter", "Lines written to the access log.", seen.lines),
-        ("redirect_access_log_dropped_total", "counter", "Lines lost, as nobody took them.", seen.dropped),
-        ("redirect_connections", "gauge", "Open connections.", sum(each.connections for each in seen.workers)),
-        ("redirect_workers", "gauge", "Worker processes.", len(seen.workers)),
-        ("redirect_start_time_seconds", "gauge", "When the instance was started.", instance.started_at),
-        (
-            "redirect_config_last_reload_successful",
-            "gauge",
-            "Whether the last configuration that was loaded is in force.",
-            int(loading.error is None and not instance.is_late(seen)),
-        ),
-        (
+class _Collector(NamedTuple):
+    instance: Instance
+
+    def collect(self) -> Iterator[Metric]:
+        instance, snapshot = self.instance, self.instance.snapshot()
+        loading, common, now = snapshot.loading, instance.common, now_ms()
+        pairs = [(pool, origin) for pool in instance.config.pools.values() for origin in pool.origins]
+        # Without a sample of 0 Prometheus would not see the first redirect to an origin as an increase.
+        unpicked = {(pool.name, origin.name, str(pool.status)): 0 for pool, origin in pairs}
+        counted = {
+            (pool or "", origin or "", str(code)): n.total for (pool, origin, code), n in snapshot.requests.items()
+        }
+        requests = (unpicked | counted).items()
+        is_reloaded = loading.error is None and not instance.is_late(snapshot)
+        last_seen = [((str(worker.pid),), worker.last_seen) for worker in snapshot.workers]
+        died = [(("worker",), common.workers_died), (("controller",), common.controllers_died)]
+        hung = [
+            (("worker",), common.workers_hung),
+            (("controller",), common.controllers_hung),
+            (("probe",), common.probes_hung),
+        ]
+        loops = sum(count.total for (_, _, status), count in snapshot.requests.items() if status == 422)
+        connections = sum(worker.connections for worker in snapshot.workers)
+        buckets = [*zip(BOUNDS, accumulate(snapshot.durations), strict=True)]
+        build = [((instance.version, platform.python_version()), 1)]
+        weights = (((pool.name, origin.name), origin.weight) for pool, origin in pairs)
+        ups = (((pool.name, origin.name), instance.state(pool, origin).name != "down") for pool, origin in pairs)
+
+        yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
+        yield Histogram(
+            "redirect_request_duration_seconds", "From request read to response sent.", buckets, snapshot.duration_sum
+        )
+        yield Counter("redirect_loops_total", "Requests refused as loops.", loops)
+        yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
+        yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
+        yield Counter("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
+        yield Gauge("redirect_connections", "Open connections.", connections)
+        yield Gauge("redirect_workers", "Worker processes.", len(snapshot.workers))
+        yield Gauge("redirect_start_time_seconds", "When the instance was started.", instance.started_at)
+        yield Gauge("redirect_config_last_reload_successful", "Whether the last reload succeeded.", is_reloaded)
+        yield Gauge(
             "redirect_config_last_reload_success_timestamp_seconds",
-            "gauge",
             "When the configuration in force was loaded.",
             loading.loaded_at,
-        ),
-    ):
-        yield from _family(name, kind, help_text, [("", value)])
-    common, now = instance.common, now_ms()
-    for name, seen_ms in (("master", common.master_heartbeat_ms), ("controller", common.controller_heartbeat_ms)):
-        help_text = f"Seconds since the last heartbeat of the {name}."
-        yield from _family(f"redirect_{name}_last_seen_seconds", "gauge", help_text, [("", (now - seen_ms) / 1000)])
-    help_text = "Seconds since the last heartbeat of a worker."
-    ages: _Samples = [(_labels(worker=str(each.pid)), each.last_seen) for each in seen.workers]
-    yield from _family("redirect_worker_last_seen_seconds", "gauge", help_text, ages)
-    for name, help_text, counts in (
-        (
-            "died",
-            "Processes that ended out of order.",
-            {"worker": common.workers_died, "controller": common.controllers_died},
-        ),
-        (
-            "hung",
+        )
+        yield Gauge(
+            "redirect_master_last_seen_seconds",
+            "Seconds since the last heartbeat of the master.",
+            (now - common.master_heartbeat_ms) / 1000,
+        )
+        yield Gauge(
+            "redirect_controller_last_seen_seconds",
+            "Seconds since the last heartbeat of the controller.",
+            (now - common.controller_heartbeat_ms) / 1000,
+        )
+        yield _labelled(
+            Gauge,
+            "redirect_worker_last_seen_seconds",
+            "Seconds since the last heartbeat of a worker.",
+            ("worker",),
+            last_seen,
+        )
+        yield _labelled(
+            Counter, "redirect_processes_died_total", "Processes that ended out of order.", ("process",), died
+        )
+        yield _labelled(
+            Counter,
+            "redirect_processes_hung_total",
             "Processes that showed no heartbeat, and health checks that did not end.",
-            {"worker": common.workers_hung, "controller": common.controllers_hung, "probe": common.probes_hung},
-        ),
-    ):
-        samples: _Samples = [(_labels(process=process), count) for process, count in counts.items()]
-        yield from _family(f"redirect_processes_{name}_total", "counter", help_text, samples)
-    yield from _family("redirect_build_info", "gauge", "What is running; the value is 1.", [(build, 1)])
-    yield from _family("redirect_origin_weight", "gauge", "Weight of an origin.", _origins(instance, "weight"))
-    yield from _family("redirect_origin_up", "gauge", "Whether an origin is not down.", _origins(instance, "up"))
+            ("process",),
+            hung,
+        )
+        yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
+        yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
+        yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
 
 
-def _requests(instance: Instance, seen: Snapshot) -> _Samples:
-    """What was counted; of an origin that was never picked 0 redirects, so that its first one is an increase."""
-    for (pool, origin, status), count in seen.requests.items():
-        yield _labels(pool=pool or "", origin=origin or "", code=str(status)), count.total
-    for each in instance.config.pools.values():
-        for its in each.origins:
-            if (each.name, its.name, each.status) not in seen.requests:
-                yield _labels(pool=each.name, origin=its.name, code=str(each.status)), 0
-
-
-def _durations(seen: Snapshot) -> Iterator[str]:
-    name = "redirect_request_duration_seconds"
-    bounds = [*[f"{bound / 1e6:g}" for bound in BOUNDS_US], "+Inf"]
-    yield f"# HELP {name} From the request read to the answer sent.\n# TYPE {name} histogram\n"
-    for bound, below in zip(bounds, accumulate(seen.durations), strict=True):
-        yield f'{name}_bucket{{le="{bound}"}} {below}\n'
-    yield f"{name}_sum {seen.duration_sum!r}\n{name}_count {sum(seen.durations)}\n"
-
-
-def _origins(instance: Instance, what: str) -> _Samples:
-    for pool in instance.config.pools.values():
-        for origin in pool.origins:
-            value = origin.weight if what == "weight" else int(instance.state(pool, origin).name != "down")
-            yield _labels(pool=pool.name, origin=origin.name), value
-
-
-def _family(name: str, kind: str, help_text: str, samples: _Samples) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n"
-    for labels, value in samples:
-        yield f"{name}{labels} {value!r}\n"
-
-
-def _labels(**labels: str) -> str:
-    return "{" + ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items()]) + "}"
+def _labelled(kind: type[Counter | Gauge], name: str, meaning: str, labels: Sequence[str], samples: _Samples) -> Metric:
+    family = kind(name, meaning, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

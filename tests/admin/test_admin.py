@@ -1,12 +1,15 @@
 """The admin listener's endpoints, and who may ask for them."""
 
 import base64
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any
 
 import pytest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 from support.admin import LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.wire import new_recorder
@@ -28,29 +31,36 @@ TO_2 = Decision(302, "pool-a", "origin-2", "http://origin-2")
 REFUSED = Decision(400, detail="malformed")
 
 
-def samples(scoreboard: Scoreboard) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """The metrics as Prometheus' own parser reads them, by name and labels."""
-    families = text_string_to_metric_families(ask("/metrics", scoreboard).text)
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def by_labels(families: Iterable[Metric]) -> Samples:
+    """Values by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value for each in families for sample in each.samples
     }
 
 
-def value(seen: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+def samples(scoreboard: Scoreboard) -> Samples:
+    """The metrics as Prometheus' own parser reads them."""
+    return by_labels(text_string_to_metric_families(ask("/metrics", scoreboard).text))
+
+
+def value(seen: Samples, name: str, **labels: str) -> float:
     return seen[name, frozenset(labels.items())]
 
 
 @pytest.mark.parametrize("is_stopping", [False, True])
-def test_healthz(is_stopping: bool, scoreboard: Scoreboard) -> None:
-    """/healthz says that the process lives, also while it shuts down."""
+def test_healthz_is_200_also_during_the_shutdown(is_stopping: bool, scoreboard: Scoreboard) -> None:
     scoreboard.common.is_stopping = is_stopping
     response = ask("/healthz", scoreboard)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize(("is_stopping", "status", "said"), [(False, 200, "ready"), (True, 503, "shutting down")])
-def test_readyz(is_stopping: bool, status: int, said: str, scoreboard: Scoreboard) -> None:
-    """/readyz is 503 once the instance stops, and until a worker listens."""
+def test_readyz_is_200_from_the_first_worker_until_the_shutdown(
+    is_stopping: bool, status: int, said: str, scoreboard: Scoreboard
+) -> None:
     assert ask("/readyz", scoreboard).json() == {"status": "starting"}
     scoreboard.make_slot(0)
     Counters(scoreboard.slot(0), parse_config(POOLS, "pools.toml"))
@@ -60,8 +70,9 @@ def test_readyz(is_stopping: bool, status: int, said: str, scoreboard: Scoreboar
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("POST", "/healthz", 405)])
-def test_others(method: str, path: str, status: int, scoreboard: Scoreboard) -> None:
-    """What is not there is refused as a problem."""
+def test_an_unknown_path_or_method_is_refused_as_a_problem(
+    method: str, path: str, status: int, scoreboard: Scoreboard
+) -> None:
     response = ask(path, scoreboard, method=method)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -69,13 +80,13 @@ def test_others(method: str, path: str, status: int, scoreboard: Scoreboard) -> 
     assert ("allow" in response.headers) == (status == 405)
 
 
-def test_no_redirect(scoreboard: Scoreboard) -> None:
-    """A slash too many is not found: a redirect would lead to whatever host the client named."""
+def test_a_trailing_slash_is_not_redirected(scoreboard: Scoreboard) -> None:
+    """The redirect would lead to whatever host the client named."""
     assert ask("/healthz/", scoreboard).status_code == 404
 
 
-def test_metrics_count_requests(scoreboard: Scoreboard) -> None:
-    """Requests are counted by pool, origin and status; loops and unknown pools once more."""
+def test_metrics_count_requests_by_pool_origin_and_status(scoreboard: Scoreboard) -> None:
+    """Loops and unknown pools are counted once more."""
     serve(scoreboard, TO_1, TO_1, TO_2, LOOP, REFUSED)
     serve(scoreboard, TO_1, REFUSED, pool_requested="nope")
     seen = samples(scoreboard)
@@ -87,8 +98,7 @@ def test_metrics_count_requests(scoreboard: Scoreboard) -> None:
     assert value(seen, "redirect_unknown_pool_total") == 1  # what is refused asks no pool
 
 
-def test_metrics_of_durations(scoreboard: Scoreboard) -> None:
-    """Durations are a histogram in seconds, whose buckets hold all that is not longer."""
+def test_durations_are_a_histogram_in_seconds(scoreboard: Scoreboard) -> None:
     serve(scoreboard, TO_1, TO_1, microseconds=60)
     serve(scoreboard, TO_1, microseconds=2_500_000)
     seen = samples(scoreboard)
@@ -99,8 +109,7 @@ def test_metrics_of_durations(scoreboard: Scoreboard) -> None:
     assert 2.5 < value(seen, f"{name}_sum") < 3.5
 
 
-def test_metrics_of_what_is_configured(scoreboard: Scoreboard) -> None:
-    """Each origin has its weight, is up, and has been picked zero times before its first pick; names are escaped."""
+def test_each_origin_has_a_weight_a_state_and_zero_requests_from_the_start(scoreboard: Scoreboard) -> None:
     seen = samples(scoreboard)
     for origin, weight in {"origin-1": 3, "origin-2": 1, "origin-3": 0}.items():
         assert value(seen, "redirect_origin_weight", pool="pool-a", origin=origin) == weight
@@ -109,8 +118,7 @@ def test_metrics_of_what_is_configured(scoreboard: Scoreboard) -> None:
     assert value(seen, "redirect_origin_weight", pool='b"\\', origin="origin-4") == 1
 
 
-def test_metrics_of_the_configuration(scoreboard: Scoreboard) -> None:
-    """The last reload succeeded until one fails; when the configuration in force was loaded stays."""
+def test_a_failed_reload_leaves_the_time_of_the_last_successful_one(scoreboard: Scoreboard) -> None:
     name = "redirect_config_last_reload_successful"
     assert value(samples(scoreboard), name) == 1
     publish_loading(scoreboard, Loading(1_700_000_000.0, "pools.toml:1:1: no", 1_700_000_001.0))
@@ -119,15 +127,53 @@ def test_metrics_of_the_configuration(scoreboard: Scoreboard) -> None:
     assert value(seen, "redirect_config_last_reload_success_timestamp_seconds") == 1_700_000_000
 
 
-def test_metrics_have_types(scoreboard: Scoreboard) -> None:
-    """Every metric says what it is, and what it means."""
+def test_every_metric_has_a_type_and_a_help_text(scoreboard: Scoreboard) -> None:
     families = [*text_string_to_metric_families(ask("/metrics", scoreboard).text)]
     assert all(each.documentation and each.type in ("counter", "gauge", "histogram") for each in families)
-    assert ask("/metrics", scoreboard).headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
-def test_stats(scoreboard: Scoreboard) -> None:
-    """/stats tells successes and errors, latency in milliseconds, and observed beside configured shares."""
+TEXT, OPEN_METRICS = "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"
+PROMETHEUS_ACCEPTS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;"
+    "q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "sent"),
+    [
+        pytest.param("*/*", TEXT, id="anything"),
+        pytest.param("text/html", TEXT, id="neither"),
+        pytest.param("text/plain;version=x", TEXT, id="text of no version"),
+        pytest.param(PROMETHEUS_ACCEPTS, OPEN_METRICS, id="Prometheus"),
+        pytest.param("application/openmetrics-text", OPEN_METRICS, id="OpenMetrics"),
+        pytest.param("application/openmetrics-text;version=x", OPEN_METRICS, id="OpenMetrics of no version"),
+    ],
+)
+def test_the_format_of_metrics_follows_accept(accept: str, sent: str, scoreboard: Scoreboard) -> None:
+    response = ask("/metrics", scoreboard, headers={"accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (200, f"{sent}; charset=utf-8")
+
+
+def test_open_metrics_has_the_samples_of_the_text(scoreboard: Scoreboard) -> None:
+    serve(scoreboard, TO_1, LOOP, REFUSED)
+    text = ask("/metrics", scoreboard, headers={"accept": "application/openmetrics-text"}).text
+    assert text.endswith("# EOF\n")
+    seen = by_labels(openmetrics_families(text))  # type: ignore[no-untyped-call]
+    assert seen.keys() == samples(scoreboard).keys()
+    assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-1", code="302") == 1
+
+
+@pytest.mark.parametrize(("accepted", "sent"), [("gzip", "gzip"), ("identity", None)])
+def test_metrics_are_compressed_where_the_client_accepts_it(
+    accepted: str, sent: str | None, scoreboard: Scoreboard
+) -> None:
+    response = ask("/metrics", scoreboard, headers={"accept-encoding": accepted})
+    assert response.headers.get("content-encoding") == sent
+    assert "redirect_workers 0.0\n" in response.text
+
+
+def test_stats_show_requests_latency_and_shares(scoreboard: Scoreboard) -> None:
     serve(scoreboard, TO_1, TO_2, LOOP, REFUSED, microseconds=60)
     seen = ask("/stats", scoreboard).json()
     assert seen["requests_count"] == {"success": 2, "error": 2}
@@ -138,15 +184,13 @@ def test_stats(scoreboard: Scoreboard) -> None:
     assert pool["origins"]["origin-3"] == {"picks": 0, "configured_share": 0, "observed_share": 0}
 
 
-def test_stats_before_the_first_request(scoreboard: Scoreboard) -> None:
-    """Where nothing was answered there is no latency and no observed share."""
+def test_stats_before_the_first_request_have_no_latency_and_no_observed_share(scoreboard: Scoreboard) -> None:
     seen = ask("/stats", scoreboard).json()
     assert seen["latency_ms"] == {"average": None, "p95": None, "p99": None}
     assert seen["pools"]["pool-a"]["origins"]["origin-1"]["observed_share"] is None
 
 
-def test_status(scoreboard: Scoreboard) -> None:
-    """/status tells pools with origins, weights, shares and states, the configuration, and workers that live."""
+def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Scoreboard) -> None:
     config, begin = parse_config(POOLS, "pools.toml"), time()
     serve(scoreboard, TO_1)  # and ends
     recorder = new_recorder(config, "off", scoreboard)
@@ -200,15 +244,14 @@ WRONG = [
 
 @pytest.mark.parametrize("path", PRIVATE)
 @pytest.mark.parametrize("authorization", RIGHT)
-def test_the_token_opens(path: str, authorization: str, scoreboard: Scoreboard) -> None:
-    """Who sends the token, as Bearer or as a password, is answered."""
+def test_a_request_with_the_token_is_answered(path: str, authorization: str, scoreboard: Scoreboard) -> None:
     assert ask(path, scoreboard, token="s3cret:x", headers={"authorization": authorization}).status_code in (200, 404)
 
 
 @pytest.mark.parametrize("path", PRIVATE)
 @pytest.mark.parametrize("headers", WRONG)
-def test_no_token_no_answer(path: str, headers: dict[str, str], scoreboard: Scoreboard) -> None:
-    """Who does not is asked for it, and learns nothing else, not even what there is."""
+def test_a_request_without_the_token_is_refused(path: str, headers: dict[str, str], scoreboard: Scoreboard) -> None:
+    """Whether the path exists does not show."""
     refused = ask(path, scoreboard, token="s3cret:x", headers=headers)
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Basic ")
@@ -216,8 +259,7 @@ def test_no_token_no_answer(path: str, headers: dict[str, str], scoreboard: Scor
 
 
 @pytest.mark.parametrize("headers", WRONG)
-def test_without_a_token_set_nobody_is_let_in(headers: dict[str, str], scoreboard: Scoreboard) -> None:
-    """Where there has to be a token and none is set, none is right."""
+def test_an_empty_token_matches_no_request(headers: dict[str, str], scoreboard: Scoreboard) -> None:
     refused = ask("/status", scoreboard, token="", headers=headers)
     assert refused.status_code == 403
     assert "REDIRECT_ADMIN_TOKEN is not set" in refused.json()["detail"]
@@ -225,8 +267,7 @@ def test_without_a_token_set_nobody_is_let_in(headers: dict[str, str], scoreboar
 
 @pytest.mark.parametrize("token", ["", "s3cret"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_what_is_for_everybody(path: str, token: str, scoreboard: Scoreboard) -> None:
-    """Probes and Prometheus need no token."""
+def test_probes_and_prometheus_need_no_token(path: str, token: str, scoreboard: Scoreboard) -> None:
     new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
     assert ask(path, scoreboard, token=token).status_code == 200
 

@@ -17,6 +17,7 @@ for *_, there in socket.getaddrinfo("redirect", 9000, socket.AF_INET, socket.SOC
         answers[path] = response.status
         body = response.read().decode()
         if path == "/metrics":
-            answers["requests"] = sum(map(int, re.findall(r"^redirect_requests_total.* (\d+)$", body, re.MULTILINE)))
+            counts = re.findall(r"^redirect_requests_total.* (\S+)$", body, re.MULTILINE)
+            answers["requests"] = int(sum(map(float, counts)))
     found[address] = answers
 print(json.dumps(found))

@@ -78,7 +78,7 @@ def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
 def requests(service: Running) -> int:
     """How many there were in all, as told to Prometheus."""
     lines = CLIENT.get(f"{service.admin_url}/metrics").text.splitlines()
-    return sum(int(line.split()[-1]) for line in lines if line.startswith("redirect_requests_total{"))
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("redirect_requests_total{"))
 
 
 def status(service: Running) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def test_an_origin_goes_and_comes_back(tmp_path: Path, origins: list[Origin]) ->
         shown = status(service)["pools"]["p"]["origins"][first.name]
         assert (shown["state"], shown["reason"]) == ("down", "answered 500 and not 200")
         metrics = CLIENT.get(f"{service.admin_url}/metrics").text
-        assert f'redirect_origin_up{{pool="p",origin="{first.name}"}} 0' in metrics
-        assert f'redirect_origin_up{{pool="p",origin="{others[0].name}"}} 1' in metrics
+        assert f'redirect_origin_up{{origin="{first.name}",pool="p"}} 0' in metrics
+        assert f'redirect_origin_up{{origin="{others[0].name}",pool="p"}} 1' in metrics
         assert "answered 500 and not 200" in CLIENT.get(f"{service.admin_url}/").text
 
         first.status = 200
