@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
-from support.admin import LOOP, TO_1, ask, new_scoreboard, serve
+from support.admin import LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.service import ROOT
+from support.wire import new_recorder
 
 from redirect.admin.app import OPEN_PATHS
+from redirect.config.loader import parse_config
 from redirect.config.settings import Settings
 
 COMPOSE, PROMETHEUS = (
@@ -40,6 +42,7 @@ def exposed() -> dict[str, set[str]]:
     """By name of a sample: the labels that all of that name have, once they are scraped."""
     scoreboard = new_scoreboard()
     serve(scoreboard, TO_1, LOOP)
+    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)  # a worker that is alive
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(ask("/metrics", scoreboard).text):
         for sample in family.samples:
