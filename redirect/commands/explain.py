@@ -5,7 +5,7 @@ import re
 
 import click
 
-from redirect.commands.loading import CONFIG_OPTION, leave, load_or_exit, read_settings
+from redirect.commands.loading import leave, load_or_exit, read_settings, setting
 from redirect.commands.shares import name_width
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
@@ -20,15 +20,15 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 @click.option("--pool", "requested", metavar="P", help="Value of the header that names the pool.")
 @click.option("--host", metavar="H", help="Value of the Host header; the URL's host otherwise.")
 @click.argument("url", default="http://localhost/")
-@CONFIG_OPTION
+@setting("pools_config_path")
 def explain(requested: str | None, host: str | None, url: str, pools_config_path: str | None) -> None:
     """Say which pool answers URL, with which origins, shares and Locations.
 
-    The running service is not asked, so no turn of it is consumed.
+    The running service is not asked, and its cycles do not move.
     """
     settings = read_settings(pools_config_path=pools_config_path)
     config = load_or_exit(settings)
-    request = _asked(url, host)
+    request = _request(url, host)
     head = request.head
     pool = config.pools.get(requested or "", config.default)
     why = "the default pool"
@@ -39,19 +39,15 @@ def explain(requested: str | None, host: str | None, url: str, pools_config_path
     width = name_width(pool)
     for origin, share in pool.shares():
         decision = outcome(pool, origin, head.scheme, head.endpoint)
-        said = (
-            f"{decision.status} {decision.location(request.target) or decision.detail}"
-            if origin.weight
-            else "never: drained"
-        )
-        click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {said}")
+        answer = f"{decision.status} {decision.location(request.target) or decision.detail}"
+        click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer if origin.weight else 'never: drained'}")
 
 
-def _asked(url: str, host: str | None) -> Request:
-    """The request that a client makes for `url`; a bare path is asked of localhost over http."""
+def _request(url: str, host: str | None) -> Request:
+    """Returns the request that a client makes for `url`; a bare path means localhost over http."""
     if not _SCHEME.match(url):
         url = f"http://localhost/{url.removeprefix('/')}"
-    scheme = "https" if url.lower().startswith("https:") else "http"  # another one is refused with the target
+    scheme = "https" if url.lower().startswith("https:") else "http"  # other schemes are refused with the target
     target = os.fsencode(url.partition("#")[0])
     fields = {"host": os.fsencode(host or "localhost").decode("latin-1")}
     request = Reader("", TrustedProxies("")).read("GET", target, fields, "1.1", None, scheme)

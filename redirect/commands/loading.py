@@ -1,19 +1,54 @@
-"""Settings and configuration for a command, or an exit with the reason.
+"""Options, settings and the configuration for a command, or an exit with the reason.
 
-Exit codes of all commands: 0 done, 1 the configuration has faults or a listener cannot be had, 2 the command or a
-setting is wrong.
+Exit codes of all commands: 0 done, 1 the configuration has faults or an address cannot be listened on, 2 the command
+or a setting is wrong.
 """
 
 import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
+from pydantic.fields import FieldInfo
 
 from redirect.config.loader import ConfigError, load
-from redirect.config.settings import Settings, SettingsError, load_settings
+from redirect.config.settings import Settings, SettingsError, load_settings, variable
 from redirect.core.pools import Config, Fault
 
-CONFIG_OPTION = click.option("--config", "pools_config_path", metavar="FILE", help="The TOML of the pools.")
+F = TypeVar("F", bound=Callable[..., Any])
+
+FLAGS = {"pools_config_path": "--config", "server_host": "--host", "server_port": "--port"}
+
+
+def setting(name: str) -> Callable[[F], F]:
+    """Makes an option of a field of Settings, which has its variable, default, help text and check."""
+    field = Settings.model_fields[name]
+    return click.option(
+        FLAGS.get(name, f"--{name.replace('_', '-')}"),
+        name,
+        type=click.Path() if field.annotation is Path else str,
+        metavar=_metavar(field),
+        help=f"{field.description}.",
+        envvar=variable(name),
+        show_envvar=True,
+        default=str(field.get_default(call_default_factory=True)),
+        callback=_only_given,
+    )
+
+
+def _metavar(field: FieldInfo) -> str:
+    """Returns what the option takes: a FILE, TEXT, or a whole number in a range such as 2..3600."""
+    if field.annotation is int:
+        least, most = field.metadata
+        return f"{least.ge}..{most.le}"
+    return "FILE" if field.annotation is Path else "TEXT"
+
+
+def _only_given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Leaves variables and defaults to Settings, whose messages name the variable."""
+    return value if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE else None
 
 
 def read_settings(**options: Any) -> Settings:
@@ -23,11 +58,11 @@ def read_settings(**options: Any) -> Settings:
         leave(2, str(error))
 
 
-def load_or_exit(settings: Settings) -> Config:
+def load_or_exit(settings: Settings, code: int = 1) -> Config:
     try:
         return load(settings.pools_config_path)
     except ConfigError as error:
-        leave(1, str(error))
+        leave(code, str(error))
 
 
 def leave(code: int, message: str) -> NoReturn:

@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from redirect.commands.loading import leave, read_settings
+from redirect.commands.loading import leave, read_settings, setting
 from redirect.config.settings import Settings
 
-# Seconds within which a reload is asked for again, where the worker that was asked ends: others take its place.
+# Seconds for which a request is repeated while the worker that got it ends; another worker takes the next.
 RELOAD_PATIENCE = 10
 
 
 @click.command()
-@click.option("--admin-bind", help="host:port of the admin listener; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
+@setting("admin_bind")
 def reload(admin_bind: str | None) -> None:
     """Have the running service load its TOML now.
 
-    Returns once it is in force in every worker, or says why it is not, with exit code 1.
+    Returns once it is in force in every worker. Otherwise prints why not, with exit code 1.
     """
     settings = read_settings(admin_bind=admin_bind)
     if settings.admin_bind == "off":
@@ -49,7 +49,7 @@ def reload(admin_bind: str | None) -> None:
 
 
 def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
-    """The answer of the worker that the connection reaches, and what it says; None where that is no JSON."""
+    """Returns the response and its parsed body, which is None if it is no JSON."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
     with contextlib.closing(connection):
@@ -63,7 +63,7 @@ def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
 
 
 def _reachable(bind: str) -> str:
-    """Where a listener that is bound so can be asked from here."""
+    """Returns the address of a listener as a client on this host connects to it."""
     host, _, port = bind.rpartition(":")
     loopback = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  not to listen on
     return f"{loopback.get(host, host)}:{port}"

@@ -9,18 +9,21 @@ from typing import Any
 
 import click
 
-from redirect.commands.loading import CONFIG_OPTION, leave, load_or_exit, print_faults, read_settings
+from redirect.commands.loading import F, leave, load_or_exit, print_faults, read_settings, setting
 from redirect.config.settings import Settings
 from redirect.telemetry.log_writer import try_target
 
 
+def _with_settings(command: F) -> F:
+    """Gives the command an option for each setting but the token, which the list of processes would show."""
+    for name in reversed(Settings.model_fields):
+        if name != "admin_token":
+            command = setting(name)(command)
+    return command
+
+
 @click.command()
-@click.option("--host", "server_host", help="Address to listen on; REDIRECT_SERVER_HOST, 0.0.0.0.")
-@click.option("--port", "server_port", help="Port to listen on; REDIRECT_SERVER_PORT, 8080.")
-@click.option("--workers", help="Worker processes; REDIRECT_WORKERS, one per core.")
-@CONFIG_OPTION
-@click.option("--access-log", help="-, off, or a file to append to; REDIRECT_ACCESS_LOG, -.")
-@click.option("--admin-bind", help="host:port of the admin listener, or off; REDIRECT_ADMIN_BIND, 127.0.0.1:9000.")
+@_with_settings
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
     _set_signals()
@@ -38,18 +41,18 @@ def serve(**options: Any) -> None:
             "listener answers /healthz, /readyz and /metrics only",
             err=True,
         )
-    if "GUNICORN_FD" not in os.environ:  # a master that replaces another inherits its listeners
+    if "GUNICORN_FD" not in os.environ:  # unless a master replaces another, and inherits its listeners
         _try_listeners(settings)
-    os.environ.pop("WEB_CONCURRENCY", None)  # gunicorn reads it as it is imported; REDIRECT_WORKERS is ours
+    os.environ.pop("WEB_CONCURRENCY", None)  # gunicorn reads it on import; ours is REDIRECT_WORKERS
 
-    from redirect.processes import master  # takes half a second that the other commands need not pay
+    from redirect.processes import master  # importing it takes half a second
 
     master.serve(settings, config)
 
 
 def _set_signals() -> None:
-    """What signals do until gunicorn has handlers of its own: to stop is to leave, for a container's first process too,
-    which hears nothing without; the others have nothing to act on yet, and would kill."""
+    """Sets what signals do until gunicorn installs its handlers. TERM and INT end the process, which as PID 1 would
+    ignore them; the others, whose default is to kill, are ignored."""
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))
     for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -57,19 +60,19 @@ def _set_signals() -> None:
 
 
 def _try_listeners(settings: Settings) -> None:
-    """Ends the start at once where gunicorn would try five times and say less."""
+    """Checks the addresses at once; gunicorn would try five times, and give no reason."""
     listeners = {
         "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": settings.public_bind,
         "REDIRECT_ADMIN_BIND": settings.admin_bind,
     }
-    with contextlib.ExitStack() as both:  # each listens while the other is tried: they may be the same
-        for setting, bind in listeners.items():
+    with contextlib.ExitStack() as both:  # the first still listens while the second is tried, in case they are the same
+        for variables, bind in listeners.items():
             try:
                 if bind != "off":
                     both.enter_context(_listen(bind))
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "no host name"
-                leave(1, f"cannot listen on {bind}: {reason}; choose another with {setting}")
+                leave(1, f"cannot listen on {bind}: {reason}; choose another with {variables}")
 
 
 def _listen(bind: str) -> socket.socket:

@@ -1,6 +1,6 @@
-"""Settings: what the environment says, each with its default. Options of the command line come first.
+"""Settings: each with its variable, default, check and help text, from which the options of `serve` are made.
 
-The rule: a bad setting stops the start, and the message names the variable, the value and what is allowed.
+A bad setting stops the start, and the message names the variable, the value and what is allowed.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
 
 def _cores() -> int:
-    """Cores that this process may use; fewer than the machine has where an affinity is set."""
+    """Returns the number of cores that the affinity of this process allows."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,12 +41,13 @@ def _proxies(text: str) -> str:
     return text
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[int, Field(ge=1, le=3600)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+Bind = Annotated[str, AfterValidator(_bind)]
+Proxies = Annotated[str, AfterValidator(_proxies)]
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message says which, and what is allowed."""
+    """Settings are wrong; the message has a line for each."""
 
 
 class Settings(BaseSettings):
@@ -54,19 +55,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REDIRECT_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    pools_config_path: Path = Path("redirect_pools_config.toml")
-    pool_id_header: Annotated[str, AfterValidator(_header_name)] = "X-Redirect-Pool-ID"
-    server_host: str = "0.0.0.0"  # noqa: S104  a server that containers and other machines reach
-    server_port: Port = 8080
-    admin_bind: Annotated[str, AfterValidator(_bind)] = "127.0.0.1:9000"
-    admin_token: SecretStr | None = None
-    workers: Annotated[int, Field(ge=1, le=1024, default_factory=_cores)]
-    access_log: str = "-"
-    keepalive: Seconds = 75
-    worker_timeout: Annotated[int, Field(ge=2, le=3600)] = 10
-    graceful_timeout: Annotated[int, Field(ge=2, le=3600)] = 10  # a worker has one less, lest it is killed as it logs
-    forwarded_allow_ips: Annotated[str, AfterValidator(_proxies), Field(validation_alias="FORWARDED_ALLOW_IPS")] = (
-        "127.0.0.1"
+    pools_config_path: Path = Field(Path("redirect_pools_config.toml"), description="The TOML of the pools")
+    pool_id_header: HeaderName = Field("X-Redirect-Pool-ID", description="Header that names the pool")
+    server_host: str = Field("0.0.0.0", description="Address of the public listener")  # noqa: S104  it is public
+    server_port: int = Field(8080, ge=0, le=65535, description="Port of the public listener")
+    admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, or off")
+    admin_token: SecretStr | None = Field(None, description="Token of the admin listener, required if others reach it")
+    workers: int = Field(default_factory=_cores, ge=1, le=1024, description="Worker processes; default: one per core")
+    access_log: str = Field("-", description="Access log: - is standard output, a path is appended to, or off")
+    keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
+    # A worker stops one second earlier, so that it is not killed while it logs.
+    graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")
+    forwarded_allow_ips: Proxies = Field(
+        "127.0.0.1",
+        validation_alias="FORWARDED_ALLOW_IPS",
+        description="Proxies whose X-Forwarded-* is believed: addresses, CIDR ranges",
     )
 
     @property
@@ -86,23 +89,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(**options: Any) -> Settings:
-    """The settings of this process; `options` are fields that come first where they are not None.
-
-    Raises SettingsError.
-    """
+    """Returns the settings of this process; `options` override fields where they are not None. Raises SettingsError."""
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError(
-            "\n".join(f"{_variable(each['loc'])}: {_worded(each)}" for each in error.errors())
-        ) from None
+        raise SettingsError("\n".join(map(_worded, error.errors()))) from None
 
 
-def _variable(loc: tuple[int | str, ...]) -> str:
-    name = str(loc[0])
-    return "FORWARDED_ALLOW_IPS" if name.upper() == "FORWARDED_ALLOW_IPS" else f"REDIRECT_{name.upper()}"
+def variable(name: str) -> str:
+    """Returns the environment variable of a field."""
+    return name.upper() if name.upper() == "FORWARDED_ALLOW_IPS" else f"REDIRECT_{name.upper()}"
 
 
 def _worded(error: Any) -> str:
     reason = error["msg"].removeprefix("Value error, ")
-    return f"{reason[0].lower()}{reason[1:]}, got {str(error['input'])!r}"
+    return f"{variable(str(error['loc'][0]))}: {reason[0].lower()}{reason[1:]}, got {str(error['input'])!r}"

@@ -1,17 +1,21 @@
-"""`redirect check` and `redirect explain`: what they print, and how they end."""
+"""`redirect`, `redirect check`, `explain` and `reload`: what they print, and how they end."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
-from support.service import running
+from support.service import ROOT, running
 
 from redirect.commands.main import cli
+from redirect.commands.serve import serve
+from redirect.config.settings import Settings, variable
 
 POOLS = """
 [pool-a]
@@ -34,6 +38,31 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, arguments, env=variables)
+
+
+def test_the_readme_and_the_help_of_serve_list_each_setting() -> None:
+    """The option, its variable, its default and its meaning; of the token, which is no option, the README alone."""
+    table = (ROOT / "README.md").read_text().partition("| option of `serve`")[2].partition("\n\n")[0].replace("`", "")
+    rows = {cells[1]: cells for cells in re.findall(r"^\| ?(.*?) \| (\w+) \| ?(.*?) \| (.*) \|$", table, re.MULTILINE)}
+    options = {str(option.envvar): option for option in serve.params if isinstance(option, click.Option)}
+    printed = " ".join(run("serve", "--help").stdout.split())
+    assert [*rows] == [variable(name) for name in Settings.model_fields]
+    assert rows.keys() - options.keys() == {"REDIRECT_ADMIN_TOKEN"}
+    for name, option in options.items():
+        flag, _, default, meaning = rows[name]
+        assert (flag, f"{meaning}.") == (option.opts[0], option.help)
+        assert default in (option.default, "cores it may use")
+        assert f"{meaning}. [env var: {name}; default: " in printed
+    assert "--graceful-timeout 2..3600 " in printed
+
+
+def test_a_bad_setting_ends_each_command(file: Path) -> None:
+    """An option comes before its variable; the message names the variable, the value and what is allowed; code 2."""
+    for command in (["check"], ["explain"], ["reload"], ["pools", "drain", "pool-a", "origin-1"]):
+        result = run(*command, REDIRECT_ADMIN_BIND="9000")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "REDIRECT_ADMIN_BIND: must be host:port, such as 127.0.0.1:9000, or off, got '9000'\n"
+    assert run("reload", "--admin-bind", "127.0.0.1:1", REDIRECT_ADMIN_BIND="9000").exit_code == 1
 
 
 CHECKED = """\

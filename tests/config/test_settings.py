@@ -99,7 +99,7 @@ def test_an_admin_listener_that_others_reach(bind: str, is_exposed: bool) -> Non
 
 
 def test_the_token_is_not_printed() -> None:
-    """Whoever prints the settings does not print the token."""
+    """Settings that are printed hide the token."""
     assert "s3cret" not in repr(load_settings(admin_token="s3cret"))
 
 
@@ -180,7 +180,7 @@ def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, m
 )
 @pytest.mark.parametrize("text", ["many", "8.5", "0x10", "true", "1 2"])
 def test_what_is_no_number(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """Where a whole number is needed anything else is refused; how it is worded is pydantic's affair."""
+    """Where a whole number is needed anything else is refused; the words are pydantic's."""
     monkeypatch.setenv(variable, text)
     message = refused()
     assert message.startswith(f"{variable}: ")
