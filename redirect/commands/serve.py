@@ -71,19 +71,11 @@ def _try_listeners(settings: Settings) -> None:
                 if bind != "off":
                     both.enter_context(_listen(bind))
             except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or "no host name"
+                reason = (getattr(error, "strerror", None) or "no host name").partition(" (while attempting")[0]
                 leave(1, f"cannot listen on {bind}: {reason}; choose another with {variables}")
 
 
 def _listen(bind: str) -> socket.socket:
     host, _, port = bind.rpartition(":")
-    family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-    probe = socket.socket(family, kind, protocol)
-    try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        probe.listen(1)
-    except OSError:
-        probe.close()
-        raise
-    return probe
+    family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address, family=family, backlog=1, dualstack_ipv6=family == socket.AF_INET6)
