@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, or off")
     admin_token: SecretStr | None = Field(None, description="Token of the admin listener, required if others reach it")
     workers: int = Field(default_factory=_cores, ge=1, le=1024, description="Worker processes; default: one per core")
+    worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
     access_log: str = Field("-", description="Access log: - is standard output, a path is appended to, or off")
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
