@@ -15,6 +15,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from redirect.core.forwarded import TrustedProxies
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KUBERNETES_HINT = (
+    "Kubernetes sets this variable for a Service named redirect-server: "
+    "set it for the container, or enableServiceLinks: false for the pod"
+)
 _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
 
@@ -103,5 +107,6 @@ def variable(name: str) -> str:
 
 
 def _worded(error: Any) -> str:
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"{variable(str(error['loc'][0]))}: {reason[0].lower()}{reason[1:]}, got {str(error['input'])!r}"
+    value, reason = str(error["input"]), error["msg"].removeprefix("Value error, ")
+    message = f"{variable(str(error['loc'][0]))}: {reason[0].lower()}{reason[1:]}, got {value!r}"
+    return f"{message}; {_KUBERNETES_HINT}" if value.startswith("tcp://") else message

@@ -192,6 +192,16 @@ def test_what_is_no_number(monkeypatch: pytest.MonkeyPatch, variable: str, text:
     assert "integer" in message
 
 
+def test_what_kubernetes_sets_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets the variable of the port to a URL for a Service named redirect-server; the message says so."""
+    monkeypatch.setenv("REDIRECT_SERVER_PORT", "tcp://10.96.12.7:80")
+    assert refused() == (
+        "REDIRECT_SERVER_PORT: input should be a valid integer, unable to parse string as an integer, "
+        "got 'tcp://10.96.12.7:80'; Kubernetes sets this variable for a Service named redirect-server: "
+        "set it for the container, or enableServiceLinks: false for the pod"
+    )
+
+
 @pytest.mark.parametrize("text", ["nginx", "10.0.0.1/8", "127.0.0.1 ::1", "127.0.0.1,*"])
 def test_bad_proxies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """A bad list of proxies is refused under its own name, which has no prefix."""
