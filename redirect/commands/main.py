@@ -11,6 +11,7 @@ from redirect.commands.serve import serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="redirect", prog_name="redirect")
 def cli() -> None:
     """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -38,6 +39,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, arguments, env=variables)
+
+
+def test_the_version_is_printed() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"redirect, version {version('redirect')}\n")
 
 
 def test_the_readme_and_the_help_of_serve_list_each_setting() -> None:
