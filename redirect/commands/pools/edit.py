@@ -1,13 +1,11 @@
-"""The text of the TOML, edited: an origin's weight is set, an origin is added or removed.
+"""Edits of the TOML's text: sets the weight of an origin, adds or removes an origin.
 
-The rule: what is not meant stays as it is, to the byte. A weight is replaced where it stands; an origin comes
-or goes with its comma, or with its line and the comment on it. The text is never parsed and written anew:
-`positions` says where things stand, so it makes no difference how the rest is laid out. (tomlkit, made for this,
-sets weights likewise, and the tests hold us against it; but adding to a table it changes braces, line ends and
-indents, and puts the origin behind a comment that was meant for the next pool.)
+Every byte that is not meant stays. A weight is replaced where it stands; an origin comes or goes with its comma, or
+with its line and the comment on it. The text is never parsed and written again: `positions` tells where things are,
+in whatever layout. docs/decisions/0006-toml-edits.md compares this with the libraries that edit TOML.
 
-An origin is found by what it means, Origin-1.Example.COM. is origin-1.example.com; a pool by its name. What is
-refused here is what the command gets wrong; what a file may hold is for `config` to say, of the whole result.
+An origin is found by what it means (Origin-1.Example.COM. is origin-1.example.com), a pool by its name. An EditError
+says what is wrong with the command; what a file may hold is checked by `config`, on the whole result.
 """
 
 import difflib
@@ -23,28 +21,29 @@ from redirect.core.pools import Config
 
 Edit = Callable[[str], str]
 
+MAX_LISTED_NAMES = 10
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[0-9A-Za-z_+.-]+")
-_BLANKS = re.compile(r"[ \t]*")
+_LINE_END = re.compile(r"\r?\n|\Z")
 _BLANKS_AND_COMMENTS = re.compile(r"(?:\s|#[^\n]*)*")
-_BLANK_LINE_END = re.compile(r"[ \t]*(?:#[^\n]*|\r)?(?:\n|\Z)")
-# What stands before a key in { weighted_hosts.a = 1 }.
-_DOTTED = re.compile(r"""(?:(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)?\Z""")
-
-# Names that a message lists at most.
-_MOST_NAMES = 10
+# Behind the comma of a member: the rest of its line, if that is blank or a comment; or blanks.
+_REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*|\r)?(?:\n|\Z)")
+_BLANKS = re.compile(r"[ \t]*")
+# The dotted part of a key, before its last: `weighted_hosts.` in { weighted_hosts.a = 1 }.
+_DOTTED = re.compile(r"""(?:(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)*\Z""")
 
 
 class EditError(Exception):
-    """The command asks for what cannot be done; the message says why and what there is instead."""
+    """The command cannot be carried out; the message says why, and what there is instead."""
 
 
 class RefusedError(ConfigError):
-    """The file would have these faults if it were edited so."""
+    """The file would have these faults after the edit."""
 
 
-class _Pair(NamedTuple):
-    """An origin with a number for its weight: offsets of its key, of its value and of the value's end."""
+class _Entry(NamedTuple):
+    """An origin with a number for its weight: offsets of the key's last part, of the value and of the value's end."""
 
     name: str
     weight: float
@@ -55,15 +54,15 @@ class _Pair(NamedTuple):
 
 @no_collections()
 def edited(content: bytes, file: str, edit: Edit) -> tuple[bytes, Config]:
-    """The content of `file` with the edit made, and the configuration that it then is.
+    """Returns the edited content of `file`, and the configuration that it is.
 
-    Raises ConfigError if the file has faults as it is that the edit does not mend, RefusedError if it is the
-    edit that makes faults, EditError.
+    Raises RefusedError if the edit makes faults, ConfigError if the file has faults that the edit does not mend,
+    EditError.
     """
     mark = _BYTE_ORDER_MARK if content.startswith(_BYTE_ORDER_MARK) else b""
     try:
         new = mark + edit(content.removeprefix(mark).decode("utf-8")).encode("utf-8")
-    except (ValueError, RecursionError, EditError):  # no TOML; or nothing found, and a fault may be why
+    except (ValueError, RecursionError, EditError):  # faults of the file may be the reason
         parse_config(content, file)
         raise
     try:
@@ -74,77 +73,74 @@ def edited(content: bytes, file: str, edit: Edit) -> tuple[bytes, Config]:
 
 
 def set_weight(text: str, pool: str, origin: str, weight: int) -> str:
-    """`text` with this weight of the origin. A number that means the same already stays as it is spelled."""
-    pair = _find(_pairs(text, pool), pool, origin)
-    if type(pair.weight) is int and pair.weight == weight:
-        return text
-    return text[: pair.value] + str(weight) + text[pair.end :]
+    """An equal number keeps its spelling."""
+    entry = _find(_entries(text, pool), pool, origin)
+    is_set = type(entry.weight) is int and entry.weight == weight
+    return text if is_set else f"{text[: entry.value]}{weight}{text[entry.end :]}"
 
 
 def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = False) -> str:
-    """`text` with the origin behind the last one of the pool, in the way in which that one is written.
+    """Adds the origin behind the last one of the pool, in that one's layout.
 
-    A pool that is not there is made at the end, if `creates_pool`.
+    A missing pool is made at the end of the text if `creates_pool`.
     """
+    key = schema.key(("pool", "weighted_hosts", origin)).removeprefix("pool.weighted_hosts.")  # in quotes
+    line_end = "\r\n" if "\r\n" in text else "\n"
     if creates_pool and pool not in tomllib.loads(text):
-        return text + _new_pool(text, pool, origin, weight)
-    pairs = _pairs(text, pool, "; --create makes a new one")
-    for pair in pairs:
-        if _means(pair.name, origin):
-            shown = schema.shown(pair.name)
-            raise EditError(f"{pool} has {shown} with weight {pair.weight} already; set-weight changes it")
-    if not pairs:
+        gap = "" if not text else line_end if text.endswith("\n") else line_end * 2
+        return f"{text}{gap}[{schema.key((pool,))}]{line_end}weighted_hosts = {{ {key} = {weight} }}{line_end}"
+    entries = _entries(text, pool, "; --create makes a new one")
+    if entry := _named(entries, origin):
+        shown = schema.shown(entry.name)
+        raise EditError(f"{pool} has {shown} with weight {entry.weight} already; set-weight changes it")
+    if not entries:
         raise EditError(f"{pool} has no origin behind which another could be added")
-    last = pairs[-1]
-    added = f"{_key(origin)}{_equals(text, last)}{weight}"
-    return _add_line(text, last, added) if _has_line(text, last) else _add_member(text, last, added)
+    last = entries[-1]
+    added = f"{key}{'=' if text[last.value - 1] == '=' else ' = '}{weight}"
+    if _is_member(text, last):
+        start = _start(text, last)
+        before = text[:start].rstrip()
+        blanks = text[len(before) : start] or (" " if before.endswith("{") else "")
+        return f"{text[: last.end]},{blanks}{text[start : last.key]}{added}{text[last.end :]}"
+    end = _LINE_END.search(text, last.end)
+    assert end
+    line = text[text.rfind("\n", 0, last.key) + 1 : last.key] + added
+    return f"{text[: end.start()]}{end[0] or line_end}{line}{text[end.start() :]}"
 
 
 def remove(text: str, pool: str, origin: str) -> str:
-    """`text` without the origin."""
-    pair = _find(_pairs(text, pool), pool, origin)
-    if _has_line(text, pair):
-        start, end = _line(text, pair)
-        if not text.endswith("\n", 0, end):  # a file without a last line end stays one
-            start = len(text[:start].removesuffix("\n").removesuffix("\r"))
-    else:
-        start, end = _member(text, pair)
+    entry = _find(_entries(text, pool), pool, origin)
+    start, end = (_member if _is_member(text, entry) else _line)(text, entry)
     return text[:start] + text[end:]
 
 
-# Origins, found.
-
-
-def _pairs(text: str, pool: str, remedy: str = "") -> list[_Pair]:
-    """The origins of the pool that have numbers for weights, in the order of the text."""
+def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
+    """Returns the origins of the pool that have numbers for weights, in the order of the text."""
     document = tomllib.loads(text)
     if pool not in document:
         raise EditError(f"there is no pool {schema.shown(pool)}{_instead(pool, document)}{remedy}")
+    table = document[pool]
+    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
     places = positions.places(text)
-    pairs = []
-    for name, weight in _hosts(document[pool]).items():
+    entries = []
+    for name, weight in hosts.items() if isinstance(hosts, dict) else ():
         if isinstance(weight, int | float):
             place = places[pool, "weighted_hosts", name]
-            pairs.append(_Pair(name, weight, place.key, place.value, _skip(_NUMBER, text, place.value)))
-    return pairs
+            entries.append(_Entry(name, weight, place.key, place.value, _skip(_NUMBER, text, place.value)))
+    return entries
 
 
-def _hosts(table: object) -> dict[str, object]:
-    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
-    return hosts if isinstance(hosts, dict) else {}
+def _find(entries: list[_Entry], pool: str, origin: str) -> _Entry:
+    if entry := _named(entries, origin):
+        return entry
+    raise EditError(f"{pool} has no origin {schema.shown(origin)}{_instead(origin, (each.name for each in entries))}")
 
 
-def _find(pairs: list[_Pair], pool: str, origin: str) -> _Pair:
-    spelled = [pair for pair in pairs if pair.name == origin]
-    for pair in spelled or pairs:
-        if _means(pair.name, origin):
-            return pair
-    names = (pair.name for pair in pairs)
-    raise EditError(f"{pool} has no origin {schema.shown(origin)}{_instead(origin, names)}")
-
-
-def _means(name: str, origin: str) -> bool:
-    return name == origin or (_authority(name) is not None and _authority(name) == _authority(origin))
+def _named(entries: list[_Entry], origin: str) -> _Entry | None:
+    """Returns the entry that is spelled so, or else one that means the same host and port."""
+    meant = _authority(origin)
+    same = (each for each in entries if meant and _authority(each.name) == meant)
+    return next((each for each in entries if each.name == origin), None) or next(same, None)
 
 
 def _authority(name: str) -> Authority | None:
@@ -155,82 +151,44 @@ def _authority(name: str) -> Authority | None:
 
 
 def _instead(name: str, names: Iterable[str]) -> str:
-    """What there is, the like of `name` first."""
+    """Lists `names` for a message, the one that is most like `name` first."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=1)
-    listed = ", ".join(map(schema.shown, names[:_MOST_NAMES])) or "none"
-    rest = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    listed = ", ".join(map(schema.shown, names[:MAX_LISTED_NAMES])) or "none"
+    rest = f" and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else ""
     return (f"; did you mean {schema.shown(near[0])}? There" if near else "; there") + f" are {listed}{rest}"
 
 
-# Lines and members: what a pair of key and weight takes with it.
+def _is_member(text: str, entry: _Entry) -> bool:
+    """Whether the entry is a member of an inline table. Else it has a line of its own."""
+    return text.startswith((",", "}"), _skip(_BLANKS_AND_COMMENTS, text, entry.end))
 
 
-def _has_line(text: str, pair: _Pair) -> bool:
-    """Whether the pair is a line; else it is a member of an inline table, which something has to close."""
-    return not text.startswith((",", "}"), _skip(_BLANKS_AND_COMMENTS, text, pair.end))
+def _start(text: str, entry: _Entry) -> int:
+    """Returns where the entry's dotted key begins."""
+    line = text.rfind("\n", 0, entry.key) + 1
+    dotted = _DOTTED.search(text[line : entry.key])
+    return line + dotted.start() if dotted else entry.key
 
 
-def _line(text: str, pair: _Pair) -> tuple[int, int]:
-    """Where the pair's line begins, and where the next does."""
-    return text.rfind("\n", 0, pair.key) + 1, (text.find("\n", pair.end) + 1) or len(text)
+def _line(text: str, entry: _Entry) -> tuple[int, int]:
+    """Returns the span of the entry's line. A last line without a line end takes the one before it."""
+    start, end = text.rfind("\n", 0, entry.key) + 1, text.find("\n", entry.end) + 1
+    return (start, end) if end else (len(text[:start].removesuffix("\n").removesuffix("\r")), len(text))
 
 
-def _line_end(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _start(text: str, pair: _Pair) -> int:
-    """Where a member of an inline table begins, be it with its key or with weighted_hosts and a dot."""
-    line = text.rfind("\n", 0, pair.key) + 1
-    dotted = _DOTTED.search(text[line : pair.key])
-    return line + dotted.start() if dotted else pair.key
-
-
-def _add_line(text: str, last: _Pair, added: str) -> str:
-    start, end = _line(text, last)
-    new = text[start : last.key] + added
-    if text.endswith("\n", 0, end):
-        return text[:end] + new + _line_end(text[start:end]) + text[end:]
-    return text + _line_end(text) + new
-
-
-def _add_member(text: str, last: _Pair, added: str) -> str:
-    start = _start(text, last)
-    before = text[:start].rstrip()
-    blanks = text[len(before) : start] or (" " if before.endswith("{") else "")
-    return f"{text[: last.end]},{blanks}{text[start : last.key]}{added}{text[last.end :]}"
-
-
-def _member(text: str, pair: _Pair) -> tuple[int, int]:
-    """Where the pair and its comma begin and end: the comma behind it or, where there is none, that before it."""
-    start = _start(text, pair)
-    comma = _skip(_BLANKS_AND_COMMENTS, text, pair.end)
-    if not text.startswith(",", comma):
+def _member(text: str, entry: _Entry) -> tuple[int, int]:
+    """Returns the span of the entry and its comma, or that before it if none is behind."""
+    start = _start(text, entry)
+    comma = _skip(_BLANKS_AND_COMMENTS, text, entry.end)
+    if text[comma] != ",":
         before = text[:start].rstrip()
-        return (len(before[:-1].rstrip()) if before.endswith(",") else start), pair.end
-    end = comma + 1
+        return (len(before[:-1].rstrip()) if before.endswith(",") else start), entry.end
     line = text.rfind("\n", 0, start) + 1
-    if not text[line:start].strip() and (line_end := _BLANK_LINE_END.match(text, end)):
-        return line, line_end.end()  # a line of its own, in an inline table of several (TOML 1.1)
-    return start, _skip(_BLANKS, text, end)
-
-
-def _key(origin: str) -> str:
-    """The origin as a key: in quotes, whatever it is."""
-    return schema.key(("pool", "weighted_hosts", origin)).removeprefix("pool.weighted_hosts.")
-
-
-def _equals(text: str, pair: _Pair) -> str:
-    """What stands between key and value, but for blanks that align columns."""
-    return "=" if text[pair.value - 1] == "=" else " = "
-
-
-def _new_pool(text: str, pool: str, origin: str, weight: int) -> str:
-    end = _line_end(text)
-    gap = "" if not text else end if text.endswith("\n") else end * 2
-    hosts = f"{{ {_key(origin)} = {weight} }}"
-    return f"{gap}[{schema.key((pool,))}]{end}weighted_hosts = {hosts}{end}"
+    rest = _REST_OF_LINE.match(text, comma + 1)
+    if rest and not text[line:start].strip():  # TOML 1.1 allows inline tables of several lines
+        return line, rest.end()
+    return start, _skip(_BLANKS, text, comma + 1)
 
 
 def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
