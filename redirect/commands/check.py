@@ -6,13 +6,13 @@ import sys
 import click
 
 from redirect.commands.loading import print_faults, read_settings
-from redirect.commands.shares import lines
+from redirect.commands.shares import print_pool
 from redirect.config.loader import ConfigError, load
 from redirect.core.pools import Config, Fault
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def check(file: str | None, as_json: bool) -> None:
     """Validate the TOML and print its pools with their shares."""
@@ -30,8 +30,7 @@ def check(file: str | None, as_json: bool) -> None:
         return
     print_faults(config.warnings, "warning: ")
     for pool in config.pools.values():
-        for line in lines(config, pool):
-            click.echo(line)
+        print_pool(config, pool)
 
 
 def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:

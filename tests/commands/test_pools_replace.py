@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from redirect.commands.pools import replace
-from redirect.commands.pools.replace import BusyError, held
+from redirect.commands.pools.replace import BusyError, locked
 
 NOBODY = 65534
 IS_ROOT = os.geteuid() == 0
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def put(path: Path, content: bytes) -> None:
-    with held(path) as file:
+    with locked(path) as file:
         file.replace(content)
 
 
@@ -63,18 +63,18 @@ def of_nobody() -> Iterator[Path]:
 
 
 def test_content(file: Path) -> None:
-    """The content that is held is that of the file; the new one takes its place, and nothing is left beside it."""
-    with held(file) as got:
+    """The content that is read is that of the file; the new one takes its place, and nothing is left beside it."""
+    with locked(file) as got:
         assert got.content == b"old"
         got.replace(b"new")
     assert folder(file) == {"pools.toml": b"new"}
 
 
-def test_held_without_a_change(file: Path) -> None:
-    """A file that is only held stays, and can be held again."""
+def test_locked_without_a_change(file: Path) -> None:
+    """A file that is only locked stays, and can be locked again."""
     before = file.stat()
     for _ in range(2):
-        with held(file):
+        with locked(file):
             pass
     assert file.stat() == before
 
@@ -143,7 +143,7 @@ def rename_over(path: Path) -> None:
 @pytest.mark.parametrize("change", [write_into, rename_over])
 def test_changed_meanwhile(change: Callable[[Path], None], file: Path) -> None:
     """What somebody else does to the file between reading and replacing is noticed, and stays."""
-    with held(file) as got:
+    with locked(file) as got:
         change(file)
         with pytest.raises(BusyError, match=r"pools.toml was changed meanwhile and is left as it is now; try again"):
             got.replace(b"new")
@@ -152,7 +152,7 @@ def test_changed_meanwhile(change: Callable[[Path], None], file: Path) -> None:
 
 def test_deleted_meanwhile(file: Path) -> None:
     """A file that somebody deletes stays deleted."""
-    with held(file) as got:
+    with locked(file) as got:
         file.unlink()
         with pytest.raises(FileNotFoundError):
             got.replace(b"new")
@@ -164,7 +164,7 @@ def test_link_changed_meanwhile(file: Path) -> None:
     link, other = file.with_name("link"), file.with_name("other")
     link.symlink_to(file)
     other.write_bytes(b"other")
-    with held(link) as got:
+    with locked(link) as got:
         link.unlink()
         link.symlink_to(other)
         with pytest.raises(BusyError):
@@ -174,7 +174,7 @@ def test_link_changed_meanwhile(file: Path) -> None:
 
 def test_same_content_written_meanwhile(file: Path) -> None:
     """A file that was written with what it held already is unchanged."""
-    with held(file) as got:
+    with locked(file) as got:
         file.write_bytes(b"old")
         got.replace(b"new")
     assert file.read_bytes() == b"new"
@@ -185,7 +185,7 @@ def test_no_update_is_lost(file: Path) -> None:
     file.write_bytes(b"")
 
     def append(number: int) -> None:
-        with held(file) as got:
+        with locked(file) as got:
             got.replace(got.content + f"{number}\n".encode())
 
     with ThreadPoolExecutor(16) as threads:
@@ -218,7 +218,7 @@ def test_readers_see_whole_files(file: Path) -> None:
 
 def test_patience_ends(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that another process holds for long is left alone."""
-    monkeypatch.setattr(replace, "PATIENCE", 0.05)
+    monkeypatch.setattr(replace, "LOCK_TIMEOUT_SECONDS", 0.05)
     with file.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match=r"pools.toml is held by another process for 0.05 seconds; try again"):

@@ -1,9 +1,6 @@
-"""`redirect pools`: the TOML, edited by command instead of by hand.
+"""`redirect pools`: edits the TOML. A running service loads the changed file like any other.
 
-    edit      text in, text out: one origin set, added or removed, every other character as it was
-    replace   a file, held, read and replaced as a whole
-    text      a pool as the commands print it
-    commands  the command line
-
-A running service knows nothing of it: it is given a file, whoever wrote it.
+edit      text in, text out
+replace   a file, locked, read and replaced as a whole
+commands  the command line
 """

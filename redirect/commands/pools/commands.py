@@ -9,27 +9,25 @@ import difflib
 import errno
 import functools
 import io
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from redirect.commands.loading import leave, print_faults, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
-from redirect.commands.pools.replace import BusyError, held
-from redirect.commands.shares import lines
+from redirect.commands.pools.replace import BusyError, locked
+from redirect.commands.shares import print_pool
 from redirect.config.loader import ConfigError
 from redirect.config.schema import MAX_WEIGHT
-from redirect.config.settings import SettingsError, load_settings
-from redirect.core.pools import Config
 
-# A weight below 0 is to be refused as a weight, not as an option that there is not.
+# A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}
 _WEIGHT = click.IntRange(0, MAX_WEIGHT)
 
-# A file that is mounted by itself, as into a container, cannot be renamed over.
+# A file that is mounted by itself, as into a container, cannot be replaced by a rename.
 _REMEDIES = {errno.EBUSY: "; it is a mount of its own: change it where it is mounted from, or mount its directory"}
 
 
@@ -42,40 +40,37 @@ def pools() -> None:
     """
 
 
-def _editing(name: str) -> Callable[[Callable[..., Edit]], click.Command]:
-    """Makes a command of a function that says what to edit."""
+def _editing(function: Callable[..., Edit]) -> click.Command:
+    """Makes a command of a function that returns the edit."""
 
-    def command(function: Callable[..., Edit]) -> click.Command:
-        @pools.command(name, context_settings=_NEGATIVE)
-        @click.argument("pool")
-        @click.argument("origin")
-        @click.option("--config", "toml", metavar="FILE", help="The TOML of the pools; REDIRECT_POOLS_CONFIG_PATH.")
-        @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
-        @functools.wraps(function)
-        def run(toml: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
-            path = _path(toml)
-            with _told(path):
-                (_show if dry_run else _change)(path, pool, function(pool, origin, **options))
+    @pools.command(context_settings=_NEGATIVE)
+    @click.argument("pool")
+    @click.argument("origin")
+    @setting("pools_config_path")
+    @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+    @functools.wraps(function)
+    def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
+        path = read_settings(pools_config_path=pools_config_path).pools_config_path
+        with _exits(path):
+            (_show if dry_run else _change)(path, pool, function(pool, origin, **options))
 
-        return run
-
-    return command
+    return run
 
 
-@_editing("set-weight")
+@_editing
 @click.argument("weight", type=_WEIGHT)
 def set_weight(pool: str, origin: str, weight: int) -> Edit:
     """Set the weight of an origin; 0 drains it."""
     return lambda text: edit.set_weight(text, pool, origin, weight)
 
 
-@_editing("drain")
+@_editing
 def drain(pool: str, origin: str) -> Edit:
     """Set the weight of an origin to 0: it stays in the file and gets nothing."""
     return lambda text: edit.set_weight(text, pool, origin, 0)
 
 
-@_editing("add")
+@_editing
 @click.argument("weight", type=_WEIGHT, default=1)
 @click.option("--create", is_flag=True, help="Make the pool if it is not there.")
 def add(pool: str, origin: str, weight: int, create: bool) -> Edit:
@@ -83,67 +78,49 @@ def add(pool: str, origin: str, weight: int, create: bool) -> Edit:
     return lambda text: edit.add(text, pool, origin, weight, create)
 
 
-@_editing("remove")
+@_editing
 def remove(pool: str, origin: str) -> Edit:
     """Remove an origin, with the comment on its line."""
     return lambda text: edit.remove(text, pool, origin)
 
 
 def _change(path: Path, pool: str, change: Edit) -> None:
-    with held(path) as file:
+    with locked(path) as file:
         content, config = edited(file.content, str(path), change)
         is_new = content != file.content
         if is_new:
             file.replace(content)
-    _warn(config)
-    for line in lines(config, config.pools[pool]):
-        click.echo(line)
-    said = "is changed; a running service takes it when it reloads" if is_new else "says so already, nothing is changed"
-    click.echo(f"{path} {said}")
+    print_faults(config.warnings, "warning: ")
+    print_pool(config, config.pools[pool])
+    done = "is changed; a running service takes it when it reloads" if is_new else "says so already, nothing is changed"
+    click.echo(f"{path} {done}")
 
 
 def _show(path: Path, pool: str, change: Edit) -> None:
     """Prints the difference that the edit would make. The file needs to be readable only."""
     old = path.read_bytes()
     new, config = edited(old, str(path), change)
-    _warn(config)
+    print_faults(config.warnings, "warning: ")
     for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
         click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
 
 
 def _lines(content: bytes) -> list[str]:
-    return io.StringIO(content.decode("utf-8"), newline="\n").readlines()  # as TOML has lines, and patch
-
-
-def _warn(config: Config) -> None:
-    for warning in config.warnings:
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _path(toml: str | None) -> Path:
-    try:
-        return load_settings(pools_config_path=toml).pools_config_path
-    except SettingsError as error:
-        _leave(2, str(error))
+    return io.StringIO(content.decode("utf-8"), newline="\n").readlines()  # only \n ends a line in TOML and `patch`
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _exits(path: Path) -> Iterator[None]:
     try:
         yield
     except EditError as error:
-        _leave(2, f"{path}: {error}")
+        leave(2, f"{path}: {error}")
     except RefusedError as error:
-        _leave(1, f"{path} is as it was, with the change it would have faults:\n{error}")
+        leave(1, f"{path} is as it was, with the change it would have faults:\n{error}")
     except ConfigError as error:
-        _leave(1, f"{path} is as it was, it has faults already:\n{error}")
+        leave(1, f"{path} is as it was, it has faults already:\n{error}")
     except BusyError as error:
-        _leave(1, str(error))
+        leave(1, str(error))
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "")
-        _leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
-
-
-def _leave(code: int, message: str) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(code)
+        leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
