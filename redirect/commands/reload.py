@@ -38,14 +38,14 @@ def reload(admin_bind: str | None) -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:
         leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
     try:
-        told = f"{said['path']} is in force: {said['hash']}" if answer.status == 200 else str(said["detail"])
+        message = f"{said['path']} is in force: {said['hash']}" if answer.status == 200 else str(said["detail"])
     except (KeyError, TypeError):
         leave(
             1, f"what answers at {settings.admin_bind} is not the admin listener of this service; name another address"
         )
     if answer.status != 200:
-        leave(1, told)
-    click.echo(told)
+        leave(1, message)
+    click.echo(message)
 
 
 def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:

@@ -114,7 +114,7 @@ def test_dry_run(file: Path, arguments: list[str]) -> None:
 
 
 def test_dry_run_of_a_file_without_a_last_line_end(file: Path) -> None:
-    """Lines are those of TOML, and a last line end that is missing is told as `diff` tells it."""
+    """Lines are those of TOML, and a missing last line end is marked as `diff` marks it."""
     file.write_bytes("# a\x85b\u2028c\r\n[p]\r\nis_default = true\r\nweighted_hosts.a = 1".encode())
     result = run("set-weight", "p", "a", "2", "--dry-run")
     assert result.stdout_bytes.decode() == (
@@ -125,7 +125,7 @@ def test_dry_run_of_a_file_without_a_last_line_end(file: Path) -> None:
 
 
 def test_nothing_to_change(file: Path) -> None:
-    """A weight that is as wanted is said to be, and the file is not written anew."""
+    """A weight that the file has already is reported, and the file is not written."""
     before = file.stat()
     result = run("set-weight", "pool-b", "origin-3:8443", "1")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -196,7 +196,7 @@ def test_file_that_cannot_be_written(file: Path, number: int, said: str, monkeyp
 
 
 def test_busy(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that somebody changes at the same time is left as it is then; exit code 1."""
+    """A file that another program changes at the same time is left as it is then; exit code 1."""
     monkeypatch.setattr(os, "fsync", lambda _: file.write_text(f"{POOLS}# theirs"))
     result = run("drain", "pool-a", "origin-1")
     assert (result.exit_code, result.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""Replacing a file: whole or not at all, and nobody's change is lost."""
+"""Replacing a file: whole or not at all, and no change is lost."""
 
 import contextlib
 import errno
@@ -39,7 +39,7 @@ def folder(path: Path) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Without the rights of root, who may write everything."""
+    """Without the rights of root, which may write everything."""
     if IS_ROOT:
         os.seteuid(NOBODY)
     try:
@@ -51,7 +51,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def of_nobody() -> Iterator[Path]:
-    """A file of a user who is not root, in a folder of that user; pytest's own folders are closed to others."""
+    """A file of another user than root, in a folder of that user; pytest's own folders are closed to others."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "pools.toml"
         path.write_bytes(b"old")
@@ -106,7 +106,7 @@ def test_attributes(file: Path) -> None:
 
 
 def test_owner_that_cannot_be_kept(of_nobody: Path) -> None:
-    """A file of somebody else, in a folder of ours, can be replaced if we may write it; it is ours then."""
+    """Another user's writable file, in a folder of ours, can be replaced; it is ours then."""
     if IS_ROOT:
         os.chown(of_nobody, 0, 0)
     of_nobody.chmod(0o666)
@@ -142,7 +142,7 @@ def rename_over(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [write_into, rename_over])
 def test_changed_meanwhile(change: Callable[[Path], None], file: Path) -> None:
-    """What somebody else does to the file between reading and replacing is noticed, and stays."""
+    """A change by another program between reading and replacing is noticed, and stays."""
     with locked(file) as got:
         change(file)
         with pytest.raises(BusyError, match=r"pools.toml was changed meanwhile and is left as it is now; try again"):
@@ -151,7 +151,7 @@ def test_changed_meanwhile(change: Callable[[Path], None], file: Path) -> None:
 
 
 def test_deleted_meanwhile(file: Path) -> None:
-    """A file that somebody deletes stays deleted."""
+    """A file that another program deletes stays deleted."""
     with locked(file) as got:
         file.unlink()
         with pytest.raises(FileNotFoundError):
@@ -181,7 +181,7 @@ def test_same_content_written_meanwhile(file: Path) -> None:
 
 
 def test_no_update_is_lost(file: Path) -> None:
-    """Many who change the file at once change it one after the other, each what the one before has left."""
+    """Threads that change the file at once take turns, and each starts from the last one's result."""
     file.write_bytes(b"")
 
     def append(number: int) -> None:
@@ -238,7 +238,7 @@ def test_no_locks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_that_may_not_be_written(of_nobody: Path) -> None:
-    """Who may not write the file may not replace it, though the folder would allow it."""
+    """A user that must not write the file cannot replace it, though the folder would allow it."""
     of_nobody.chmod(0o444)
     with as_nobody(), pytest.raises(PermissionError):
         put(of_nobody, b"new")
