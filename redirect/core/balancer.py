@@ -25,7 +25,7 @@ MAX_PREPARED_PICKS = 2_000
 class Balancer:
     """Picks the origins of one pool, each as a `Destination`. `pick` is None while none may be picked."""
 
-    __slots__ = ("_destinations", "_next_step", "_random", "_weights", "pick", "pool", "statuses")
+    __slots__ = ("_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses")
 
     pick: Callable[[], Destination] | None
 
@@ -39,18 +39,18 @@ class Balancer:
     ) -> None:
         self.pool = pool
         self._random = random
-        self._destinations = [Destination(pool, origin) for origin in pool.origins]
+        self._destinations = tuple([Destination(pool, origin) for origin in pool.origins])
         self._weigh(statuses, now)
         self.pick = self._picker(cycles)
 
     @property
     def is_growing(self) -> bool:
         """Whether a slow start is under way, so that the weights change without another status."""
-        return self._next_step < inf
+        return self.next_step < inf
 
     def update(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
         """Applies the statuses as of `now` (monotonic seconds). The cycle goes on where the weights stay the same."""
-        if now < self._next_step and (statuses is self.statuses or statuses == self.statuses):
+        if now < self.next_step and (statuses is self.statuses or statuses == self.statuses):
             return
         before = self._weights
         self._weigh(statuses, now)
@@ -58,14 +58,15 @@ class Balancer:
             self.pick = self._first_pick if any(self._weights) else None
 
     def _weigh(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
+        tenths = _tenths(self.pool, statuses, now)
         self.statuses = statuses
-        self._weights = effective_weights(self.pool, statuses, now)
-        self._next_step = _next_step(self.pool, statuses, now)
+        self._weights = _weights(self.pool, tenths)
+        self.next_step = _next_step(self.pool, now) if any(0 < each < TENTHS for each in tenths.values()) else inf
 
     def _first_pick(self) -> Destination:
-        """Prepares the cycle at its first pick, so that after an outage of thousands of pools no request waits for the
-        cycles of pools that it does not ask for."""
-        self.pick = pick = self._picker(Cycles(MAX_PREPARED_PICKS))
+        """Prepares the cycle when it is first needed: after an outage of thousands of pools, only for those that are
+        asked for. During a slow start it is not worth it, since the next step has another cycle."""
+        self.pick = pick = self._picker(Cycles(0 if self.is_growing else MAX_PREPARED_PICKS))
         assert pick is not None  # a weight is above 0
         return pick()
 
@@ -75,28 +76,35 @@ class Balancer:
 
 def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> list[int]:
     """The weight of each origin of `pool`: 0 if it must not be picked, a multiple while some origins start slowly."""
-    known = {name: _tenths(status, pool.slow_start, now) for name, status in statuses.items()}
-    tenths = [known.get(origin.name, TENTHS) for origin in pool.origins]
-    unit = gcd(*tenths) or 1  # where all origins have the same part their weights stay as they are
-    weights = [origin.weight * (part // unit) for origin, part in zip(pool.origins, tenths, strict=True)]
-    if pool.ignores_all_down and not any(weights):
-        return [origin.weight for origin in pool.origins]
-    return weights
+    return _weights(pool, _tenths(pool, statuses, now))
 
 
-def _tenths(status: HealthStatus, slow_start: float, now: float) -> int:
-    """Counts the steps of the clock, not of the origin: origins that come back one by one step together."""
-    if not status.is_up:
-        return 0
-    if not slow_start:
-        return TENTHS
-    step = slow_start / TENTHS
-    return min(max(int(now // step - status.since_monotonic // step), 1), TENTHS)
+def _weights(pool: Pool, tenths: Mapping[str, int]) -> list[int]:
+    whole = [origin.weight for origin in pool.origins]
+    if not tenths:
+        return whole
+    parts = [tenths.get(origin.name, TENTHS) for origin in pool.origins]
+    unit = gcd(*parts) or 1  # where all origins have the same part, their weights stay as they are
+    weights = [weight * (part // unit) for weight, part in zip(whole, parts, strict=True)]
+    return whole if pool.ignores_all_down and not any(weights) else weights
 
 
-def _next_step(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> float:
-    """When weights change next without another status; infinity if no slow start is under way."""
-    if not any(0 < _tenths(status, pool.slow_start, now) < TENTHS for status in statuses.values()):
-        return inf
+def _tenths(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> dict[str, int]:
+    """How many tenths of its weight each origin has that has a status.
+
+    They are steps of the clock, so that origins that come back one by one take their steps together.
+    """
+    if not pool.slow_start:
+        return {name: TENTHS if status.is_up else 0 for name, status in statuses.items()}
+    step = pool.slow_start / TENTHS
+    first, last = now // step - 1, now // step - TENTHS  # those that came back in these have one tenth, and all
+    return {
+        name: 0 if not status.is_up else TENTHS if at <= last else 1 if at >= first else int(first + 1 - at)
+        for name, status in statuses.items()
+        for at in [status.since_monotonic // step]
+    }
+
+
+def _next_step(pool: Pool, now: float) -> float:
     step = pool.slow_start / TENTHS
     return (now // step + 1) * step

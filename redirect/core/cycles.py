@@ -91,10 +91,10 @@ def picker(weighted: Sequence[tuple[T, int]], cycles: Cycles, random: Random) ->
 
 def _unprepared(items: Sequence[T], weights: Sequence[int], random: Random) -> Iterator[T]:
     """Computes the picks one by one. Nothing is set up before the first: many pools are never asked for."""
-    order: Sequence[int] = range(len(items))
-    if len(items) > FEW_ITEMS:
-        order = random.sample(order, len(order))  # decides between equals, so that any of them can be the first
-    pick = _smooth([items[index] for index in order], [weights[index] for index in order], FEW_ITEMS)
+    if len(items) > FEW_ITEMS:  # more than are skipped below: any of many equals can be the first
+        start = random.randrange(len(items))
+        items, weights = [*items[start:], *items[:start]], [*weights[start:], *weights[:start]]
+    pick = _smooth(items, weights, FEW_ITEMS)
     for _ in range(random.randrange(min(sum(weights), MAX_SKIPPED_PICKS))):
         pick()
     while True:

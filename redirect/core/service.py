@@ -9,6 +9,7 @@ The rule: plain values in, a frozen decision out. It knows no web framework, ser
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from random import Random
 
 from redirect.core.authority import Endpoint
@@ -22,6 +23,8 @@ from redirect.core.pools import Config, Origin, Pool
 # Seconds after which a client may try again if a pool has no origin to send it to.
 RETRY_AFTER = 5
 
+_NO_STATUSES: Mapping[str, HealthStatus] = {}
+
 
 class Service:
     """Decides by one configuration, with the balancer of each of its pools."""
@@ -31,18 +34,26 @@ class Service:
         self._balancers = prepared
         self._default = prepared[config.default.name]
         self._health = NO_HEALTH
-        self._growing = {name for name, balancer in prepared.items() if balancer.statuses}  # or may be
+        self._next_step = -inf
+        self._growing = {name for name, balancer in prepared.items() if balancer.statuses}  # or so it may be
 
     def update(self, health: Health, now: float) -> None:
         """Applies the health as of `now` (monotonic seconds)."""
-        concerned = {*self._growing}
-        if health is not self._health:
-            concerned |= self._health.keys() | health.keys()
-            self._health = health
-        for name in concerned & self._balancers.keys():
+        for _ in self.updates(health, now):
+            pass
+
+    def updates(self, health: Health, now: float) -> Iterator[None]:
+        """Applies the health as of `now`, one pool per step: only those of which it changed, or that start slowly."""
+        if health is self._health and now < self._next_step:
+            return
+        names = self._growing if health is self._health else self._growing | self._health.keys() | health.keys()
+        for name in names & self._balancers.keys():
             balancer = self._balancers[name]
             balancer.update(_statuses(balancer.pool, health), now)
             (self._growing.add if balancer.is_growing else self._growing.discard)(name)
+            yield
+        self._health = health
+        self._next_step = min((self._balancers[name].next_step for name in self._growing), default=inf)
 
     def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
         """The answer to a request for the endpoint `asked`, over `scheme` ("http" or "https").
@@ -88,7 +99,7 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
-    return health.get(pool.name, {}) if pool.health_check else {}
+    return health.get(pool.name, _NO_STATUSES) if pool.health_check else _NO_STATUSES
 
 
 def _loop(redirect: Decision) -> Decision:

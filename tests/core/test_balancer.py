@@ -146,6 +146,17 @@ def test_the_cycle_goes_on_while_the_weights_stay_the_same() -> None:
         assert picks(of, 1) == picks(undisturbed, 1)
 
 
+def test_a_change_prepares_nothing_before_the_first_pick() -> None:
+    """A change of many pools costs the requests to one of them the cycle of that one."""
+    random = Random(1)
+    of = Balancer(pool(a=3, b=2, c=1), Cycles(), random)
+    state = random.getstate()
+    of.update(down("a"), 0)
+    assert random.getstate() == state
+    picks(of, 1)
+    assert random.getstate() != state
+
+
 def test_a_balancer_is_growing_until_the_slow_start_is_over() -> None:
     of = balancer(pool(a=1, b=1, slow_start=10), down("b"))
     assert not of.is_growing

@@ -435,6 +435,19 @@ def test_a_new_service_starts_where_the_old_one_is() -> None:
     assert picked(changed, None, 5) == {"a-1": 2, "a-3": 1, "a-4": 2}
 
 
+def test_health_is_applied_a_pool_at_a_time() -> None:
+    """Only to pools of which it changed, or in which a slow start has come to its next step."""
+    service = serving(PROBED.replace("[b]", '[b]\nhealth_check = { path = "/" }'))
+
+    def steps(current: Health, now: float) -> int:
+        return len([*service.updates(current, now)])
+
+    assert steps(NO_HEALTH, 0) == 0
+    current = {"a": health(a_1=100)["a"]}
+    assert [steps(current, now) for now in (100, 100.5, 101, 101.5, 110, 110.5, 120)] == [1, 0, 1, 0, 1, 0, 0]
+    assert steps({**current, **health("a-1")}, 120) == 2
+
+
 @pytest.mark.parametrize("changed", [PROBED, PROBED.replace('"b"', '"c"'), PROBED.replace('"a-3" = 1', '"a-3" = 3')])
 def test_a_service_has_the_health_of_its_last_update(changed: str) -> None:
     """Whatever the service before it had, also where a pool kept its balancer."""
