@@ -1,4 +1,4 @@
-"""The decision: what a request is answered with. A frozen value, whoever made it."""
+"""The decision: what a request is answered with, as a frozen value."""
 
 from typing import NamedTuple
 
@@ -22,10 +22,9 @@ TITLES = {
 class Decision(NamedTuple):
     """An answer, before it is bytes on a connection or a line in the access log.
 
-    A redirect has a `prefix`, what its Location begins with: the same for every request that is sent
-    to that origin, so the decision is made once and the target added by whoever sends it. A refusal
-    has a `detail` for the client. `pool` and `origin` say how far the decision got: a loop names
-    both, a malformed request neither.
+    A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
+    that is sent to that origin. A refusal has a `detail` for the client. `pool` and `origin` are None where the
+    decision did not get that far: a loop names both, a malformed request neither.
     """
 
     status: int
@@ -33,19 +32,15 @@ class Decision(NamedTuple):
     origin: str | None = None
     prefix: str | None = None
     detail: str | None = None
-    close: bool = False  # the connection ends with this answer
+    close: bool = False  # close the connection after this answer
 
     def problem(self) -> dict[str, object]:
         """The members of a refusal's problem document (RFC 9457)."""
         return {"type": "about:blank", "title": TITLES[self.status], "status": self.status, "detail": self.detail}
 
     def location(self, target: str) -> str | None:
-        """Where a request for `target` is sent; None if it is refused."""
+        """The Location for `target`; None if the request is refused."""
         return None if self.prefix is None else self.prefix + target
 
-
-# As a key a decision is the one that was made, not what it says: the prepared ones are looked up three times for
-# each request, and hashing six fields takes longer than finding them.
-Decision.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 FAULT = Decision(500, detail="the request met a fault of this service; its log tells more", close=True)
