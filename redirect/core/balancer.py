@@ -52,9 +52,9 @@ class Balancer:
         """Applies the statuses as of `now` (monotonic seconds). The cycle goes on where the weights stay the same."""
         if now < self.next_step and (statuses is self.statuses or statuses == self.statuses):
             return
-        before = self._weights
+        before = self._weights, self.is_growing
         self._weigh(statuses, now)
-        if self._weights != before:
+        if (self._weights, self.is_growing) != before:
             self.pick = self._first_pick if any(self._weights) else None
 
     def _weigh(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
