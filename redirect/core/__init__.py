@@ -1,11 +1,11 @@
 """Values and decisions. No I/O, no clock, no framework, no parser.
 
-authority   hosts and ports, every spelling made equal
-forwarded   which proxies are trusted, and what they may say
+authority   hosts and ports in one normal spelling
+forwarded   which proxies are trusted, and what is taken from them
 pools       a configuration as frozen values
 request     what a request asks for
-health      which origins are up or down
-decision    an answer, before it is bytes
+health      which origins are up or down, as values and as bytes
+decision    an answer before it is bytes
 destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
 balancer    which origins of a pool may be picked, and how often

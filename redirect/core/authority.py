@@ -1,11 +1,11 @@
-"""Authorities: a host with an optional port, as a Host header, a target or the TOML names it.
+"""Authorities: a host with an optional port, as in a Host header field, a target or the TOML.
 
-The rule: two spellings of one authority become equal values. Letters are lower-cased, one trailing
-dot is dropped, an internationalised name becomes its A-labels (IDNA 2008 with the mappings of UTS 46),
-an IPv6 literal gets one spelling, and the port is compared as the one that a client would connect to.
+The rule: two spellings of one authority become equal values. Letters are lower-cased, one trailing dot is dropped, an
+internationalised name becomes its A-labels (IDNA 2008 with the mappings of UTS 46), an IPv6 literal gets one spelling,
+and the port is compared as the one that a client would connect to.
 
-Accepted are names of letters, digits, `-` and `_`, and IP literals. Userinfo, paths, percent escapes,
-commas and blanks are not: nobody can connect to such a host, and each of them has fooled a proxy.
+Names of letters, digits, `-` and `_`, and IP literals are accepted. Userinfo, paths, percent escapes, commas and
+blanks are not: no client can connect to such a host, and each of them has been used to deceive a proxy.
 """
 
 import re
@@ -17,12 +17,12 @@ import idna
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# A normalised host and a port: equal endpoints are one place, whatever their spelling.
+# A normalised host and a port: what a client connects to.
 Endpoint = tuple[str, int]
 
-# The longest name is 253 characters (RFC 1035); what is longer than this is no authority in any
-# spelling, and must not fill the cache.
-_LONGEST = 1024
+# The longest name is 253 characters (RFC 1035). Longer texts are no authority in any spelling, and must not fill the
+# cache.
+_MAX_CHARACTERS = 1024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -30,7 +30,7 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class Authority(NamedTuple):
-    """A normalised host (an IPv6 literal keeps its brackets) and the port, None where none is named."""
+    """A normalised host (an IPv6 literal keeps its brackets) and the port, None if none is named."""
 
     host: str
     port: int | None
@@ -39,16 +39,12 @@ class Authority(NamedTuple):
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     def endpoint(self, scheme: str) -> Endpoint:
-        """Where a client connects to."""
         return self.host, self.port or DEFAULT_PORTS[scheme]
 
 
 def parse(text: str) -> Authority:
-    """The authority that `text` spells.
-
-    Raises ValueError, with the reason in words, where it spells none.
-    """
-    if len(text) > _LONGEST:
+    """Returns the authority that `text` spells; raises ValueError with the reason if it spells none."""
+    if len(text) > _MAX_CHARACTERS:
         raise ValueError("longer than any host name")
     return _parse(text)
 
@@ -75,7 +71,7 @@ def _host(text: str) -> str:
     name = (text if text.isascii() else _a_labels(text)).lower().removesuffix(".")
     if len(name) > 253 or not _NAME.fullmatch(name):
         raise ValueError("a host name is made of letters, digits, - and _ between dots")
-    return text if name == text else name  # one string for both, where a configuration keeps the two
+    return text if name == text else name  # a configuration that keeps both keeps one string
 
 
 def _ipv6(text: str) -> str:

@@ -1,9 +1,8 @@
-"""`X-Forwarded-Proto` and `X-Forwarded-For`: whom we believe, and what.
+"""`X-Forwarded-Proto` and `X-Forwarded-For`: the scheme and the client's address behind trusted proxies.
 
-The rule: only a trusted peer is believed, and only what makes sense. The scheme is http or https or
-the connection's own. The client is found from the right, where the proxy nearest to us wrote: past
-addresses that are trusted proxies themselves, to the first that is not. What is no address is never
-taken for one, and nothing left of it is believed.
+The rule: the header fields count only if the peer is trusted, and only where they are valid. The scheme is http or
+https, else the connection's own. X-Forwarded-For is read from the right, where the nearest proxy wrote: past addresses
+of trusted proxies, to the first that is not one. Reading stops at an entry that is no address.
 """
 
 import re
@@ -18,20 +17,20 @@ _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?|([0-9.]+)(?::[0-9]*)?|(
 class TrustedProxies:
     """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas.
 
-    `*` trusts every peer, and then only the last address of X-Forwarded-For: those before it are the
-    word of somebody unknown. Raises ValueError, naming the entry, for anything else.
+    `*` trusts every peer, and then only the last address of X-Forwarded-For: the peer may not have checked those
+    before it. Raises ValueError, naming the entry, for anything else.
     """
 
     def __init__(self, text: str) -> None:
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
-        self._everyone = entries == ["*"]
-        self._networks = () if self._everyone else tuple(_network(entry) for entry in entries)
+        self._trusts_all = entries == ["*"]
+        self._networks = () if self._trusts_all else tuple(_network(entry) for entry in entries)
         self._is_listed = lru_cache(maxsize=4096)(self._find)
 
     def resolve(
         self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
     ) -> tuple[str, str | None]:
-        """The scheme and the client's address, given the connection's and the two headers' values."""
+        """The scheme and the client's address, given those of the connection and the two fields' values."""
         if (proto is None and forwarded_for is None) or not self._trusts(peer):
             return scheme, peer
         if proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
@@ -49,7 +48,7 @@ class TrustedProxies:
         return nearest
 
     def _trusts(self, peer: str | None) -> bool:
-        return self._everyone or (peer is not None and self._is_listed(peer))
+        return self._trusts_all or (peer is not None and self._is_listed(peer))
 
     def _find(self, text: str) -> bool:
         address = _address(text)
@@ -67,7 +66,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address that `text` spells, also with a port, as some proxies write it; None if it spells none."""
+    """The address that `text` spells, with or without a port; None if it spells none."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         return None

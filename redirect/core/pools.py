@@ -1,4 +1,4 @@
-"""A configuration as frozen values: pools, their origins and weights, and what is wrong with a file."""
+"""A configuration as frozen values: pools, origins and weights, and the faults of a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from redirect.core.authority import Authority
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A host that clients are sent to. `name` is its key in the TOML, to the letter."""
+    """A host that clients are sent to. `name` is its key in the TOML, unchanged."""
 
     name: str
     authority: Authority
@@ -17,48 +17,40 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """How the origins of a pool are probed: what is asked for, how often, and what the answers mean.
-
-    `host` and `port` are None where they are the origin's own. `interval` (while an origin is up), `down_interval`
-    (while it is down) and `timeout` are seconds. `passes` and `fails` are how many probes in a row turn the state.
-    """
+    """How the origins of a pool are probed."""
 
     path: str
     scheme: str
-    host: str | None
+    host: str | None  # None: the origin's own
     port: int | None
-    interval: float
-    down_interval: float
-    timeout: float
-    passes: int
-    fails: int
-    expect: int
+    interval: float  # seconds between two probes while an origin is up
+    down_interval: float  # the same while it is down
+    timeout: float  # seconds
+    passes: int  # good probes in a row until an origin is up again
+    fails: int  # failed ones until it is down
+    expect: int  # the status of a good response
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of origins with one redirect status.
-
-    With a `health_check` they are probed, and those that are down are not picked. One that comes back gets its share
-    over `slow_start` seconds; where all are down, all are used if `ignores_all_down`, else none.
-    """
+    """A named set of origins with one redirect status. `balancer` has the rule by which they are picked."""
 
     name: str
     origins: tuple[Origin, ...]
     status: int
     health_check: HealthCheck | None = None
-    slow_start: float = 0
-    ignores_all_down: bool = False
+    slow_start: float = 0  # seconds until an origin that comes back has its whole weight
+    ignores_all_down: bool = False  # all origins are used while all are down
 
     def shares(self) -> list[tuple[Origin, float]]:
-        """Each origin with the part of the pool's redirects, from 0 to 1, that goes to it."""
+        """Each origin with its configured share, from 0 to 1."""
         total = sum(origin.weight for origin in self.origins)
         return [(origin, origin.weight / total) for origin in self.origins]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and where: `line` and `column` count from 1, `key` is the path in the TOML."""
+    """A fault of a file and its place: `line` and `column` count from 1, `key` is the path in the TOML."""
 
     file: str
     line: int
@@ -72,7 +64,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that is free of faults. `hash` tells one file's content from another's."""
+    """A configuration without faults. `hash` identifies the content of its file."""
 
     pools: Mapping[str, Pool]
     default: Pool

@@ -1,4 +1,4 @@
-"""Authorities: two spellings of one place are equal, and what nobody can connect to is refused."""
+"""Authorities: two spellings of one host are equal, and hosts that no client can connect to are refused."""
 
 import pytest
 from hypothesis import given, settings

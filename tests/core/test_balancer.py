@@ -17,7 +17,7 @@ from redirect.core.pools import Origin, Pool
 
 Statuses = Mapping[str, HealthStatus]
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=200)
+GENERATED = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def pool(*, slow_start: float = 0, ignores_all_down: bool = False, **weights: int) -> Pool:

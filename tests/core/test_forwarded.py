@@ -1,4 +1,4 @@
-"""`X-Forwarded-*`: only a trusted peer is believed, and only what makes sense."""
+"""`X-Forwarded-*`: the fields count only if the peer is trusted, and only where they are valid."""
 
 import pytest
 
@@ -23,14 +23,14 @@ PROXIES = "127.0.0.1, 10.0.0.0/8, ::1, 2001:db8:ffff::/48"
         pytest.param("2001:db8::/32", "10.0.0.1", False, id="IPv4 peer, IPv6 range"),
         pytest.param("10.0.0.0/8", "::ffff:10.0.0.1", True, id="IPv4 peer of a dual-stack socket"),
         pytest.param("::ffff:10.0.0.1", "::ffff:10.0.0.1", True, id="listed as the dual-stack socket shows it"),
-        pytest.param("*", "192.0.2.99", True, id="everybody"),
-        pytest.param("*", None, True, id="everybody, on a unix socket"),
-        pytest.param("", "127.0.0.1", False, id="nobody"),
-        pytest.param(" , ", "127.0.0.1", False, id="nobody, with a comma"),
+        pytest.param("*", "192.0.2.99", True, id="every peer"),
+        pytest.param("*", None, True, id="every peer, on a unix socket"),
+        pytest.param("", "127.0.0.1", False, id="no peer is trusted"),
+        pytest.param(" , ", "127.0.0.1", False, id="no peer is trusted, with a comma"),
     ],
 )
-def test_whom_we_believe(trusted: str, peer: str | None, believed: bool) -> None:
-    """A peer that is listed speaks for its client; for any other the connection itself counts."""
+def test_trusted_peers(trusted: str, peer: str | None, believed: bool) -> None:
+    """The fields of a peer that is listed count; of any other the connection itself."""
     expected = ("https", "203.0.113.7") if believed else ("http", peer)
     assert TrustedProxies(trusted).resolve(peer, "http", "https", "203.0.113.7") == expected
 
@@ -59,7 +59,7 @@ def test_scheme(proto: str | None, scheme: str) -> None:
 
 
 def test_scheme_of_a_connection_with_tls() -> None:
-    """A trusted proxy may also say that its client came without TLS; nonsense leaves the connection's https."""
+    """A trusted proxy may also state that its client came without TLS; nonsense leaves the connection's https."""
     proxies = TrustedProxies(PROXIES)
     assert proxies.resolve("127.0.0.1", "https", "http", None) == ("http", "127.0.0.1")
     assert proxies.resolve("127.0.0.1", "https", "nonsense", None) == ("https", "127.0.0.1")
@@ -75,15 +75,15 @@ def test_scheme_of_a_connection_with_tls() -> None:
         pytest.param("[2001:db8::7]", "2001:db8::7", id="IPv6 in brackets"),
         pytest.param("[2001:db8::7]:4711", "2001:db8::7", id="IPv6 in brackets with a port"),
         pytest.param("::ffff:203.0.113.7", "203.0.113.7", id="IPv4-mapped IPv6"),
-        pytest.param("198.51.100.1, 203.0.113.7", "203.0.113.7", id="what a client claims is not believed"),
+        pytest.param("198.51.100.1, 203.0.113.7", "203.0.113.7", id="what a client claims does not count"),
         pytest.param("203.0.113.7, 10.0.0.9", "203.0.113.7", id="through a trusted proxy"),
         pytest.param("203.0.113.7,10.0.0.9 ,::1,10.1.1.1", "203.0.113.7", id="through three trusted proxies"),
         pytest.param("203.0.113.7, ::ffff:10.0.0.9", "203.0.113.7", id="through a proxy with a dual-stack socket"),
         pytest.param("203.0.113.7, [2001:db8:ffff::1]:443", "203.0.113.7", id="through a proxy in brackets"),
         pytest.param("198.51.100.1, 203.0.113.7, 10.0.0.9", "203.0.113.7", id="claim and a trusted proxy"),
         pytest.param("10.0.0.8, 10.0.0.9", "10.0.0.8", id="trusted proxies only: the farthest"),
-        pytest.param("198.51.100.1, junk, 10.0.0.9", "10.0.0.9", id="nothing left of nonsense is believed"),
-        pytest.param("198.51.100.1, , 10.0.0.9", "10.0.0.9", id="nothing left of a hole is believed"),
+        pytest.param("198.51.100.1, junk, 10.0.0.9", "10.0.0.9", id="nothing left of nonsense counts"),
+        pytest.param("198.51.100.1, , 10.0.0.9", "10.0.0.9", id="nothing left of a hole counts"),
         pytest.param("198.51.100.1, junk", "127.0.0.1", id="nonsense last"),
         pytest.param("203.0.113.7,", "127.0.0.1", id="trailing comma"),
         pytest.param("", "127.0.0.1", id="empty"),
@@ -121,13 +121,13 @@ def test_client(forwarded_for: str, client: str) -> None:
         pytest.param("198.51.100.1, junk", "192.0.2.99", id="nonsense last: the peer"),
     ],
 )
-def test_client_where_everybody_is_trusted(forwarded_for: str, client: str) -> None:
-    """With `*` only the last address is believed: those before it are the word of somebody unknown."""
+def test_client_if_every_peer_is_trusted(forwarded_for: str, client: str) -> None:
+    """With `*` only the last address counts: the peer may not have checked those before it."""
     assert TrustedProxies("*").resolve("192.0.2.99", "http", None, forwarded_for) == ("http", client)
 
 
 def test_headers_are_independent() -> None:
-    """Nonsense in one of the two headers does not take the other's word."""
+    """Nonsense in one of the two fields leaves the other valid."""
     proxies = TrustedProxies(PROXIES)
     assert proxies.resolve("127.0.0.1", "http", "nonsense", "203.0.113.7") == ("http", "203.0.113.7")
     assert proxies.resolve("127.0.0.1", "http", "https", "nonsense") == ("https", "127.0.0.1")

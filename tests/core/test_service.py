@@ -201,7 +201,7 @@ def test_loop_of_a_url() -> None:
 
 
 def test_loop_needs_an_authority() -> None:
-    """Without a Host, as HTTP/1.0 allows, nobody knows of a loop, and the client is redirected."""
+    """Without a Host, as HTTP/1.0 allows, no loop is detected, and the client is redirected."""
     assert only("a.example").decide(None, "http", None).status == 302
 
 
@@ -251,7 +251,7 @@ def test_location_keeps_every_byte(rest: bytes, scheme: str) -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(VISIBLE_BYTES)
 def test_location_keeps_every_byte_of_a_url(rest: bytes) -> None:
-    """The same of what follows the first slash of a target that is a URL, whose authority is left behind."""
+    """The same for a target that is a URL, whose authority is dropped."""
     sent = location(only("a.example"), "http", b"elsewhere.example", b"https://there.example:81/" + rest)
     assert sent is not None
     assert sent.encode("latin-1") == b"http://a.example/" + rest
@@ -274,7 +274,7 @@ def test_longest_target() -> None:
     ],
 )
 def test_nothing_eligible(origins: tuple[Origin, ...]) -> None:
-    """A pool without an eligible origin is answered with 503; the other pools are not touched by it."""
+    """A pool without an eligible origin is answered with 503; other pools are not affected."""
     empty = Pool("empty", origins, 301)
     good = Pool("good", (Origin("b.example", Authority("b.example", None), 1),), 302)
     service = new_service(Config({"empty": empty, "good": good}, good, "0"), Random(1))
