@@ -60,11 +60,11 @@ class Updates:
             self._change = change
         if (number := self._scoreboard.health.number) != self._health_number:
             self._health = decode(self._scoreboard.health.read())
-            self._handler.service.update(self._health, monotonic())
+        async for _ in in_steps(self._handler.service.updates(self._health, monotonic())):
+            pass
+        if number != self._health_number:
             self._handler.recorder.report_health(number)
             self._health_number = number
-        else:
-            self._handler.service.update(self._health, monotonic())
 
     async def _apply_configuration(self) -> None:
         before = self._handler.service
