@@ -1,10 +1,12 @@
 """The public listener.
 
 reader            target and header fields, by the rules of RFC 9112
-response          a decision in HTTP's terms
+response          a decision as header fields and a body
 handler           what both fronts share
 asgi              the Starlette front
 connection_limit  how many connections a worker accepts
-connection        framing, limits and deadlines of a connection
+limits            sizes, times, and the refusals of requests that exceed them
+deadlines         the states of a connection, and how long each may last
+connection        framing and the order of requests on a connection
 fast_path         the fast front
 """

@@ -1,14 +1,12 @@
-"""The fast front: answers where the parser hands over the head, without a task or a scope.
+"""The fast front: answers as soon as the parser has read the head, without a task or an ASGI scope.
 
-The rule: what it sends and logs is what the Starlette front would, byte for byte, in the order of the
-requests; only the way is shorter. What it cannot answer at once, because an earlier request of the
-connection waits or the client does not read, it leaves to uvicorn and the app, as it does with what
-is neither redirect nor refusal.
+The rule: it sends and logs what the Starlette front would, byte for byte, in the order of the requests. It leaves to
+the app what it cannot answer at once, because an earlier request of the connection waits or the client does not read,
+and what is neither redirect nor refusal.
 
-The shortest way is for a client that repeats itself. Browsers, proxies and load generators send the
-same few heads again and again on a connection, and what the parser said of these bytes a moment ago
-it would say again: a GET that differs from an earlier one in its target alone is answered with what is
-known of its head.
+Clients, proxies and load generators send the same few heads again and again on a connection, and the parser would
+read the same bytes in the same way. So a GET that differs from an earlier one in its target alone is answered with
+what was read of its head, without the parser.
 """
 
 import asyncio
@@ -20,7 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.request import Request
-from redirect.edge.connection import PIECE, HttpConnection
+from redirect.edge.connection import HttpConnection
+from redirect.edge.deadlines import IDLE
+from redirect.edge.limits import MAX_FED_BYTES
 from redirect.edge.response import CLOSE, Field, fields_and_body
 from redirect.telemetry.record import Quoted, quote
 
@@ -29,39 +29,38 @@ _HEAD_END = b"\r\n\r\n"
 _GET = b"GET /"
 _VERSION = b" HTTP/1.1\r\n"
 
-# Heads that a connection remembers: a page, its images, its scripts, and one more.
-_HEADS = 4
+# Heads that a connection keeps: a page, its images, its scripts, and one more.
+_MAX_HEADS = 4
 
 
 class FastPath(HttpConnection):
-    """The guard with the fast front behind it, and the app behind that.
+    """The connection with the fast front behind it, and the app behind that.
 
-    Relies, beside what the guard does, on these of uvicorn's protocol: `server_state.default_headers`, a
-    new list whenever a field changes; `server_state.total_requests`; `limit_concurrency`;
-    `flow.write_paused`; and on `pause_writing` being called as soon as too much waits to be sent.
+    Relies, beside what its parent does, on these of uvicorn's protocol: `server_state.default_headers`, a
+    new list whenever a field changes; `server_state.total_requests`; `transport`; `flow.write_paused`; and on
+    `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    __slots__ = ("_answered", "_at_rest", "_cut", "_end", "_heads", "_known")
+    __slots__ = ("_answered", "_heads", "_known", "_last_end", "_target_end")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # The last request was answered here, whole, and the client reads: the parser is where it was before it.
-        self._at_rest = False
-        self._answered: _Known | None = None  # the head of the request that was answered last
-        self._heads: dict[bytes, _Known] = {}  # what is known of requests that end so, from the version on
-        # Of these the one that came last: how it ends, where that begins, counted from the end, what is known.
-        self._end: bytes | tuple[()] = ()  # () ends nothing
-        self._cut = 0
+        # The head of the last request, if it was answered here, the client reads, and the parser awaits the next one.
+        self._answered: _Known | None = None
+        self._heads: dict[bytes, _Known] = {}  # by how requests end, from the version on
+        # The one that came last: how it ends, where that begins, counted from the end, and what is known of it.
+        self._last_end: bytes | tuple[()] = ()  # () ends nothing
+        self._target_end = 0
         self._known: _Known
 
     def data_received(self, data: bytes) -> None:
         if (
-            self._at_rest
+            self._answered
             and data.startswith(_GET)
-            and len(data) <= PIECE
-            and (data.endswith(self._end) or self._recalls(data))
+            and len(data) <= MAX_FED_BYTES
+            and (data.endswith(self._last_end) or self._recall(data))
         ):
-            target = data[len(_GET) - 1 : self._cut]
+            target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
                 started = monotonic_ns()
@@ -69,37 +68,35 @@ class FastPath(HttpConnection):
                 decision = self.handler.decide(pool_requested, scheme, endpoint)
                 self._answer(decision, quoted, "GET", text, target, started, False)
                 return
-        is_first = not self._in_message and not self._unfed
-        self._at_rest, self._answered = False, None
+        is_first = self._state is IDLE and not self._buffer
+        self._answered = None
         super().data_received(data)
-        if self._answered and not self._in_message and not self._unfed:
-            self._at_rest = True
-            if is_first:
-                self._remember(self._answered, data)
+        if is_first and self._answered:
+            self._remember(self._answered, data)
+
+    def _feed(self) -> None:
+        super()._feed()
+        if self._buffer or self._state is not IDLE:
+            self._answered = None
 
     def pause_writing(self) -> None:
-        self._at_rest, self._answered = False, None
+        self._answered = None
         super().pause_writing()
 
     def shutdown(self) -> None:
-        self._at_rest, self._answered = False, None
+        self._answered = None
         super().shutdown()
 
     def silence(self) -> None:
-        self._at_rest, self._answered = False, None
+        self._answered = None
         super().silence()
 
-    def hand_over(self, request: Request, *, close: bool) -> None:
+    def respond(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
         answer = request.answer
-        if (
-            self._is_answering()
-            or self.flow.write_paused
-            or self.limit_concurrency is not None
-            or (answer is not None and answer.status < 300)
-        ):
+        if self._is_answering() or self.flow.write_paused or (answer is not None and answer.status < 300):
             self._answered = None
-            super().hand_over(request, close=close)
+            super().respond(request, close=close)
             return
         started = monotonic_ns()
         method, text, head, _ = request
@@ -120,41 +117,41 @@ class FastPath(HttpConnection):
         else:
             close = close or decision.close
             answer = _whole(default, decision, method, text, close)
-        if self._stuck is not None:
+        if self._read_progress is not None:
             self._written += len(answer)
         self.transport.write(answer)
         state.total_requests += 1
         handler.recorder.write(decision, quoted, text, started, handler.service.config.hash)
         self._since = started
         if close:
-            self._at_rest, self._answered = False, None
-            self._hang_up()
+            self._answered = None
+            self.close()
 
-    def _recalls(self, data: bytes) -> bool:
-        """Whether a request that ended like `data` was answered before."""
+    def _recall(self, data: bytes) -> bool:
+        """Whether a request that ended like `data` was answered here before."""
         begin = data.find(_VERSION)
         known = self._heads.get(data[begin:])
         if known is None:
             return False
-        self._end, self._cut, self._known = data[begin:], begin - len(data), known
+        self._last_end, self._target_end, self._known = data[begin:], begin - len(data), known
         return True
 
     def _remember(self, known: "_Known", data: bytes) -> None:
-        """Takes down how `data` ended, whose last request was answered as `known`: if it is one request and
-        no more. It begins one and ends one, since the parser is where it was before it."""
-        if data.startswith(_GET) and len(data) <= PIECE and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
-            if len(self._heads) == _HEADS:
+        """Keeps how `data` ended, whose last request was answered from `known`, if `data` is exactly one request:
+        the parser was between two requests before it, and is again."""
+        if data.startswith(_GET) and len(data) <= MAX_FED_BYTES and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
+            if len(self._heads) == _MAX_HEADS:
                 self._heads.clear()
             self._heads[data[data.index(_VERSION) :]] = known
 
 
-# What a head asks the service for, and all of it as the access log has it.
+# The arguments of the service, and the head's part of the access record.
 _Known = tuple[str | None, str, Endpoint | None, Quoted]
 
 
 class _Openings(dict[Decision, bytes]):
-    """How the answers of redirects begin, up to the target, as long as the `default` fields stay the same:
-    a second, since the date is one of them."""
+    """The begin of each redirect's response, up to the target, while the `default` fields stay the same: for a second,
+    since the date is one of them."""
 
     default: Sequence[Field] = ()
 
@@ -173,7 +170,7 @@ _openings = _Openings()
 
 
 def _whole(default: Sequence[Field], decision: Decision, method: str, target: str, close: bool) -> bytes:
-    """An answer that is rare enough to be put together anew."""
+    """A response that is rare enough to be built for each request."""
     fields, body = fields_and_body(decision, target)
     if close and CLOSE not in fields:
         fields.append(CLOSE)

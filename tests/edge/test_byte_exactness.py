@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.service import Running
 from support.wire import FRONTS, Wire, head
 
-from redirect.edge.connection import REQUEST_LINE_LIMIT
+from redirect.edge.limits import MAX_REQUEST_LINE_BYTES
 
 # What the parser knows of the registry of methods, but for CONNECT, which has no path.
 METHODS = (
@@ -64,7 +64,7 @@ def test_what_libraries_like_to_tidy(target: str) -> None:
 
 def test_the_longest_query() -> None:
     """A query survives up to the longest request line that is accepted, 8 KiB."""
-    target = f"/?{'q' * (REQUEST_LINE_LIMIT - len('GET /? HTTP/1.1'))}"
+    target = f"/?{'q' * (MAX_REQUEST_LINE_BYTES - len('GET /? HTTP/1.1'))}"
     assert redirected("GET", target) == f"http://origin-1{target}"
 
 

@@ -8,7 +8,7 @@ import pytest
 from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, NEXT, chunked
 from support.wire import Wire, head
 
-from redirect.edge.connection import PIECE
+from redirect.edge.limits import MAX_FED_BYTES
 
 
 @pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_OPEN.values(), ids=ANSWERED_AND_OPEN)
@@ -88,7 +88,7 @@ def test_pipelining_is_bounded(wire: Wire) -> None:
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
-    assert seen.waited <= PIECE // len(request) + 1
+    assert seen.waited <= MAX_FED_BYTES // len(request) + 1
 
 
 def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
@@ -96,7 +96,7 @@ def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
-    assert seen.turns >= len(request) * 10_000 // PIECE
+    assert seen.turns >= len(request) * 10_000 // MAX_FED_BYTES
 
 
 def test_a_client_that_does_not_read(wire: Wire) -> None:
@@ -104,8 +104,8 @@ def test_a_client_that_does_not_read(wire: Wire) -> None:
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000, high_water=10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
-    assert seen.waited <= PIECE // len(request) + 1
-    assert 10_000 < seen.unread < 10_000 + (PIECE // len(request) + 2) * 200
+    assert seen.waited <= MAX_FED_BYTES // len(request) + 1
+    assert 10_000 < seen.unread < 10_000 + (MAX_FED_BYTES // len(request) + 2) * 200
 
 
 def test_options_of_the_server(wire: Wire) -> None:

@@ -17,7 +17,7 @@ from support.service import CLIENT, Running, running, wait_for
 from support.timed import A_LITTLE, CHUNKED, KEEP_ALIVE, NEXT, On, Timed, clock_in_place, runs_on
 from support.wire import FRONTS, Clock, head
 
-from redirect.edge.connection import LAST_WORD, LOOK, PATIENCE
+from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, LATE_SECONDS, READ_CHECK_SECONDS
 
 # Those of whose request something has come and nothing was answered: what came, and what the record knows of it.
 LATE = {
@@ -33,12 +33,12 @@ LATE = {
 
 # Those to whom nothing is owed: what came, and after how long the connection ends.
 QUIET = {
-    "nothing": (b"", PATIENCE),
-    "blank lines": (b"\r\n\r\n", PATIENCE),
+    "nothing": (b"", CLIENT_TIMEOUT_SECONDS),
+    "blank lines": (b"\r\n\r\n", CLIENT_TIMEOUT_SECONDS),
     "a request": (NEXT, KEEP_ALIVE),
     "a request that the app answers": (head("OPTIONS * HTTP/1.1"), KEEP_ALIVE),
     "blank lines behind a request": (NEXT + b"\r\n", KEEP_ALIVE),
-    "half a body that was answered": (head("POST / HTTP/1.1", "Content-Length: 9") + b"body", PATIENCE),
+    "half a body that was answered": (head("POST / HTTP/1.1", "Content-Length: 9") + b"body", CLIENT_TIMEOUT_SECONDS),
 }
 
 
@@ -58,7 +58,7 @@ def test_a_late_request_is_answered_with_408(sent: bytes, method: str | None, pa
 
     async def test(connection: Timed) -> None:
         before = await connection.say(sent)
-        assert await connection.passes(PATIENCE - A_LITTLE) == []
+        assert await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE) == []
         (answer,) = await connection.passes(A_LITTLE, method or "GET")
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert answer.headers["content-type"] == "application/problem+json"
@@ -67,7 +67,7 @@ def test_a_late_request_is_answered_with_408(sent: bytes, method: str | None, pa
         assert (record["status"], record["method"], record["path"]) == (408, method, path)
         assert await connection.say(sent) == []
         assert not connection.transport.closed
-        await connection.passes(LAST_WORD)
+        await connection.passes(LATE_SECONDS)
         assert connection.transport.closed
 
     on_a_connection(test)
@@ -94,7 +94,7 @@ def test_the_first_byte_has_the_time_of_a_head(keep_alive: int, on_a_connection:
     """However long connections are kept between requests, a new one that says nothing is closed as a late head is."""
 
     async def test(connection: Timed) -> None:
-        await connection.passes(PATIENCE - A_LITTLE)
+        await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
         assert connection.is_open
         await connection.passes(A_LITTLE)
         assert connection.transport.closed
@@ -122,7 +122,7 @@ def test_dripping_does_not_prolong_a_head(on_a_connection: On) -> None:
     async def test(connection: Timed) -> None:
         await connection.say(NEXT)
         await connection.passes(30)
-        for at in range(int(PATIENCE)):
+        for at in range(int(CLIENT_TIMEOUT_SECONDS)):
             assert await connection.say(NEXT[at : at + 1]) == []
             assert connection.is_open
             answers = await connection.passes(1)
@@ -138,7 +138,7 @@ def test_a_body_may_be_slow(framing: str, on_a_connection: On) -> None:
     async def test(connection: Timed) -> None:
         answers = await connection.say(head("POST / HTTP/1.1", framing))
         for _ in range(12):
-            await connection.passes(PATIENCE - A_LITTLE)
+            await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
             answers += await connection.say(b"b" if "Length" in framing else b"1\r\nb\r\n")
         answers += await connection.say(b"" if "Length" in framing else b"0\r\n\r\n")
         answers += await connection.say(NEXT)
@@ -153,7 +153,7 @@ def test_what_is_around_a_body_is_no_body(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         await connection.say(CHUNKED)
-        for _ in range(int(PATIENCE)):
+        for _ in range(int(CLIENT_TIMEOUT_SECONDS)):
             assert await connection.say(b"0") == []
             answers = await connection.passes(1)
         assert [answer.status for answer in answers] == [408]
@@ -182,7 +182,7 @@ def test_a_client_that_waits_is_not_late(on_a_connection: On) -> None:
         connection.send(head("OPTIONS * HTTP/1.1") + NEXT[:-2])
         connection.clock.now += 2 * KEEP_ALIVE
         assert [answer.status for answer in await connection.say(b"")] == [204]
-        await connection.passes(PATIENCE - A_LITTLE)
+        await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
         assert [answer.status for answer in await connection.say(NEXT[-2:])] == [302]
 
     on_a_connection(test)
@@ -196,9 +196,9 @@ def test_a_client_that_reads_nothing_is_cut(high_water: int, on_a_connection: On
     async def test(connection: Timed) -> None:
         connection.transport.high_water = high_water
         connection.send(NEXT * 2)
-        await connection.passes(PATIENCE - A_LITTLE)
+        await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
         assert connection.is_open
-        await connection.passes(A_LITTLE + LOOK + (0 if high_water == 100 else PATIENCE))
+        await connection.passes(A_LITTLE + READ_CHECK_SECONDS + (0 if high_water == 100 else CLIENT_TIMEOUT_SECONDS))
         assert connection.transport.aborted
 
     on_a_connection(test)
@@ -211,10 +211,10 @@ def test_a_slow_reader_lives(on_a_connection: On) -> None:
         connection.transport.high_water = 100
         connection.send(NEXT * 2)
         for _ in range(12):
-            await connection.passes(PATIENCE - LOOK)
+            await connection.passes(CLIENT_TIMEOUT_SECONDS - READ_CHECK_SECONDS)
             connection.transport.be_read(10)
         connection.transport.be_read()
-        await connection.passes(2 * PATIENCE)
+        await connection.passes(2 * CLIENT_TIMEOUT_SECONDS)
         assert not connection.transport.aborted
 
     on_a_connection(test)
@@ -225,7 +225,7 @@ def test_whoever_only_asks_is_cut(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
-        latest = connection.clock.now + 2 * PATIENCE + LOOK
+        latest = connection.clock.now + 2 * CLIENT_TIMEOUT_SECONDS + READ_CHECK_SECONDS
         while connection.is_open:
             await connection.say(NEXT)
             await connection.passes(3)
@@ -243,9 +243,9 @@ def test_whoever_asks_more_than_he_reads_lives(on_a_connection: On) -> None:
         for _ in range(12):
             await connection.say(NEXT * 3)
             connection.transport.be_read(1)
-            await connection.passes(PATIENCE - LOOK)
+            await connection.passes(CLIENT_TIMEOUT_SECONDS - READ_CHECK_SECONDS)
         assert connection.is_open
-        await connection.passes(PATIENCE + LOOK)
+        await connection.passes(CLIENT_TIMEOUT_SECONDS + READ_CHECK_SECONDS)
         assert connection.transport.aborted
 
     on_a_connection(test)
@@ -257,7 +257,7 @@ def test_a_closed_connection_does_not_wait_for_ever(on_a_connection: On) -> None
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
         await connection.say(head("GET / HTTP/1.1", "Connection: close"))
-        await connection.passes(2 * PATIENCE + LOOK)
+        await connection.passes(2 * CLIENT_TIMEOUT_SECONDS + READ_CHECK_SECONDS)
         assert connection.transport.aborted
 
     on_a_connection(test)
@@ -296,8 +296,8 @@ def test_requests_start_no_timers(on_a_connection: On, clock: Clock) -> None:
 
 SHORT = """
 import sys
-from redirect.edge import connection as guard
-guard.PATIENCE, guard.LOOK = 1.0, 0.1
+from redirect.edge import limits
+limits.CLIENT_TIMEOUT_SECONDS, limits.READ_CHECK_SECONDS = 1.0, 0.1
 from redirect.commands.main import cli
 
 cli(["serve"])

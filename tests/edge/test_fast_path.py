@@ -15,7 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from redirect.core.service import Service, balancers
-from redirect.edge.connection import PIECE, HttpConnection
+from redirect.edge.connection import HttpConnection
+from redirect.edge.limits import MAX_FED_BYTES
 
 NEXT = head("GET /next HTTP/1.1")
 
@@ -169,7 +170,7 @@ def test_few_heads_are_remembered() -> None:
             assert connection.send(head("GET / HTTP/1.1", f"X: {number}")).startswith(b"HTTP/1.1 302 ")
             assert 0 < len(connection.protocol._heads) <= 4
         before = {*connection.protocol._heads}
-        connection.send(head("GET / HTTP/1.1", f"X: {'x' * PIECE}"))
+        connection.send(head("GET / HTTP/1.1", f"X: {'x' * MAX_FED_BYTES}"))
         assert {*connection.protocol._heads} == before
 
     on_a_connection(test)
@@ -221,9 +222,9 @@ def test_a_client_that_has_gone_is_not_waited_for() -> None:
 
     def test(connection: Connection) -> None:
         connection.send(head("GET / HTTP/1.1", "Connection: close"))
-        lingering = connection.protocol._lingering
+        timer = connection.protocol._timer
         connection.protocol.connection_lost(None)
-        assert lingering.cancelled()
+        assert timer.cancelled()
 
     on_a_connection(test)
 
@@ -234,21 +235,11 @@ def test_trailers_are_no_headers() -> None:
     async def test(connection: Connection) -> None:
         sent = head("POST / HTTP/1.1", "Transfer-Encoding: chunked", "X: 1") + b"0\r\nTrailer: 1\r\n\r\n"
         assert connection.send(sent) == b""
-        names = [name for name, _ in connection.protocol.scope["headers"]]
+        names = [name for name, _ in connection.protocol.cycle.scope["headers"]]
         assert names == [b"host", b"transfer-encoding", b"x"]
         await connection.rest()
 
     on_a_connection(test, protocol=HttpConnection)
-
-
-def test_a_limit_of_connections_is_uvicorns() -> None:
-    """Where uvicorn is told to limit its concurrency, it says who is served."""
-
-    async def test(connection: Connection) -> None:
-        assert connection.send(NEXT) == b""
-        assert (await connection.rest()).startswith(b"HTTP/1.1 503 ")
-
-    on_a_connection(test, limit_concurrency=1)
 
 
 def test_the_date_is_new_every_second() -> None:

@@ -43,6 +43,7 @@ from redirect.core import authority
 from redirect.core.forwarded import TrustedProxies
 from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
+from redirect.edge.deadlines import IDLE
 
 SEED = int(os.environ.get("SEED", "20261121"))
 REQUESTS = int(os.environ.get("GENERATED", "20000"))
@@ -144,14 +145,14 @@ class Service:
         async def send(piece: bytes) -> None:
             nonlocal turns
             connection.data_received(piece)
-            while state.tasks or connection._unfed:
+            while state.tasks or connection._buffer:
                 await asyncio.sleep(0)
                 turns -= 1
                 assert turns, "it hangs"
 
         for piece in pieces:
             await send(piece)
-        waiting = not transport.ended and not connection._in_message
+        waiting = not transport.ended and connection._state is IDLE
         if waiting:
             await send(NEXT)
         ended = transport.ended

@@ -25,7 +25,14 @@ from uvicorn.server import ServerState
 from redirect.config.loader import parse_config
 from redirect.core.forwarded import TrustedProxies
 from redirect.edge.asgi import create_app
-from redirect.edge.connection import BODY_LIMIT, FIELDS_LIMIT, HEADERS_LIMIT, PIECE, REQUEST_LINE_LIMIT, HttpConnection
+from redirect.edge.connection import HttpConnection
+from redirect.edge.limits import (
+    MAX_BODY_BYTES,
+    MAX_FED_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADER_FIELDS,
+    MAX_REQUEST_LINE_BYTES,
+)
 
 NEXT = head("GET /next HTTP/1.1")
 
@@ -158,7 +165,7 @@ class Cost:
 
 LINE = b"GET / HTTP/1.1\r\nHost: asked.example\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: asked.example\r\nTransfer-Encoding: chunked\r\n\r\n"
-HEAD_FED = HEADERS_LIMIT + 3 * PIECE
+HEAD_FED = MAX_HEADER_BYTES + 3 * MAX_FED_BYTES
 
 
 class Flood(NamedTuple):
@@ -181,29 +188,29 @@ class Flood(NamedTuple):
 FLOODS = {
     "a field": Flood(LINE + b"X: ", b"a", 431, HEAD_FED),
     "a field, a KiB at a time": Flood(LINE + b"X: ", b"a", 431, HEAD_FED, 1024),
-    "a field, a byte at a time": Flood(LINE + b"X: ", b"a", 431, HEAD_FED, 1, 2 * HEADERS_LIMIT),
+    "a field, a byte at a time": Flood(LINE + b"X: ", b"a", 431, HEAD_FED, 1, 2 * MAX_HEADER_BYTES),
     "a field's name": Flood(LINE, b"X", 431, HEAD_FED),
     "blanks": Flood(LINE + b"X:", b" ", 431, HEAD_FED),
     "long fields": Flood(LINE, b"X: " + b"a" * 1000 + b"\r\n", 431, HEAD_FED),
-    "short fields": Flood(LINE, b"X: 1\r\n", 431, 2 * PIECE),
-    "101 fields": Flood(LINE + b"X: 1\r\n" * FIELDS_LIMIT, b"\r\n", 431, 2 * PIECE),
-    "101 long fields": Flood(LINE + (b"X: " + b"a" * 300 + b"\r\n") * FIELDS_LIMIT, b"\r\n", 431, HEAD_FED),
-    "a target": Flood(b"GET /", b"a", 414, REQUEST_LINE_LIMIT + 2 * PIECE),
-    "a method": Flood(b"", b"G", 400, PIECE),
+    "short fields": Flood(LINE, b"X: 1\r\n", 431, 2 * MAX_FED_BYTES),
+    "101 fields": Flood(LINE + b"X: 1\r\n" * MAX_HEADER_FIELDS, b"\r\n", 431, 2 * MAX_FED_BYTES),
+    "101 long fields": Flood(LINE + (b"X: " + b"a" * 300 + b"\r\n") * MAX_HEADER_FIELDS, b"\r\n", 431, HEAD_FED),
+    "a target": Flood(b"GET /", b"a", 414, MAX_REQUEST_LINE_BYTES + 2 * MAX_FED_BYTES),
+    "a method": Flood(b"", b"G", 400, MAX_FED_BYTES),
     "blank lines": Flood(b"", b"\r\n", 431, HEAD_FED),
-    "a million tiny chunks": Flood(POST, b"1\r\na\r\n", 302, 6 * BODY_LIMIT + 2 * PIECE),
+    "a million tiny chunks": Flood(POST, b"1\r\na\r\n", 302, 6 * MAX_BODY_BYTES + 2 * MAX_FED_BYTES),
     "a million tiny chunks, one at a time": Flood(
-        POST, b"1\r\na\r\n", 302, 6 * BODY_LIMIT + 2 * PIECE, 6, 7 * BODY_LIMIT
+        POST, b"1\r\na\r\n", 302, 6 * MAX_BODY_BYTES + 2 * MAX_FED_BYTES, 6, 7 * MAX_BODY_BYTES
     ),
-    "tiny chunks with extensions": Flood(POST, b"1;a=b\r\na\r\n", 302, 10 * BODY_LIMIT + 2 * PIECE),
-    "a body": Flood(head("POST / HTTP/1.1", f"Content-Length: {FLOOD}"), b"b", 302, PIECE),
-    "a chunk": Flood(POST + b"800000\r\n", b"b", 302, BODY_LIMIT + 2 * PIECE),
+    "tiny chunks with extensions": Flood(POST, b"1;a=b\r\na\r\n", 302, 10 * MAX_BODY_BYTES + 2 * MAX_FED_BYTES),
+    "a body": Flood(head("POST / HTTP/1.1", f"Content-Length: {FLOOD}"), b"b", 302, MAX_FED_BYTES),
+    "a chunk": Flood(POST + b"800000\r\n", b"b", 302, MAX_BODY_BYTES + 2 * MAX_FED_BYTES),
     "a chunk's length": Flood(POST, b"0", 431, HEAD_FED),
     "a chunk's extension": Flood(POST + b"1;", b"a", 431, HEAD_FED),
     "a trailer": Flood(POST + b"0\r\nX: ", b"a", 431, HEAD_FED),
-    "trailers": Flood(POST + b"0\r\n", b"X: 1\r\n", 431, 2 * PIECE),
-    "requests behind the last answer": Flood(head("GET / HTTP/1.0"), SMUGGLED, 302, PIECE),
-    "no HTTP": Flood(b"", b"\x80\0\xff\x01", 400, PIECE),
+    "trailers": Flood(POST + b"0\r\n", b"X: 1\r\n", 431, 2 * MAX_FED_BYTES),
+    "requests behind the last answer": Flood(head("GET / HTTP/1.0"), SMUGGLED, 302, MAX_FED_BYTES),
+    "no HTTP": Flood(b"", b"\x80\0\xff\x01", 400, MAX_FED_BYTES),
 }
 
 

@@ -13,7 +13,7 @@ from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED, UNFINISHED
 from support.service import running
 from support.wire import Answer, Outcome, Wire, head, read_answers
 
-from redirect.edge.connection import BODY_LIMIT
+from redirect.edge.limits import MAX_BODY_BYTES
 
 NEXT = head("GET /next HTTP/1.1")
 SEED = 20261121
@@ -109,10 +109,10 @@ def test_behind_known_heads(sent: bytes, wire: Wire) -> None:
 def test_a_body_over_the_limit_is_no_request(more: int, wire: Wire) -> None:
     """Nor is what lies behind the limit of a body that was not read to its end."""
     for framing, begin in (
-        (f"Content-Length: {BODY_LIMIT + more}", b""),
-        ("Transfer-Encoding: chunked", b"%x\r\n" % (BODY_LIMIT + more)),
+        (f"Content-Length: {MAX_BODY_BYTES + more}", b""),
+        ("Transfer-Encoding: chunked", b"%x\r\n" % (MAX_BODY_BYTES + more)),
     ):
-        sent = head("POST / HTTP/1.1", framing) + begin + b"b" * BODY_LIMIT + head("GET /smuggled HTTP/1.1")
+        sent = head("POST / HTTP/1.1", framing) + begin + b"b" * MAX_BODY_BYTES + head("GET /smuggled HTTP/1.1")
         outcome = wire.exchange([sent, NEXT])
         assert [answer.headers["connection"] for answer in outcome.answers] == ["close"]
         assert outcome.ended

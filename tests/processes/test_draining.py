@@ -22,7 +22,7 @@ from support.service import CLIENT, Running, running, wait_for, workers
 from support.timed import A_LITTLE, CHUNKED, NEXT, On, Timed, clock_in_place, runs_on
 from support.wire import FRONTS, head
 
-from redirect.edge.connection import DRAIN, PATIENCE
+from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, DRAIN_SECONDS
 from redirect.processes.worker import Server
 
 # How a connection may be when its worker ends: what was sent before that, and what is sent then.
@@ -52,7 +52,7 @@ def test_the_next_answer_is_the_last(before: bytes, after: bytes, on_a_connectio
             assert "connection" not in answer.headers
         connection.protocol.shutdown()
         connection.protocol.shutdown()
-        await connection.passes(DRAIN - A_LITTLE)
+        await connection.passes(DRAIN_SECONDS - A_LITTLE)
         assert connection.is_open
         (answer,) = await connection.say(after)
         assert answer.status in (204, 302)
@@ -83,7 +83,7 @@ def test_an_idle_connection_is_closed(before: bytes, on_a_connection: On) -> Non
     async def test(connection: Timed) -> None:
         await connection.say(before)
         connection.protocol.shutdown()
-        await connection.passes(DRAIN - A_LITTLE)
+        await connection.passes(DRAIN_SECONDS - A_LITTLE)
         assert connection.is_open
         assert await connection.passes(A_LITTLE) == []
         assert connection.transport.closed
@@ -116,7 +116,7 @@ def test_silence(before: bytes, after: bytes, knows_the_head: bool, on_a_connect
         connection.protocol.silence()
         assert await connection.say(after) == []
         assert await connection.say(NEXT) == []
-        assert await connection.passes(2 * PATIENCE) == []
+        assert await connection.passes(2 * CLIENT_TIMEOUT_SECONDS) == []
         assert connection.records() == records
         assert not connection.transport.closed
 
@@ -144,7 +144,7 @@ def test_deadlines_stay(on_a_connection: On) -> None:
         await connection.say(NEXT[:20])
         await connection.passes(3)
         connection.protocol.shutdown()
-        await connection.passes(PATIENCE - 3 - A_LITTLE)
+        await connection.passes(CLIENT_TIMEOUT_SECONDS - 3 - A_LITTLE)
         assert connection.is_open
         assert [answer.status for answer in await connection.passes(A_LITTLE)] == [408]
 
@@ -329,7 +329,7 @@ def test_two_signals_at_once(tmp_path: Path) -> None:
 CLOSES = """
 import sys, time
 from pathlib import Path
-from redirect.edge import connection as guard
+from redirect.edge import limits
 from redirect.telemetry.recorder import Recorder
 def close(self, close=Recorder.close):
     close(self)
@@ -337,7 +337,7 @@ def close(self, close=Recorder.close):
     while not Path(sys.argv[1]).exists():
         time.sleep(0.01)
 Recorder.close = close
-guard.DRAIN = 30
+limits.DRAIN_SECONDS = 30
 from redirect.commands.main import cli
 cli(["serve"])
 """

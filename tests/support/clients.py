@@ -68,10 +68,10 @@ def clients_of_both(service: Running) -> Iterator[list[Client]]:
 
 
 def patched(drain: float) -> tuple[str, ...]:
-    """The command that serves with another DRAIN: so long that a slow machine does not matter, or short."""
+    """The command that serves with another DRAIN_SECONDS: so long that a slow machine does not matter, or short."""
     return (
         sys.executable,
         "-c",
-        f"from redirect.edge import connection; connection.DRAIN = {drain}; "
+        f"from redirect.edge import limits; limits.DRAIN_SECONDS = {drain}; "
         "from redirect.commands.main import cli; cli(['serve'])",
     )

@@ -4,7 +4,7 @@ The rule: a request has a name that says what it tries, and stands in the group 
 Characters of a spelling are bytes. What a generated round finds to break the service is added here.
 """
 
-from redirect.edge.connection import BODY_LIMIT, FIELDS_LIMIT, HEADERS_LIMIT, REQUEST_LINE_LIMIT
+from redirect.edge.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADER_FIELDS, MAX_REQUEST_LINE_BYTES
 from support.wire import head
 
 Requests = dict[str, bytes]
@@ -271,7 +271,7 @@ ANSWERED_LAST: Requests = {
     + SMUGGLED,
     "the end: Upgrade with a body": post("Connection: upgrade", "Upgrade: x", long(SMUGGLED), body=SMUGGLED),
     "the end: Upgrade with chunks": post("Connection: upgrade", "Upgrade: x", CHUNKED, body=LAST_CHUNK + SMUGGLED),
-    "the end: a length over the limit": post(f"Content-Length: {BODY_LIMIT + 1}", body=SMUGGLED),
+    "the end: a length over the limit": post(f"Content-Length: {MAX_BODY_BYTES + 1}", body=SMUGGLED),
     "the end: the highest length": post("Content-Length: 18446744073709551615", body=SMUGGLED),
     "the end: a length over a signed one": post("Content-Length: 9223372036854775808", body=SMUGGLED),
 }
@@ -343,14 +343,14 @@ REFUSED: Requests = (
     | {f"hosts: {name!r} as name": head("GET / HTTP/1.1", f"{name.format('Host')}: b") + SMUGGLED for name in NO_NAMES}
     | {f"targets: {target!r}": head(f"GET {target} HTTP/1.1") + SMUGGLED for target in NO_TARGETS}
     | {
-        "limits: a request line": head(f"GET /{'a' * REQUEST_LINE_LIMIT} HTTP/1.1") + SMUGGLED,
-        "limits: a header section": head("GET / HTTP/1.1", f"X: {'a' * HEADERS_LIMIT}") + SMUGGLED,
-        "limits: fields": head("GET / HTTP/1.1", *["X: 1"] * FIELDS_LIMIT) + SMUGGLED,
-        "limits: trailers": post(CHUNKED, body=b"0\r\n" + b"X: 1\r\n" * (FIELDS_LIMIT + 1) + b"\r\n" + SMUGGLED),
-        "limits: a name": head("GET / HTTP/1.1", f"{'X' * HEADERS_LIMIT}: y") + SMUGGLED,
-        "limits: an extension": post(CHUNKED, body=b"0;" + b"a" * 2 * HEADERS_LIMIT + b"\r\n\r\n" + SMUGGLED),
-        "limits: a chunk's length": post(CHUNKED, body=b"0" * 2 * HEADERS_LIMIT + b"\r\n\r\n" + SMUGGLED),
-        "limits: blank lines": b"\r\n" * HEADERS_LIMIT + SMUGGLED,
+        "limits: a request line": head(f"GET /{'a' * MAX_REQUEST_LINE_BYTES} HTTP/1.1") + SMUGGLED,
+        "limits: a header section": head("GET / HTTP/1.1", f"X: {'a' * MAX_HEADER_BYTES}") + SMUGGLED,
+        "limits: fields": head("GET / HTTP/1.1", *["X: 1"] * MAX_HEADER_FIELDS) + SMUGGLED,
+        "limits: trailers": post(CHUNKED, body=b"0\r\n" + b"X: 1\r\n" * (MAX_HEADER_FIELDS + 1) + b"\r\n" + SMUGGLED),
+        "limits: a name": head("GET / HTTP/1.1", f"{'X' * MAX_HEADER_BYTES}: y") + SMUGGLED,
+        "limits: an extension": post(CHUNKED, body=b"0;" + b"a" * 2 * MAX_HEADER_BYTES + b"\r\n\r\n" + SMUGGLED),
+        "limits: a chunk's length": post(CHUNKED, body=b"0" * 2 * MAX_HEADER_BYTES + b"\r\n\r\n" + SMUGGLED),
+        "limits: blank lines": b"\r\n" * MAX_HEADER_BYTES + SMUGGLED,
         "limits: no HTTP": b"x" * 1000 + SMUGGLED,
         "other protocols: TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SMUGGLED,
         "other protocols: HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SMUGGLED,
@@ -418,8 +418,8 @@ ANSWERED: Requests = (
         "odd: a host in IPv6": head("GET / HTTP/1.1", host="[::ffff:127.0.0.1]:8080"),
         "odd: an internationalised host": raw("GET / HTTP/1.1\r\nHost: b\xc3\xbccher.example\r\n\r\n"),
         "odd: another host behind an absolute target": head("GET http://b/ HTTP/1.1", host="evil.example"),
-        "limits: the longest request line": head(f"GET /{'a' * (REQUEST_LINE_LIMIT - 14)} HTTP/1.1"),
-        "limits: the most fields": head("GET / HTTP/1.1", *["X: 1"] * (FIELDS_LIMIT - 1)),
+        "limits: the longest request line": head(f"GET /{'a' * (MAX_REQUEST_LINE_BYTES - 14)} HTTP/1.1"),
+        "limits: the most fields": head("GET / HTTP/1.1", *["X: 1"] * (MAX_HEADER_FIELDS - 1)),
         "limits: chunks of a byte": post(CHUNKED, body=b"1\r\na\r\n" * 1000 + LAST_CHUNK),
     }
     | {
@@ -467,11 +467,11 @@ ANSWERED_AND_OPEN = {
     "a loop": (head("GET / HTTP/1.1", host="ORIGIN-1.:80"), 422),
     "a loop by absolute form": (head("GET http://origin-1/ HTTP/1.1"), 422),
     "OPTIONS *": (head("OPTIONS * HTTP/1.1"), 204),
-    "the longest request line": (head(line_of(REQUEST_LINE_LIMIT)), 302),
-    "the largest header section": (head("GET / HTTP/1.1", fields_of(HEADERS_LIMIT)), 302),
-    "the most fields": (head("GET / HTTP/1.1", *["X: 1"] * (FIELDS_LIMIT - 1)), 302),
-    "the longest body": (head("POST / HTTP/1.1", f"Content-Length: {BODY_LIMIT}") + b"b" * BODY_LIMIT, 302),
-    "the longest chunked body": (chunked(b"b" * (BODY_LIMIT - 1), b"b"), 302),
+    "the longest request line": (head(line_of(MAX_REQUEST_LINE_BYTES)), 302),
+    "the largest header section": (head("GET / HTTP/1.1", fields_of(MAX_HEADER_BYTES)), 302),
+    "the most fields": (head("GET / HTTP/1.1", *["X: 1"] * (MAX_HEADER_FIELDS - 1)), 302),
+    "the longest body": (head("POST / HTTP/1.1", f"Content-Length: {MAX_BODY_BYTES}") + b"b" * MAX_BODY_BYTES, 302),
+    "the longest chunked body": (chunked(b"b" * (MAX_BODY_BYTES - 1), b"b"), 302),
     "blanks behind a Host": (head("GET / HTTP/1.1", host="asked.example \t"), 302),
     "blanks behind a pool": (head("GET / HTTP/1.1", "X-Redirect-Pool-ID: \t pool-b \t"), 307),
     "blank lines before a request": (b"\r\n\r\n" + head("GET / HTTP/1.1"), 302),
@@ -481,8 +481,8 @@ ANSWERED_AND_OPEN = {
 ANSWERED_AND_CLOSED = {
     "HTTP/1.0": (head("GET / HTTP/1.0", host=None), 302),
     "Connection: close": (head("GET / HTTP/1.1", "Connection: close"), 302),
-    "a body over the limit": (head("POST / HTTP/1.1", f"Content-Length: {BODY_LIMIT + 1}"), 302),
-    "a chunked body over the limit": (chunked(b"b" * BODY_LIMIT, b"b"), 302),
+    "a body over the limit": (head("POST / HTTP/1.1", f"Content-Length: {MAX_BODY_BYTES + 1}"), 302),
+    "a chunked body over the limit": (chunked(b"b" * MAX_BODY_BYTES, b"b"), 302),
     "Expect: 100-continue": (head("POST / HTTP/1.1", "Content-Length: 3", "Expect: 100-continue"), 302),
     "Upgrade": (head("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: h2c"), 302),
     "a websocket": (head("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: websocket"), 302),
@@ -512,17 +512,17 @@ ANSWERED_AND_CLOSED = {
     "a length that is no number": (head("POST / HTTP/1.1", "Content-Length: 3, 3"), 400),
     "an unknown coding": (head("POST / HTTP/1.1", "Transfer-Encoding: gzip"), 400),
     "a bad chunk": (head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + b"zz\r\n", 400),
-    "a request line over the limit": (head(line_of(REQUEST_LINE_LIMIT + 1)), 414),
-    "a header section over the limit": (head("GET / HTTP/1.1", fields_of(HEADERS_LIMIT + 1)), 431),
-    "a field without end": (b"GET / HTTP/1.1\r\nX: " + b"a" * 3 * HEADERS_LIMIT, 431),
-    "blanks without end": (b"GET / HTTP/1.1\r\nX:" + b" " * 3 * HEADERS_LIMIT, 431),
-    "too many fields": (head("GET / HTTP/1.1", *["X: 1"] * FIELDS_LIMIT), 431),
-    "too many trailers": (chunked()[:-2] + b"X: 1\r\n" * FIELDS_LIMIT + b"\r\n", 431),
+    "a request line over the limit": (head(line_of(MAX_REQUEST_LINE_BYTES + 1)), 414),
+    "a header section over the limit": (head("GET / HTTP/1.1", fields_of(MAX_HEADER_BYTES + 1)), 431),
+    "a field without end": (b"GET / HTTP/1.1\r\nX: " + b"a" * 3 * MAX_HEADER_BYTES, 431),
+    "blanks without end": (b"GET / HTTP/1.1\r\nX:" + b" " * 3 * MAX_HEADER_BYTES, 431),
+    "too many fields": (head("GET / HTTP/1.1", *["X: 1"] * MAX_HEADER_FIELDS), 431),
+    "too many trailers": (chunked()[:-2] + b"X: 1\r\n" * MAX_HEADER_FIELDS + b"\r\n", 431),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "HTTP/2.0 in HTTP/1 framing": (head("GET / HTTP/2.0"), 505),
     "HTTP/1.2": (head("GET / HTTP/1.2"), 505),
     "HTTP/0.9": (head("GET / HTTP/0.9"), 505),
     "RTSP": (head("DESCRIBE /x RTSP/1.0"), 505),
     "ICE": (head("SOURCE /x ICE/1.0"), 505),
-    "line ends without end": (b"\r\n" * HEADERS_LIMIT, 431),
+    "line ends without end": (b"\r\n" * MAX_HEADER_BYTES, 431),
 }

@@ -262,10 +262,10 @@ class Wire:
         waited = unread = turns = 0
         for piece in pieces:
             connection.data_received(piece)
-            while state.tasks or connection._unfed or transport.unread > transport.high_water:
+            while state.tasks or connection._buffer or transport.unread > transport.high_water:
                 waited = max(waited, len(connection.pipeline))
-                if connection.flow.write_paused and connection._turn is None:
-                    assert transport.is_reading_paused or not connection._unfed
+                if connection.flow.write_paused and connection._feeding is None:
+                    assert transport.is_reading_paused or not connection._buffer
                     unread = max(unread, transport.unread)
                     transport.be_read()
                 await asyncio.sleep(0)

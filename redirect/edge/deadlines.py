@@ -1,0 +1,126 @@
+"""The states of a connection, and how long a client may take in each of them.
+
+The rule: a client has a limited time for whatever it has to do next. A connection has one timer, and no request
+starts or stops it, which would cost more than the request: when it fires, the state and the time since its start
+decide whether the connection ends. docs/decisions/0009-connection-states.md has the table of events and actions.
+"""
+
+import asyncio
+from enum import IntEnum
+from math import inf
+from random import random
+from time import monotonic_ns
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from redirect.core.decision import Decision
+from redirect.edge import limits
+
+
+class State(IntEnum):
+    """From LAST on nothing is read any more."""
+
+    IDLE = 0  # between two requests, or before the first
+    HEAD = 1  # a request has begun
+    BODY = 2  # of a chunked body, whose end decides the response
+    DISCARDING = 3  # a body whose request has its response already
+    LAST = 4  # the last response is decided
+    LINGERING = 5  # and sent
+    LATE = 6  # the last response is a 408
+    SILENT = 7  # the worker has stopped: nothing is sent any more either
+
+
+IDLE, HEAD, BODY, DISCARDING, LAST, LINGERING, LATE, SILENT = State
+
+
+class TimedConnection(HttpToolsProtocol):
+    """uvicorn's protocol with deadlines in place of its keep-alive timer."""
+
+    __slots__ = ("_buffer", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_written")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._state = IDLE
+        self._buffer = b""  # received, and not fed to the parser yet
+
+        # Timers
+        self._timer: asyncio.TimerHandle
+        self._keep_alive: float = self.timeout_keep_alive  # seconds
+        self._since = 0  # `monotonic_ns` when the state began, or the client last did what it has to do in it
+        self._read_progress: tuple[int, int] | None = None  # while bytes wait: how many the client read, since when
+        self._written = 0  # bytes, counted only meanwhile
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # As if it had been idle for so long that limits.CLIENT_TIMEOUT_SECONDS remain.
+        self._since = monotonic_ns() - int((self._keep_alive - limits.CLIENT_TIMEOUT_SECONDS) * 1e9)
+        # At random, so that connections made together are not checked together from then on.
+        self._timer = self.loop.call_later(
+            min(limits.CLIENT_TIMEOUT_SECONDS * (1 + random()) / 2, self._keep_alive), self._check_deadline
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._timer.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._check_in(0)
+
+    def _refuse(self, refusal: Decision) -> None:
+        """Answers the request that has begun, and ends the connection."""
+        raise NotImplementedError
+
+    def _is_answering(self) -> bool:
+        """Whether the app works on a request of this connection."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._since = monotonic_ns()
+
+    def _check_in(self, seconds: float) -> None:
+        """Checks in so many seconds, or as soon as the client may be late with what it begins meanwhile."""
+        self._timer.cancel()
+        self._timer = self.loop.call_later(
+            min(seconds, limits.CLIENT_TIMEOUT_SECONDS, self._keep_alive), self._check_deadline
+        )
+
+    def _check_deadline(self) -> None:
+        now, state = monotonic_ns(), self._state
+        left = self._seconds_left(now)
+        if self._is_stalled(now) or (state is LATE and left <= 0):
+            self.transport.abort()
+        elif left > 0:
+            self._check_in(min(left, limits.READ_CHECK_SECONDS) if self._read_progress else left)
+        elif state in (HEAD, BODY):
+            self._refuse(limits.BODY_TIMEOUT if state is BODY else limits.HEAD_TIMEOUT)
+            self._enter(LATE)
+            self._check_in(limits.LATE_SECONDS)
+        else:
+            self.transport.close()
+            self._check_in(inf)  # bytes that still wait keep it open
+
+    def _seconds_left(self, now: int) -> float:
+        """Seconds that the client has for what it has to do next; infinite where it is not its turn."""
+        state = self._state
+        if state < LAST:
+            if self._buffer or self._is_answering():
+                return inf
+            limit = self._keep_alive if state is IDLE else limits.CLIENT_TIMEOUT_SECONDS
+        elif state in (LINGERING, LATE):
+            limit = limits.LINGER_SECONDS if state is LINGERING else limits.LATE_SECONDS
+        else:
+            return inf
+        return limit - (now - self._since) / 1e9
+
+    def _is_stalled(self, now: int) -> bool:
+        """Whether the client has read nothing of what waits for it for CLIENT_TIMEOUT_SECONDS, whatever it sent."""
+        unread = self.transport.get_write_buffer_size()
+        read = self._written - unread
+        if not unread:
+            self._read_progress = None
+        elif self._read_progress is None or self._read_progress[0] < read:
+            self._read_progress = read, now
+        return self._read_progress is not None and now - self._read_progress[1] >= limits.CLIENT_TIMEOUT_SECONDS * 1e9
