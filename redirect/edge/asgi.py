@@ -1,11 +1,11 @@
 """The Starlette front: from an ASGI request to a decision, and from a decision to an ASGI response.
 
-The rule: nothing is decided here. The service is asked, the answer is sent, the record is written.
-Every path and method ends here: the public listener owns no path.
+The rule: nothing is decided here. The app asks the service, sends the response and writes the record. It takes every
+path and method: the public listener owns no path.
 
-Complete by itself: any ASGI server can run it. Our own protocol (`guard.HttpConnection`) has read the
-request already and hands it over in the ASGI extension "redirect", with the target as it came (ASGI
-cannot tell `/` from `/?`). From another server the same is read from the scope.
+Complete by itself: any ASGI server can run it. Our own protocol (`connection.HttpConnection`) has read the request
+already and passes it in the ASGI extension "redirect", with the target as it came (ASGI cannot tell `/` from `/?`).
+From another server the same is read from the scope.
 """
 
 from random import Random
@@ -30,18 +30,16 @@ def create_app(
 ) -> Starlette:
     """The public application of one worker process. `random` draws where its cycles begin.
 
-    What it shares with a protocol in front of it is `app.state.handler`.
+    A protocol in front of it uses its `app.state.handler`.
     """
     app = Starlette()
     app.state.handler = handler = RequestHandler(new_service(config, random), Reader(pool_id_header, trusted), recorder)
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
-    app.router.default = _Answering(handler)
+    app.router.default = _App(handler)
     return app
 
 
-class _Answering:
-    """The ASGI application behind Starlette's."""
-
+class _App:
     def __init__(self, handler: RequestHandler) -> None:
         self._handler = handler
 
@@ -58,7 +56,7 @@ class _Answering:
 
 
 def _read(reader: Reader, scope: Scope) -> Request:
-    """The nearest to the request as it came that ASGI allows."""
+    """The request as nearly as it came as ASGI allows."""
     query = scope["query_string"]
     target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
     peer = scope["client"][0] if scope["client"] else None

@@ -15,9 +15,7 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import HTTPScope
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import ServerState
 
 from redirect.core.decision import FAULT, Decision
 from redirect.core.request import Request
@@ -61,32 +59,16 @@ class HttpConnection(TimedConnection):
     """
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
-    __slots__ = (
-        "_body_bytes",
-        "_draining",
-        "_feeding",
-        "_incomplete_bytes",
-        "_message_bytes",
-        "_peer",
-        "_pending",
-        "handler",
-    )
+    __slots__ = ("_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_message_bytes", "_pending", "handler")
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         # Process
-        self.handler: RequestHandler = config.app.state.handler  # type: ignore[union-attr]
+        self.handler: RequestHandler = self.config.app.state.handler  # type: ignore[union-attr]
 
         # Connection
         self._draining = False  # the worker stops: the next response is the last
         self._feeding: asyncio.Handle | None = None  # the next call of `_feed`
-        self._peer: str | None = None
 
         # Request
         self._pending: _Pending | None = None  # in BODY
@@ -96,8 +78,7 @@ class HttpConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = self.client[0] if self.client else None
-        if not CONNECTION_LIMIT.is_left(len(self.connections)):
+        if not CONNECTION_LIMIT.allows(len(self.connections)):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -247,12 +228,12 @@ class HttpConnection(TimedConnection):
     def on_headers_complete(self) -> None:
         if refusal := self._exceeded_limit():
             raise _Stop(refusal)
-        parser, reader = self.parser, self.handler.reader
+        parser = self.parser
         method, version = parser.get_method(), parser.get_http_version()
         if method in NOT_HTTP:
             raise _Stop(OTHER_VERSION)
-        fields = reader.fields(self.headers)
-        request = reader.read(method.decode("ascii"), self.url, fields, version, self._peer, self.scheme or "http")
+        fields = self.handler.reader.fields(self.headers)
+        request = self._read(method, self.url, fields, version)
         close = (
             version != "1.1" or not parser.should_keep_alive() or (request.answer is not None and request.answer.close)
         )
@@ -308,12 +289,15 @@ class HttpConnection(TimedConnection):
         if self._pending:
             request = self._pending.request
         else:
-            parser, reader = self.parser, self.handler.reader
-            method = parser.get_method().decode("ascii") if self.url or in_target else ""
+            method = self.parser.get_method() if self.url or in_target else b""
             target = b"" if in_target else self.url  # how much of it was read depends on where the network cut it
-            fields = reader.fields(self.headers)
-            request = reader.read(method, target, fields, "", self._peer, self.scheme or "http")
+            request = self._read(method, target, self.handler.reader.fields(self.headers), "")
         self._end_request(request._replace(answer=refusal), close=True)
+
+    def _read(self, method: bytes, target: bytes, fields: dict[str, str], version: str) -> Request:
+        peer = self.client[0] if self.client else None
+        reader = self.handler.reader
+        return reader.read(method.decode("ascii"), target, fields, version, peer, self.scheme or "http")
 
     def _end_request(self, request: Request, *, close: bool) -> None:
         if self._pending:

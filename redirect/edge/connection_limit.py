@@ -1,8 +1,9 @@
-"""ConnectionLimit: how many connections a worker takes, so that it keeps descriptors for what it does itself.
+"""How many connections a worker accepts, so that it keeps descriptors for its own work.
 
-The rule: whoever comes when there is no room is let go at once, and everybody else notices nothing. Were clients
-given the last descriptor, the loop would close what comes next on any listener, health probes included (libuv's
-`uv__emfile_trick`); and where another thread took the one that it keeps for that, uvloop would close the listener.
+The rule: a connection over the limit is closed at once, and no other is affected. If clients had the last descriptor,
+the event loop would close the next connection of any listener, those of health probes included (libuv's
+`uv__emfile_trick`); and if another thread took the descriptor that libuv keeps for that, uvloop would close the
+listener.
 """
 
 import logging
@@ -10,39 +11,34 @@ import resource
 from math import inf
 from time import monotonic
 
-# Descriptors that are not for clients, beside two for each worker, whose slot of the scoreboard is read, and that of
-# the one in its place: the loop's, the listeners, the scoreboard, the log and its next file, and the connections of
-# the admin listener. Where the limit is low, at least half of it is for clients.
-RESERVE = 64
+# Not for clients: the loop's, the listeners, the scoreboard, the log and its next file, and the connections of the
+# admin listener. Each worker adds two, for its slot of the scoreboard and that of the worker that replaces it. Where
+# the limit is low, at least half of it is for clients.
+RESERVED_DESCRIPTORS = 64
 
-# Seconds between two times that it is said that clients were let go.
-SAYING = 60.0
+WARNING_INTERVAL_SECONDS = 60.0
 
 _logger = logging.getLogger("gunicorn.error")
 
 
 class ConnectionLimit:
-    """The room of one process. The limit is asked for each time, as it may be changed from outside (`prlimit`)."""
+    """The limit of one process. It is read each time, as `prlimit` may change it."""
 
     def __init__(self) -> None:
-        self.reserve = RESERVE
-        self._refused = 0  # since it was said last
-        self._said = -inf
+        self.reserved = RESERVED_DESCRIPTORS
+        self._closed = 0  # since the last warning
+        self._warned_at = -inf
 
-    def is_left(self, connections: int) -> bool:
-        """Whether there is room for the last one that makes it so many `connections`."""
+    def allows(self, connections: int) -> bool:
+        """Whether the process may have so many `connections`; warns where it may not."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(self.reserve, limit // 2)):
+        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(self.reserved, limit // 2)):
             return True
-        self._refused += 1
-        if monotonic() - self._said >= SAYING:
-            _logger.warning(
-                "no room for more than %d connections (ulimit -n is %d); closed at once since this was said last: %d",
-                most,
-                limit,
-                self._refused,
-            )
-            self._refused, self._said = 0, monotonic()
+        self._closed += 1
+        if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
+            message = "at most %d connections (ulimit -n is %d); closed at once since the last warning: %d"
+            _logger.warning(message, most, limit, self._closed)
+            self._closed, self._warned_at = 0, monotonic()
         return False
 
 

@@ -39,8 +39,8 @@ class TimedConnection(HttpToolsProtocol):
 
     __slots__ = ("_buffer", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_written")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._state = IDLE
         self._buffer = b""  # received, and not fed to the parser yet
 

@@ -1,7 +1,4 @@
-"""What both fronts share: how a request is read, answered and logged.
-
-The rule: fronts differ in how they come by a request and how they send the answer, and in nothing else.
-"""
+"""What both fronts share. They differ in how they receive a request and send the response, and in nothing else."""
 
 import logging
 
@@ -15,20 +12,18 @@ _logger = logging.getLogger("uvicorn.error")
 
 
 class RequestHandler:
-    """Asks `service`."""
-
     def __init__(self, service: Service, reader: Reader, recorder: Recorder) -> None:
         self.service = service
         self.reader = reader
         self.recorder = recorder
 
     def use(self, service: Service) -> None:
-        """Asks this service from now on."""
+        """Decides with this service from now on."""
         self.recorder.use(service.config)
         self.service = service
 
     def decide(self, pool_requested: str | None, scheme: str, endpoint: Endpoint | None) -> Decision:
-        """The service's decision; what goes wrong in it is our fault, is logged, and has an answer."""
+        """The service's decision, or a 500 whose cause is logged."""
         try:
             return self.service.decide(pool_requested, scheme, endpoint)
         except Exception:

@@ -1,8 +1,8 @@
-"""What a request asks for: its target and its Host, read by the rules of RFC 9112 and ours.
+"""Reads the target, the Host and the header fields of a request, by the rules of RFC 9112 and ours.
 
 The rule: the target's bytes are never decoded, collapsed or re-encoded. An absolute-form target
 names the authority itself and Host is ignored then (RFC 9112, section 3.2.2), but a Host that is no
-authority refuses the request all the same: two parties that read it differently make an attack.
+authority refuses the request all the same: two parties that read it differently make an attack possible.
 
 Bytes become latin-1 text, so that each character is a byte as it came.
 """
@@ -17,24 +17,24 @@ from redirect.core.request import Head, Request
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
-# The name under which a protocol hands what it has read to an ASGI app.
+# The ASGI extension in which a protocol passes the request that it has read.
 EXTENSION = "redirect"
 
 OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here", close=True)
 
-# The fields that say something to us, beside the one that names the pool.
+# The fields that are used, beside the one that names the pool.
 _FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for user-agent referer
     x-request-id""".split()
 
-# Spellings of field names that are remembered: all that browsers and proxies use, and not what a client makes up.
-_MOST_SPELLINGS = 1024
-_LONGEST_SPELLING = 64
+# Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
+_MAX_SPELLINGS = 1024
+_MAX_SPELLING_BYTES = 64
 
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
 class Reader:
-    """Reads requests: `pool_id_header` names the pool, `trusted` says which peers speak for others."""
+    """`pool_id_header` is the field that names the pool; `trusted` are the proxies whose X-Forwarded fields count."""
 
     def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
         self._pool = pool_id_header.lower()
@@ -42,14 +42,14 @@ class Reader:
         self._trusted = trusted
 
     def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-        """The fields that say something to us, by lower-case name. Values of one name are joined by commas
-        (RFC 9110, section 5.3), so two Hosts are no authority and two pools are one unknown name."""
+        """The fields that are used, by lower-case name. Values of one name are joined by commas (RFC 9110,
+        section 5.3), so two Hosts are no authority and two pools are one unknown name."""
         found: dict[str, str] = {}
         names = self.names
         for spelled, value in headers:
             name = names[spelled]
             if name is not None:
-                # A parser may leave blanks behind a value; they are not part of it (RFC 9110, section 5.5).
+                # The parser leaves blanks behind a value; they are not part of it (RFC 9110, section 5.5).
                 text = value.rstrip(b" \t").decode("latin-1")
                 found[name] = f"{found[name]}, {text}" if name in found else text
         return found
@@ -57,7 +57,7 @@ class Reader:
     def read(
         self, method: str, target: bytes, fields: dict[str, str], version: str, peer: str | None, scheme: str
     ) -> Request:
-        """Reads a request with these `fields`, of a `version` like "1.1", that came from `peer` over `scheme`."""
+        """The request; `version` is like "1.1", `peer` the address it came from."""
         get = fields.get
         proto, forwarded_for, host, client_ip = get("x-forwarded-proto"), get("x-forwarded-for"), get("host"), peer
         if proto is not None or forwarded_for is not None:
@@ -78,17 +78,16 @@ class Reader:
 
 
 class _Names(dict[bytes, str | None]):
-    """From a field name as it is spelled to its lower-case form, or to None if it says nothing to us.
-    A spelling seen before costs one lookup."""
+    """From a field name as it is spelled to its lower-case form, or to None if it is not used."""
 
-    def __init__(self, wanted: set[str]) -> None:
+    def __init__(self, used: set[str]) -> None:
         super().__init__()
-        self._wanted = wanted
+        self._used = used
 
     def __missing__(self, spelled: bytes) -> str | None:
         lower = spelled.decode("latin-1").lower()
-        name = lower if lower in self._wanted else None
-        if len(self) < _MOST_SPELLINGS and len(spelled) <= _LONGEST_SPELLING:
+        name = lower if lower in self._used else None
+        if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
             self[spelled] = name
         return name
 
@@ -121,7 +120,7 @@ def _other_form(
 
 
 def _authority(raw: str) -> Authority:
-    """Browsers send A-labels; what is not ASCII is taken for the UTF-8 of an internationalised name."""
+    """Browsers send A-labels; what is not ASCII is read as the UTF-8 of an internationalised name."""
     try:
         return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8"))
     except UnicodeDecodeError:

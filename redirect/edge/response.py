@@ -1,7 +1,7 @@
-"""The answer: a decision in HTTP's terms, the same bytes whichever front sends them.
+"""The response to a decision, the same bytes whichever front sends them.
 
-The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), and an answer
-that ends the connection says so.
+The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), and a response that ends the
+connection says so.
 """
 
 import json
@@ -19,7 +19,7 @@ CLOSE: Field = (b"connection", b"close")
 
 
 def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes]:
-    """The header fields and the body with which a request for `target` is answered."""
+    """The header fields and the body of the response to a request for `target`."""
     location = decision.location(target)
     if location is not None:
         fields, body = [(b"location", location.encode("latin-1")), _EMPTY], b""
@@ -34,8 +34,7 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
 
 
 def response(decision: Decision, target: str) -> Response:
-    """The answer to a request for `target` as Starlette has it."""
     fields, body = fields_and_body(decision, target)
-    answer = Response(body, decision.status)
-    answer.raw_headers = fields
-    return answer
+    made = Response(body, decision.status)
+    made.raw_headers = fields
+    return made

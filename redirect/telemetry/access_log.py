@@ -14,7 +14,7 @@ and it is valid JSON whatever the client sent: bytes are latin-1 text, all but A
     host            as asked, or null                   worker          process id
                                                         config          hash of the configuration
 
-What repeats is quoted once: an origin's part of a line is kept, and what a head says comes quoted.
+What repeats is encoded once: the part of a line that an origin determines is cached, and that of a head comes encoded.
 """
 
 import json
@@ -30,38 +30,36 @@ from time import monotonic_ns, time_ns
 from typing import Any
 
 from redirect.core.decision import Decision
-from redirect.telemetry.log_writer import LONGEST_LINE
+from redirect.telemetry.log_writer import MAX_LINE_BYTES
 from redirect.telemetry.record import Record
 
-# What a client, a TOML or another server can make long; everything else is short by its nature.
+# The values that can be long; a line over the limit is made to fit by cutting these.
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()
 
-# What a decision adds to a line: the level; what is before the target in Location; what is behind it; whether
-# it is there.
+# The part of a line that a decision determines: the level; what is before the target in Location; what is behind it;
+# whether the target is in it.
 _Part = tuple[str, str, str, bool]
 
 
-class Lines:
-    """Makes the lines of one process."""
-
+class LineFormatter:
     def __init__(self) -> None:
         self._parts: dict[Decision, _Part] = {}
-        self._config = ""  # that the parts are of
+        self._config = ""  # which the parts belong to
         # A generated id has 32 digits, half of them of this process alone.
         self._ids = secrets.token_hex(8)
         self._last_id = 10**15
         self._tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
 
-    def of(self, records: Sequence[Record]) -> list[str]:
-        """The lines of a batch, made one behind the other, while code and tables are in the processor's caches."""
+    def format(self, records: Sequence[Record]) -> list[str]:
+        """The lines of a batch, in one loop: code and tables stay in the processor's caches."""
         if records and records[-1][-1] != self._config:
             self._config = records[-1][-1]
             self._parts.clear()  # another configuration has other decisions
         number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
         self._last_id += len(records)
-        to_wall = time_ns() - monotonic_ns()  # anew for each batch, since the wall clock may be set
+        to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
         lines: list[str] = []
-        now, time = inf, ""  # a millisecond, and what it is called; none yet
+        now, time = inf, ""  # a millisecond, and its text; none yet
         for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000
@@ -75,9 +73,9 @@ class Lines:
                 f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
                 f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"}}\n'
             )
-            if not target:  # of a request that was refused before it had one
+            if not target:  # refused before its target was read
                 line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
-            lines.append(line if len(line) <= LONGEST_LINE else fit(json.loads(line)))
+            lines.append(line if len(line) <= MAX_LINE_BYTES else fit(json.loads(line)))
         return lines
 
     def _part(self, decision: Decision) -> _Part:
@@ -91,10 +89,10 @@ class Lines:
 
 
 def fit(record: dict[str, Any]) -> str:
-    """The record as a line of at most LONGEST_LINE bytes: if need be long values are cut, and it says so."""
+    """The record as a line of at most MAX_LINE_BYTES; one with cut values has the key `truncated`."""
     line = _encode(record)
-    longest = LONGEST_LINE
-    while len(line) > LONGEST_LINE:
+    longest = MAX_LINE_BYTES
+    while len(line) > MAX_LINE_BYTES:
         longest //= 2
         cut = {key: record[key][:longest] for key in _CUT if record[key]}  # at 0 the rest fits, so this ends
         line = _encode({**record, **cut, "truncated": True})

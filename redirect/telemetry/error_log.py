@@ -1,7 +1,7 @@
-"""The error log: what the service says of itself, on standard error.
+"""The error log, on standard error.
 
-The rule: nobody waits for its reader. A master that did would replace no worker and hear no signal, and a worker
-would answer nobody. What is not taken at once is lost, and told as such in front of what is taken next.
+The rule: no process blocks on it. A blocked master would replace no worker and handle no signal, and a blocked worker
+would answer no request. What cannot be written at once is lost, and reported before the next message.
 """
 
 import io
@@ -9,24 +9,22 @@ import os
 import socket
 import stat
 
-from redirect.telemetry.log_writer import unblocked
+from redirect.telemetry.log_writer import without_blocking
 
 
 class ErrorLog(io.TextIOBase):
-    """A stream in place of `sys.stderr`, which writes to this descriptor. What it is given at once goes at once, or
-    not at all."""
+    """A stream that replaces `sys.stderr` and writes each message to the descriptor at once, or not at all."""
 
     def __init__(self, descriptor: int) -> None:
-        self._file = unblocked(descriptor)
+        self._file = without_blocking(descriptor)
         self._is_ours = self._file != descriptor
         is_socket = stat.S_ISSOCK(os.fstat(self._file).st_mode)
         self._socket = socket.socket(fileno=os.dup(self._file)) if is_socket else None
-        self._lost = 0  # messages since the last one that was taken
-        self._is_torn = False  # a part of one was taken, and not its end
+        self._lost = 0  # messages since the last one that was written whole
+        self._is_torn = False  # the last line has no end
 
     def write(self, text: str) -> int:
-        """Takes a message; its length."""
-        lost = f"{self._lost} messages were lost here, as nobody read them\n" if self._lost else ""
+        lost = f"{self._lost} messages were lost here, as standard error was not read\n" if self._lost else ""
         whole = ("\n" * self._is_torn + lost + text).encode(errors="backslashreplace")
         sent = self._send(whole)
         if sent == len(whole):
@@ -44,10 +42,9 @@ class ErrorLog(io.TextIOBase):
         super().close()
 
     def _send(self, whole: bytes) -> int:
-        """How many of the bytes were taken."""
         try:
             if self._socket is not None:
                 return self._socket.send(whole, socket.MSG_DONTWAIT)
             return os.write(self._file, whole)
-        except OSError:  # nobody reads, or the disk is full
+        except OSError:  # not read, or the disk is full
             return 0

@@ -1,7 +1,6 @@
-"""The recorder: what was answered, gathered for a moment, then counted and logged.
+"""The recorder: collects access records, and counts and logs them in batches.
 
-The rule: a request only leaves its record here. Batches of records, a hundred or what came within
-100 ms, are counted, made into lines, and given to the log_writer.
+The rule: a request only adds its record. A batch is a hundred records, or those of 100 ms.
 """
 
 import asyncio
@@ -9,42 +8,41 @@ from time import monotonic_ns
 
 from redirect.core.decision import Decision
 from redirect.core.pools import Config
-from redirect.telemetry.access_log import Lines
+from redirect.telemetry.access_log import LineFormatter
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.record import Quoted, Record
 from redirect.telemetry.scoreboard import now_ms
 
-# A batch is written when it has so many records or is so old (seconds).
-BATCH = 100
-LONGEST_WAIT = 0.1
+MAX_BATCH_RECORDS = 100
+MAX_BATCH_SECONDS = 0.1
 
-# Of a batch so many lines are kept for whoever comes to look, and all of them while somebody looks.
-KEPT = 4
+# Of each batch, for a client of the admin page that comes later; while one is there, all lines are kept.
+KEPT_LINES = 4
 
 
 class Recorder:
-    """The recorder of one worker. `log_writer` is None where no access log is wanted."""
+    """The recorder of one worker. `log_writer` is None if there is no access log."""
 
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
         self._counters = counters
         self._log_writer = log_writer
-        self._lines = Lines()
+        self._formatter = LineFormatter()
         self._records: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> None:
-        """Adds the record of a request for `target` that was `started` at that time of `monotonic_ns`, and is
-        answered now. `config` is the hash of the configuration that decided."""
+        """Adds the record of a request that is answered now; `started` is by `monotonic_ns`, `config` the hash of the
+        configuration that decided."""
         records = self._records
         if not records:
-            self._timer = asyncio.get_running_loop().call_later(LONGEST_WAIT, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(MAX_BATCH_SECONDS, self.flush)
         records.append((decision, quoted, target, started, monotonic_ns(), config))
-        if len(records) == BATCH:
+        if len(records) == MAX_BATCH_RECORDS:
             self.flush()
 
     def flush(self) -> None:
-        """Counts and logs what was gathered."""
+        """Counts and logs the batch."""
         records, self._records = self._records, []
         if self._timer is not None:
             self._timer.cancel()
@@ -54,11 +52,11 @@ class Recorder:
         self._counters.count(records)
         is_watched = self._counters.slot.numbers.watched_until_ms > now_ms()
         if self._log_writer is None and not is_watched:
-            records = records[-KEPT:]
-        lines = self._lines.of(records)
+            records = records[-KEPT_LINES:]
+        lines = self._formatter.format(records)
         if self._log_writer is not None:
             self._log_writer.write(lines)
-        self._counters.slot.keep_lines("".join(lines if is_watched else lines[-KEPT:]).encode("ascii"))
+        self._counters.slot.keep_lines("".join(lines if is_watched else lines[-KEPT_LINES:]).encode("ascii"))
 
     def use(self, config: Config) -> None:
         """Counts what is answered from now on under another configuration."""
@@ -77,13 +75,11 @@ class Recorder:
         self._counters.report_health(number)
 
     def reopen(self) -> None:
-        """Logs to a new file from now on, where the old one was renamed."""
         self.flush()
         if self._log_writer is not None:
             self._log_writer.reopen()
 
     def close(self) -> None:
-        """Writes what was gathered, and ends."""
         self.flush()
         if self._log_writer is not None:
             self._log_writer.close()

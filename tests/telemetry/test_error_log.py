@@ -1,18 +1,12 @@
 """The error log: nobody waits for who reads it."""
 
-import contextlib
 import fcntl
 import os
-import select
-import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
-from support.service import CLIENT, Running, running, wait_for
 
 from redirect.telemetry.error_log import ErrorLog
 
@@ -53,7 +47,7 @@ def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]])
     log.write("another\nof two lines\n")
     told, *rest = read(reading).strip().splitlines()
     lost = 20_000 - len(taken) - (last == f"message {len(taken):05}")
-    assert told == f"{lost} messages were lost here, as nobody read them"
+    assert told == f"{lost} messages were lost here, as standard error was not read"
     assert rest == ["another", "of two lines"]
     log.write("and one\n")
     assert read(reading) == "and one\n"
@@ -72,34 +66,3 @@ def test_a_full_disk() -> None:
     """What a disk does not take is lost, and nobody is stopped by that."""
     with Path("/dev/full").open("wb", buffering=0) as file:
         assert ErrorLog(file.fileno()).write("message\n") == len("message\n")
-
-
-def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
-    """With both logs in one pipe that is full, requests are answered, workers replaced, and a stop is heard."""
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    writing = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    command = ("bash", "-c", 'exec "$0" -m redirect serve > "$1" 2>&1', sys.executable, str(path))
-    with running(tmp_path, command=command) as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        for _ in range(100):  # more than the pipe has room for
-            assert CLIENT.get(service.url).status_code == 302
-        wait_for(lambda: not select.select([], [writing], [], 0)[1])
-        with contextlib.suppress(BlockingIOError):  # short messages may find room behind the last line
-            while os.write(writing, b"\n"):
-                pass
-        killed = min(workers(service))
-        os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: len(workers(service) - {killed}) == 2)
-        assert service.stop() == 0
-    for end in (reading, writing):
-        os.close(end)
-
-
-def workers(service: Running) -> set[int]:
-    try:
-        return {worker["pid"] for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"]}
-    except httpx.TransportError:  # of a worker that was killed
-        return set()

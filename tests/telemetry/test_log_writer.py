@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from redirect.telemetry.log_writer import LONGEST_LINE, LONGEST_WRITE, LogWriter
+from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter
 
 # Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait here.
 PIPE_FULL = 64
@@ -26,7 +26,7 @@ MANY = PIPE_FULL + MOST_WAITING // 1024 + 500
 
 @pytest.fixture(autouse=True)
 def _less_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redirect.telemetry.log_writer.MOST_WAITING", MOST_WAITING)
+    monkeypatch.setattr("redirect.telemetry.log_writer.MAX_WAITING_BYTES", MOST_WAITING)
 
 
 def line(number: int, length: int = 1024) -> str:
@@ -95,7 +95,7 @@ def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> No
         log_writer.write([line(n) for n in range(60)])
         assert writes == [60 * 1024]
         log_writer.write([line(n) for n in range(60, 160)])
-        assert writes[1:] == [LONGEST_WRITE, 36 * 1024]
+        assert writes[1:] == [MAX_WRITE_BYTES, 36 * 1024]
         log_writer.close()
         assert log_writer.written == 160
 
@@ -109,11 +109,11 @@ def test_pieces_to_a_pipe(fifo: tuple[str, int], writes: list[int]) -> None:
 
     async def test() -> None:
         log_writer = LogWriter(path)
-        log_writer.write([line(n, 1500) for n in range(3)] + [line(3, LONGEST_LINE)])
+        log_writer.write([line(n, 1500) for n in range(3)] + [line(3, MAX_LINE_BYTES)])
         log_writer.close()
 
     in_a_loop(test)
-    assert writes == [3000, 1500, LONGEST_LINE]
+    assert writes == [3000, 1500, MAX_LINE_BYTES]
     assert numbers(drain(end)) == [0, 1, 2, 3]
 
 
@@ -181,7 +181,7 @@ def test_a_closed_pipe(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) 
 
 def test_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines wait for a reader that was gone for a moment."""
-    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.01)
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -213,7 +213,7 @@ def longest_file(size: int) -> Iterator[None]:
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A full disk costs lines, none of them is torn, and once there is room again the loss is told."""
-    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.01)
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = tmp_path / "log"
 
     async def test() -> None:
@@ -301,7 +301,7 @@ def test_a_file_that_cannot_be_opened_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the path is missing when a worker begins, lines wait for it, and the error log says so once."""
-    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY", 0.001)
+    monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.001)
     folder = tmp_path / "folder"
 
     async def test() -> None:
@@ -360,7 +360,7 @@ def test_the_end_does_not_wait_for_ever(
     fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A reader that does not come back is not waited for; what was lost with it is said."""
-    monkeypatch.setattr("redirect.telemetry.log_writer.PATIENCE", 0.05)
+    monkeypatch.setattr("redirect.telemetry.log_writer.CLOSE_TIMEOUT_SECONDS", 0.05)
     path, _ = fifo
 
     async def test() -> None:

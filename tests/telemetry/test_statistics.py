@@ -15,7 +15,7 @@ from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import quote
-from redirect.telemetry.recorder import KEPT, Recorder
+from redirect.telemetry.recorder import KEPT_LINES, Recorder
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
@@ -194,7 +194,7 @@ def test_the_last_lines(scoreboard: Scoreboard) -> None:
     for n in range(3):
         work(scoreboard, 0, ["one"] * 50, target=f"/before/{n}")
     lines, cursor = statistics.lines(None)
-    assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT)]
+    assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT_LINES)]
     for n in range(20):
         work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
     lines, cursor = statistics.lines(cursor)

@@ -1,4 +1,4 @@
-"""Descriptors: who comes when a worker has none left for him is let go at once, and nobody else notices."""
+"""Descriptors: a connection for which a worker has none left is closed at once, and no other is affected."""
 
 import contextlib
 import http.client
@@ -19,10 +19,10 @@ from support.wire import FRONTS, head
 
 from redirect.admin.listener import MAX_CONNECTIONS
 from redirect.config.loader import content_hash
-from redirect.edge.connection_limit import RESERVE, SAYING, ConnectionLimit
+from redirect.edge.connection_limit import RESERVED_DESCRIPTORS
 
 LIMIT = 256
-MOST = LIMIT - RESERVE - 4  # of clients, per worker
+MOST = LIMIT - RESERVED_DESCRIPTORS - 4  # of clients, per worker
 CLIENTS = 1000
 BATCH = 50  # at once
 
@@ -30,17 +30,16 @@ BATCH = 50  # at once
 LIMITED = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({LIMIT}, {LIMIT}))
-from redirect.edge import connection as guard
-from redirect.edge import fast_path as protocol
+from redirect.edge import connection, fast_path
 from redirect.processes import worker
-fronts = {{"fast": protocol.FastPath, "starlette": guard.HttpConnection}}
+fronts = {{"fast": fast_path.FastPath, "starlette": connection.HttpConnection}}
 worker.RedirectWorker.CONFIG_KWARGS["http"] = fronts[sys.argv[1]]
 from redirect.commands.main import cli
 cli(["serve"])
 """
 
-# What a worker that turns round and round over a connection that it cannot take would use of a second, and more.
-SPINNING = 0.2
+# A worker that tries again and again to accept a connection that it cannot would use more than that of a second.
+SPINNING_SECONDS = 0.2
 
 HERE = head("GET /here HTTP/1.1")
 
@@ -68,13 +67,13 @@ def clients(port: int) -> Iterator[list[socket.socket]]:
 
 
 def queued(port: int) -> int:
-    """How many connections wait for a worker to take them; of more than a listener has room for the system keeps none,
-    and does not tell the client."""
+    """How many connections wait for a worker to accept them. The system drops those that are too many, and does not
+    tell the client."""
     for line in Path("/proc/net/tcp").read_text().splitlines():
         _, here, _, state, queues, *_ = line.split()
         if here.endswith(f":{port:04X}") and state == "0A":
             return int(queues.partition(":")[2], 16)
-    raise AssertionError(f"nobody listens on port {port}")
+    raise AssertionError(f"nothing listens on port {port}")
 
 
 def ended(clients: list[socket.socket]) -> set[socket.socket]:
@@ -87,7 +86,7 @@ def ended(clients: list[socket.socket]) -> set[socket.socket]:
 
 
 def is_answered(client: socket.socket) -> bool:
-    """Whether it is redirected, and not let go."""
+    """Whether it is redirected, and not closed."""
     client.settimeout(30)
     with contextlib.suppress(ConnectionError):
         client.sendall(HERE)
@@ -115,9 +114,9 @@ def is_healthy(service: Running) -> bool:
     return all(asked(service.admin_url, "/healthz") == 200 for _ in range(20))
 
 
-def test_more_clients_than_descriptors(limited: Running) -> None:
-    """Of a thousand connections those that have room are served as ever and all others are closed; workers live and
-    rest, probes are answered, the log says it once for each worker; and when they are gone, others are served."""
+def test_connections_over_the_limit_are_closed_and_the_rest_served(limited: Running) -> None:
+    """Of a thousand connections those within the limit are served and all others are closed. The workers live and use
+    no CPU time, probes are answered, the log has one warning per worker; afterwards others are served."""
     before = workers(limited)
     with clients(limited.port) as all_clients:
         wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * MOST)
@@ -128,8 +127,8 @@ def test_more_clients_than_descriptors(limited: Running) -> None:
 
         used = {pid: cpu_seconds(pid) for pid in before}
         time.sleep(1)
-        assert max(cpu_seconds(pid) - used[pid] for pid in before) < SPINNING
-        assert all(len(os.listdir(f"/proc/{pid}/fd")) < LIMIT - RESERVE // 2 for pid in before)
+        assert max(cpu_seconds(pid) - used[pid] for pid in before) < SPINNING_SECONDS
+        assert all(len(os.listdir(f"/proc/{pid}/fd")) < LIMIT - RESERVED_DESCRIPTORS // 2 for pid in before)
         assert all(is_answered(client) for client in served)
 
     wait_for(lambda: asked(limited.url, "/") == 302)
@@ -140,9 +139,7 @@ def test_more_clients_than_descriptors(limited: Running) -> None:
 
 
 @pytest.mark.parametrize("limited", ["fast"], indirect=True)
-def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
-    """While no worker has room, the log is opened anew, another TOML is put in force, and a worker that dies is
-    replaced by one that serves."""
+def test_a_full_worker_still_reopens_its_log_reloads_and_is_replaced(limited: Running, tmp_path: Path) -> None:
     log, old = tmp_path / "log", tmp_path / "log.1"
     with clients(limited.port) as all_clients:
         wait_for(lambda: len(ended(all_clients)) >= CLIENTS - 2 * MOST)
@@ -165,9 +162,8 @@ def test_the_rest_goes_on(limited: Running, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limited", ["fast"], indirect=True)
-def test_more_clients_of_the_admin_listener(limited: Running) -> None:
-    """Nor may they take what is for others: the public listener serves, and who says nothing, or half a head, is gone
-    after a while."""
+def test_clients_of_the_admin_listener_take_no_descriptors_of_others(limited: Running) -> None:
+    """The public listener serves, and a client that sends nothing, or half a head, is cut off after a while."""
     before = workers(limited)
     with clients(int(limited.admin_url.rpartition(":")[2])) as all_clients:
         for client in all_clients[::2]:
@@ -180,55 +176,7 @@ def test_more_clients_of_the_admin_listener(limited: Running) -> None:
     assert workers(limited) == before
 
 
-def room_of(limit: int, monkeypatch: pytest.MonkeyPatch) -> ConnectionLimit:
-    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
-    return ConnectionLimit()
-
-
-@pytest.mark.parametrize(
-    ("limit", "most"), [(256, 192), (1024, 960), (1_048_576, 1_048_512), (128, 64), (100, 50), (20, 10)]
-)
-def test_how_much_room_there_is(limit: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All descriptors but those in reserve are for clients, and at least half of them."""
-    room = room_of(limit, monkeypatch)
-    assert room.is_left(most)
-    assert not room.is_left(most + 1)
-
-
-def test_a_worker_keeps_one_more_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With many workers each has more to look at."""
-    room = room_of(256, monkeypatch)
-    room.reserve = RESERVE + 16
-    assert room.is_left(176)
-    assert not room.is_left(177)
-
-
-def test_room_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no limit there is always room."""
-    assert room_of(resource.RLIM_INFINITY, monkeypatch).is_left(10**9)
-
-
-@pytest.mark.parametrize("up", [0.0, 1000.0])
-def test_it_is_said_once_in_a_while(
-    up: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The log says that clients are let go when it begins, and then once a minute how many they were. This holds
-    on a machine that has been up for less than a minute, too."""
-    now = up
-    monkeypatch.setattr("redirect.edge.connection_limit.monotonic", lambda: now)
-    room = room_of(256, monkeypatch)
-    for _ in range(1000):
-        room.is_left(193)
-    assert len(caplog.messages) == 1
-    now += SAYING
-    room.is_left(193)
-    room.is_left(193)
-    assert len(caplog.messages) == 2
-    assert caplog.messages[1].endswith("last: 1000")
-
-
-def test_the_hard_limit_counts(tmp_path: Path) -> None:
-    """The service takes as many descriptors as it may have, whatever it was given to begin with."""
+def test_the_service_raises_its_limit_to_the_hard_limit(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     given = (
         f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); "
