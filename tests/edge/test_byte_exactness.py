@@ -1,6 +1,5 @@
 """Location carries the target's bytes as they came: nothing decoded, collapsed or re-encoded."""
 
-import http.client
 import string
 import tempfile
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.service import Running
 from support.wire import FRONTS, Wire, head
 
 from redirect.edge.limits import MAX_REQUEST_LINE_BYTES
@@ -81,13 +79,3 @@ def test_the_longest_query() -> None:
 def test_absolute_form(target: str, expected: str) -> None:
     """An absolute-form target is redirected by its path and query; an empty path is /."""
     assert redirected("GET", target) == f"http://origin-1{expected}"
-
-
-@pytest.mark.parametrize("target", ["//x//y?", "/a%2Fb?c=%20&c=d", "/endpoint/path?x=1&y=2"])
-def test_over_the_network(service: Running, target: str) -> None:
-    """The service that runs does the same as the one in this process."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port)
-    connection.request("GET", target, headers={"X-Redirect-Pool-ID": "pool-c"})
-    response = connection.getresponse()
-    connection.close()
-    assert (response.status, response.headers["location"]) == (307, f"http://origin-7{target}")

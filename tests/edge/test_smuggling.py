@@ -3,15 +3,11 @@
 Each row hides a second request, for /smuggled, from somebody. It is neither answered nor logged.
 """
 
-import re
-import socket
-from pathlib import Path
 from random import Random
 
 import pytest
 from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED, UNFINISHED
-from support.service import running
-from support.wire import Answer, Outcome, Wire, head, read_answers
+from support.wire import Outcome, Wire, head
 
 from redirect.edge.limits import MAX_BODY_BYTES
 
@@ -117,25 +113,3 @@ def test_a_body_over_the_limit_is_no_request(more: int, wire: Wire) -> None:
         assert [answer.headers["connection"] for answer in outcome.answers] == ["close"]
         assert outcome.ended
         assert is_unheard(outcome)
-
-
-def asked(port: int, sent: bytes) -> list[Answer]:
-    """What the service at `port` answers to all of it, read until it ends the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(sent)
-        received = b"".join(iter(lambda: connection.recv(65536), b""))
-    method = "HEAD" if sent.startswith(b"HEAD") else "GET"
-    return read_answers(received, [method] * len(re.findall(rb"HTTP/1.1 \d\d\d ", received)))
-
-
-def test_over_the_network(tmp_path: Path) -> None:
-    """The service that runs does the same: one answer each, the connection ended, nothing smuggled in its log."""
-    last = head("GET /last HTTP/1.1", "Connection: close")
-    with running(tmp_path) as service:
-        for name, sent in (REFUSED | ANSWERED_LAST).items():
-            assert len(asked(service.port, sent)) == 1, name
-        bodies = [sent for name, sent in READ_AS_BODY.items() if not sent.startswith(b"HEAD")]
-        assert len(asked(service.port, b"".join(bodies) + last)) == len(bodies) + 1
-        records = service.records(len(REFUSED | ANSWERED_LAST) + len(bodies) + 1)
-    assert not [record for record in records if "smuggled" in str(record["path"])]
-    assert service.stderr().count("Traceback") == 0
