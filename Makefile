@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image lint e2e browser bench faults diagram clean
+.PHONY: help setup run unit test test-young test-image lint e2e browser bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -86,6 +86,10 @@ faults: $(READY) ## Inject faults under load: in the compose stack on a real eng
 
 diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
 	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png
+
+layout: $(READY) ## Draw docs/layout.png from the imports of redirect/ (needs graphviz)
+	@$(BIN)/python misc/layout.py
+	dot -Tpng -Gdpi=144 misc/layout.dot -o docs/layout.png
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .venv-* .browser .mypy_cache .pytest_cache .ruff_cache .hypothesis
