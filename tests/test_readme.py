@@ -1,9 +1,10 @@
-"""The README is true: every command that it shows is run, every answer compared.
+"""The README and the documents are true: every command that they show is run, and every response compared.
 
-`make run` is started as it says, and the console blocks are run against it. What needs a container
-engine is run by tests/e2e; `make test` runs this.
+`make run` is started as the README says, and the console blocks are run against it. What needs a container engine is
+run by tests/e2e; `make test` runs this.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -13,38 +14,59 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 from support.corpus import CORPUS
 from support.logged import KEYS, write_log
 from support.service import ROOT, environment, free_port, is_ready, wait_for
 
-from redirect.config.loader import load, parse_config
-from redirect.config.schema import HealthCheckTable
+from redirect.commands.serve import serve
+from redirect.config.loader import ConfigError, load, parse_config
 from redirect.config.settings import Settings
 
-README = (ROOT / "README.md").read_text()
+PATHS = [
+    *(ROOT / each for each in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PATHS}
+README = DOCUMENTS["README.md"]
+CONFIGURATION = DOCUMENTS["docs/configuration.md"]
+OPERATIONS = DOCUMENTS["docs/operations.md"]
+SOURCE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "redirect").rglob("*.py")))
 
 
 class Shown(NamedTuple):
-    """A command of the README and what it prints there."""
+    """A command of a document and what it prints there."""
 
+    document: str
     command: str
     output: str
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENTS[document], re.DOTALL | re.MULTILINE)
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table in `text` that begins with `heading`, without its first two lines."""
+    table = text[text.index(f"| {heading} |") :].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def name(cell: str) -> str:
+    return cell.strip("`")
 
 
 CONSOLE = [
-    Shown(*each.groups())
-    for block in blocks("console")
+    Shown(document, *each.groups())
+    for document in DOCUMENTS
+    for block in blocks(document, "console")
     for each in re.finditer(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
 ]
 
 
 def pattern(output: str) -> str:
-    """What a command may print where the README shows `output`: another date, another origin of the pool."""
+    """What a command may print where a document shows `output`: another date, another origin of the pool."""
     escaped = re.escape(output)
     escaped = re.sub(r"date:\\ .*", "date: .*", escaped)
     return re.sub(r"(location:\\ http://origin\\-)\d", r"\1[456]", escaped)
@@ -108,23 +130,38 @@ def run(command: str, made: Made, folder: Path) -> str:
     return ended.stdout.decode().replace("\r\n", "\n")
 
 
-def test_there_is_something_to_run() -> None:
-    """The README shows curl, check, explain, the log's reports and the admin listener."""
-    commands = [shown.command.split()[0:2] for shown in CONSOLE]
-    assert ["curl", "-si"] in commands
-    assert ["redirect", "check"] in commands
-    assert ["redirect", "explain"] in commands
-    assert ["redirect", "logs"] in commands
-    assert ["curl", "-s"] in commands
+def test_the_readme_shows_how_to_use_it() -> None:
+    shown = [shown.command for shown in CONSOLE if shown.document == "README.md"]
+    assert any(command.startswith("curl -si -H 'X-Redirect-Pool-ID: ") for command in shown)
+    assert "redirect check" in shown
+    assert "docker compose up" in README
+    assert any("def test_distribution" in path.read_text() for path in (ROOT / "tests").glob("*/*.py"))
+    assert "pytest -k distribution" in README
 
 
-@pytest.mark.parametrize("shown", CONSOLE, ids=[shown.command[:40] for shown in CONSOLE])
+@pytest.mark.processes
+@pytest.mark.parametrize("shown", CONSOLE, ids=[f"{shown.document}: {shown.command[:40]}" for shown in CONSOLE])
 def test_commands_print_what_is_shown(shown: Shown, made: Made, tmp_path: Path) -> None:
-    """Each command, run as it stands, prints what the README shows."""
     printed = run(shown.command, made, tmp_path)
     assert re.fullmatch(pattern(shown.output.rstrip("\n")), printed.rstrip("\n")), printed
 
 
+@pytest.mark.processes
+def test_the_table_of_metrics_has_every_metric_with_its_labels(made: Made) -> None:
+    exposed = httpx.get(f"http://127.0.0.1:{made.admin_port}/metrics").text
+    kinds = re.findall("^# TYPE ([^ ]+)", exposed, re.MULTILINE)
+    labels = {
+        metric: set(re.findall(r'(\w+)="', labelled))
+        for metric, labelled in re.findall(r"^(\w+){(.*)}", exposed, re.MULTILINE)
+    }
+    table = rows(OPERATIONS, "metric")
+    assert [name(cells[0]) for cells in table] == kinds
+    assert {name(cells[0]): set(re.findall(r"\w+", cells[1])) for cells in table if cells[1]} == {
+        metric: names for metric, names in labels.items() if metric in kinds
+    }
+
+
+@pytest.mark.processes
 def test_make_run_ends_with_ctrl_c(made: Made) -> None:
     """Ctrl-C at the terminal ends `make run` with exit code 0."""
     assert made.process.poll() is None
@@ -133,6 +170,7 @@ def test_make_run_ends_with_ctrl_c(made: Made) -> None:
     assert "make: ***" not in output
 
 
+@pytest.mark.processes
 def test_make_run_ends_with_term() -> None:
     """TERM to `make run` where there is no terminal, as a supervisor sends it, ends the service too."""
     port, admin_port = free_port(), free_port()
@@ -150,6 +188,7 @@ def test_make_run_ends_with_term() -> None:
     assert b"Shutting down: Master" in output
 
 
+@pytest.mark.processes
 def test_what_make_installs(tmp_path: Path) -> None:
     """`make run` installs what serving needs, `make test` the developers' packages, and each leaves the other's work
     alone."""
@@ -168,57 +207,98 @@ def test_what_make_installs(tmp_path: Path) -> None:
 
 
 def test_the_toml() -> None:
-    """The TOML that is shown is one, and shows what the text says of it."""
-    block, probed = blocks("toml")
-    pool = parse_config(block.encode(), "README.md").default
-    assert [origin.weight for origin in pool.origins] == [3, 2, 1]
-    assert load(ROOT / "redirect_pools_config.toml").warnings == ()
-
-    config = parse_config(probed.encode(), "README.md")
+    """Each TOML that is shown is one, and shows what the text says of it."""
+    (block,) = blocks("README.md", "toml")
+    assert [origin.weight for origin in parse_config(block.encode(), "README.md").default.origins] == [3, 2, 1]
+    (block,) = blocks("docs/configuration.md", "toml")
+    config = parse_config(block.encode(), "docs/configuration.md")
     assert config.warnings == ()
     assert config.default.health_check is not None
+    assert load(ROOT / "redirect_pools_config.toml").warnings == ()
 
 
-def test_the_health_check() -> None:
-    """The table of keys has every key of a health check, with its default."""
-    table = README[README.index("| key of `health_check`") :].partition("\n\n")[0]
-    rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
-    shown = {key: default for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}
-    assert list(shown) == list(HealthCheckTable.model_fields)
-    fields = HealthCheckTable.model_fields
-    assert all(str(fields[name].default) in shown[name] for name in ("scheme", "timeout", "expect"))
-    assert shown["interval"].split(", ")[0] == str(fields["interval"].default)
-    assert shown["passes"] == f"{fields['passes'].default}, {fields['fails'].default}"
+def test_the_table_of_pool_keys_has_every_key() -> None:
+    unknown = b'[p]\nis_default = true\nweighted_hosts = { "a" = 1 }\nno_such_key = 1\n'
+    with pytest.raises(ConfigError, match="llowed are") as raised:
+        parse_config(unknown, "p.toml")
+    allowed = re.search("llowed are ([a-z_, ]+)", str(raised.value))
+    assert allowed
+    assert {name(cells[0]) for cells in rows(CONFIGURATION, "key of a pool")} == {*allowed[1].split(", ")}
 
 
-def test_the_record() -> None:
-    """The record that is shown has every key, in order."""
-    (block,) = blocks("json")
+def test_the_table_of_health_check_keys_has_every_key_with_its_default() -> None:
+    least = b'[p]\nis_default = true\nweighted_hosts = { "a" = 1 }\nhealth_check = { path = "/" }\n'
+    check = parse_config(least, "p.toml").default.health_check
+    assert check is not None
+    shown = {name(cells[0]): name(cells[1]) for cells in rows(CONFIGURATION, "key of `health_check`")}
+    assert list(shown) == [field.name for field in dataclasses.fields(check)]
+    assert (shown["path"], shown["host"], shown["port"]) == ("", "the origin's", "the origin's")
+    assert shown["down_interval"] == "interval"
+    assert check.down_interval == check.interval
+    for key in ("scheme", "interval", "timeout", "passes", "fails", "expect"):
+        assert shown[key] == str(getattr(check, key)), key
+
+
+def test_the_record_has_every_key_in_order() -> None:
+    (block,) = blocks("README.md", "json")
     assert list(json.loads(block)) == KEYS
+    assert [name(cells[0]) for cells in rows(DOCUMENTS["docs/logs.md"], "key")] == KEYS
 
 
-def test_the_settings() -> None:
-    """The table of variables has every setting, with its default."""
-    rows = dict(
-        re.findall(r"^\|[^|]*\| `([A-Z_]+)`(?:, `[A-Z_]+`)? \| `?([^|`]*?)`?(?:, `[^|`]*`)? \|", README, re.MULTILINE)
-    )
-    shown = {*re.findall(r"`((?:REDIRECT|FORWARDED)_[A-Z_]+)`", README)}
-    assert shown == {
-        "FORWARDED_ALLOW_IPS" if name == "forwarded_allow_ips" else f"REDIRECT_{name.upper()}"
-        for name in Settings.model_fields
+def test_the_table_of_settings_has_every_setting_with_its_option_and_default() -> None:
+    table = rows(OPERATIONS, "option of `serve`")
+    shown = {name(variable): name(default) for _, variable, default, _ in table}
+    fields = {
+        "FORWARDED_ALLOW_IPS" if field == "forwarded_allow_ips" else f"REDIRECT_{field.upper()}": info
+        for field, info in Settings.model_fields.items()
     }
-    assert rows["REDIRECT_POOLS_CONFIG_PATH"] == "redirect_pools_config.toml"
-    for name in ("pool_id_header", "admin_bind", "access_log", "keepalive", "graceful_timeout", "server_host"):
-        assert rows[f"REDIRECT_{name.upper()}"] == str(Settings.model_fields[name].default), name
+    assert shown.keys() == fields.keys()
+    computed = {"REDIRECT_WORKERS": "cores it may use", "REDIRECT_ADMIN_TOKEN": ""}
+    assert shown == {variable: computed.get(variable, str(info.default)) for variable, info in fields.items()}
+    for _, variable, _, meaning in table:
+        description = fields[name(variable)].description
+        assert description in (None, meaning.replace("`", ""))
+    options = {option for parameter in serve.params for option in parameter.opts}
+    assert options <= {name(option) for option, *_ in table}
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])
+def test_every_name_of_the_code_is_in_the_code(document: str) -> None:
+    """What is in backticks: `wing/module.py` is a file, `Class.method` and `function` stand in the source."""
+    quoted = re.findall("`([^`\n]+)`", re.sub("```.*?```", "", DOCUMENTS[document], flags=re.DOTALL))
+    files = [each for each in quoted if each.endswith(".py")]
+    names = [each for each in quoted if re.fullmatch(r"_?[A-Z]\w*(\.\w+)?|_?[a-z]\w*\(\)|[a-z]+(_[a-z]+)+", each)]
+    assert [each for each in files if not (ROOT / each).exists() and not (ROOT / "redirect" / each).exists()] == []
+    assert [
+        each for each in names if not all(re.search(rf"\b{part}\b", SOURCE) for part in re.findall(r"\w+", each))
+    ] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", DOCUMENTS[document])
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
+
+
+def test_the_index_of_decisions_has_every_record() -> None:
+    index = DOCUMENTS["docs/decisions/README.md"]
+    assert [
+        document for document in DOCUMENTS if re.search(r"/\d{4}-", document) and Path(document).name not in index
+    ] == []
 
 
 def test_the_hostile_requests() -> None:
     """There are as many hostile requests as it says."""
-    assert f" {len(CORPUS)} requests of the kind" in README
+    assert f" {len(CORPUS)} requests of the kind" in OPERATIONS
 
 
-def test_the_targets_of_make() -> None:
-    """Every target of make that is shown is there."""
+@pytest.mark.processes
+def test_every_target_of_make_is_there() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = {line.partition(" - ")[0] for line in listed.splitlines()}
-    assert set(re.findall(r"\bmake ([a-z0-9-]+)\b", README)) <= targets
+    named = {target for text in DOCUMENTS.values() for target in re.findall(r"`make ([a-z0-9-]+)\b", text)}
+    assert named | {*re.findall(r"^    make ([a-z0-9-]+)", README, re.MULTILINE)} <= targets
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 160

@@ -234,10 +234,10 @@ def test_the_page() -> None:
     assert "What requests met" not in page(Report("python faults.py", {}, [counted()]))
 
 
-def test_the_readme_shows_the_results() -> None:
-    """The table of the README's section on faults is of the results that are kept, and no request failed."""
+def test_the_documents_show_the_results() -> None:
+    """The table of docs/operations.md on faults is of the results that are kept, and no request failed."""
     results = (ROOT / "misc" / "faults" / "results" / "faults.md").read_text()
-    section = (ROOT / "README.md").read_text().partition("## What it survives")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## What it survives")[2].partition("\n## ")[0]
     (table,) = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert table in results
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
