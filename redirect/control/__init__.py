@@ -2,6 +2,8 @@
 
 providers   sources of configurations: the file
 transfer    a configuration as bytes that processes share
+publisher   loads and publishes configurations
 probe       one health check of one origin
 prober      all health checks, again and again
+instance    what the admin listener shows
 """

@@ -2,6 +2,8 @@
 
 gunicorn_fixes   patches of gunicorn, each with its reason
 master           gunicorn's master: keeps the others alive
+controller       the control plane
+child            a process that the master forks
 worker           uvicorn in a process of gunicorn's
 updates          how a worker applies what was published
 """

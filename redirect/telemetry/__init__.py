@@ -8,5 +8,5 @@ scoreboard    memory that the processes share
 counters      what a worker adds up
 recorder      counts and logs a batch of records
 snapshot      the numbers of an instance, as values
-instance      all workers together
+statistics    all workers together
 """
