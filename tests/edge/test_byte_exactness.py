@@ -38,6 +38,7 @@ def redirected(method: str, target: str) -> str | None:
     return location
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(METHODS), targets)
 def test_every_target_of_every_method(method: str, target: str) -> None:

@@ -133,6 +133,7 @@ def both(tmp_path: Path, asked: list[list[bytes]]) -> list[tuple[Conversation, C
     return list(zip(*seen, strict=True))
 
 
+@pytest.mark.slow
 def test_generated_requests(tmp_path: Path) -> None:
     """Both fronts answer generated conversations with the same bytes, the same records and the same end."""
     asked = [*conversations(Random(SEED), REQUESTS)]

@@ -317,6 +317,7 @@ def serving(logs: list[tuple[str, Path]]) -> Iterator[list[Service]]:
         yield [stack.enter_context(contextlib.closing(Service(*each))) for each in logs]
 
 
+@pytest.mark.slow
 def test_generated_requests(logs: list[tuple[str, Path]]) -> None:
     """Nothing crashes, hangs or grows; no answer is 5xx but 505; h11 reads them all; the fronts agree."""
 

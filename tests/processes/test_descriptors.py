@@ -21,6 +21,8 @@ from redirect.admin.listener import MAX_CONNECTIONS
 from redirect.config.loader import content_hash
 from redirect.edge.connection_limit import RESERVED_DESCRIPTORS
 
+pytestmark = pytest.mark.processes
+
 LIMIT = 256
 MOST = LIMIT - RESERVED_DESCRIPTORS - 4  # of clients, per worker
 CLIENTS = 1000
@@ -35,6 +37,7 @@ from redirect.processes import worker
 fronts = {{"fast": fast_path.FastPath, "starlette": connection.HttpConnection}}
 worker.RedirectWorker.CONFIG_KWARGS["http"] = fronts[sys.argv[1]]
 from redirect.commands.main import cli
+
 cli(["serve"])
 """
 

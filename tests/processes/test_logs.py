@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from support.logged import KEYS
 from support.service import CLIENT, Running, running, wait_for
+
+pytestmark = pytest.mark.processes
 
 
 def test_lines_of_workers_do_not_tear(service: Running) -> None:

@@ -10,6 +10,8 @@ from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED
 from support.service import Running, running
 from support.wire import Answer, head, read_answers
 
+pytestmark = pytest.mark.processes
+
 
 def asked(port: int, sent: bytes) -> list[Answer]:
     """What the service at `port` answers to all of it, read until it ends the connection."""

@@ -15,11 +15,14 @@ import pytest
 from support.service import CLIENT, Running, running, wait_for
 from support.timed import NEXT
 
+pytestmark = pytest.mark.processes
+
 SHORT = """
 import sys
 from redirect.edge import limits
 limits.CLIENT_TIMEOUT_SECONDS, limits.READ_CHECK_SECONDS = 1.0, 0.1
 from redirect.commands.main import cli
+
 
 cli(["serve"])
 """
