@@ -117,6 +117,5 @@ def _token(authorization: str) -> bytes | None:
 
 
 def _json(value: object) -> Response:
-    """Indented, as people read it too."""
     body = json.dumps(value, indent=2) + "\n"
     return Response(body, media_type="application/json", headers={"cache-control": "no-store"})

@@ -44,15 +44,12 @@ class Instance:
 
     @property
     def config(self) -> Config:
-        """The configuration in use."""
         return self.publisher.config
 
     def loading(self) -> Loading:
-        """When the configuration in use was loaded, and why a later one was not."""
         return loading(self._scoreboard)
 
     def snapshot(self) -> Snapshot:
-        """The numbers of all workers together, and of those before them."""
         return self._statistics.snapshot(self.loading())
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
@@ -60,15 +57,12 @@ class Instance:
         return self._statistics.lines(cursor)
 
     def workers(self) -> list[Worker]:
-        """The workers that are alive."""
         return self._statistics.workers()
 
     def health_number(self) -> int:
-        """How often the health of origins was published."""
         return self._scoreboard.health.number
 
     def is_applied(self) -> bool:
-        """Whether every worker has applied the configuration in use."""
         return all(worker.config == self.config.hash for worker in self.workers())
 
     def is_late(self, snapshot: Snapshot) -> bool:
@@ -84,7 +78,6 @@ class Instance:
         return READY if self.common.has_begun and self.workers() else "starting"
 
     def state(self, pool: Pool, origin: Origin) -> State:
-        """The state of an origin of the configuration in use."""
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)
         if not origin.weight:
             return State("draining", since)

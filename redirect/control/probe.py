@@ -27,8 +27,6 @@ _AGENT = f"redirect/{version('redirect')} (health check)"
 
 
 class Target(NamedTuple):
-    """What is probed: the origin, and how."""
-
     origin: Authority
     check: HealthCheck
 

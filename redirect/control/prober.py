@@ -37,8 +37,6 @@ _Place = tuple[str, str]  # pool and origin
 
 
 class State:
-    """Whether a target is up, as its probes have it."""
-
     def __init__(self, *, is_up: bool) -> None:
         self.is_up = is_up
         self._contradicting = 0  # probes in a row
@@ -113,7 +111,6 @@ class Prober:
         self._found = dict(health)
 
     def publish(self) -> None:
-        """Publishes what was found since the last time."""
         if self._found != self.health:
             self._scoreboard.health.publish(encode(self._found))
             self.health = {pool: {**statuses} for pool, statuses in self._found.items()}

@@ -40,7 +40,6 @@ class Head(NamedTuple):
 
 
 def pack(config: Config, since: Since) -> bytes:
-    """All of a configuration."""
     head = Head(config.hash, None, config.default.name, (), config.warnings, dict(since))
     return _join(head, config.pools.values())
 
@@ -60,14 +59,12 @@ def unpack(content: bytes) -> tuple[Head, Iterator[list[Pool]]]:
 
 
 def unpack_config(content: bytes) -> tuple[Config, Since]:
-    """A whole configuration."""
     head, pieces = unpack(content)
     pools = {pool.name: pool for piece in pieces for pool in piece}
     return joined(head, pools), head.since or {}
 
 
 def joined(head: Head, pools: Mapping[str, Pool]) -> Config:
-    """The configuration of these pools."""
     return Config(MappingProxyType(pools), pools[head.default], head.hash, head.warnings)
 
 

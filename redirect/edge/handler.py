@@ -18,7 +18,6 @@ class RequestHandler:
         self.recorder = recorder
 
     def use(self, service: Service) -> None:
-        """Decides with this service from now on."""
         self.recorder.use(service.config)
         self.service = service
 

@@ -38,7 +38,6 @@ class Child(NamedTuple):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def is_running(self) -> bool:
-        """Whether it has not ended."""
         try:
             return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
         except ChildProcessError:  # gunicorn, which waits for all of its children, was first

@@ -253,7 +253,6 @@ class Gunicorn(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Starlette:
-        """The application of one worker, made in its process."""
         return application(self.settings, self.scoreboard, self.slot, self.config)
 
 

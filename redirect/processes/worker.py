@@ -73,7 +73,6 @@ class Server(uvicorn.Server):
     which does not. It leaves with exit code 0: nothing is raised again."""
 
     def handle_signals(self) -> None:
-        """Is stopped by them from now on."""
         for stop in STOP_SIGNALS - {signal.SIGINT}:
             asyncio.get_running_loop().add_signal_handler(stop, self.handle_exit, stop, None)
 

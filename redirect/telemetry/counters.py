@@ -40,7 +40,6 @@ class Counters:
         self.use(config)
 
     def use(self, config: Config) -> None:
-        """Counts under this configuration from now on."""
         numbers, number = self.slot.numbers, int(config.hash, 16)
         self._pools = config.pools
         self._known = {"null"}
@@ -50,7 +49,6 @@ class Counters:
             numbers.config = number
 
     def count(self, records: Sequence[Record]) -> None:
-        """Counts requests that were answered just now."""
         now = int(time() * 1000)
         counts = self.slot.counts
         for decision, count in Counter(map(_decision, records)).items():
@@ -76,7 +74,6 @@ class Counters:
         numbers.dropped = self._dropped + dropped
 
     def report_health(self, number: int) -> None:
-        """Reports the number of the health status that this worker has applied."""
         self.slot.numbers.health = number
 
     def _index(self, decision: Decision) -> int:

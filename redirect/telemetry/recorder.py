@@ -22,8 +22,6 @@ KEPT_LINES = 4
 
 
 class Recorder:
-    """The recorder of one worker. `log_writer` is None if there is no access log."""
-
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
         self._counters = counters
         self._log_writer = log_writer
@@ -42,7 +40,6 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Counts and logs the batch."""
         records, self._records = self._records, []
         if self._timer is not None:
             self._timer.cancel()
@@ -59,7 +56,6 @@ class Recorder:
         self._counters.slot.keep_lines("".join(lines if is_watched else lines[-KEPT_LINES:]).encode("ascii"))
 
     def use(self, config: Config) -> None:
-        """Counts what is answered from now on under another configuration."""
         self.flush()
         self._counters.use(config)
 
@@ -71,7 +67,6 @@ class Recorder:
         )
 
     def report_health(self, number: int) -> None:
-        """Reports the number of the health status that this worker has applied."""
         self._counters.report_health(number)
 
     def reopen(self) -> None:

@@ -117,8 +117,6 @@ def now_ms() -> int:
 
 
 class Scoreboard:
-    """The memory of one instance."""
-
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
             self._file = os.memfd_create("redirect-scoreboard")
@@ -133,7 +131,6 @@ class Scoreboard:
         )
 
     def slots(self) -> int:
-        """How many slots there are."""
         return (os.fstat(self._file).st_size - _FIRST_SLOT) // _STRIDE
 
     def make_slot(self, index: int) -> None:
@@ -143,7 +140,6 @@ class Scoreboard:
             os.truncate(self._file, _FIRST_SLOT + (index + 1) * _STRIDE)
 
     def slot(self, index: int) -> "Slot":
-        """The slot with that index, which exists."""
         return Slot(self._file, _FIRST_SLOT + index * _STRIDE)
 
 
@@ -157,7 +153,6 @@ class Notice:
 
     @property
     def number(self) -> int:
-        """How often something was published."""
         return int(self._numbers.number)
 
     def publish(self, content: bytes) -> None:

@@ -42,7 +42,6 @@ class Second(NamedTuple):
 
     @property
     def requests(self) -> int:
-        """How many they were."""
         return sum(self.buckets)
 
 

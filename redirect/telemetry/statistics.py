@@ -27,12 +27,10 @@ class Statistics:
         self._lock = threading.Lock()
 
     def workers(self) -> list[Worker]:
-        """The workers that are alive."""
         with self._lock:
             return _workers([slot.numbers() for slot in self._slots()])
 
     def snapshot(self, loading: Loading) -> Snapshot:
-        """The numbers of all workers together, and of those before them."""
         now = time()
         current = int(loading.config or "0", 16)
         with self._lock:
