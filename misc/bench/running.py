@@ -34,7 +34,7 @@ class Running:
         self.port = port
         self.seconds_to_start = 0.0
         self._process = process
-        self._folder = folder
+        self.folder = folder
 
     def cpu_us(self) -> float:
         return accounts.cpu_us(self._process.pid)
@@ -45,13 +45,13 @@ class Running:
     def empty_log(self) -> None:
         """All of them append, so the next line comes first again. A minute's worth would be gigabytes."""
         with contextlib.suppress(FileNotFoundError):
-            os.truncate(self._folder / "access.log", 0)
+            os.truncate(self.folder / "access.log", 0)
 
     def wait_until_ready(self, url: str) -> None:
         started = time.perf_counter()
         while not _is_ready(url):
             if self._process.poll() is not None or time.perf_counter() - started > SECONDS_TO_START:
-                said = (self._folder / "stderr").read_text()
+                said = (self.folder / "stderr").read_text()
                 raise MeasurementError(f"{self.name} does not start:\n{said[-2000:]}")
             time.sleep(0.01)
         self.seconds_to_start = time.perf_counter() - started
