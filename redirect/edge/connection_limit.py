@@ -11,9 +11,8 @@ import resource
 from math import inf
 from time import monotonic
 
-# Not for clients: the loop's, the listeners, the scoreboard, the log and its next file, and the connections of the
-# admin listener. Each worker adds two, for its slot of the scoreboard and that of the worker that replaces it. Where
-# the limit is low, at least half of it is for clients.
+# Not for clients: the loop's, the listener, the scoreboard, the log and its next file. Where the limit is low, at least
+# half of it is for clients.
 RESERVED_DESCRIPTORS = 64
 
 WARNING_INTERVAL_SECONDS = 60.0
@@ -25,14 +24,13 @@ class ConnectionLimit:
     """The limit of one process. It is read each time, as `prlimit` may change it."""
 
     def __init__(self) -> None:
-        self.reserved = RESERVED_DESCRIPTORS
         self._closed = 0  # since the last warning
         self._warned_at = -inf
 
     def allows(self, connections: int) -> bool:
         """Whether the process may have so many `connections`; warns where it may not."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(self.reserved, limit // 2)):
+        if limit == resource.RLIM_INFINITY or connections <= (most := limit - min(RESERVED_DESCRIPTORS, limit // 2)):
             return True
         self._closed += 1
         if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:

@@ -28,7 +28,6 @@ from redirect.control.publisher import published
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.edge.asgi import create_app
-from redirect.edge.connection_limit import CONNECTION_LIMIT, RESERVED_DESCRIPTORS
 from redirect.edge.fast_path import FastPath
 from redirect.processes.updates import Updates
 from redirect.telemetry.counters import Counters
@@ -152,7 +151,6 @@ class RedirectWorker(UvicornWorker):
         public = self._listen()
         scoreboard.common.has_begun = 1
         self.config.app = self.wsgi
-        CONNECTION_LIMIT.reserved = RESERVED_DESCRIPTORS
         server, loop = Server(self.config), asyncio.get_running_loop()
         server.handle_signals()  # before any task begins, which the first handler would end in the middle
         loop.add_signal_handler(signal.SIGUSR1, handler.recorder.reopen)

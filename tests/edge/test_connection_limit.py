@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from redirect.edge.connection_limit import RESERVED_DESCRIPTORS, WARNING_INTERVAL_SECONDS, ConnectionLimit
+from redirect.edge.connection_limit import WARNING_INTERVAL_SECONDS, ConnectionLimit
 
 
 def limit_of(descriptors: int, monkeypatch: pytest.MonkeyPatch) -> ConnectionLimit:
@@ -21,13 +21,6 @@ def test_clients_get_all_descriptors_but_the_reserved_and_at_least_half(
     limit = limit_of(descriptors, monkeypatch)
     assert limit.allows(most)
     assert not limit.allows(most + 1)
-
-
-def test_more_descriptors_can_be_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = limit_of(256, monkeypatch)
-    limit.reserved = RESERVED_DESCRIPTORS + 16
-    assert limit.allows(176)
-    assert not limit.allows(177)
 
 
 def test_without_a_limit_of_the_system_every_connection_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
