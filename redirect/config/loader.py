@@ -24,6 +24,7 @@ from redirect.config.schema import Found, HealthCheckTable, PoolTable
 from redirect.core.authority import parse
 from redirect.core.pools import Config, Fault, HealthCheck, Origin, Pool
 
+MAX_CONFIG_BYTES = 64 * 1024 * 1024
 PERMANENT_STATUSES = (301, 308)
 
 # Pools, about, of a document that are read at once.
@@ -60,23 +61,27 @@ def load(path: str | Path) -> Config:
 
 
 def read_config(path: str | Path, *, waits: bool = True) -> bytes:
-    """The content of the file at `path`. Raises ConfigError; also if it is a pipe or a device, unless it `waits` for
-    whoever writes there."""
+    """The content of the file at `path`.
+
+    Raises ConfigError. A file over MAX_CONFIG_BYTES is refused, and a pipe or a device unless it `waits` for a writer.
+    """
     try:
-        with open(path, "rb", opener=None if waits else _open_file) as file:
-            return file.read()
+        with open(
+            path, "rb", opener=lambda path, flags: os.open(path, flags | (0 if waits else os.O_NONBLOCK))
+        ) as file:
+            status = os.fstat(file.fileno())
+            if not (waits or stat.S_ISREG(status.st_mode)):
+                raise OSError(errno.EINVAL, "not a regular file")
+            size = status.st_size  # 0 for a pipe
+            content = b"" if size > MAX_CONFIG_BYTES else file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
-        raise ConfigError((Fault(str(path), 1, 1, "", reason),)) from None
-
-
-def _open_file(path: str, flags: int) -> int:
-    """Opens a file, and what is none without waiting for anybody. `open` itself refuses folders."""
-    file = os.open(path, flags | os.O_NONBLOCK)
-    if not (stat.S_ISREG(os.fstat(file).st_mode) or stat.S_ISDIR(os.fstat(file).st_mode)):
-        os.close(file)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return file
+        raise _error(path, reason) from None
+    if (size := max(size, len(content))) > MAX_CONFIG_BYTES:
+        most = f"at most {MAX_CONFIG_BYTES:,} ({MAX_CONFIG_BYTES >> 20} MiB) are read"
+        remedy = "name another file, or divide its pools among several services"
+        raise _error(path, f"too large: at least {size:,} bytes, {most}; {remedy}")
+    return content
 
 
 def content_hash(content: bytes) -> str:
@@ -127,6 +132,10 @@ def no_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _error(file: str | Path, reason: str, place: tuple[int, int] = (1, 1)) -> ConfigError:
+    return ConfigError((Fault(str(file), *place, "", reason),))
 
 
 def _read(tables: Iterable[tuple[str, object]]) -> Piece:

@@ -2,6 +2,8 @@
 
 import contextlib
 import gc
+import os
+import threading
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from random import Random
@@ -12,7 +14,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redirect.config.loader import ConfigError, Loader, load, parse_config
+from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
 from redirect.core.authority import Authority
 from redirect.core.pools import Config, Fault, Origin, Pool
 from redirect.core.service import new_service
@@ -205,6 +207,64 @@ def test_directory(tmp_path: Path) -> None:
     assert str(refusal.value) == (
         f"{tmp_path}:1:1: cannot be read: Is a directory; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
     )
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["start", "reload"])
+def test_a_file_over_64_mib_is_refused_before_it_is_read(waits: bool, tmp_path: Path) -> None:
+    """The file has a TiB, which no machine that runs this could hold."""
+    path = tmp_path / FILE
+    path.touch()
+    os.truncate(path, 2**40)
+    with pytest.raises(ConfigError) as refusal:
+        read_config(path, waits=waits)
+    assert str(refusal.value) == (
+        f"{path}:1:1: too large: at least 1,099,511,627,776 bytes, at most 67,108,864 (64 MiB) are read; "
+        "name another file, or divide its pools among several services"
+    )
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / FILE
+    path.write_bytes(_GOOD.encode())
+    monkeypatch.setattr("redirect.config.loader.MAX_CONFIG_BYTES", len(_GOOD))
+    assert load(path).default.name == "good"
+
+
+def test_what_grows_is_cut_off_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added between the look at the size and the end of reading counts."""
+    path = tmp_path / FILE
+    path.write_bytes(_GOOD.encode())
+
+    def fstat(file: int) -> os.stat_result:
+        size = os.stat(file)
+        path.write_bytes(_GOOD.encode() * 3)
+        return size
+
+    with monkeypatch.context() as patched:
+        patched.setattr("redirect.config.loader.MAX_CONFIG_BYTES", len(_GOOD))
+        patched.setattr("os.fstat", fstat)
+        with pytest.raises(ConfigError) as refusal:
+            load(path)
+    assert f"at least {len(_GOOD) + 1} bytes" in str(refusal.value)
+
+
+def test_a_pipe_is_cut_off_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a command writes without end into a pipe, reading it ends."""
+    path = tmp_path / FILE
+    os.mkfifo(path)
+    monkeypatch.setattr("redirect.config.loader.MAX_CONFIG_BYTES", 1024 * 1024)
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(path, "wb", buffering=0) as pipe:
+            while True:
+                pipe.write(b"#" * 4096)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(ConfigError) as refusal:
+        load(path)
+    writer.join()
+    assert "too large: at least 1,048,577 bytes, at most 1,048,576 (1 MiB) are read" in str(refusal.value)
 
 
 def test_faults_of_a_file(tmp_path: Path) -> None:
