@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from pydantic.fields import FieldInfo
 
-from redirect.config.loader import ConfigError, load
+from redirect.config.loader import ConfigError, Loader
 from redirect.config.settings import Settings, SettingsError, load_settings, variable
 from redirect.core.pools import Config, Fault
 
@@ -58,9 +58,9 @@ def read_settings(**options: Any) -> Settings:
         leave(2, str(error))
 
 
-def load_or_exit(settings: Settings, code: int = 1) -> Config:
+def load_or_exit(settings: Settings, code: int = 1, loader: Loader | None = None) -> Config:
     try:
-        return load(settings.pools_config_path)
+        return (loader or Loader(str(settings.pools_config_path))).load()
     except ConfigError as error:
         leave(code, str(error))
 

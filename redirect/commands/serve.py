@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from redirect.commands.loading import F, leave, load_or_exit, print_faults, read_settings, setting
+from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.telemetry.log_writer import try_target
 
@@ -28,7 +29,8 @@ def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
     _set_signals()
     settings = read_settings(**options)
-    config = load_or_exit(settings)
+    loader = Loader(str(settings.pools_config_path))
+    config = load_or_exit(settings, loader=loader)
     print_faults(config.warnings, "warning: ")
     try:
         if settings.access_log != "off":
@@ -47,7 +49,7 @@ def serve(**options: Any) -> None:
 
     from redirect.processes import master  # importing it takes half a second
 
-    master.serve(settings, config)
+    master.serve(settings, config, loader)
 
 
 def _set_signals() -> None:

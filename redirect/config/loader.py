@@ -55,9 +55,7 @@ class ConfigError(Exception):
 
 def load(path: str | Path) -> Config:
     """The configuration in the file at `path`. Raises ConfigError."""
-    content = read_config(path)
-    with no_collections():
-        return parse_config(content, str(path))
+    return Loader(str(path)).load()
 
 
 def read_config(path: str | Path, *, waits: bool = True) -> bytes:
@@ -100,6 +98,12 @@ class Loader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._pieces: dict[str, Piece] = {}  # of the last version without faults, by their text
+
+    def load(self) -> Config:
+        """Returns the configuration in the file as it is now. Raises ConfigError."""
+        content = read_config(self._file)
+        with no_collections():
+            return self.parse(content)
 
     def parse(self, content: bytes) -> Config:
         """Returns the configuration that `content` spells. Raises ConfigError."""

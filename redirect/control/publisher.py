@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from time import monotonic, time
 
-from redirect.config.loader import ConfigError
+from redirect.config.loader import ConfigError, Loader
 from redirect.control.providers.file import FileProvider
 from redirect.control.transfer import Since, pack, pack_difference, unpack_config
 from redirect.core.pools import Config
@@ -40,14 +40,15 @@ def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
 
 
 class Publisher:
-    """Publishes what the file at `path` holds; `first` is what it held when the instance was started."""
+    """Publishes what the file at `path` holds; `first` is what it held when the instance was
+    started, and `loader` loaded it."""
 
-    def __init__(self, scoreboard: Scoreboard, path: str, first: Config) -> None:
+    def __init__(self, scoreboard: Scoreboard, path: str, first: Config, loader: Loader) -> None:
         self._scoreboard = scoreboard
         self.config, self.since = published(scoreboard, first)
         # A file that was bad when the controller before this one ended may be good by now.
         known = self.config.hash if loading(scoreboard).error is None else None
-        self._provider = FileProvider(path, known)
+        self._provider = FileProvider(path, known, loader)
         self._lock = asyncio.Lock()
         self.looked_ms = now_ms()  # when the last look at the file ended
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from redirect.admin.app import create_admin_app
 from redirect.admin.listener import answering
+from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.control.instance import Instance
 from redirect.control.prober import Loop, Prober
@@ -41,14 +42,19 @@ _logger = logging.getLogger("gunicorn.error")
 
 
 def control(
-    scoreboard: Scoreboard, settings: Settings, first: Config, listeners: Sequence[socket.socket], master: int
+    scoreboard: Scoreboard,
+    settings: Settings,
+    first: Config,
+    loader: Loader,
+    listeners: Sequence[socket.socket],
+    master: int,
 ) -> NoReturn:
     """Makes this process, a child of the `master` that blocks all signals, the controller. It ends with the master, and
     at TERM and QUIT. `first` is the configuration with which the instance was started."""
     code = 1
     try:
         gc.freeze()
-        Loop().run_until_complete(_Controller(scoreboard, settings, first, master).run(listeners))
+        Loop().run_until_complete(_Controller(scoreboard, settings, first, loader, master).run(listeners))
         code = 0
     except Exception:
         _logger.exception("the controller ends")
@@ -57,13 +63,13 @@ def control(
 
 
 class _Controller:
-    def __init__(self, scoreboard: Scoreboard, settings: Settings, first: Config, master: int) -> None:
+    def __init__(self, scoreboard: Scoreboard, settings: Settings, first: Config, loader: Loader, master: int) -> None:
         self._scoreboard = scoreboard
         self._common = scoreboard.common
         self._settings = settings
         self._master = master
         self._ended = asyncio.Event()
-        self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first)
+        self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first, loader)
         self._look: asyncio.Task[None] | None = None
         self._is_master_late = False
 

@@ -20,6 +20,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from starlette.applications import Starlette
 
+from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.control.publisher import publish_loading
 from redirect.core.pools import Config
@@ -202,7 +203,8 @@ class Master(Arbiter):
 
         public, *admin = self.LISTENERS
         public.sock.close()
-        control(self.app.scoreboard, self.app.settings, self.app.config, [each.sock for each in admin], self.pid)
+        app = self.app
+        control(app.scoreboard, app.settings, app.config, app.loader, [each.sock for each in admin], self.pid)
 
 
 def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
@@ -214,9 +216,9 @@ def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
 class Gunicorn(BaseApplication):
     """gunicorn with our settings; it reads no configuration of its own."""
 
-    def __init__(self, settings: Settings, config: Config) -> None:
+    def __init__(self, settings: Settings, config: Config, loader: Loader) -> None:
         self.settings = settings
-        self.config = config  # with which the instance was started
+        self.config, self.loader = config, loader  # with which the instance was started
         self.scoreboard = Scoreboard()
         self.scoreboard.common.started_ms = int(time() * 1000)
         self.scoreboard.common.master_heartbeat_ms = now_ms()
@@ -256,10 +258,11 @@ class Gunicorn(BaseApplication):
         return application(self.settings, self.scoreboard, self.slot, self.config)
 
 
-def serve(settings: Settings, config: Config) -> None:
-    """Runs the service until it is told to stop, then leaves with exit code 0 (SystemExit)."""
+def serve(settings: Settings, config: Config, loader: Loader) -> None:
+    """Runs the service until it is told to stop, then leaves with exit code 0 (SystemExit). The `config` was loaded by
+    `loader`, which reads only what changes from then on."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual soft limit is 1,024: few connections
     sys.stderr = ErrorLog(_STDERR)
-    Master(Gunicorn(settings, config)).run()
+    Master(Gunicorn(settings, config, loader)).run()

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from redirect.config.loader import ConfigError, content_hash
+from redirect.config.loader import ConfigError, Loader, content_hash
 from redirect.control.providers.file import DOUBTFUL_SECONDS, FileProvider
 from redirect.core.pools import Config
 
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def provider(file: Path) -> FileProvider:
-    return FileProvider(file, content_hash(OLD))
+    return FileProvider(file, content_hash(OLD), Loader(str(file)))
 
 
 def seen(found: Config | ConfigError | None) -> str | None:

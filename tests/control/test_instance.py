@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from redirect.config.loader import parse_config
+from redirect.config.loader import Loader, parse_config
 from redirect.control.instance import APPLY_MS, READY, Instance, State
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading, publish_loading
@@ -37,7 +37,10 @@ def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
 
     async def make() -> Instance:
         return Instance(
-            scoreboard, "pools.toml", Publisher(scoreboard, "pools.toml", config), Prober(scoreboard, config)
+            scoreboard,
+            "pools.toml",
+            Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
+            Prober(scoreboard, config),
         )
 
     return asyncio.run(make())

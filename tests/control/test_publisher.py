@@ -54,7 +54,7 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Scoreboard, file: Path) -> None:
     async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         assert not await publisher.look()
         assert (scoreboard.change.number, published(scoreboard, FIRST)) == (0, (FIRST, {}))
         file.write_bytes(NEW)
@@ -71,7 +71,7 @@ def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Score
 
 def test_a_bad_file_changes_nothing_but_the_error(scoreboard: Scoreboard, file: Path) -> None:
     async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         file.write_bytes(BAD)
         assert not await publisher.look()
         assert (publisher.config, scoreboard.change.number) == (FIRST, 0)
@@ -88,7 +88,7 @@ def test_a_bad_file_changes_nothing_but_the_error(scoreboard: Scoreboard, file: 
 
 def test_a_forced_look_loads_what_did_not_change(scoreboard: Scoreboard, file: Path) -> None:
     async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         assert await publisher.look(force=True)
         assert (loading(scoreboard).loaded_at > 1.0, scoreboard.change.number) == (True, 0)
 
@@ -102,7 +102,7 @@ def test_a_fault_of_this_program_changes_nothing(
         raise KeyError("boom")
 
     async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         file.write_bytes(NEW)
         with monkeypatch.context() as patched:
             patched.setattr(Loader, "parse", fail)
@@ -119,16 +119,16 @@ def test_the_next_controller_goes_on(scoreboard: Scoreboard, file: Path) -> None
     was bad, since it may be good by now."""
 
     async def work() -> None:
-        first = Publisher(scoreboard, str(file), FIRST)
+        first = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         file.write_bytes(NEW)
         assert await first.look()
-        second = Publisher(scoreboard, str(file), FIRST)
+        second = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         assert (second.config, second.since) == (first.config, first.since)
         assert not await second.look()
         file.write_bytes(BAD)
         assert not await second.look()
         file.write_bytes(NEW)
-        third = Publisher(scoreboard, str(file), FIRST)
+        third = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         assert await third.look()
         assert loading(scoreboard).error is None
 
@@ -149,7 +149,7 @@ def test_of_many_faults_some_are_shown(error: str, shown: str, scoreboard: Score
     """Of a long list of faults as many as there is space for are shown, each whole, and how many more there are."""
 
     async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST)
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         publisher._report_error(error)
         assert loading(scoreboard).error == shown.replace("LOG", "see the error log")
 

@@ -6,7 +6,7 @@ from time import monotonic_ns
 import httpx
 
 from redirect.admin.app import create_admin_app
-from redirect.config.loader import parse_config
+from redirect.config.loader import Loader, parse_config
 from redirect.control.instance import Instance
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, publish_loading
@@ -71,7 +71,7 @@ def ask(
 ) -> httpx.Response:
     async def answer() -> httpx.Response:
         config = parse_config(POOLS, "pools.toml")
-        publisher = Publisher(scoreboard, "pools.toml", config)
+        publisher = Publisher(scoreboard, "pools.toml", config, Loader("pools.toml"))
         instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config))
         transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:

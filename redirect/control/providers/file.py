@@ -18,11 +18,11 @@ DOUBTFUL_SECONDS = 3.0
 
 
 class FileProvider:
-    """Reads the file at `path`, which was loaded before if there is a `hash` of it."""
+    """Reads the file at `path`, which `loader` has loaded before if there is a hash of what it held."""
 
-    def __init__(self, path: str | Path, config_hash: str | None) -> None:
+    def __init__(self, path: str | Path, config_hash: str | None, loader: Loader) -> None:
         self._path = Path(path)
-        self._loader = Loader(str(path))
+        self._loader = loader
         # Hash of what was there last, or why it could not be read; None if the last outcome was not reported.
         self._known = config_hash
         self._signature: tuple[int, ...] | None = ()
