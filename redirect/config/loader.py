@@ -20,9 +20,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from redirect.config import positions, schema
-from redirect.config.schema import Found, HealthCheckTable, PoolTable
-from redirect.core.authority import parse
-from redirect.core.pools import Config, Fault, HealthCheck, Origin, Pool
+from redirect.config.schema import Finding
+from redirect.core.pools import Config, Fault, Pool
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 PERMANENT_STATUSES = (301, 308)
@@ -39,7 +38,7 @@ class Piece(NamedTuple):
 
     claims: Mapping[str, bool]
     pools: tuple[Pool, ...]
-    found: tuple[Found, ...]
+    found: tuple[Finding, ...]
 
 
 _Places = dict[positions.Path, positions.Place]
@@ -146,24 +145,24 @@ def _read(tables: Iterable[tuple[str, object]]) -> Piece:
     """What these tables hold."""
     claims: dict[str, bool] = {}
     pools: list[Pool] = []
-    found: list[Found] = []
+    found: list[Finding] = []
     for name, value in tables:
         claims[name] = schema.claims_default(value)
-        table, faults = schema.check(name, value)
+        pool, faults = schema.check(name, value)
         found += faults
-        if table is not None:
-            pools.append(_pool(name, table))
+        if pool is not None:
+            pools.append(pool)
     return Piece(claims, tuple(pools), tuple(found))
 
 
-def _joined(pieces: Iterable[Piece]) -> tuple[dict[str, Pool], list[str], list[Found]]:
+def _joined(pieces: Iterable[Piece]) -> tuple[dict[str, Pool], list[str], list[Finding]]:
     """The pools, the names of those that mean to be the default, and all faults.
 
     Raises ValueError if a name comes twice.
     """
     pools: dict[str, Pool] = {}
     claims: dict[str, bool] = {}
-    found: list[Found] = []
+    found: list[Finding] = []
     for piece in pieces:
         if not claims.keys().isdisjoint(piece.claims):
             raise ValueError("a name comes twice")
@@ -220,24 +219,10 @@ def _syntax_error(message: str, text: str) -> tuple[str, positions.Position]:
     return f"not TOML: {reason}", place
 
 
-def _pool(name: str, table: PoolTable) -> Pool:
-    origins = (Origin(host, parse(host), weight) for host, weight in table.weighted_hosts.items())
-    check, ignores_all_down = _health_check(table.health_check), table.when_all_down == schema.IGNORE
-    return Pool(name, tuple(origins), table.status, check, table.slow_start, ignores_all_down)
-
-
-def _health_check(table: HealthCheckTable | None) -> HealthCheck | None:
-    if table is None:
-        return None
-    down_interval = table.interval if table.down_interval is None else table.down_interval
-    host = None if table.host is None else str(parse(table.host))
-    return HealthCheck(**{**table.model_dump(), "host": host, "down_interval": down_interval})
-
-
-def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
+def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Finding]:
     for pool in pools.values():
         if pool.status in PERMANENT_STATUSES and len(pool.origins) > 1:
-            yield Found(
+            yield Finding(
                 (pool.name, "status"),
                 f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
                 "302, 303 and 307 are not cached",
@@ -245,12 +230,12 @@ def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Found]:
         if pool.health_check is None:
             of_probes = {"slow_start": pool.slow_start, "when_all_down": pool.ignores_all_down}
             for key in filter(of_probes.get, of_probes):
-                yield Found((pool.name, key), "has no effect without health_check")
+                yield Finding((pool.name, key), "has no effect without health_check")
     for name in defaults[1:]:
-        yield Found((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
+        yield Finding((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
 
 
-def _placed(found: list[Found], text: str, file: str, places: _Places | None = None) -> tuple[Fault, ...]:
+def _placed(found: list[Finding], text: str, file: str, places: _Places | None = None) -> tuple[Fault, ...]:
     """Faults with line and column, in the order of the file. Finding places costs, so only if there are any."""
     if not found:
         return ()

@@ -1,277 +1,87 @@
-"""What the TOML may hold, and its faults in the words of those who write it.
+"""Checks a pool's table against the keys that the fields of `core.pools` state.
 
-The rule: every fault is found in one pass, and each message names the value and what is allowed.
-Where a fault stands in the file is found by its path (`positions`); `config` puts the two together.
+The rule: every fault is found in one pass, and each message names the value and what is allowed. pydantic
+checks the values; our words for its errors are found by the key at which they arose. A finding names its
+key by the path in the document; `loader` adds line and column.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from redirect.core.authority import DEFAULT_PORTS, parse
-
-STATUSES = (301, 302, 303, 307, 308)
-MAX_WEIGHT = 1_000_000
-SCHEMES = ("http", "https")
-REFUSE, IGNORE = "refuse", "ignore"  # what becomes of a pool all of whose origins are down
-
-# Seconds between probes, and until one has failed.
-SHORTEST, LONGEST = 0.1, 3600
-
-# Probes in a row that turn a state, and the statuses that they may wait for.
-IN_A_ROW = (1, 1000)
-ANSWERS = (200, 599)
+from redirect.core.authority import DEFAULT_PORTS, Authority, parse
+from redirect.core.keys import FLAG, HOST, origin_authority
+from redirect.core.pools import HealthCheck, Origin, Pool
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
-_PROBE_PATH = re.compile(r"/[!-\"$-~]{0,1023}")  # no #, which is the client's affair
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = ("\\u{:04x}", "\\U{:08x}")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_HOST_RULE = "host must be a name or an IP address with an optional port, without scheme, user, path or blanks"
-
-# What the tables within a pool look like.
-_FORMS = {
-    "weighted_hosts": 'weighted_hosts must be a table of hosts and weights such as { "origin-1.example.com" = 2 }',
-    "health_check": 'health_check must be a table such as { path = "/healthz" }',
-}
+_POOL_RULE = "a pool must be a table that begins with a line like [pool-a]"
+_DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
+_NAME_RULE = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 
 
-class Found(NamedTuple):
-    """What is wrong with the key at `path`: with its value, or with the key itself."""
+class Finding(NamedTuple):
+    """What is wrong or surprising about the value at `path`, or about its key."""
 
     path: tuple[str, ...]
     message: str
-    at_key: bool = False
+    is_at_key: bool = False
 
 
-# What one pool's table may hold. Validators raise the messages that users read.
+class Key(NamedTuple):
+    """What a table may hold under a key: as a type that pydantic checks, and in words."""
+
+    type: Any
+    rule: str
+    help: str
+    default: Any
 
 
-def _refuse(message: str) -> PydanticCustomError:
-    return PydanticCustomError("fault", message)
+def keys_of(owner: type) -> dict[str, Key]:
+    """The keys that the annotated fields of a dataclass state, in their order."""
+    hints = get_type_hints(owner, include_extras=True)
+    return {
+        field.name: _key(hints[field.name], field.default)
+        for field in dataclasses.fields(owner)
+        if get_origin(hints[field.name]) is Annotated
+    }
 
 
-def _host(name: str) -> str:
+def _key(annotation: Any, default: Any) -> Key:
+    kept_as, limit, help_text = get_args(annotation)
+    nested: Any = next(filter(dataclasses.is_dataclass, get_args(kept_as)), None)  # in `HealthCheck | None`
+    checked: Any
+    if nested is not None:
+        checked = Annotated[_model(keys_of(nested)), AfterValidator(lambda table: nested(**vars(table)))]
+    elif limit.convert is not None:
+        checked = Annotated[kept_as, AfterValidator(limit.convert)]
+    else:
+        checked = Annotated[kept_as, Field(**limit.bounds)]
+    return Key(checked, limit.rule, help_text, ... if default is dataclasses.MISSING else default)
+
+
+def _model(keys: dict[str, Key]) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (key.type, key.default) for name, key in keys.items()}
+    return create_model("Table", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+def _host_key(host: str) -> tuple[str, Authority]:
     try:
-        authority = parse(name)
-        if name.endswith(":"):
-            raise ValueError("the port is missing")
-        if _NUMBER.fullmatch(authority.host.rpartition(".")[2]):
-            IPv4Address(authority.host)  # browsers read a name that ends in a number as an address
+        return host, origin_authority(host)
     except ValueError as error:
-        raise _refuse(f"{_HOST_RULE}, got {shown(name)}: {error}") from None
-    return name
+        raise PydanticCustomError("host_key", str(error)) from None
 
 
-def _weight(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_WEIGHT:
-        raise _refuse(f"weight must be a whole number from 0 to {MAX_WEIGHT}, got {shown(value)}")
-    return value
-
-
-def _some_weight(hosts: dict[str, int]) -> dict[str, int]:
-    if not any(hosts.values()):
-        raise _refuse("weighted_hosts needs at least one host with a weight above 0")
-    return hosts
-
-
-def _status(value: object) -> int:
-    if type(value) is not int or value not in STATUSES:
-        raise _refuse(f"status must be one of {', '.join(map(str, STATUSES))}, got {shown(value)}")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if type(value) is not bool:
-        raise _refuse(f"is_default must be true or false, got {shown(value)}")
-    return value
-
-
-def _one_of(name: str, allowed: tuple[str, ...]) -> BeforeValidator:
-    def check(value: object) -> str:
-        if not isinstance(value, str) or value not in allowed:
-            raise _refuse(f"{name} must be {' or '.join(map(shown, allowed))}, got {shown(value)}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _number(name: str, least: float, most: float) -> BeforeValidator:
-    def check(value: object) -> object:
-        if type(value) is not int or not least <= value <= most:
-            raise _refuse(f"{name} must be a whole number from {least} to {most}, got {shown(value)}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _seconds(name: str, least: float = SHORTEST) -> BeforeValidator:
-    def check(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= LONGEST:
-            raise _refuse(f"{name} must be a number of seconds from {least} to {LONGEST}, got {shown(value)}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _probe_path(value: object) -> object:
-    if not isinstance(value, str) or not _PROBE_PATH.fullmatch(value):
-        rule = "path must begin with / and have at most 1024 visible ASCII characters without #"
-        raise _refuse(f"{rule}, got {shown(value)}")
-    return value
-
-
-def _probe_host(value: object) -> object:
-    if not isinstance(value, str):
-        raise _refuse(f"{_HOST_RULE}, got {shown(value)}")
-    return _host(value)
-
-
-class HealthCheckTable(BaseModel):
-    """How the origins of a pool are probed, as the TOML has it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    path: Annotated[str, BeforeValidator(_probe_path)]
-    scheme: Annotated[str, _one_of("scheme", SCHEMES)] = "http"
-    host: Annotated[str | None, BeforeValidator(_probe_host)] = None
-    port: Annotated[int | None, _number("port", 1, 65535)] = None
-    interval: Annotated[float, _seconds("interval")] = 5
-    down_interval: Annotated[float | None, _seconds("down_interval")] = None
-    timeout: Annotated[float, _seconds("timeout")] = 2
-    passes: Annotated[int, _number("passes", *IN_A_ROW)] = 2
-    fails: Annotated[int, _number("fails", *IN_A_ROW)] = 3
-    expect: Annotated[int, _number("expect", *ANSWERS)] = 200
-
-
-class PoolTable(BaseModel):
-    """One pool as the TOML has it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    weighted_hosts: Annotated[
-        dict[Annotated[str, AfterValidator(_host)], Annotated[int, BeforeValidator(_weight)]],
-        AfterValidator(_some_weight),
-    ]
-    status: Annotated[int, BeforeValidator(_status)] = 302
-    is_default: Annotated[bool, BeforeValidator(_flag)] = False
-    health_check: HealthCheckTable | None = None
-    slow_start: Annotated[float, _seconds("slow_start", 0)] = 0
-    when_all_down: Annotated[str, _one_of("when_all_down", (REFUSE, IGNORE))] = REFUSE
-
-
-# The keys that a table may have, by its place in a pool.
-_KEYS = {(): PoolTable.model_fields, ("health_check",): HealthCheckTable.model_fields}
-
-
-def check(name: str, value: object) -> tuple[PoolTable | None, list[Found]]:
-    """What a document has under `name` as a pool, and all its faults; the pool is good only if there are none."""
-    found = [*_name_faults(name)]
-    table = None
-    try:
-        table = PoolTable.model_validate(value)
-    except ValidationError as error:
-        dotted = dict(_dotted(name, value))
-        worded = (_worded(name, each) for each in error.errors())
-        found += (each for each in worded if each.path not in dotted)
-        found += (Found(path, message, at_key=True) for path, message in dotted.items())
-    if table is None or len({parse(host).host for host in table.weighted_hosts}) < len(table.weighted_hosts):
-        found += _doubled(name, value)  # most pools name each host once, whatever the port, and need no closer look
-    return table, found
-
-
-def claims_default(table: object) -> bool:
-    """Whether a pool's table, which may be faulty, means to be the default pool."""
-    return isinstance(table, dict) and bool(table.get("is_default"))
-
-
-def default_faults(claims: dict[str, bool]) -> Iterator[Found]:
-    """What is wrong with a document as a whole; `claims` says of each pool whether it means to be the default."""
-    if not claims:
-        yield Found((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif not any(claims.values()):
-        first = key((next(iter(claims)),))
-        yield Found((), f"no pool is the default; write is_default = true in one, say [{first}]")
-
-
-def _name_faults(name: str) -> Iterator[Found]:
-    if not _POOL_NAME.fullmatch(name):
-        rule = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
-        yield Found((name,), f"{rule}, got {shown(name)}", at_key=True)
-
-
-def _worded(name: str, error: ErrorDetails) -> Found:
-    """One of pydantic's errors in the words of our users."""
-    kind, value = error["type"], error["input"]
-    loc = tuple(map(str, error["loc"]))
-    if kind == "fault":
-        of_key = len(loc) == 3  # pydantic puts "[key]" behind a key that it refuses
-        return Found((name, *loc[:2]), error["msg"], at_key=of_key)
-    if kind == "missing":
-        return Found((name, *loc[:-1]), f"{loc[-1]} is missing; {_FORMS[loc[0]]}", at_key=True)
-    if kind == "extra_forbidden":
-        allowed = f"unknown key, allowed are {', '.join(_KEYS[loc[:-1]])}"
-        return Found((name, *loc), allowed + _nested_pool((name, *loc), value), at_key=True)
-    if not loc:
-        rule = "a pool must be a table that begins with a line like [pool-a]"
-        return Found((name,), f"{rule}, got {shown(value)}", at_key=True)
-    return Found((name, *loc), f"{_FORMS[loc[0]]}, got {shown(value)}")
-
-
-def _nested_pool(path: tuple[str, ...], value: object) -> str:
-    """What to write instead of [eu.west], where that was to name a pool."""
-    while isinstance(value, dict) and value:
-        if "weighted_hosts" in value:
-            return f'; a pool\'s name with dots must be quoted, write ["{".".join(path)}"]'
-        inner, value = next(iter(value.items()))
-        path = (*path, inner)
-    return ""
-
-
-def _dotted(name: str, table: object) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Hosts with dots as bare keys, which TOML reads as nested tables, and what to write instead."""
-    for host, value in _hosts(table).items():
-        leaves = list(_leaves((host,), value)) if _BARE_KEY.fullmatch(host) and isinstance(value, dict) else []
-        if leaves:
-            quoted = ", ".join(f'"{".".join(path)}" = {shown(leaf)}' for path, leaf in leaves)
-            yield (name, "weighted_hosts", host), f"a host with dots must be quoted, write {quoted}"
-
-
-def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], object]]:
-    """The values of nested tables with their paths. Dotted keys nest deeper than Python calls itself."""
-    pending = [(path, value)]
-    while pending:
-        path, value = pending.pop()
-        if isinstance(value, dict):
-            pending += (((*path, part), inner) for part, inner in reversed(value.items()))
-        else:
-            yield path, value
-
-
-def _doubled(name: str, table: object) -> Iterator[Found]:
-    """Hosts that are one place to a client, under http or https, however they are spelled."""
-    seen: dict[tuple[str, tuple[str, int]], str] = {}
-    for host in _hosts(table):
-        try:
-            authority = parse(host)
-        except ValueError:
-            continue  # a fault already, in its own words
-        endpoints = [(scheme, authority.endpoint(scheme)) for scheme in DEFAULT_PORTS]
-        first = next((seen[each] for each in endpoints if each in seen), None)
-        if first is not None:
-            message = f"is the same host as {shown(first)}, name it once"
-            yield Found((name, "weighted_hosts", host), message, at_key=True)
-        seen.update((each, host) for each in endpoints)
-
-
-def _hosts(table: object) -> dict[str, object]:
-    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
-    return hosts if isinstance(hosts, dict) else {}
+def _origins(weights: dict[tuple[str, Authority], int]) -> tuple[Origin, ...]:
+    if not any(weights.values()):
+        raise PydanticCustomError("no_weight", "weighted_hosts needs at least one host with a weight above 0")
+    return tuple([Origin(*host, weight) for host, weight in weights.items()])
 
 
 # How keys and values are shown.
@@ -300,3 +110,129 @@ def shown(value: object) -> str:
 def _text(text: str) -> str:
     escaped = json.dumps(text, ensure_ascii=False)
     return "".join(char if char.isprintable() else _ESCAPES[ord(char) > 0xFFFF].format(ord(char)) for char in escaped)
+
+
+# The keys of each table of a pool. Two keys of the pool itself are not kept in a field of the same name.
+
+WEIGHT = keys_of(Origin)["weight"]
+POOL_KEYS = {
+    "weighted_hosts": Key(
+        Annotated[dict[Annotated[str, AfterValidator(_host_key)], WEIGHT.type], AfterValidator(_origins)],  # type: ignore[name-defined]
+        'must be a table of hosts and weights such as { "origin-1.example.com" = 2 }',
+        f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}",
+        ...,
+    ),
+    "is_default": _key(Annotated[bool, FLAG, _DEFAULT_HELP], False),
+    **keys_of(Pool),
+}
+_TABLES = {(): POOL_KEYS, ("health_check",): keys_of(HealthCheck)}
+_POOL_TABLE = _model(POOL_KEYS)
+
+
+# A pool, checked.
+
+
+def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
+    """The pool that a document has under `name`, and all its faults; the pool is good only if there are none."""
+    is_named_well = _POOL_NAME.fullmatch(name)
+    faults = [] if is_named_well else [Finding((name,), f"{_NAME_RULE}, got {shown(name)}", is_at_key=True)]
+    try:
+        values = vars(_POOL_TABLE.model_validate(value))
+    except ValidationError as error:
+        unquoted = dict(_unquoted(name, value))
+        found = (_finding(name, each) for each in error.errors(include_url=False))
+        faults += (each for each in found if each.path not in unquoted)
+        faults += (Finding(path, message, is_at_key=True) for path, message in unquoted.items())
+        return None, [*faults, *_duplicates(name, value)]
+    del values["is_default"]  # claims_default() answers this for faulty tables as well
+    pool = Pool(name, values.pop("weighted_hosts"), **values)
+    if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
+        faults += _duplicates(name, value)
+    return pool, faults
+
+
+def claims_default(table: object) -> bool:
+    """Whether a pool's table, which may be faulty, is meant as the default pool."""
+    return isinstance(table, dict) and bool(table.get("is_default"))
+
+
+def default_faults(claims: dict[str, bool]) -> Iterator[Finding]:
+    """Faults of a document as a whole; `claims` says of each pool whether it is meant as the default."""
+    if not claims:
+        yield Finding((), "holds no pool; a pool begins with a line like [pool-a]")
+    elif not any(claims.values()):
+        first = key((next(iter(claims)),))
+        yield Finding((), f"no pool is the default; write is_default = true in one, say [{first}]")
+
+
+def _finding(pool: str, error: ErrorDetails) -> Finding:
+    """One of pydantic's errors in the words of our users."""
+    *table, name = map(str, error["loc"] or ("",))
+    path, got = (pool, *table, name), f", got {shown(error['input'])}"
+    match error["type"]:
+        case "host_key":  # pydantic puts "[key]" behind the key
+            return Finding(path[:-1], f"host {HOST.rule}{got}: {error['msg']}", is_at_key=True)
+        case "no_weight":
+            return Finding(path, error["msg"])
+        case "missing":
+            return Finding(path[:-1], f"{name} is missing; {path[1]} {POOL_KEYS[path[1]].rule}", is_at_key=True)
+        case "extra_forbidden":
+            allowed = f"unknown key, allowed are {', '.join(_TABLES[tuple(table)])}"
+            return Finding(path, allowed + _nested_pool(path, error["input"]), is_at_key=True)
+        case "model_type" if not error["loc"]:
+            return Finding((pool,), f"{_POOL_RULE}{got}", is_at_key=True)
+    if table == ["weighted_hosts"]:
+        return Finding(path, f"weight {WEIGHT.rule}{got}")
+    reason = str(error.get("ctx", {}).get("error", ""))  # of the ValueError that a limit's function raised
+    return Finding(path, f"{name} {_TABLES[tuple(table)][name].rule}{got}" + (reason and f": {reason}"))
+
+
+def _nested_pool(path: tuple[str, ...], value: object) -> str:
+    """What to write instead of [eu.west], where that was to name a pool."""
+    while isinstance(value, dict) and value:
+        if "weighted_hosts" in value:
+            return f'; a pool\'s name with dots must be quoted, write ["{".".join(path)}"]'
+        inner, value = next(iter(value.items()))
+        path = (*path, inner)
+    return ""
+
+
+def _unquoted(name: str, table: object) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Hosts with dots as bare keys, which TOML reads as nested tables, and what to write instead."""
+    for host, value in _hosts(table).items():
+        leaves = list(_leaves((host,), value)) if _BARE_KEY.fullmatch(host) and isinstance(value, dict) else []
+        if leaves:
+            quoted = ", ".join(f'"{".".join(path)}" = {shown(leaf)}' for path, leaf in leaves)
+            yield (name, "weighted_hosts", host), f"a host with dots must be quoted, write {quoted}"
+
+
+def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The values of nested tables with their paths. Not recursive: dotted keys may nest deeper than Python's stack."""
+    pending = [(path, value)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            pending += (((*path, part), inner) for part, inner in reversed(value.items()))
+        else:
+            yield path, value
+
+
+def _duplicates(name: str, table: object) -> Iterator[Finding]:
+    """Hosts that a client connects to at one place, under http or https, in whatever spelling."""
+    seen: dict[tuple[str, tuple[str, int]], str] = {}
+    for host in _hosts(table):
+        try:
+            authority = parse(host)
+        except ValueError:
+            continue  # a fault already, with a message of its own
+        endpoints = [(scheme, authority.endpoint(scheme)) for scheme in DEFAULT_PORTS]
+        first = next((seen[each] for each in endpoints if each in seen), None)
+        if first is not None:
+            message = f"is the same host as {shown(first)}, name it once"
+            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
+        seen.update((each, host) for each in endpoints)
+
+
+def _hosts(table: object) -> dict[str, object]:
+    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
+    return hosts if isinstance(hosts, dict) else {}

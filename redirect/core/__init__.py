@@ -2,6 +2,7 @@
 
 authority   hosts and ports in one normal spelling
 forwarded   which proxies are trusted, and what is taken from them
+keys        what a key of the TOML may hold
 pools       a configuration as frozen values
 request     what a request asks for
 health      which origins are up or down, as values and as bytes

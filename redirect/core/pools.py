@@ -1,9 +1,20 @@
-"""A configuration as frozen values: pools, origins and weights, and the faults of a file."""
+"""A configuration as frozen values: pools, origins and weights, and the faults of a file.
+
+A field that the TOML has as a key states what the key may hold, its help text and its default (`keys`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from redirect.core.authority import Authority
+from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
+
+MAX_WEIGHT = 1_000_000
+
+_TABLE = Limit('must be a table such as { path = "/healthz" }')
+_PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters without #"
+_PATH = text(r"/[!-\"$-~]{0,1023}", _PATH_RULE)  # clients keep a fragment (#) to themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,23 +23,27 @@ class Origin:
 
     name: str
     authority: Authority
-    weight: int
+    weight: Annotated[int, whole(0, MAX_WEIGHT), "a whole number from 0 to 1,000,000"]
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """How the origins of a pool are probed."""
 
-    path: str
-    scheme: str
-    host: str | None  # None: the origin's own
-    port: int | None
-    interval: float  # seconds between two probes while an origin is up
-    down_interval: float  # the same while it is down
-    timeout: float  # seconds
-    passes: int  # good probes in a row until an origin is up again
-    fails: int  # failed ones until it is down
-    expect: int  # the status of a good response
+    path: Annotated[str, _PATH, "what a GET asks for"]
+    scheme: Annotated[str, one_of("http", "https"), "how it is asked; with `https` certificates are checked"] = "http"
+    host: Annotated[str | None, HOST, "name in `Host` and in the certificate"] = None  # the origin's
+    port: Annotated[int | None, whole(1, 65535), "port that is asked"] = None  # the origin's
+    interval: Annotated[float, seconds(0.1), "seconds between two probes while an origin is up"] = 5
+    down_interval: Annotated[float, seconds(0.1), "seconds between two probes while it is down"] = None  # type: ignore[assignment]
+    timeout: Annotated[float, seconds(0.1), "seconds until a probe has failed"] = 2
+    passes: Annotated[int, whole(1, 1000), "probes in a row after which an origin is up again"] = 2
+    fails: Annotated[int, whole(1, 1000), "probes in a row after which it is down"] = 3
+    expect: Annotated[int, whole(200, 599), "the status that is good; redirects are not followed"] = 200
+
+    def __post_init__(self) -> None:
+        if self.down_interval is None:
+            object.__setattr__(self, "down_interval", self.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +52,18 @@ class Pool:
 
     name: str
     origins: tuple[Origin, ...]
-    status: int
-    health_check: HealthCheck | None = None
-    slow_start: float = 0  # seconds until an origin that comes back has its whole weight
-    ignores_all_down: bool = False  # all origins are used while all are down
+    status: Annotated[int, one_of(301, 302, 303, 307, 308), "status of the redirects: 301, 302, 303, 307 or 308"] = 302
+    health_check: Annotated[HealthCheck | None, _TABLE, "how the origins are probed; not at all if left out"] = None
+    slow_start: Annotated[
+        float, seconds(0), "seconds in which an origin that comes back gets its whole share, by tenths"
+    ] = 0
+    when_all_down: Annotated[
+        str, one_of("refuse", "ignore"), '503 with `Retry-After`; `"ignore"`: all origins are used'
+    ] = "refuse"
+
+    @property
+    def ignores_all_down(self) -> bool:
+        return self.when_all_down == "ignore"
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""

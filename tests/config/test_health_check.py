@@ -1,8 +1,9 @@
-"""What a pool may say of probes: `health_check`, `slow_start`, `when_all_down`."""
+"""The keys of a pool about probes: `health_check`, `slow_start`, `when_all_down`."""
 
 import pytest
 
 from redirect.config.loader import ConfigError, parse_config
+from redirect.config.schema import keys_of
 from redirect.core.pools import HealthCheck, Pool
 
 HEAD = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
@@ -46,7 +47,7 @@ _PATH = "path must begin with / and have at most 1024 visible ASCII characters w
 _HOST = "host must be a name or an IP address with an optional port, without scheme, user, path or blanks"
 _SECONDS = "must be a number of seconds from 0.1 to 3600"
 _TABLE = 'health_check must be a table such as { path = "/healthz" }'
-_KEYS = "path, scheme, host, port, interval, down_interval, timeout, passes, fails, expect"
+_KEYS = ", ".join(keys_of(HealthCheck))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ _KEYS = "path, scheme, host, port, interval, down_interval, timeout, passes, fai
 def test_faults_of_a_health_check(value: str, message: str) -> None:
     """What is wrong is named with its place, and what is allowed."""
     path = "" if value.startswith("path") else 'path = "/", '
-    column = 18 + len(path) + (0 if value.startswith("colour") else value.index("=") + 2)
+    column = 18 + len(path) + (0 if "unknown key" in message else value.index("=") + 2)
     assert refused(f"health_check = {{ {path}{value} }}") == (
         f"pools.toml:4:{column}: p.health_check{message.removeprefix('_')}"
     )

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
+from redirect.config.schema import POOL_KEYS
 from redirect.core.authority import Authority
 from redirect.core.pools import Config, Fault, Origin, Pool
 from redirect.core.service import new_service
@@ -395,7 +396,7 @@ _MISSING = f"weighted_hosts is missing; {_PAIRS}"
 _TABLE = "a pool must be a table that begins with a line like [pool-a]"
 _NAME = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 _DEFAULT = "pools.toml:1:1: no pool is the default; write is_default = true in one, say"
-_UNKNOWN = "unknown key, allowed are weighted_hosts, status, is_default, health_check, slow_start, when_all_down"
+_UNKNOWN = f"unknown key, allowed are {', '.join(POOL_KEYS)}"
 _GOOD = "[good]\nis_default = true\nweighted_hosts = { a = 1 }\n"
 
 

@@ -22,7 +22,8 @@ GENERATED = settings(derandomize=True, deadline=None, max_examples=80)
 
 def pool(*, slow_start: float = 0, ignores_all_down: bool = False, **weights: int) -> Pool:
     origins = tuple(Origin(name, Authority(name, None), weight) for name, weight in weights.items())
-    return Pool("p", origins, 302, slow_start=slow_start, ignores_all_down=ignores_all_down)
+    when_all_down = "ignore" if ignores_all_down else "refuse"
+    return Pool("p", origins, 302, slow_start=slow_start, when_all_down=when_all_down)
 
 
 def down(*names: str) -> Statuses:

@@ -19,6 +19,7 @@ import tomli_w
 from support.clients import clients_of_both, patched
 from support.service import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
 
+from redirect.config.schema import POOL_KEYS
 from redirect.processes.master import SHORT_LIFE_SECONDS
 
 # Upper 0.01 % points of chi-square by degrees of freedom (NIST/SEMATECH e-Handbook, 1.3.6.7.4, and its
@@ -472,8 +473,7 @@ def test_a_bad_toml_stops_the_start(tmp_path: Path) -> None:
     assert start_fails(REDIRECT_POOLS_CONFIG_PATH=str(file)) == (
         1,
         f'{file}:2:26: p.weighted_hosts."a": weight must be a whole number from 0 to 1000000, got -1\n'
-        f"{file}:4:1: p.colour: unknown key, allowed are weighted_hosts, status, is_default, "
-        "health_check, slow_start, when_all_down\n",
+        f"{file}:4:1: p.colour: unknown key, allowed are {', '.join(POOL_KEYS)}\n",
     )
 
 

@@ -21,7 +21,7 @@ from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.commands.shares import print_pool
 from redirect.config.loader import ConfigError
-from redirect.config.schema import MAX_WEIGHT
+from redirect.core.pools import MAX_WEIGHT
 
 # A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}

@@ -1,0 +1,65 @@
+"""What a key of the TOML may hold.
+
+The rule: a key is stated once, as the field that keeps its value:
+
+    timeout: Annotated[float, seconds(0.1), "seconds until a probe has failed"] = 2
+
+is its name, what is allowed, its help text and its default. `config.schema` checks values against it.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Any, NamedTuple
+
+from redirect.core.authority import Authority, parse
+
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+class Limit(NamedTuple):
+    """What is allowed beyond the type: in words, as bounds in pydantic's names, and as a function that returns the
+    value to keep or raises ValueError."""
+
+    rule: str
+    bounds: dict[str, Any] = {}  # noqa: RUF012  nothing writes to it
+    convert: Callable[[Any], object] | None = None
+
+
+def whole(least: int, most: int) -> Limit:
+    return Limit(f"must be a whole number from {least} to {most}", {"ge": least, "le": most})
+
+
+def seconds(least: float, most: float = 3600) -> Limit:
+    return Limit(f"must be a number of seconds from {least} to {most}", {"ge": least, "le": most})
+
+
+def text(pattern: str, rule: str) -> Limit:
+    return Limit(rule, {"pattern": f"^(?:{pattern})$"})
+
+
+def one_of(*values: str | int) -> Limit:
+    def convert(value: str | int) -> str | int:
+        if value not in values:
+            raise ValueError
+        return value
+
+    words = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
+    return Limit(f"must be {' or '.join(words) if len(words) < 3 else 'one of ' + ', '.join(words)}", convert=convert)
+
+
+def origin_authority(host: str) -> Authority:
+    """Raises ValueError also for what browsers would not take for the host that it seems to be."""
+    authority = parse(host)
+    if host.endswith(":"):
+        raise ValueError("the port is missing")
+    if _NUMBER.fullmatch(authority.host.rpartition(".")[2]):
+        IPv4Address(authority.host)  # browsers read a name that ends in a number as an address
+    return authority
+
+
+FLAG = Limit("must be true or false")
+HOST = Limit(
+    "must be a name or an IP address with an optional port, without scheme, user, path or blanks",
+    convert=lambda host: str(origin_authority(host)),
+)
