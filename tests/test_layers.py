@@ -66,6 +66,7 @@ def test_each_folder_is_a_wing() -> None:
     assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "server.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wing", WINGS)
 def test_imports_go_one_way(wing: str) -> None:
     """A wing imports only the wings that the table allows it."""
@@ -79,6 +80,7 @@ def test_no_wing_imports_one_that_imports_it() -> None:
     assert all(names.index(other) < names.index(wing) for wing, others in WINGS.items() for other in others)
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_in_a_circle() -> None:
     """Modules can be sorted so that each imports only those before it."""
     left = {name(path): imported_modules(path) - {name(path)} for path in PACKAGE.rglob("*.py")}
@@ -110,6 +112,7 @@ def test_core_loads_no_foreign_library() -> None:
     assert (CARRIERS | {"pydantic", "tomllib"}).isdisjoint(loaded)
 
 
+@pytest.mark.slow
 def test_only_cycles_knows_roundrobin() -> None:
     """Cycles stand on the `roundrobin` package, and only that module knows it."""
     assert [name(path) for path in PACKAGE.rglob("*.py") if "roundrobin" in imported(path)] == ["redirect.core.cycles"]

@@ -404,6 +404,7 @@ def test_an_event_is_the_part_of_the_page_to_the_letter(monkeypatch: pytest.Monk
     stream(fake, watch)
 
 
+@pytest.mark.slow
 def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
     """Of too many only the last are sent, and how many more there were."""
     fake = FakeInstance()
@@ -463,6 +464,7 @@ def served(fake: FakeInstance, goes_on: Callable[[], bool]) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_streams_end_with_the_instance() -> None:
     """There are no new ones, either."""
     ready = True
@@ -475,6 +477,7 @@ def test_streams_end_with_the_instance() -> None:
         assert httpx.get(f"{url}/events").status_code == 503
 
 
+@pytest.mark.slow
 def test_one_stream_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once one ends, another one is accepted."""
     monkeypatch.setattr(page, "TICK", 0.05)  # a stream ends at the next one

@@ -281,6 +281,7 @@ def test_reload_where_it_is_no_use_to_wait(fields: dict[str, str]) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "not now\n")
 
 
+@pytest.mark.slow
 def test_reload_with_a_token_of_any_language(tmp_path: Path) -> None:
     """A token is the same to the command and to the listener, whatever its letters."""
     with running(tmp_path, REDIRECT_ADMIN_TOKEN="tök€n") as service:

@@ -227,6 +227,7 @@ def test_wrong_command(file: Path, arguments: list[str], said: str) -> None:
     assert file.read_text() == POOLS
 
 
+@pytest.mark.slow
 def test_at_once(file: Path) -> None:
     """Commands that run at once in processes of their own lose nothing of each other."""
     command = [sys.executable, "-m", "redirect", "pools", "add", "pool-a", "--config", str(file)]

@@ -254,6 +254,7 @@ def by_tomlkit(text: str, pool: str, origin: str, weight: int) -> str:
     return mark + tomlkit.dumps(document)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.data())
 def test_set_weight_changes_the_value_only(data: st.DataObject) -> None:
@@ -271,6 +272,7 @@ def test_set_weight_changes_the_value_only(data: st.DataObject) -> None:
     assert new == by_tomlkit(text, pool, origin, 4321)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.data())
 def test_add_and_remove_are_inverse(data: st.DataObject) -> None:
@@ -285,6 +287,7 @@ def test_add_and_remove_are_inverse(data: st.DataObject) -> None:
     assert edit_with_mark(new, removing("new.example", pool)) == text
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.data())
 def test_remove_takes_nothing_else(data: st.DataObject) -> None:
@@ -302,6 +305,7 @@ def test_remove_takes_nothing_else(data: st.DataObject) -> None:
     assert text.count("\n") - new.count("\n") <= 1
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.data())
 def test_create_appends_a_pool(data: st.DataObject) -> None:

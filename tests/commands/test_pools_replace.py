@@ -180,6 +180,7 @@ def test_same_content_written_meanwhile(file: Path) -> None:
     assert file.read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_no_update_is_lost(file: Path) -> None:
     """Threads that change the file at once take turns, and each starts from the last one's result."""
     file.write_bytes(b"")

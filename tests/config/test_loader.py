@@ -140,6 +140,7 @@ def test_hash() -> None:
     assert parse_config(contents[0].encode(), "elsewhere.toml").hash == hashes[0]
 
 
+@pytest.mark.slow
 def test_ten_thousand_pools(tmp_path: Path) -> None:
     """A file of 10,000 pools is loaded whole, and the service picks from the last of them."""
     path = tmp_path / FILE
@@ -178,6 +179,7 @@ def test_a_host_is_kept_once() -> None:
     assert origin.name is origin.authority.host
 
 
+@pytest.mark.slow
 def test_fault_in_ten_thousand_pools() -> None:
     """In a large file a fault is found where it stands."""
     document = {f"pool-{number}": {"weighted_hosts": {"a": 1, "b": 1}} for number in range(10_000)}
@@ -381,6 +383,7 @@ def test_what_python_cannot_read(value: str) -> None:
     assert refused(pool(f'"a" = {value}')).startswith("pools.toml:")
 
 
+@pytest.mark.slow
 def test_any_depth() -> None:
     """However deep a value is nested, the file has a fault and no traceback."""
     for depth in range(100, 1000, 3):
@@ -828,6 +831,7 @@ def test_places_with_crlf_inside_strings() -> None:
 ENDLESS = 2**64
 
 
+@pytest.mark.slow
 def test_a_piece_is_read_once() -> None:
     """What did not change since another configuration is not read again: its pools are the same objects."""
     text = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n" for n in range(1000))

@@ -259,6 +259,7 @@ def documents(draw: st.DrawFn) -> tuple[str, dict[Path, Place]]:
     return writer.text, writer.places
 
 
+@pytest.mark.slow
 @GENERATED
 @given(documents())
 def test_places_of_generated_documents(written: tuple[str, dict[Path, Place]]) -> None:
@@ -274,6 +275,7 @@ leaves: st.SearchStrategy[object] = (
 tables = st.recursive(leaves, lambda values: st.dictionaries(st.text(max_size=8), values, max_size=4), max_leaves=12)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.dictionaries(st.text(max_size=8), tables, max_size=4))
 def test_places_of_any_keys(document: dict[str, Any]) -> None:

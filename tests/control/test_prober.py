@@ -76,6 +76,7 @@ def test_a_state_turns_after_so_many_in_a_row(outcomes: str, turns: str) -> None
     assert "".join("0123456789X"[index] for index, has_turned in enumerate(judged) if has_turned) == turns
 
 
+@pytest.mark.slow
 def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> None:
     """An origin that fails is down from its third failure on, up again from its second pass on, and the log says so
     once for each; until its first verdict nothing is said of it."""
@@ -101,6 +102,7 @@ def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
+@pytest.mark.slow
 def test_one_origin_of_many_pools_is_probed_once(there: Origin, caplog: pytest.LogCaptureFixture) -> None:
     """Pools that probe a host in the same way share its probes; one that probes it otherwise has its own."""
     scoreboard = Scoreboard()
@@ -119,6 +121,7 @@ def test_one_origin_of_many_pools_is_probed_once(there: Origin, caplog: pytest.L
     assert f"{there.name} is down in p, q, r and 1 more: answered 500 and not 200" in caplog.text
 
 
+@pytest.mark.slow
 def test_drained_origins_are_not_probed(there: Origin) -> None:
     """What gets no requests is not asked."""
     with origin() as other:
@@ -132,6 +135,7 @@ def test_drained_origins_are_not_probed(there: Origin) -> None:
         assert other.asked == []
 
 
+@pytest.mark.slow
 def test_down_origins_have_an_interval_of_their_own(there: Origin) -> None:
     """An origin that is down is probed as often as `down_interval` says."""
     there.status = 500
@@ -147,6 +151,7 @@ def test_down_origins_have_an_interval_of_their_own(there: Origin) -> None:
     assert len(there.asked) == 1
 
 
+@pytest.mark.slow
 def test_another_configuration(there: Origin) -> None:
     """Who was down stays so in the next configuration, also under another check; those who left it are forgotten,
     and those who came count as up."""
@@ -164,6 +169,7 @@ def test_another_configuration(there: Origin) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pool", "origin"),
     [
@@ -195,6 +201,7 @@ def test_another_name_for_who_is_down(there: Origin, pool: str, origin: str) -> 
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_next_prober_goes_on(there: Origin) -> None:
     """A prober that takes the place of one that died knows who was down; two passes bring them back."""
     scoreboard = Scoreboard()
@@ -210,6 +217,7 @@ def test_the_next_prober_goes_on(there: Origin) -> None:
     assert scoreboard.health.number == 2
 
 
+@pytest.mark.slow
 def test_each_has_its_interval(there: Origin) -> None:
     """An origin is probed as often as its pool wants it, whatever others want."""
     with origin() as other:
@@ -227,6 +235,7 @@ def test_each_has_its_interval(there: Origin) -> None:
         assert len(there.asked) > 2 * len(other.asked)
 
 
+@pytest.mark.slow
 def test_a_fault_of_ours_is_no_verdict(
     there: Origin, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +288,7 @@ def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
         runner.run(look_up())
 
 
+@pytest.mark.slow
 def test_a_lookup_that_fails_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup that fails after its callers gave up is not reported: each probe has failed already."""
     may_answer, reported = threading.Event(), list[dict[str, object]]()
@@ -303,6 +313,7 @@ def test_a_lookup_that_fails_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reported == []
 
 
+@pytest.mark.slow
 def test_a_hung_health_check_begins_again(there: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that is under way long after its timeout is given up, and its origin is probed on."""
     scoreboard, hanging = Scoreboard(), [True]

@@ -127,6 +127,7 @@ def test_endpoint(spelled: str, scheme: str, endpoint: tuple[str, int]) -> None:
     assert parse(spelled).endpoint(scheme) == endpoint
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(
     st.text()

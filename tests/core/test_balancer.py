@@ -208,6 +208,7 @@ STATUSES = st.dictionaries(
 NOWS = st.floats(1000, 3000)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(POOLS, st.lists(st.tuples(STATUSES, NOWS), max_size=4), STATUSES, NOWS, st.integers(0, 9))
 def test_nothing_is_remembered(
@@ -225,6 +226,7 @@ def test_nothing_is_remembered(
         assert picks(old, length) == picks(new, length)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(POOLS, STATUSES, NOWS)
 def test_each_cycle_is_exact(of: Pool, statuses: Statuses, now: float) -> None:
@@ -236,6 +238,7 @@ def test_each_cycle_is_exact(of: Pool, statuses: Statuses, now: float) -> None:
         assert picks(balancer(of, statuses, now), sum(weights) // divisor) == Counter(expected)
 
 
+@pytest.mark.slow
 @GENERATED
 @given(POOLS, STATUSES, NOWS)
 def test_filter_first(of: Pool, statuses: Statuses, now: float) -> None:
@@ -250,6 +253,7 @@ def test_filter_first(of: Pool, statuses: Statuses, now: float) -> None:
         assert weights == [origin.weight * of.ignores_all_down for origin in of.origins]
 
 
+@pytest.mark.slow
 @GENERATED
 @given(POOLS, st.dictionaries(st.sampled_from([f"o{number}" for number in range(9)]), st.floats(0, 2000)))
 def test_a_slow_start_only_grows(of: Pool, since: dict[str, float]) -> None:

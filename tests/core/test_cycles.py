@@ -133,6 +133,7 @@ def test_every_cycle_of_few_is_exact(weights: tuple[int, ...], budget: int, seed
     assert all(window == shares(weights) for window in every_window(sequence, length))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 @pytest.mark.parametrize("weights", MANY_WEIGHTS.values(), ids=MANY_WEIGHTS)
@@ -154,6 +155,7 @@ def test_one_heavy_among_a_thousand_light(heavy: int, budget: int) -> None:
     assert (0, 0) not in set(pairwise(sequence))
 
 
+@pytest.mark.slow
 def test_a_million_to_one() -> None:
     """At the widest weights the light item comes once in every 1,000,001 picks."""
     assert Cycles().prepare((1_000_000, 1)) is None
@@ -163,6 +165,7 @@ def test_a_million_to_one() -> None:
     assert len(light) == 2
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_to_one_among_many() -> None:
     """Similarly in the heap, where each of many light items comes at its place of the cycle, again and again."""
     weights = (100_000,) + (1,) * FEW_ITEMS
@@ -174,6 +177,7 @@ def test_a_hundred_thousand_to_one_among_many() -> None:
     assert {index for _, index in light} == set(range(1, FEW_ITEMS + 1))
 
 
+@pytest.mark.slow
 @GENERATED
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=FEW_ITEMS).filter(any),
@@ -188,6 +192,7 @@ def test_any_few(weights: list[int], seed: int, budget: int) -> None:
     assert sequence[:length] == sequence[length:]
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.lists(st.integers(1, 40), min_size=FEW_ITEMS + 1, max_size=40), st.integers(0, 9))
 def test_any_many(weights: list[int], seed: int) -> None:
@@ -242,6 +247,7 @@ def test_ring_is_smooth(weights: tuple[int, ...]) -> None:
     assert max(strays(picks(weights, cycle_length(weights), Cycles(), FromTheStart(1)), weights)) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [(1_000_000, 1), (1_000_000, 999_999), (1_000_000, 500_001, 250_001, 3)])
 def test_package_is_smooth(weights: tuple[int, ...]) -> None:
     """The same where the cycle is too long to prepare."""
@@ -249,6 +255,7 @@ def test_package_is_smooth(weights: tuple[int, ...]) -> None:
     assert max(strays(picks(weights, 50_000, Cycles(), FromTheStart(1)), weights)) < 1
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=3))
 def test_package_is_smooth_for_any_weights(weights: list[int]) -> None:
@@ -256,6 +263,7 @@ def test_package_is_smooth_for_any_weights(weights: list[int]) -> None:
     assert max(strays(picks(weights, 2_000, Cycles(0), FromTheStart(1)), weights)) < 1
 
 
+@pytest.mark.slow
 @GENERATED
 @given(st.lists(st.integers(1, 10**6) | st.integers(1, 3), min_size=4, max_size=FEW_ITEMS))
 def test_package_gives_no_item_a_pick_too_many(weights: list[int]) -> None:
@@ -274,6 +282,7 @@ HOSTILE_WEIGHTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weights", [*MANY_WEIGHTS.values(), *HOSTILE_WEIGHTS.values()], ids=[*MANY_WEIGHTS, *HOSTILE_WEIGHTS]
 )
@@ -283,6 +292,7 @@ def test_heap_is_smooth(weights: tuple[int, ...]) -> None:
     assert max(strays(picks(weights, count, Cycles(0), FromTheStart(1)), weights)) < 1
 
 
+@pytest.mark.slow
 @GENERATED
 @given(
     st.lists(st.integers(1, 3) | st.integers(1, 10**6) | st.just(10**6), min_size=FEW_ITEMS + 1, max_size=100),
@@ -292,6 +302,7 @@ def test_heap_is_smooth_for_any_weights(weights: list[int]) -> None:
     assert max(strays(picks(weights, 3_000, Cycles(0), FromTheStart(1)), weights)) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", HOSTILE_WEIGHTS.values(), ids=HOSTILE_WEIGHTS)
 def test_heap_picks_no_item_early(weights: tuple[int, ...]) -> None:
     """An item of the heap comes for the k-th time (from 0) when k of its shares are over, and not before."""
@@ -343,6 +354,7 @@ def test_pickers_are_independent() -> None:
 # Starts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "budget"),
     [
@@ -376,6 +388,7 @@ def test_same_seed_same_start() -> None:
         assert len({tuple(picks(weights, 50, Cycles(budget), Random(7))) for _ in range(5)}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [pytest.param(TOTAL_BUDGET, id="ring"), pytest.param(0, id="heap")])
 def test_many_equal_items_begin_all_over(budget: int) -> None:
     """Of a thousand equal items any may be the first, not only those listed first."""
@@ -397,6 +410,7 @@ def test_unprepared_cycle_waits_for_its_first_pick() -> None:
 # The budget
 
 
+@pytest.mark.slow
 def test_cycle_that_fits() -> None:
     """A cycle is prepared up to CYCLE_BUDGET picks, and not one above."""
     cycle = Cycles().prepare((CYCLE_BUDGET - 1, 1))
@@ -405,6 +419,7 @@ def test_cycle_that_fits() -> None:
     assert Cycles().prepare((CYCLE_BUDGET, 1)) is None
 
 
+@pytest.mark.slow
 def test_ten_thousand_items_are_prepared() -> None:
     """The cycle of ten thousand items of weights from 1 to 100 is prepared, and exact."""
     random = Random(1)
@@ -459,6 +474,7 @@ def test_common_divisor_is_taken_out_first() -> None:
     assert unshared.prepare((1,)) == (0,)
 
 
+@pytest.mark.slow
 def test_hostile_configuration() -> None:
     """Many pools, each with a cycle that nearly fills the budget of one, are prepared within that of all."""
     cycles = Cycles()

@@ -112,6 +112,7 @@ def test_order_is_smooth() -> None:
     assert order in "aabacaa" * 2
 
 
+@pytest.mark.slow
 def test_ten_thousand_origins() -> None:
     """A pool of ten thousand origins of different weights serves each of them."""
     hosts = "".join(f'"{number}.example" = {1 + number % 3}\n' for number in range(10_000))
@@ -239,6 +240,7 @@ def test_location_names_the_origin(origin: str, sent: str, scheme: str) -> None:
 VISIBLE_BYTES = st.lists(st.integers(0x21, 0xFF)).map(bytes)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(VISIBLE_BYTES, st.sampled_from(["http", "https"]))
 def test_location_keeps_every_byte(rest: bytes, scheme: str) -> None:
@@ -248,6 +250,7 @@ def test_location_keeps_every_byte(rest: bytes, scheme: str) -> None:
     assert sent.encode("latin-1") == f"{scheme}://a.example/".encode() + rest
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(VISIBLE_BYTES)
 def test_location_keeps_every_byte_of_a_url(rest: bytes) -> None:

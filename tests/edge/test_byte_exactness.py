@@ -46,12 +46,14 @@ def test_every_target_of_every_method(method: str, target: str) -> None:
     assert redirected(method, target) == f"http://origin-1{target}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(method: str) -> None:
     """Every method is redirected, with the pool's status."""
     assert redirected(method, "/a//b?c=%2F&c=d") == "http://origin-1/a//b?c=%2F&c=d"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target",
     ["/", "//x", "//x//", "/a%2Fb", "/?", "/a?", "/?a=b&a=c", "/a/../b/./c", "/%e9%C3%A9", "/a;b=c", "/a?b?c", "/a#b"],

@@ -21,6 +21,7 @@ def test_the_connection_goes_on(sent: bytes, status: int, wire: Wire) -> None:
     assert [record["status"] for record in records] == [status, 302]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_CLOSED.values(), ids=ANSWERED_AND_CLOSED)
 def test_the_connection_ends(sent: bytes, status: int, wire: Wire) -> None:
     """An answer that ends the connection says so, and nothing behind it is answered or logged."""
@@ -31,6 +32,7 @@ def test_the_connection_ends(sent: bytes, status: int, wire: Wire) -> None:
     assert [record["status"] for record in records] == [status]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "status"),
     (ANSWERED_AND_OPEN | ANSWERED_AND_CLOSED).values(),
@@ -83,6 +85,7 @@ def test_head_malformed(wire: Wire) -> None:
     assert (record["method"], record["path"]) == ("HEAD", None)
 
 
+@pytest.mark.slow
 def test_pipelining_is_bounded(wire: Wire) -> None:
     """Of requests that a client sends in advance no more wait than one piece of its bytes holds; all are answered."""
     request = head("GET / HTTP/1.1", host="a")
@@ -91,6 +94,7 @@ def test_pipelining_is_bounded(wire: Wire) -> None:
     assert seen.waited <= MAX_FED_BYTES // len(request) + 1
 
 
+@pytest.mark.slow
 def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
     """Between two pieces of what one client has sent in advance the loop sees to others."""
     request = head("GET / HTTP/1.1", host="a")
@@ -99,6 +103,7 @@ def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
     assert seen.turns >= len(request) * 10_000 // MAX_FED_BYTES
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read(wire: Wire) -> None:
     """For who pipelines and does not read a bounded number of bytes and requests waits. Once he reads he gets all."""
     request = head("GET / HTTP/1.1", host="a")
@@ -148,6 +153,7 @@ def test_nothing_follows_the_last_answer(wire: Wire) -> None:
     assert len(records) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent", [head("GET / HTTP/1.1"), chunked(b"body"), head("GET / HTTP/1.1", "Upgrade: x"), b"?\r\n"]
 )

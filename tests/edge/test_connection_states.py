@@ -49,6 +49,7 @@ def time_passes(connection: Timed) -> None:
     connection.protocol._check_deadline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "event", "expected"), TABLE.values(), ids=TABLE)
 def test_the_table_holds(state: str, event: str, expected: str, on_a_connection: On) -> None:
     before, rest, malformed = SENT[state]

@@ -144,6 +144,7 @@ def test_generated_requests(tmp_path: Path) -> None:
     assert statuses == {204, 302, 307, 400, 422, 505}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ANSWERED_AND_OPEN, *ANSWERED_AND_CLOSED])
 def test_split_at_every_byte(name: str, tmp_path: Path) -> None:
     """So they do when a request comes in two parts, wherever the cut is, before and behind usual ones."""
@@ -155,6 +156,7 @@ def test_split_at_every_byte(name: str, tmp_path: Path) -> None:
         assert one.essence == other.essence, pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", [b"/", b"/a", b"/a?b", b"/a#b", b""], ids=["path", "name", "query", "fragment", "start"]
 )

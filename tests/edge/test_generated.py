@@ -341,6 +341,7 @@ def test_generated_requests(logs: list[tuple[str, Path]]) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_clients_that_go(logs: list[tuple[str, Path]], caplog: pytest.LogCaptureFixture) -> None:
     """Whoever sends any of it and is gone at once leaves no task, no connection and no error behind."""
 

@@ -54,6 +54,7 @@ def test_the_corpus_is_large() -> None:
     assert len({*CORPUS.values()}) == len(CORPUS) >= 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeated", [False, True], ids=["first", "repeated"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_stays_behind_the_origin(target: str, repeated: bool, wire: Wire) -> None:
@@ -67,6 +68,7 @@ def test_a_target_stays_behind_the_origin(target: str, repeated: bool, wire: Wir
     assert urlsplit(urljoin("http://asked.example/a/b", answer.location)).netloc == "origin-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", NO_TARGETS)
 def test_a_target_that_is_none(target: str, wire: Wire) -> None:
     """What no target may hold gives no Location, and nothing of it is in the answer."""
@@ -76,6 +78,7 @@ def test_a_target_that_is_none(target: str, wire: Wire) -> None:
     assert b"evil" not in answer.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: repr(field[:70]))
 def test_a_field_stays_out_of_the_answer(field: str, wire: Wire) -> None:
     """No field of a request adds one to the answer, or changes the host or the path in it, from a trusted proxy too."""
@@ -86,6 +89,7 @@ def test_a_field_stays_out_of_the_answer(field: str, wire: Wire) -> None:
     assert answer.location == f"{scheme}://{host}/x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["/{}", "/?{}", "/x{}y", "//{}evil.example"])
 def test_every_byte_in_a_target(target: str, wire: Wire) -> None:
     """Any byte either arrives in Location as it is, or there is no Location: nothing becomes a line end on the way."""
@@ -214,6 +218,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("name", FLOODS)
 def test_what_a_connection_costs(name: str, front: str, tmp_path: Path) -> None:

@@ -280,6 +280,7 @@ def test_head_of_a_refused_request() -> None:
     assert (request.target, request.head.host, request.head.user_agent) == ("x", "a.example", "curl")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(
     st.sampled_from(["GET", "OPTIONS", "CONNECT", ""]),

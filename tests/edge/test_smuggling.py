@@ -30,6 +30,7 @@ def cuts(sent: bytes) -> list[list[bytes]]:
     return [[sent], [sent[at : at + size] for at in range(0, len(sent), size)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", READ_AS_BODY.values(), ids=READ_AS_BODY)
 def test_a_request_in_a_body_is_a_body(sent: bytes, wire: Wire) -> None:
     """The request around it is answered, once, and then the one behind it."""
@@ -41,6 +42,7 @@ def test_a_request_in_a_body_is_a_body(sent: bytes, wire: Wire) -> None:
         assert is_unheard(outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
 def test_what_can_be_read_in_two_ways_is_refused(sent: bytes, wire: Wire) -> None:
     """It is answered with one refusal that says that the connection ends, and it ends."""
@@ -54,6 +56,7 @@ def test_what_can_be_read_in_two_ways_is_refused(sent: bytes, wire: Wire) -> Non
         assert is_unheard(outcome)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", ANSWERED_LAST.values(), ids=ANSWERED_LAST)
 def test_nothing_is_heard_behind_the_last_answer(sent: bytes, wire: Wire) -> None:
     """Where the connection ends with an answer, what is behind its request is not read as another one."""
@@ -73,6 +76,7 @@ def test_what_has_not_ended_is_not_answered(sent: bytes, wire: Wire) -> None:
         assert wire.exchange(pieces) == Outcome([], False, [])
 
 
+@pytest.mark.slow
 def test_behind_each_other(wire: Wire) -> None:
     """Pipelined in any order, all are answered up to the first that ends the connection, and none behind it."""
     random = Random(SEED)
@@ -90,6 +94,7 @@ def test_behind_each_other(wire: Wire) -> None:
             assert is_unheard(outcome), names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", READ_AS_BODY.values(), ids=READ_AS_BODY)
 def test_behind_known_heads(sent: bytes, wire: Wire) -> None:
     """A body that looks like a request that this connection has sent before is a body all the same."""

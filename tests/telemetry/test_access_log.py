@@ -106,6 +106,7 @@ def test_request_id_is_made_up(sent: str, wire: Wire) -> None:
 values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value if byte >= 0x20 and byte != 0x7F))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(front=st.sampled_from([*FRONTS]), agent=values, referer=values, pool=values)
 def test_whatever_the_client_sends(front: str, agent: bytes, referer: bytes, pool: bytes) -> None:

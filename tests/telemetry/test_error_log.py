@@ -33,6 +33,7 @@ def read(reading: int) -> str:
     return found.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [pipe, sockets])
 def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]]) -> None:
     """Messages that find no room are lost, and the next one that is taken says how many they were."""

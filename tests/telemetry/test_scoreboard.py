@@ -125,6 +125,7 @@ def test_a_line_that_the_ring_does_not_hold(scoreboard: Scoreboard) -> None:
     assert slot.kept_lines(0) == (b"a line\n", 7)
 
 
+@pytest.mark.slow
 def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) -> None:
     """A reader that is overtaken by the writer misses lines, and sees no part of one."""
     count = 20_000

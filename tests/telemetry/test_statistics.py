@@ -158,6 +158,7 @@ def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: p
     assert shown(121.0) == {120: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-3600, -30, 30, 3600])
 def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the wall clock is set to, the last seconds are those that passed, and each has its own requests."""
