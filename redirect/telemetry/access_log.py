@@ -1,18 +1,7 @@
 """The access log: one JSON object per request, on one line.
 
-The rule: every key is always there, in the order of the table below; a line is at most 4,096 bytes;
+The rule: every key is always there, in the order of KEYS; a line is at most 4,096 bytes;
 and it is valid JSON whatever the client sent: bytes are latin-1 text, all but ASCII is escaped.
-
-    time            RFC 3339, UTC, milliseconds         path            raw, or null
-    level           info; warning for 4xx; error        query           raw, without ?
-    pool_requested  the header's value or null          client_ip
-    pool            that decided, or null               user_agent      or null
-    origin          that was picked, or null            referer         or null
-    location        as sent, or null                    request_id      the client's, or generated
-    status                                              duration_us     from the request read to the answer sent
-    method          or null                             instance        host name
-    host            as asked, or null                   worker          process id
-                                                        config          hash of the configuration
 
 What repeats is encoded once: the part of a line that an origin determines is cached, and that of a head comes encoded.
 """
@@ -27,11 +16,43 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
 from math import inf
 from time import monotonic_ns, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from redirect.core.decision import Decision
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
 from redirect.telemetry.record import Record
+
+
+class Key(NamedTuple):
+    """A key of a record: the type of its column in SQL, and its meaning."""
+
+    name: str
+    sql_type: str
+    meaning: str
+
+
+# In the order of a line. A line that was cut has `"truncated": true` behind them.
+KEYS = (
+    Key("time", "TIMESTAMP", "RFC 3339, UTC, milliseconds"),
+    Key("level", "VARCHAR", "info; warning for 4xx; error for 5xx"),
+    Key("pool_requested", "VARCHAR", "the value of the pool header, or null"),
+    Key("pool", "VARCHAR", "the pool that decided, or null"),
+    Key("origin", "VARCHAR", "the origin that was picked, or null"),
+    Key("location", "VARCHAR", "as sent, or null"),
+    Key("status", "INTEGER", "that was answered"),
+    Key("method", "VARCHAR", "or null"),
+    Key("host", "VARCHAR", "as asked for, or null"),
+    Key("path", "VARCHAR", "raw, or null"),
+    Key("query", "VARCHAR", "raw, without ?"),
+    Key("client_ip", "VARCHAR", "of the client, or null"),
+    Key("user_agent", "VARCHAR", "or null"),
+    Key("referer", "VARCHAR", "or null"),
+    Key("request_id", "VARCHAR", "the client's X-Request-ID, or generated"),
+    Key("duration_us", "BIGINT", "microseconds from the request read to the response sent"),
+    Key("instance", "VARCHAR", "host name"),
+    Key("worker", "BIGINT", "process id"),
+    Key("config", "VARCHAR", "hash of the configuration"),
+)
 
 # The values that can be long; a line over the limit is made to fit by cutting these.
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()

@@ -7,7 +7,10 @@ from random import Random
 
 from redirect.config.loader import load
 from redirect.core.service import new_service
+from redirect.telemetry import access_log
 from support.service import ROOT
+
+KEYS = [key.name for key in access_log.KEYS]
 
 _BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 _HOSTS = ["www.example.com"] * 19 + ["origin-4"]
@@ -47,9 +50,3 @@ def write_log(path: Path, count: int = 20_000) -> None:
                 "config": config.hash,
             }
             file.write(json.dumps(record, separators=(",", ":")) + "\n")
-
-
-KEYS = (
-    "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
-    "request_id duration_us instance worker config"
-).split()
