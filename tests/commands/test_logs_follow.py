@@ -34,7 +34,6 @@ def append(path: Path, content: bytes) -> None:
 
 
 def test_each_whole_line_comes_once(log: Path, tail: Tail) -> None:
-    """A line comes when it is whole, and once."""
     assert tail.read() == b""
     append(log, b"a\nb")
     assert tail.read() == b"a\n"
@@ -52,16 +51,15 @@ def test_a_torn_line_may_be_taken_back(log: Path, tail: Tail) -> None:
     assert tail.read() == b"b\n"
 
 
-def test_a_file_that_gets_shorter_is_read_again(log: Path, tail: Tail) -> None:
-    """A file that is emptied is followed from its beginning."""
+def test_a_file_that_gets_shorter_is_read_from_its_beginning(log: Path, tail: Tail) -> None:
     append(log, b"a\nb\n")
     tail.read()
     log.write_bytes(b"c\n")
     assert tail.read() == b"c\n"
 
 
-def test_rotation(log: Path, tail: Tail) -> None:
-    """A new file of that name is followed, and the old one too, for workers change one after the other."""
+def test_a_new_file_of_the_name_is_followed_and_the_old_one_too(log: Path, tail: Tail) -> None:
+    """Workers change to the new one one after the other."""
     append(log, b"a\n")
     old = log.rename(log.with_name("access.jsonl.1"))
     assert tail.read() == b"a\n"
@@ -88,8 +86,9 @@ def following(log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     process.wait()
 
 
-def test_follow(log: Path, following: "subprocess.Popen[bytes]") -> None:
-    """The last ten records that are meant are shown, then those that come; Ctrl-C ends it without a word."""
+@pytest.mark.processes
+def test_the_last_ten_records_are_shown_then_those_that_come(log: Path, following: "subprocess.Popen[bytes]") -> None:
+    """Only selected ones count; Ctrl-C ends it silently."""
 
     def hosts() -> list[str]:
         rows = log.with_name("out").read_text().splitlines()
@@ -107,8 +106,9 @@ def test_follow(log: Path, following: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.mark.parametrize("path", ["-", "x.gz", "/dev/null"])
-def test_what_cannot_be_followed(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only plain files can be followed, and others are named; exit code 2."""
+def test_a_file_that_is_not_plain_cannot_be_followed(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.gz").touch()
     result = run("--follow", path)

@@ -17,8 +17,7 @@ def answers(sql: str, *paths: str) -> list[dict[str, object]]:
     return [json.loads(row) for row in result.stdout.splitlines()]
 
 
-def test_the_view_has_every_key(log: Path) -> None:
-    """A record is a row with a column for each key: a time, numbers, text, NULL."""
+def test_the_view_has_a_column_for_each_key(log: Path) -> None:
     (row,) = answers("FROM access")
     assert row == {**RECORD, "time": "2026-11-20T19:43:07.002000", "truncated": None}
     types = {each["column_name"]: each["column_type"] for each in answers("DESCRIBE access")}
@@ -28,8 +27,7 @@ def test_the_view_has_every_key(log: Path) -> None:
     assert {*types.values()} == {"VARCHAR"}
 
 
-def test_a_table(log: Path) -> None:
-    """For people: a table, with nothing in it that a terminal could take for an order."""
+def test_an_answer_is_a_table_with_escapes_for_what_does_not_print(log: Path) -> None:
     log.write_bytes(line(path="/\x1b[2J") * 2 + line(path=None))
     result = run("query", "SELECT path, count(*) AS n FROM access GROUP BY path ORDER BY n DESC", "access.jsonl")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -37,8 +35,7 @@ def test_a_table(log: Path) -> None:
     assert run("query", "SELECT path FROM access WHERE false", "access.jsonl").stdout == "path\n"
 
 
-def test_csv(log: Path) -> None:
-    """--csv prints CSV."""
+def test_an_answer_can_be_csv(log: Path) -> None:
     log.write_bytes(line(user_agent='a "b", c'))
     sql = "SELECT time, user_agent, referer FROM access"
     assert run("query", "--csv", sql, "access.jsonl").stdout == (
@@ -46,15 +43,13 @@ def test_csv(log: Path) -> None:
     )
 
 
-def test_many_rows(log: Path) -> None:
-    """Rows come in their order, however many there are."""
+def test_rows_come_in_their_order_however_many_there_are(log: Path) -> None:
     rows = answers("SELECT range AS n FROM range(2500) ORDER BY n DESC")
     assert [row["n"] for row in rows] == [*reversed(range(2500))]
     assert len(run("query", "FROM range(2500)", "access.jsonl").stdout.splitlines()) == 2501
 
 
-def test_what_is_no_record_is_no_row(log: Path) -> None:
-    """Markers, broken lines, blank lines and a half-written last line are no rows, and no error."""
+def test_a_line_that_is_no_record_is_no_row(log: Path) -> None:
     broken = [
         b"garbage\n",
         b"[1]\n5\nnull\n",
@@ -68,8 +63,7 @@ def test_what_is_no_record_is_no_row(log: Path) -> None:
     assert [row["pool"] for row in answers("SELECT pool FROM access")] == ["pool-a", "pool-b"]
 
 
-def test_files(log: Path) -> None:
-    """Files may be several, rotated, compressed, empty, oddly named, or standard input."""
+def test_files_may_be_several_rotated_compressed_empty_oddly_named_or_standard_input(log: Path) -> None:
     Path("access.jsonl.1").write_bytes(line(host="1"))
     Path("x.jsonl.gz").write_bytes(gzip.compress(line(host="gz")) + gzip.compress(line(host="gz")))
     Path("x.jsonl.zst").write_bytes(zstd.compress(line(host="zst")))
@@ -121,8 +115,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("sql", REFUSED.values(), ids=REFUSED)
-def test_what_is_refused(log: Path, sql: str) -> None:
-    """Whatever does not only read the log is refused with a reason, and nothing happens; exit code 2."""
+def test_a_statement_that_does_not_only_read_the_log_is_refused(log: Path, sql: str) -> None:
+    """With a reason and exit code 2; and nothing happens."""
     other = log.with_name("other.jsonl")
     other.write_text(SECRET)
     result = run("query", sql.format(log=log, folder=log.parent, other=other), "access.jsonl")
@@ -143,8 +137,7 @@ def test_what_is_refused(log: Path, sql: str) -> None:
         ("WITH x AS (COPY (SELECT 1) TO 'x') SELECT 1", "only what reads is allowed, and a part of this writes\n"),
     ],
 )
-def test_reasons(log: Path, sql: str, message: str) -> None:
-    """What we refuse ourselves has a reason in our words."""
+def test_our_own_refusals_have_our_own_words(log: Path, sql: str, message: str) -> None:
     assert run("query", sql, "access.jsonl").stderr == message
 
 
@@ -162,14 +155,13 @@ def test_reasons(log: Path, sql: str, message: str) -> None:
         "SHOW TABLES",
     ],
 )
-def test_what_is_allowed(log: Path, sql: str) -> None:
-    """Everything that reads is a statement, with or without its semicolon."""
+def test_every_statement_that_reads_is_allowed(log: Path, sql: str) -> None:
     result = run("query", sql, "access.jsonl")
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_nothing_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is put aside for a query is taken away with it."""
+@pytest.mark.processes
+def test_the_temporary_folder_is_removed(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(log.parent))
     subprocess.run(
         [sys.executable, "-m", "redirect", "logs", "query", "FROM access ORDER BY path", "-"],
@@ -180,9 +172,11 @@ def test_nothing_is_left_behind(log: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert os.listdir(log.parent) == ["access.jsonl"]
 
 
-def test_without_duckdb(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where DuckDB is missing it says how to get it."""
+@pytest.mark.parametrize("command", [["query", "SELECT 1"], ["report", "top"]])
+def test_without_duckdb_it_says_how_to_get_it(log: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    monkeypatch.delitem(sys.modules, "redirect.commands.logs.query", raising=False)
-    result = run("query", "SELECT 1", "access.jsonl")
-    assert (result.exit_code, result.stderr) == (2, "DuckDB is not installed: pip install 'redirect[query]'\n")
+    for name in ("query", "counts", "database"):
+        monkeypatch.delitem(sys.modules, f"redirect.commands.logs.{name}", raising=False)
+        monkeypatch.delattr(f"redirect.commands.logs.{name}", raising=False)
+    result = run(*command, "access.jsonl")
+    assert (result.exit_code, result.stderr) == (2, "DuckDB is not installed: pip install 'redirect[logs]'\n")

@@ -30,8 +30,8 @@ def said(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_top(report: Path) -> None:
-    """The most frequent paths, with their share of all; what was left out and lost is said."""
+def test_top_lists_the_most_frequent_paths(report: Path) -> None:
+    """With their share of all; lines that are left out or lost are noted."""
     result = run("report", "top", "--limit", "2", "access.jsonl")
     assert result.exit_code == 0
     assert result.stdout == (
@@ -42,8 +42,7 @@ def test_top(report: Path) -> None:
     )
 
 
-def test_top_json(report: Path) -> None:
-    """For machines: an object with the rows, how many records there are, and how many lines are missing."""
+def test_the_json_has_the_rows_and_the_numbers_of_records_and_of_missing_lines(report: Path) -> None:
     assert said("top") == {
         "report": "top",
         "records": 4,
@@ -60,8 +59,8 @@ def test_top_json(report: Path) -> None:
 
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("kind", ["top", "latency", "statuses"])
-def test_by(report: Path, kind: str, by: str) -> None:
-    """Every report can be grouped by every value, but statuses by themselves; no record is counted twice."""
+def test_every_report_can_be_grouped_by_every_value(report: Path, kind: str, by: str) -> None:
+    """But statuses by themselves; no record is counted twice."""
     if (kind, by) == ("statuses", "status"):
         assert run("report", kind, "--by", by, "access.jsonl").exit_code == 2
         return
@@ -70,15 +69,13 @@ def test_by(report: Path, kind: str, by: str) -> None:
     assert all(by in row for row in rows)
 
 
-def test_by_something_else(report: Path) -> None:
-    """What cannot be grouped by is refused, with what can; exit code 2."""
+def test_another_value_to_group_by_is_refused_with_the_allowed_ones(report: Path) -> None:
     result = run("report", "top", "--by", "color", "access.jsonl")
     assert result.exit_code == 2
     assert "'color' is not one of 'pool', 'origin', 'path'" in result.stderr
 
 
-def test_filters(report: Path) -> None:
-    """The filters of `redirect logs` choose what is counted."""
+def test_filters_select_the_records_that_are_counted(report: Path) -> None:
     assert said("top", "--by", "hour", "--since", "2026-11-20T20:00:00Z")["rows"] == [
         {"hour": "2026-11-20T20", "count": 1, "share": 1.0}
     ]
@@ -88,23 +85,20 @@ def test_filters(report: Path) -> None:
     assert said("top", "--pool", "pool-a", "--origin", "origin-1")["records"] == 2
 
 
-def test_latency(report: Path) -> None:
-    """Average, percentiles and the longest, in microseconds."""
+def test_latency_shows_average_percentiles_and_the_longest(report: Path) -> None:
     assert run("report", "latency", "access.jsonl").stdout == (
         "count  average_us  p50_us  p90_us  p95_us  p99_us  max_us\n"
         "    4       265.0      20   1,000   1,000   1,000   1,000\n"
     )
 
 
-def test_percentiles(report: Path) -> None:
-    """A percentile is the smallest duration that so many of a hundred do not exceed."""
+def test_a_percentile_is_the_smallest_duration_that_so_many_of_a_hundred_do_not_exceed(report: Path) -> None:
     report.write_bytes(b"".join(line(duration_us=duration) for duration in range(1, 101)))
     (row,) = said("latency")["rows"]
     assert [row[key] for key in ("p50_us", "p90_us", "p95_us", "p99_us", "max_us")] == [50, 90, 95, 99, 100]
 
 
-def test_statuses(report: Path) -> None:
-    """How often each status was answered, with its share of the group; periods are in their order."""
+def test_statuses_have_their_share_of_the_group_and_periods_their_order(report: Path) -> None:
     assert run("report", "statuses", "--by", "hour", "access.jsonl").stdout == (
         "hour           status  count    share\n"
         "2026-11-20T19     302      1   33.33%\n"
@@ -115,13 +109,28 @@ def test_statuses(report: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["top", "latency", "statuses"])
-def test_nothing_to_report(report: Path, kind: str) -> None:
-    """Of an empty log the table is empty; exit code 0."""
+def test_a_report_on_an_empty_log_has_no_rows(report: Path, kind: str) -> None:
     report.write_bytes(b"")
     assert said(kind)["rows"] == []
     assert run("report", kind, "access.jsonl").exit_code == 0
 
 
-def test_several_files(report: Path) -> None:
-    """Several files are counted together."""
+def test_several_files_are_counted_together(report: Path) -> None:
     assert json.loads(run("report", "top", "access.jsonl", "access.jsonl", "--json").stdout)["records"] == 8
+
+
+def test_equal_counts_are_in_the_order_of_their_values(report: Path) -> None:
+    """Groups, too."""
+    report.write_bytes(b"".join(line(host=host) for host in "cab"))
+    assert [row["host"] for row in said("top", "--by", "host")["rows"]] == ["a", "b", "c"]
+    assert [row["host"] for row in said("latency", "--by", "host")["rows"]] == ["a", "b", "c"]
+
+
+def test_counts_of_many_parts_are_added_up(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DuckDB does not read itself is copied part by part."""
+    monkeypatch.setattr("redirect.commands.logs.database._PART_BYTES", 1000)
+    content = b"".join(line(duration_us=each) for each in range(1, 101)) + MARKER + b"broken\n" + line()[:9]
+    monkeypatch.setattr("redirect.commands.logs.files.BLOCK_BYTES", 700)
+    result = json.loads(run("report", "latency", "--json", "-", content=content).stdout)
+    assert (result["records"], result["lost"], result["left_out"]) == (100, 12, 1)
+    assert (result["rows"][0]["p90_us"], result["rows"][0]["max_us"]) == (90, 100)

@@ -1,4 +1,4 @@
-"""`redirect logs report shares`: what was picked, held against what is configured."""
+"""`redirect logs report shares`: what was picked, against what is configured."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support.log_lines import POOLS, line, run
 
-from redirect.commands.logs.shares import AS_CONFIGURED, NO_PICKS, NOT_AS_CONFIGURED, TOO_FEW, chance, verdict
+from redirect.commands.logs.filters import Filters
+from redirect.commands.logs.shares import AS_CONFIGURED, NO_PICKS, NOT_AS_CONFIGURED, TOO_FEW, chi_square_p, verdict
 
 
 def write(config: str, **picks: int) -> None:
@@ -18,7 +19,7 @@ def write(config: str, **picks: int) -> None:
     Path("access.jsonl").write_bytes(b"".join(lines))
 
 
-def test_as_configured(config: str) -> None:
+def test_picks_close_to_the_weights_are_as_configured(config: str) -> None:
     """Each origin with its weight, its share, its picks and the difference; a verdict for each pool; exit code 0."""
     write(config, origin_1=201, origin_2=99)
     result = run("report", "shares", "access.jsonl")
@@ -34,24 +35,22 @@ def test_as_configured(config: str) -> None:
     )
 
 
-def test_not_as_configured(config: str) -> None:
-    """Picks that are too far from the weights are an alarm; exit code 1."""
+def test_picks_too_far_from_the_weights_are_an_alarm(config: str) -> None:
+    """Exit code 1."""
     write(config, origin_1=150, origin_2=150)
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 1
     assert "pool-a: NOT as configured (p = 9.1e-10)\n" in result.stdout
 
 
-def test_a_drained_origin_gets_nothing(config: str) -> None:
-    """One pick of a drained origin is an alarm, however few there are."""
+def test_one_pick_of_a_drained_origin_is_an_alarm(config: str) -> None:
     write(config, origin_1=2, drained=1)
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 1
     assert "pool-a: NOT as configured (p = 0)\n" in result.stdout
 
 
-def test_json(config: str) -> None:
-    """For machines: the same, with the verdicts apart."""
+def test_the_json_has_the_verdicts_apart(config: str) -> None:
     write(config, origin_1=6, origin_2=3)
     said = json.loads(run("report", "shares", "--json", "--pool", "pool-a", "access.jsonl").stdout)
     assert (said["records"], said["config"], said["other_configs"]) == (9, config, {})
@@ -68,7 +67,7 @@ def test_json(config: str) -> None:
 
 
 def test_other_configurations_are_left_out(config: str) -> None:
-    """A pick is held against the configuration that decided it only; how many others there are is said."""
+    """A pick is compared only with the configuration that decided it; the others are counted."""
     write(config, origin_1=200, origin_2=100)
     with Path("access.jsonl").open("ab") as file:
         file.write(line(origin="origin-2", config="0ld") * 500)
@@ -80,8 +79,8 @@ def test_other_configurations_are_left_out(config: str) -> None:
     )
 
 
-def test_all_picks_are_of_others(config: str) -> None:
-    """If this TOML decided nothing, nothing can be said; exit code 1. --config names the one that did."""
+def test_picks_of_other_configurations_only_are_an_alarm(config: str) -> None:
+    """Exit code 1; --config names the TOML that decided them."""
     write(config, origin_1=200, origin_2=100)
     Path("redirect_pools_config.toml").rename("old.toml")
     Path("redirect_pools_config.toml").write_text(POOLS + "# changed\n")
@@ -91,8 +90,8 @@ def test_all_picks_are_of_others(config: str) -> None:
     assert run("report", "shares", "--config", "old.toml", "access.jsonl").exit_code == 0
 
 
-def test_by(config: str) -> None:
-    """Groups are judged one by one: a worker that does not as it is told cannot hide behind others."""
+def test_groups_are_judged_one_by_one(config: str) -> None:
+    """The picks of a faulty worker are not evened out by those of others."""
     origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}
     Path("access.jsonl").write_bytes(
         b"".join(line(origin=origin, worker=worker, config=config) for worker in origins for origin in origins[worker])
@@ -103,23 +102,22 @@ def test_by(config: str) -> None:
 
 
 @pytest.mark.parametrize("option", [["--origin", "origin-1"], ["--status", "302"]])
-def test_what_is_chosen_by_outcome_is_not_judged(config: str, option: list[str]) -> None:
-    """Filters that choose by what became of a pick leave nothing to judge."""
+def test_picks_that_are_selected_by_their_outcome_are_not_judged(config: str, option: list[str]) -> None:
     write(config, origin_1=100, origin_2=200)
     result = run("report", "shares", *option, "access.jsonl")
     assert result.exit_code == 0
     assert "pool-a: not judged" in result.stdout
 
 
-def test_no_configuration(config: str) -> None:
-    """A TOML that cannot be read is named; exit code 2."""
+def test_a_toml_that_cannot_be_read_is_named(config: str) -> None:
+    """Exit code 2."""
     result = run("report", "shares", "--config", "missing.toml", "access.jsonl")
     assert result.exit_code == 2
     assert result.stderr.startswith("missing.toml:1:1: cannot be read: No such file")
 
 
-def test_an_empty_log(config: str) -> None:
-    """Of an empty log there is no pick; exit code 0."""
+def test_an_empty_log_has_no_picks(config: str) -> None:
+    """Exit code 0."""
     Path("access.jsonl").write_bytes(b"")
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 0
@@ -132,9 +130,8 @@ LARGE = [(100, 124.342113, 0.05), (1000, 1074.679449, 0.05), (4, 0.0, 1.0), (0, 
 
 
 @pytest.mark.parametrize(("freedom", "chi_square", "expected"), TABLE + LARGE)
-def test_chance(freedom: int, chi_square: float, expected: float) -> None:
-    """The chance is what tables of chi-square say."""
-    assert chance(chi_square, freedom) == pytest.approx(expected, abs=1e-7)
+def test_p_is_that_of_tables_of_chi_square(freedom: int, chi_square: float, expected: float) -> None:
+    assert chi_square_p(chi_square, freedom) == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +148,8 @@ def test_chance(freedom: int, chi_square: float, expected: float) -> None:
         ([0], [1], NOT_AS_CONFIGURED),
     ],
 )
-def test_verdict(weights: list[int], picks: list[int], expected: str) -> None:
-    """Fewer than five expected picks of an origin say nothing, but none of a drained one is expected."""
-    assert verdict(weights, picks).verdict == expected
+def test_fewer_than_five_expected_picks_of_an_origin_show_nothing(
+    weights: list[int], picks: list[int], expected: str
+) -> None:
+    """But none of a drained one are expected."""
+    assert verdict(weights, picks, Filters()).verdict == expected

@@ -1,12 +1,10 @@
 """Lines of an access log that a test makes up."""
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from click.testing import CliRunner, Result
 
-from redirect.commands.logs.lines import Found, value
 from redirect.commands.main import cli
 from redirect.telemetry.access_log import fit
 from support.logged import KEYS
@@ -53,10 +51,6 @@ MARKER = (
 def line(**values: Any) -> bytes:
     """A line as the access log writes it, with some values of its own."""
     return fit({**RECORD, **values}).encode()
-
-
-def values(found: Found, fields: Iterable[str] = KEYS) -> list[dict[str, Any]]:
-    return [{field: value(field, token) for field, token in zip(fields, row, strict=False)} for row in found.rows]
 
 
 def run(*arguments: str, content: bytes | None = None, variables: dict[str, str] | None = None) -> Result:

@@ -1,20 +1,19 @@
-"""`redirect logs`: the access log, asked who was sent where.
+"""`redirect logs`: shows, follows, aggregates and queries the access log.
 
-    where     which records are meant
-    lines     a block of the log, read into rows
-    files     files, compressed or not, cut into pieces of whole lines
-    progress  how far we are
-    scan      work on all pieces, on every core
-    text      what a terminal may show
-    show      records in columns
-    follow    records as they are written
-    counts    records, counted by what they hold
-    reports   what the counts say: top, latency, statuses
-    shares    observed against configured shares
-    plot      a report as a picture, by matplotlib
-    query     SQL, by DuckDB
-    output    what is printed of a report or an answer
     commands  the command line
+    filters   which records are selected
+    files     reads files, compressed or not
+    records   parses lines
+    show      prints records
+    follow    prints records as they are written
+    database  the log in DuckDB
+    counts    one scan of the log, for a report
+    reports   top, latency, statuses
+    shares    observed against configured shares
+    query     SQL of the user
+    output    prints reports and answers
+    text      tables, and text that is safe for a terminal
+    progress  the progress bar
 
-DuckDB and matplotlib are imported for `query` and `--plot` alone.
+DuckDB is imported for `report` and `query` alone.
 """

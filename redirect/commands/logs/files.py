@@ -1,115 +1,110 @@
-"""Files of the log, cut into pieces of whole lines, which can be read one apart from the other.
+"""Files of the log: plain, compressed (`.gz`, `.zst`), pipes, or standard input (`-`).
 
-The rule: a piece ends with a line, but for the last of a file. Pieces of a plain file are places in it, and
-whoever works on one reads it; what is compressed (`.gz`, `.zst`), or comes from standard input (`-`), has to be
-read from its beginning, so those pieces are bytes. A compressed file that is torn ends where it is torn.
+The rule: a reader gets blocks of whole lines, but for the last one of a file, whose end may be missing. A compressed
+file that is torn ends where it is torn. A run of NULs is read as one: where a writer without O_APPEND goes on after
+the file was truncated (logrotate's copytruncate), the file begins with a hole as long as the old log.
 """
 
-import contextlib
 import gzip
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
-# Bytes of a piece, about, if nobody says, and of what is read of it at once: as much as stays close to the processor.
-PIECE = 2 * 1024 * 1024
-BLOCK = 256 * 1024
+from redirect.commands.loading import leave
+from redirect.commands.logs.progress import Progress
 
+BLOCK_BYTES = 256 * 1024
 
-class UnreadableError(Exception):
-    """A file cannot be read; the message names it."""
-
-
-class Place(NamedTuple):
-    """Bytes of a plain file: `inode` tells it from another that takes its name, as happens when logs are rotated."""
-
-    path: str
-    inode: int
-    begin: int
-    end: int
-
-    def blocks(self) -> Iterator[bytes]:
-        """The lines, some at a time. Raises UnreadableError."""
-        with opened(self.path) as file:
-            if os.fstat(file.fileno()).st_ino != self.inode:
-                raise UnreadableError(f"{self.path} was rotated while it was read; ask again")
-            file.seek(self.begin)
-            left = self.end - self.begin
-            while left > 0 and (block := file.read(min(BLOCK, left))):
-                if len(block) < left:
-                    block += file.readline()
-                left -= len(block)
-                yield block
-
-
-class Piece(NamedTuple):
-    """Some lines: where they are or what they are, and how many bytes on disk that is."""
-
-    content: Place | bytes
-    size: int
-
-    def blocks(self) -> Iterator[bytes]:
-        """The lines, some at a time. Raises UnreadableError."""
-        return iter([self.content]) if isinstance(self.content, bytes) else self.content.blocks()
+_NULS = re.compile(rb"\0+")
 
 
 def opened(path: str) -> IO[bytes]:
-    """The file, open for reading. Raises UnreadableError."""
     try:
         return open(path, "rb")
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from None
+        leave(2, f"{path} cannot be read: {error.strerror}")
 
 
 def is_plain(path: str) -> bool:
-    """Whether the file can be read from anywhere."""
+    """Whether the file can be read from any position."""
     return path != "-" and Path(path).suffix not in _COMPRESSED and Path(path).is_file()
 
 
+def is_clean(path: str) -> bool:
+    """Whether another reader can take the file as it is: it is plain, without holes, and ends with a line."""
+    if not is_plain(path) or not size(path):
+        return False
+    with opened(path) as file:
+        first = file.read(1)
+        end = file.seek(-1, os.SEEK_END) + 1
+        return first != b"\0" and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
+
+
 def size(path: str) -> int:
-    """Bytes on disk, 0 where that is not known. Raises UnreadableError."""
+    """Bytes on disk; 0 where that is not known."""
+    try:
+        return 0 if path == "-" else os.stat(path).st_size  # to open a named pipe would end its writer
+    except OSError as error:
+        leave(2, f"{path} cannot be read: {error.strerror}")
+
+
+def blocks(path: str, progress: Progress) -> Iterator[bytes]:
+    """All of the file; the progress advances by its bytes on disk."""
     if path == "-":
-        return 0
-    with opened(path) as file:
-        return os.fstat(file.fileno()).st_size
-
-
-def pieces(path: str, size: int = PIECE) -> Iterator[Piece]:
-    """All that the file holds, in pieces of `size` where it is plain. Raises UnreadableError."""
-    if path == "-":
-        return _cut(sys.stdin.buffer)
-    if is_plain(path):
-        return (Piece(place, place.end - place.begin) for place in places(path, size))
-    return _unpacked(path)
-
-
-def places(path: str, size: int = PIECE) -> Iterator[Place]:
-    """All of a plain file. Raises UnreadableError."""
-    with opened(path) as file:
-        status = os.fstat(file.fileno())
-        begin = 0
-        while begin < status.st_size:
-            file.seek(begin + size)
-            file.readline()
-            end = min(file.tell(), status.st_size)
-            yield Place(path, status.st_ino, begin, end)
-            begin = end
-
-
-def _unpacked(path: str) -> Iterator[Piece]:
+        yield from _whole_lines(sys.stdin.buffer)
+        return
     with opened(path) as file:
         unpack = _COMPRESSED.get(Path(path).suffix)
-        if unpack is None:  # a pipe, such as /dev/stdin or <(ssh host cat access.jsonl)
-            yield from _cut(file)
-            return
-        content, fault = unpack(file)
+        content, fault = unpack(file) if unpack else (file, OSError)
+        before = 0
         try:
-            yield from _cut(content, file.tell, PIECE)
+            for block in _whole_lines(content):
+                yield block
+                if file.seekable():
+                    progress.advance(file.tell() - before)
+                    before = file.tell()
         except (OSError, fault) as error:
-            raise UnreadableError(f"{path} cannot be read: {error}") from None
+            leave(2, f"{path} cannot be read: {error}")
+
+
+def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
+    """A plain file as far as `end`, the last block first."""
+    rest = b""
+    while end:
+        begin = max(0, end - BLOCK_BYTES)
+        file.seek(begin)
+        block = _squeezed(file.read(end - begin)) + rest
+        if begin:  # the first line may begin in the block before
+            head, newline, block = block.partition(b"\n")
+            rest = head + newline
+        yield block
+        end = begin
+
+
+def _whole_lines(file: Any) -> Iterator[bytes]:
+    rest = b""
+    for chunk in _chunks(file):
+        lines, newline, rest = (rest + _squeezed(chunk)).rpartition(b"\n")
+        if newline:
+            yield lines + newline
+    if rest:
+        yield rest
+
+
+def _squeezed(chunk: bytes) -> bytes:
+    return _NULS.sub(b"\0", chunk) if b"\0" in chunk else chunk  # to look for one first is 100 times as fast
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    try:
+        while chunk := file.read1(BLOCK_BYTES):
+            yield chunk
+    except EOFError:  # raised at the end of a compressed file that is torn
+        return
 
 
 def _gzip(file: IO[bytes]) -> tuple[Any, type[Exception]]:
@@ -123,29 +118,9 @@ def _zstd(file: IO[bytes]) -> tuple[Any, type[Exception]]:
         else:
             from backports import zstd
     except ImportError:
-        hint = "pip install 'redirect[query]'"
-        raise UnreadableError(f"{file.name} cannot be read: zstd is not installed, {hint} brings it") from None
+        hint = "pip install 'redirect[logs]'"
+        leave(2, f"{file.name} cannot be read: zstd is not installed, {hint} brings it")
     return zstd.open(file), zstd.ZstdError
 
 
 _COMPRESSED: dict[str, Callable[[IO[bytes]], tuple[Any, type[Exception]]]] = {".gz": _gzip, ".zst": _zstd}
-
-
-def _cut(file: Any, position: Callable[[], int] = lambda: 0, least: int = 1) -> Iterator[Piece]:
-    """What can be read from `file` now, in pieces of at least so many bytes; `position` is the place on disk."""
-    gathered, length, begin = [], 0, position()
-    for chunk in _chunks(file):
-        gathered.append(chunk)
-        length += len(chunk)
-        if length >= least and b"\n" in chunk:
-            content, end = b"".join(gathered), position()
-            cut = content.rfind(b"\n") + 1
-            yield Piece(content[:cut], end - begin)
-            gathered, length, begin = [content[cut:]], len(content) - cut, end
-    yield Piece(b"".join(gathered), position() - begin)
-
-
-def _chunks(file: Any) -> Iterator[bytes]:
-    with contextlib.suppress(EOFError):  # what a compressed file says that ends too early
-        while chunk := file.read1(PIECE):
-            yield chunk

@@ -1,4 +1,4 @@
-"""What is printed of a report, or of the answer to a query: a table for people, JSON or CSV for machines."""
+"""Prints a report, or the answer to a query: a table for people, JSON or CSV for machines."""
 
 import csv
 import json
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from redirect.commands.logs.counts import Counts
-from redirect.commands.logs.reports import Report
+from redirect.commands.logs.reports import Counts, Report
 from redirect.commands.logs.text import Table, left_out, lines_were, shown
 
 if TYPE_CHECKING:
@@ -27,11 +26,10 @@ _FORMATS = {
 
 
 def print_report(report: Report, counts: Counts, as_json: bool) -> None:
-    """Prints the report, which was made of `counts`."""
     if as_json:
         rows = [dict(zip(report.headings, row, strict=True)) for row in report.rows]
-        beside = {"records": counts.records, "lost": counts.lost, "left_out": counts.broken}
-        click.echo(json.dumps({"report": report.name, **beside, **report.more, "rows": rows}, indent=2))
+        totals = {"records": counts.records, "lost": counts.lost, "left_out": counts.broken}
+        click.echo(json.dumps({"report": report.name, **totals, **report.more, "rows": rows}, indent=2))
         return
     cells = [[_cell(*each) for each in zip(report.headings, row, strict=True)] for row in report.rows]
     for line in [*Table().lines(cells, report.headings), *report.closing]:
@@ -45,7 +43,7 @@ def print_report(report: Report, counts: Counts, as_json: bool) -> None:
 def print_answer(answer: "Answer", form: str) -> None:
     """Prints the answer as a table, as one JSON object a line, or as CSV."""
     stdout = sys.stdout
-    lines = Table()
+    table = Table()
     headings: Sequence[str] = [shown(column) for column in answer.columns]
     if form == "csv":
         csv.writer(stdout, lineterminator="\n").writerow(answer.columns)
@@ -57,10 +55,10 @@ def print_answer(answer: "Answer", form: str) -> None:
             stdout.writelines(json.dumps(each, default=_plain) + "\n" for each in objects)
         else:
             cells = [[shown(_text(value)) for value in row] for row in batch]
-            stdout.writelines(f"{line}\n" for line in lines.lines(cells, headings))
+            stdout.writelines(f"{line}\n" for line in table.lines(cells, headings))
             headings = ()
     if form == "table" and headings:
-        stdout.writelines(f"{line}\n" for line in lines.lines([], headings))
+        stdout.writelines(f"{line}\n" for line in table.lines([], headings))
 
 
 def _cell(heading: str, value: Any) -> str:
@@ -70,11 +68,11 @@ def _cell(heading: str, value: Any) -> str:
 
 
 def _text(value: Any) -> Any:
-    """As JSON has it, if it is one of the types that JSON does not know."""
     return _plain(value) if isinstance(value, date | time) else value
 
 
 def _plain(value: Any) -> Any:
+    """A value of a type that JSON does not have."""
     if isinstance(value, date | time):
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else str(value)

@@ -1,16 +1,17 @@
-"""Reports: what the counts say, as rows for a table, for machines and for pictures.
+"""Reports: rows for a table and for machines, made of counts.
 
-Shares are from 0 to 1, durations in microseconds. A percentile is the smallest duration that so many of a
-hundred do not exceed. Groups that are periods are in their order; of others the largest comes first.
+Shares are from 0 to 1, durations in microseconds. A percentile is the smallest duration that so many of a hundred
+do not exceed. Groups that are periods are in their order; of others the largest comes first.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redirect.commands.logs.counts import Counts
-from redirect.commands.logs.lines import PERIODS
+if TYPE_CHECKING:
+    import duckdb
+
+PERIODS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "minute": "%Y-%m-%dT%H:%M"}
 
 # What records can be grouped by.
 BY = (
@@ -20,13 +21,25 @@ BY = (
 
 PERCENTILES = (50, 90, 95, 99)
 
-# The value of `by` that a group has, or nothing where all are one group.
-Group = tuple[Any, ...]
+
+class Counts(NamedTuple):
+    """The view `counts`: `grp`, which is the value of `by` or NULL, the fields, and how often they were found."""
+
+    connection: "duckdb.DuckDBPyConnection"
+    by: str | None
+    records: int
+    lost: int
+    broken: int
+
+    def rows(self, select: str) -> list[tuple[Any, ...]]:
+        """The rows of the statement, whose first column is `grp`; without that column where there are no groups."""
+        rows = self.connection.execute(select).fetchall()
+        return rows if self.by else [row[1:] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Rows with a value for each heading, what else belongs to the answer, and what people are told of it."""
+    """Rows with a value for each heading; `more` is for machines, `closing` for people."""
 
     name: str
     headings: tuple[str, ...]
@@ -36,55 +49,49 @@ class Report:
     exit_code: int = 0
 
 
-def top(counts: Counts, by: str, limit: int) -> Report:
-    """The most frequent values of `by`, of counts by it."""
-    found = Counter(counts.found).most_common(limit)
-    rows = [(value, number, number / counts.records) for (value,), number in found]
-    closing = f"{len(rows):,} of {len(counts.found):,} values, of {counts.records:,} records"
-    return Report("top", (by, "count", "share"), rows, {"values": len(counts.found)}, (closing,))
+def top(counts: Counts, limit: int) -> Report:
+    """The most frequent values of the group."""
+    rows = counts.rows(
+        f"SELECT grp, count, count / {counts.records}, count(*) OVER () "  # noqa: S608  numbers
+        f"FROM counts ORDER BY count DESC, grp LIMIT {limit}"
+    )
+    values = rows[0][-1] if rows else 0
+    closing = f"{len(rows):,} of {values:,} values, of {counts.records:,} records"
+    headings = (*heading(counts.by), "count", "share")
+    return Report("top", headings, [row[:-1] for row in rows], {"values": values}, (closing,))
 
 
-def statuses(counts: Counts, by: str | None) -> Report:
-    """How often each status was answered, of counts by `by`, if that is given, and status."""
-    rows = []
-    for group, found in groups(counts, by):
-        total = found.total()
-        rows += [(*group, status, number, number / total) for status, number in sorted(found.items())]
-    return Report("statuses", (*heading(by), "status", "count", "share"), rows)
+def statuses(counts: Counts) -> Report:
+    """How often each status was answered, of counts by status."""
+    rows = counts.rows(f"""
+        SELECT grp, status, count, count / total
+        FROM (SELECT *, sum(count) OVER (PARTITION BY grp) AS total FROM counts)
+        ORDER BY {_order(counts)}, status
+    """)  # noqa: S608  constants
+    return Report("statuses", (*heading(counts.by), "status", "count", "share"), rows)
 
 
-def latency(counts: Counts, by: str | None) -> Report:
-    """How long answers took, of counts by `by`, if that is given, and duration."""
-    rows = []
-    for group, found in groups(counts, by):
-        total = found.total()
-        average = sum(duration * number for duration, number in found.items()) / total
-        rows.append((*group, total, average, *_percentiles(found), max(found)))
+def latency(counts: Counts) -> Report:
+    """How long answers took, of counts by duration."""
+    percentiles = ", ".join(
+        f"min(duration_us) FILTER (running * 100 >= total * {percent}) AS p{percent}_us" for percent in PERCENTILES
+    )
+    rows = counts.rows(f"""
+        SELECT grp, total, sum(duration_us * count) / total, {percentiles}, max(duration_us)
+        FROM (
+            SELECT *, sum(count) OVER (PARTITION BY grp) AS total,
+                sum(count) OVER (PARTITION BY grp ORDER BY duration_us) AS running
+            FROM counts WHERE duration_us IS NOT NULL
+        )
+        GROUP BY grp, total ORDER BY {_order(counts)}
+    """)  # noqa: S608  constants
     headings = ("count", "average_us", *(f"p{percent}_us" for percent in PERCENTILES), "max_us")
-    return Report("latency", (*heading(by), *headings), rows)
-
-
-def groups(counts: Counts, by: str | None) -> list[tuple[Group, Counter[Any]]]:
-    """Counts by `by`, if that is given, and another value: those of the other in each group."""
-    found: dict[Group, Counter[Any]] = {}
-    for (*group, value), number in counts.found.items():
-        found.setdefault(tuple(group), Counter())[value] += number
-    if by in PERIODS:
-        return sorted(found.items())
-    return sorted(found.items(), key=lambda each: each[1].total(), reverse=True)
+    return Report("latency", (*heading(counts.by), *headings), rows)
 
 
 def heading(by: str | None) -> tuple[str, ...]:
-    """What a group's own column is called, if there are groups."""
     return () if by is None else (by,)
 
 
-def _percentiles(found: Counter[int]) -> Iterable[int]:
-    """The percentiles of durations, of which it is known how often each was found."""
-    durations = sorted(found)
-    total, index, below = found.total(), 0, found[durations[0]]
-    for percent in PERCENTILES:
-        while below * 100 < total * percent:
-            index += 1
-            below += found[durations[index]]
-        yield durations[index]
+def _order(counts: Counts) -> str:
+    return "grp" if counts.by in PERIODS else "total DESC, grp"

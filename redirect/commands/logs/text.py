@@ -1,6 +1,6 @@
-"""What a terminal is shown. A client can write anything into the log, even what moves a cursor or hides a line.
+"""Tables, and text that is safe for a terminal. A client can write anything into the log, even what moves a cursor.
 
-The rule: what prints is shown as it is, the rest as an escape; and columns are aligned.
+The rule: printable characters are shown as they are, all others as escapes.
 """
 
 import re
@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"-|[+-]?[0-9][0-9,]*(\.[0-9]+)?(%|us)?")
 
 
 def shown(value: object) -> str:
-    """The value as text that a terminal can be given."""
+    """The value as text for a terminal."""
     text = ABSENT if value is None else str(value)
     if text.isprintable():
         return text
@@ -20,31 +20,26 @@ def shown(value: object) -> str:
 
 
 def lines_were(number: int) -> str:
-    """So many lines were."""
     return "1 line was" if number == 1 else f"{number:,} lines were"
 
 
 def left_out(broken: int) -> str:
-    """What is said of lines that are broken."""
-    return (
-        "1 line is no access record and was left out"
-        if broken == 1
-        else (f"{broken:,} lines are no access records and were left out")
-    )
+    if broken == 1:
+        return "1 line is no access record and was left out"
+    return f"{broken:,} lines are no access records and were left out"
 
 
 class Table:
-    """Lines of columns, those of numbers to the right. Rows may come bit by bit: columns widen where they have to."""
+    """Aligns columns, those of numbers to the right. Rows may come bit by bit: columns widen where they have to."""
 
     def __init__(self) -> None:
         self._widths: list[int] = []
         self._to_right: list[bool] = []
 
     def lines(self, rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> list[str]:
-        """The rows, of text that can be shown, as lines without their ends."""
-        is_first = not self._widths
+        """The rows as lines without their ends."""
         columns = list(zip(*rows, strict=True)) or [()] * len(headings)
-        if is_first:
+        if not self._widths:
             self._widths = [0] * len(columns)
             self._to_right = [all(map(_NUMBER.fullmatch, column)) and bool(column) for column in columns]
         whole = [headings, *rows] if headings else rows

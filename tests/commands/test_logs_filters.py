@@ -1,11 +1,12 @@
-"""Which records are meant."""
+"""Which records the options select."""
 
 import re
 from datetime import UTC, datetime
 
+import click
 import pytest
 
-from redirect.commands.logs.where import Where, since, statuses
+from redirect.commands.logs.filters import Filters, since, statuses
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 5000, UTC)
 
@@ -23,32 +24,30 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, 5000, UTC)
         ("2026-11-20 19:43", "2026-11-20T19:43:00.000Z"),
     ],
 )
-def test_since(text: str, expected: str) -> None:
-    """A time ago, a date or a time becomes a time as the log writes it; UTC if it does not say."""
+def test_since_is_a_time_ago_or_a_date_or_a_time(text: str, expected: str) -> None:
+    """A time without an offset is UTC."""
     assert since(text, NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["", "1", "h", "1w", "-1h", "1.5h", "yesterday", "2026-13-01", "9999999999d", "1h "])
-def test_since_refuses(text: str) -> None:
-    """Anything else is refused, with what is allowed."""
-    with pytest.raises(ValueError, match=re.escape(f"{text!r} is neither a time ago, such as 90s, 15m, 1h or 2d")):
+def test_since_refuses_anything_else(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=re.escape(f"{text!r} is neither a time ago, such as 90s, 15m, 1h")):
         since(text, NOW)
 
 
-def test_statuses() -> None:
-    """Statuses and classes of statuses are listed with commas."""
+def test_statuses_and_classes_are_listed_with_commas() -> None:
     assert statuses("422") == ("422",)
     assert statuses("302,4xx") == ("302", "4xx")
 
 
 @pytest.mark.parametrize("text", ["", "42", "4x", "xxx", "600", "302,", "302 422", "4222"])
-def test_statuses_refuses(text: str) -> None:
-    """Anything else is refused, with what is allowed."""
-    with pytest.raises(ValueError, match="is no status, such as 422"):
+def test_statuses_refuses_anything_else(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no status, such as 422"):
         statuses(text)
 
 
 def test_a_path_is_compared_as_the_bytes_that_came() -> None:
-    """The log has a path's bytes as latin-1, so that is what a prefix becomes; a record without a path has none."""
-    assert Where(path_prefix="/é").takes({"path": "/Ã©/x"})
-    assert not Where(path_prefix="/").takes({"path": None})
+    """The log has a path's bytes as latin-1; a record without a path has no prefix but the empty one."""
+    assert Filters(path_prefix="/é").match({"path": "/Ã©/x", "time": ""})
+    assert not Filters(path_prefix="/").match({"path": None, "time": ""})
+    assert Filters(path_prefix="").match({"path": None, "time": ""})

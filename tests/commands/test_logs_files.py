@@ -1,0 +1,145 @@
+"""The files of the log: whole lines, in blocks, whatever the file went through."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import sleep
+
+import pytest
+from support.log_lines import line, run
+from support.service import environment
+
+from redirect.commands.logs import files, progress
+from redirect.commands.logs.progress import Progress
+
+HOLE_BYTES = 40_000_000  # more than DuckDB takes for one object
+
+
+@pytest.mark.parametrize("size", [1, 1000, 5000, files.BLOCK_BYTES])
+def test_blocks_are_whole_lines_and_all_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """From either end; only the last line may be torn."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", size)
+    path = tmp_path / "x"
+    content = b"".join(line(user_agent="x" * (each * 37 % 900)) for each in range(50)) + b"torn"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        backwards = [block for block in files.blocks_backwards(file, len(content)) if block]
+    for blocks in (list(files.blocks(str(path), Progress(0))), backwards[::-1]):
+        assert b"".join(blocks) == content
+        assert all(block.endswith(b"\n") for block in blocks[:-1])
+
+
+def write_with_holes(path: Path) -> None:
+    """A log that was truncated while a writer without O_APPEND had it open, as by logrotate's copytruncate."""
+    with path.open("wb") as file:
+        file.seek(HOLE_BYTES)
+        file.write(line(host="behind") * 2)
+        file.seek(HOLE_BYTES, os.SEEK_CUR)
+        file.write(line(host="behind") * 2)
+
+
+def test_a_hole_is_one_broken_line(log: Path) -> None:
+    """With the record behind it. A copy without holes but with the NULs is no different at its beginning."""
+    write_with_holes(log)
+    shown = run("access.jsonl")
+    assert (shown.stdout.count("behind"), shown.stderr) == (2, "2 lines are no access records and were left out\n")
+    said = json.loads(run("report", "top", "--json", "access.jsonl").stdout)
+    assert (said["records"], said["left_out"]) == (2, 2)
+    assert run("query", "--csv", "SELECT count(*) AS n FROM access", "access.jsonl").stdout == "n\n2\n"
+    log.write_bytes(b"\0" * HOLE_BYTES + line() * 2)
+    said = json.loads(run("report", "top", "--json", "access.jsonl").stdout)
+    assert (said["records"], said["left_out"]) == (1, 1)
+
+
+def test_the_last_records_are_found_before_a_hole(log: Path) -> None:
+    """`--follow` reads backwards as far as it has to."""
+    write_with_holes(log)
+    with log.open("rb") as file:
+        found = b"".join(reversed(list(files.blocks_backwards(file, log.stat().st_size))))
+    assert found.count(b"behind") == 4
+    assert len(found) < 10_000
+
+
+def test_a_report_refuses_a_line_of_more_than_16_mib(log: Path) -> None:
+    """DuckDB cannot read one, and it says so; `redirect logs` can."""
+    log.write_bytes(line() + b"x" * HOLE_BYTES + b"\n" + line())
+    result = run("report", "top", "access.jsonl")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert '"maximum_object_size" of 16777216 bytes exceeded' in result.stderr
+    assert run("access.jsonl").stdout.count("\n") == 2
+
+
+def test_clean_files_and_others_are_counted_together(log: Path) -> None:
+    """Standard input, a pipe, an empty and a torn file, and one named like a pattern."""
+    Path("torn").write_bytes(line(host="torn") + line()[:50])
+    Path("empty").touch()
+    Path("[a]*").write_bytes(line(host="pattern"))
+    os.mkfifo("pipe")
+    writer = subprocess.Popen(["bash", "-c", "cat torn > pipe"])
+    names = ["access.jsonl", "-", "pipe", "empty", "torn", "[a]*", "access.jsonl"]
+    result = run("report", "top", "--by", "host", "--json", *names, content=line(host="in"))
+    assert (writer.wait(), result.stderr) == (0, "")
+    assert {row["host"]: row["count"] for row in json.loads(result.stdout)["rows"]} == {
+        "localhost:8080": 2,
+        "in": 1,
+        "torn": 2,
+        "pattern": 1,
+    }
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stderr", "silence", "shown"),
+    [
+        pytest.param(Terminal(), 0.0, "\r[###############               ]  50%\r\x1b[K", id="it takes long"),
+        pytest.param(Terminal(), 1000.0, "", id="it does not"),
+        pytest.param(io.StringIO(), 0.0, "", id="no terminal"),
+    ],
+)
+def test_progress_is_shown_at_a_terminal_if_it_takes_long(
+    stderr: io.StringIO, silence: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SILENCE_SECONDS", silence)
+    monkeypatch.setattr("sys.stderr", stderr)
+    bar = Progress(10)
+    bar.advance(5)
+    bar.clear()
+    bar.clear()
+    assert stderr.getvalue() == shown
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("command", ["'logs', '--json'", "'logs', 'report', 'top'"])
+def test_ctrl_c_ends_a_command_without_a_traceback(command: str) -> None:
+    """Also while it waits for standard input."""
+    script = f"import sys; from redirect.commands.main import cli; sys.argv[1:] = [{command}, '-']; cli()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(line() * 10_000)  # more than pipes hold, so it is at work when this returns
+        process.stdin.flush()
+        sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 1
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b"Aborted!"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
