@@ -72,7 +72,7 @@ class HttpConnection(TimedConnection):
 
         # Request
         self._pending: _Pending | None = None  # in BODY
-        self._message_bytes = 0  # fed since the begin of the chunk in which it began
+        self._message_bytes = 0  # fed after the chunk in which the request began
         self._incomplete_bytes = 0  # fed since the parser last completed something
         self._body_bytes = 0
 
@@ -121,6 +121,7 @@ class HttpConnection(TimedConnection):
         still sent."""
         self._state = SILENT
         self.pipeline.clear()
+        self._feed()
 
     # The transport as uvicorn's cycles see it
 
@@ -193,23 +194,25 @@ class HttpConnection(TimedConnection):
         """The refusal of a head, or trailers, over the limits: asked when they end, and where a chunk ends."""
         if self._incomplete_bytes > limits.MAX_HEADER_BYTES:
             return limits.FIELD_TOO_LONG
-        if self._state in (HEAD, BODY) and (
-            len(self.headers) > limits.MAX_HEADER_FIELDS or self._header_bytes() > limits.MAX_HEADER_BYTES
-        ):
-            return limits.HEADERS_TOO_LARGE
+        if self._state is HEAD or self._state is BODY:
+            if len(self.headers) > limits.MAX_HEADER_FIELDS:
+                return limits.HEADERS_TOO_LARGE
+            if self._message_bytes + limits.MAX_FED_BYTES > limits.MAX_HEADER_BYTES:  # else there cannot be too many
+                header_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+                if header_bytes > limits.MAX_HEADER_BYTES:
+                    return limits.HEADERS_TOO_LARGE
         return None
-
-    def _header_bytes(self) -> int:
-        if self._message_bytes + limits.MAX_FED_BYTES <= limits.MAX_HEADER_BYTES:
-            return 0  # not counted: there cannot be too many
-        return sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
 
     # Parser callbacks
 
     def on_message_begin(self) -> None:
         if self._state >= LAST:
             raise _Stop
-        self._begin()
+        self.url = b""
+        self.headers = []
+        self._incomplete_bytes = self._message_bytes = self._body_bytes = 0
+        self._state = HEAD
+        self._since = monotonic_ns()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -228,12 +231,13 @@ class HttpConnection(TimedConnection):
     def on_headers_complete(self) -> None:
         if refusal := self._exceeded_limit():
             raise _Stop(refusal)
-        parser = self.parser
+        parser, reader = self.parser, self.handler.reader
         method, version = parser.get_method(), parser.get_http_version()
         if method in NOT_HTTP:
             raise _Stop(OTHER_VERSION)
-        fields = self.handler.reader.fields(self.headers)
-        request = self._read(method, self.url, fields, version)
+        fields = reader.fields(self.headers)
+        peer = self.client[0] if self.client else None
+        request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
         close = (
             version != "1.1" or not parser.should_keep_alive() or (request.answer is not None and request.answer.close)
         )
@@ -275,29 +279,18 @@ class HttpConnection(TimedConnection):
 
     # Answering
 
-    def _begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self._pending = None
-        self._incomplete_bytes = self._message_bytes = self._body_bytes = 0
-        self._enter(HEAD)
-
     def _refuse(self, refusal: Decision, *, in_target: bool = False) -> None:
         """Answers with what is known of a request that was not read to its end, or only to somewhere `in_target`."""
         if self._state not in (HEAD, BODY):
-            self._begin()
+            self.on_message_begin()
         if self._pending:
             request = self._pending.request
         else:
-            method = self.parser.get_method() if self.url or in_target else b""
+            method = self.parser.get_method().decode("ascii") if self.url or in_target else ""
             target = b"" if in_target else self.url  # how much of it was read depends on where the network cut it
-            request = self._read(method, target, self.handler.reader.fields(self.headers), "")
+            reader, peer = self.handler.reader, self.client[0] if self.client else None
+            request = reader.read(method, target, reader.fields(self.headers), "", peer, self.scheme or "http")
         self._end_request(request._replace(answer=refusal), close=True)
-
-    def _read(self, method: bytes, target: bytes, fields: dict[str, str], version: str) -> Request:
-        peer = self.client[0] if self.client else None
-        reader = self.handler.reader
-        return reader.read(method.decode("ascii"), target, fields, version, peer, self.scheme or "http")
 
     def _end_request(self, request: Request, *, close: bool) -> None:
         if self._pending:

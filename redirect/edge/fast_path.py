@@ -75,7 +75,7 @@ class FastPath(HttpConnection):
             self._remember(self._answered, data)
 
     def _feed(self) -> None:
-        super()._feed()
+        HttpConnection._feed(self)
         if self._buffer or self._state is not IDLE:
             self._answered = None
 
@@ -86,10 +86,6 @@ class FastPath(HttpConnection):
     def shutdown(self) -> None:
         self._answered = None
         super().shutdown()
-
-    def silence(self) -> None:
-        self._answered = None
-        super().silence()
 
     def respond(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""

@@ -4,18 +4,18 @@ import asyncio
 import json
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from support.connection import Broken
 from support.wire import POOLS, new_recorder
 
 from redirect.config.loader import parse_config
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
-from redirect.core.service import Service, balancers, new_service
+from redirect.core.service import balancers, new_service
 from redirect.edge.asgi import create_app
 
 
@@ -126,13 +126,6 @@ def test_nobody_to_send_to(app: Starlette) -> None:
     response = ask(app)
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert response.json()["detail"] == "no origin of pool-a is eligible"
-
-
-class Broken(Service):
-    """A service with a fault of ours."""
-
-    def decide(self, *_: Any) -> Any:
-        raise RuntimeError("a secret")
 
 
 def test_our_own_fault(app: Starlette, log: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,19 +1,18 @@
-"""The table of answers, on the wire: each row is what comes in, the status, and the connection's fate."""
+"""What a connection answers, in which order, and when it ends."""
 
 import gc
 import weakref
 from typing import Any
 
 import pytest
-from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, NEXT, chunked
-from support.wire import Wire, head
+from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, chunked
+from support.wire import NEXT, Wire, head
 
 from redirect.edge.limits import MAX_FED_BYTES
 
 
 @pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_OPEN.values(), ids=ANSWERED_AND_OPEN)
-def test_the_connection_goes_on(sent: bytes, status: int, wire: Wire) -> None:
-    """A request that is understood is answered, and so is the next one on its connection."""
+def test_a_valid_request_leaves_the_connection_open(sent: bytes, status: int, wire: Wire) -> None:
     answers, ended, records = wire.exchange(sent + NEXT)
     assert [answer.status for answer in answers] == [status, 302]
     assert answers[1].location == "http://origin-1/next"
@@ -23,8 +22,8 @@ def test_the_connection_goes_on(sent: bytes, status: int, wire: Wire) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_CLOSED.values(), ids=ANSWERED_AND_CLOSED)
-def test_the_connection_ends(sent: bytes, status: int, wire: Wire) -> None:
-    """An answer that ends the connection says so, and nothing behind it is answered or logged."""
+def test_a_refusal_or_last_answer_ends_the_connection(sent: bytes, status: int, wire: Wire) -> None:
+    """It says so, and nothing behind it is answered or logged."""
     answers, ended, records = wire.exchange(sent + NEXT)
     assert [answer.status for answer in answers] == [status]
     assert answers[0].headers["connection"] == "close"
@@ -38,8 +37,7 @@ def test_the_connection_ends(sent: bytes, status: int, wire: Wire) -> None:
     (ANSWERED_AND_OPEN | ANSWERED_AND_CLOSED).values(),
     ids=[*ANSWERED_AND_OPEN, *ANSWERED_AND_CLOSED],
 )
-def test_segments_do_not_matter(sent: bytes, status: int, wire: Wire) -> None:
-    """However the network cuts a request, the answer, the record and the connection's fate are the same."""
+def test_how_the_network_cuts_a_request_does_not_matter(sent: bytes, status: int, wire: Wire) -> None:
     whole = wire.exchange(sent + NEXT)
     for size in (1, 7, 1000) if len(sent) < 2000 else (1021,):
         pieces = [(sent + NEXT)[at : at + size] for at in range(0, len(sent + NEXT), size)]
@@ -87,7 +85,7 @@ def test_head_malformed(wire: Wire) -> None:
 
 @pytest.mark.slow
 def test_pipelining_is_bounded(wire: Wire) -> None:
-    """Of requests that a client sends in advance no more wait than one piece of its bytes holds; all are answered."""
+    """No more requests wait than one chunk of bytes holds; all are answered."""
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
@@ -95,8 +93,7 @@ def test_pipelining_is_bounded(wire: Wire) -> None:
 
 
 @pytest.mark.slow
-def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
-    """Between two pieces of what one client has sent in advance the loop sees to others."""
+def test_pipelining_leaves_the_event_loop_time_for_others(wire: Wire) -> None:
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
@@ -104,8 +101,8 @@ def test_pipelining_leaves_time_for_others(wire: Wire) -> None:
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read(wire: Wire) -> None:
-    """For who pipelines and does not read a bounded number of bytes and requests waits. Once he reads he gets all."""
+def test_a_client_that_does_not_read_costs_a_bounded_number_of_bytes(wire: Wire) -> None:
+    """And of requests. Once it reads, it gets all answers."""
     request = head("GET / HTTP/1.1", host="a")
     seen = wire.converse(request * 10_000, high_water=10_000)
     assert seen.sent.count(b"HTTP/1.1 302 Found\r\n") == 10_000
@@ -136,8 +133,7 @@ def test_two_pools_are_one_unknown_name(wire: Wire) -> None:
     assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-b", "pool-a")
 
 
-def test_smuggled_requests_stay_unheard(wire: Wire) -> None:
-    """A second request inside a body is the body's, whatever it looks like."""
+def test_a_request_inside_a_body_is_not_answered(wire: Wire) -> None:
     inner = NEXT
     sent = head("POST /outer HTTP/1.1", f"Content-Length: {len(inner)}") + inner
     answers, _, _ = wire.exchange(sent)
@@ -157,8 +153,8 @@ def test_nothing_follows_the_last_answer(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "sent", [head("GET / HTTP/1.1"), chunked(b"body"), head("GET / HTTP/1.1", "Upgrade: x"), b"?\r\n"]
 )
-def test_a_connection_that_ended_is_no_garbage(sent: bytes, wire: Wire) -> None:
-    """What a connection took is free once it ended, without a collector, which a reload takes its part away from."""
+def test_a_connection_that_ended_is_freed_without_the_collector(sent: bytes, wire: Wire) -> None:
+    """After a reload frozen garbage would never be collected."""
     made, protocol = [], wire.protocol
 
     def remembered(*arguments: Any) -> Any:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support.timed import CHUNKED, NEXT, On, Timed, clock_in_place, runs_on
-from support.wire import head
+from support.timed import CHUNKED, On, Timed, clock_in_place, runs_on
+from support.wire import NEXT, head
 
 from redirect.edge.deadlines import State
 from redirect.edge.fast_path import FastPath
@@ -94,7 +94,7 @@ def test_every_state_has_a_row() -> None:
 
 def test_the_last_response_lingers(on_a_connection: On) -> None:
     async def test(connection: Timed) -> None:
-        await connection.say(SENT["LAST"][0])
+        await connection.ask(SENT["LAST"][0])
         assert connection.protocol._state.name == "LINGERING"
 
     on_a_connection(test)

@@ -1,15 +1,15 @@
-"""Deadlines: what becomes of clients that are late, on a clock that passes when a test lets it, and in numbers."""
+"""Deadlines: a client that is late is cut off, on a clock that the tests move."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.timed import A_LITTLE, CHUNKED, KEEP_ALIVE, NEXT, On, Timed, clock_in_place, runs_on
-from support.wire import FRONTS, Clock, head
+from support.timed import A_LITTLE, CHUNKED, KEEP_ALIVE, On, Timed, clock_in_place, runs_on
+from support.wire import FRONTS, NEXT, Clock, head
 
 from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, LATE_SECONDS, READ_CHECK_SECONDS
 
-# Those of whose request something has come and nothing was answered: what came, and what the record knows of it.
+# Requests of which a part has come and nothing was answered: what came, and the method and path of its record.
 LATE = {
     "one byte": (b"G", None, None),
     "half a target": (b"HEAD /lat", "HEAD", "/lat"),
@@ -21,7 +21,7 @@ LATE = {
     "trailers": (CHUNKED + b"0\r\nX: 1\r\n", "POST", "/late"),
 }
 
-# Those to whom nothing is owed: what came, and after how long the connection ends.
+# Connections that are closed without an answer: what came, and after how long.
 QUIET = {
     "nothing": (b"", CLIENT_TIMEOUT_SECONDS),
     "blank lines": (b"\r\n\r\n", CLIENT_TIMEOUT_SECONDS),
@@ -43,11 +43,12 @@ def on_a_connection(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path
 
 
 @pytest.mark.parametrize(("sent", "method", "path"), LATE.values(), ids=LATE)
-def test_a_late_request_is_answered_with_408(sent: bytes, method: str | None, path: str, on_a_connection: On) -> None:
-    """What does not end in time is answered with 408, logged like any other, and ends the connection for good."""
+def test_a_late_request_is_answered_with_408_and_the_connection_ends(
+    sent: bytes, method: str | None, path: str, on_a_connection: On
+) -> None:
 
     async def test(connection: Timed) -> None:
-        before = await connection.say(sent)
+        before = await connection.ask(sent)
         assert await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE) == []
         (answer,) = await connection.passes(A_LITTLE, method or "GET")
         assert (answer.status, answer.headers["connection"]) == (408, "close")
@@ -55,7 +56,7 @@ def test_a_late_request_is_answered_with_408(sent: bytes, method: str | None, pa
         assert not connection.is_open
         record = connection.records()[len(before)]
         assert (record["status"], record["method"], record["path"]) == (408, method, path)
-        assert await connection.say(sent) == []
+        assert await connection.ask(sent) == []
         assert not connection.transport.closed
         await connection.passes(LATE_SECONDS)
         assert connection.transport.closed
@@ -64,11 +65,13 @@ def test_a_late_request_is_answered_with_408(sent: bytes, method: str | None, pa
 
 
 @pytest.mark.parametrize(("sent", "seconds"), QUIET.values(), ids=QUIET)
-def test_a_client_that_is_owed_nothing(sent: bytes, seconds: float, on_a_connection: On) -> None:
-    """An idle connection is closed without a word, and so is one whose answer has gone before its body."""
+def test_a_connection_without_an_open_request_is_closed_without_an_answer(
+    sent: bytes, seconds: float, on_a_connection: On
+) -> None:
+    """So is one whose answer was sent before the body had come."""
 
     async def test(connection: Timed) -> None:
-        answered = await connection.say(sent)
+        answered = await connection.ask(sent)
         await connection.passes(seconds - A_LITTLE)
         assert connection.is_open
         assert await connection.passes(A_LITTLE) == []
@@ -80,8 +83,8 @@ def test_a_client_that_is_owed_nothing(sent: bytes, seconds: float, on_a_connect
 
 
 @pytest.mark.parametrize("keep_alive", [5, 3600])
-def test_the_first_byte_has_the_time_of_a_head(keep_alive: int, on_a_connection: On) -> None:
-    """However long connections are kept between requests, a new one that says nothing is closed as a late head is."""
+def test_the_first_byte_must_come_within_the_time_of_a_head(keep_alive: int, on_a_connection: On) -> None:
+    """However long connections are kept between requests."""
 
     async def test(connection: Timed) -> None:
         await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
@@ -93,11 +96,10 @@ def test_the_first_byte_has_the_time_of_a_head(keep_alive: int, on_a_connection:
 
 
 @pytest.mark.parametrize("keep_alive", [1, 9, 3600])
-def test_the_idle_time_is_the_keep_alive_time(keep_alive: int, on_a_connection: On) -> None:
-    """Between two requests a connection is kept for exactly as long as the setting says."""
+def test_an_idle_connection_is_kept_for_the_keep_alive_time(keep_alive: int, on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
-        await connection.say(NEXT)
+        await connection.ask(NEXT)
         await connection.passes(keep_alive - A_LITTLE)
         assert connection.is_open
         await connection.passes(A_LITTLE)
@@ -106,14 +108,13 @@ def test_the_idle_time_is_the_keep_alive_time(keep_alive: int, on_a_connection: 
     on_a_connection(test, timeout_keep_alive=keep_alive)
 
 
-def test_dripping_does_not_prolong_a_head(on_a_connection: On) -> None:
-    """The time of a head begins with its first byte, and no later one begins it anew."""
+def test_sending_byte_by_byte_does_not_extend_the_time_of_a_head(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
-        await connection.say(NEXT)
+        await connection.ask(NEXT)
         await connection.passes(30)
         for at in range(int(CLIENT_TIMEOUT_SECONDS)):
-            assert await connection.say(NEXT[at : at + 1]) == []
+            assert await connection.ask(NEXT[at : at + 1]) == []
             assert connection.is_open
             answers = await connection.passes(1)
         assert [answer.status for answer in answers] == [408]
@@ -122,41 +123,39 @@ def test_dripping_does_not_prolong_a_head(on_a_connection: On) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 12", "Transfer-Encoding: chunked"])
-def test_a_body_may_be_slow(framing: str, on_a_connection: On) -> None:
-    """A body has its time from each byte to the next, so one that goes on is read to its end."""
+def test_each_byte_of_a_body_extends_its_time(framing: str, on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
-        answers = await connection.say(head("POST / HTTP/1.1", framing))
+        answers = await connection.ask(head("POST / HTTP/1.1", framing))
         for _ in range(12):
             await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
-            answers += await connection.say(b"b" if "Length" in framing else b"1\r\nb\r\n")
-        answers += await connection.say(b"" if "Length" in framing else b"0\r\n\r\n")
-        answers += await connection.say(NEXT)
+            answers += await connection.ask(b"b" if "Length" in framing else b"1\r\nb\r\n")
+        answers += await connection.ask(b"" if "Length" in framing else b"0\r\n\r\n")
+        answers += await connection.ask(NEXT)
         assert [answer.status for answer in answers] == [302, 302]
         assert connection.is_open
 
     on_a_connection(test)
 
 
-def test_what_is_around_a_body_is_no_body(on_a_connection: On) -> None:
-    """The lengths of chunks, however many digits they have, do not prolong the time of a body."""
+def test_the_digits_of_a_chunk_length_do_not_extend_the_time_of_a_body(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
-        await connection.say(CHUNKED)
+        await connection.ask(CHUNKED)
         for _ in range(int(CLIENT_TIMEOUT_SECONDS)):
-            assert await connection.say(b"0") == []
+            assert await connection.ask(b"0") == []
             answers = await connection.passes(1)
         assert [answer.status for answer in answers] == [408]
 
     on_a_connection(test)
 
 
-def test_an_answer_begins_the_idle_time(on_a_connection: On) -> None:
-    """Each request begins it anew: one like that before it, another, and one that the app answers."""
+def test_each_answer_restarts_the_idle_time(on_a_connection: On) -> None:
+    """That of a request like the one before it, of another, and of one that the app answers."""
 
     async def test(connection: Timed) -> None:
         for sent in (NEXT, NEXT, NEXT, head("GET / HTTP/1.1", "X: 1"), head("OPTIONS * HTTP/1.1")):
-            assert len(await connection.say(sent)) == 1
+            assert len(await connection.ask(sent)) == 1
             await connection.passes(KEEP_ALIVE - A_LITTLE)
             assert connection.is_open
         await connection.passes(A_LITTLE)
@@ -165,23 +164,22 @@ def test_an_answer_begins_the_idle_time(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_a_client_that_waits_is_not_late(on_a_connection: On) -> None:
-    """While the app works on a request, it is not the client's turn, whatever of the next one has come."""
+def test_a_client_is_not_late_while_the_app_works(on_a_connection: On) -> None:
+    """Even if a part of the next request has come."""
 
     async def test(connection: Timed) -> None:
         connection.send(head("OPTIONS * HTTP/1.1") + NEXT[:-2])
         connection.clock.now += 2 * KEEP_ALIVE
-        assert [answer.status for answer in await connection.say(b"")] == [204]
+        assert [answer.status for answer in await connection.ask(b"")] == [204]
         await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
-        assert [answer.status for answer in await connection.say(NEXT[-2:])] == [302]
+        assert [answer.status for answer in await connection.ask(NEXT[-2:])] == [302]
 
     on_a_connection(test)
 
 
 @pytest.mark.parametrize("high_water", [100, 100_000], ids=["too much", "little"])
-def test_a_client_that_reads_nothing_is_cut(high_water: int, on_a_connection: On) -> None:
-    """Answers that wait for a client that reads none of them wait no longer than that. Where they are few it may
-    take as long until that is noticed."""
+def test_a_client_that_reads_nothing_is_cut_off(high_water: int, on_a_connection: On) -> None:
+    """Where few bytes wait it may take as long again until that is noticed."""
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = high_water
@@ -194,8 +192,7 @@ def test_a_client_that_reads_nothing_is_cut(high_water: int, on_a_connection: On
     on_a_connection(test)
 
 
-def test_a_slow_reader_lives(on_a_connection: On) -> None:
-    """Whoever reads a byte now and then, and asks for more, gets all of it; nothing but his idleness ends it."""
+def test_a_client_that_reads_slowly_gets_everything(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100
@@ -210,14 +207,13 @@ def test_a_slow_reader_lives(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_whoever_only_asks_is_cut(on_a_connection: On) -> None:
-    """To ask on is not to read."""
+def test_sending_requests_does_not_count_as_reading(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
         latest = connection.clock.now + 2 * CLIENT_TIMEOUT_SECONDS + READ_CHECK_SECONDS
         while connection.is_open:
-            await connection.say(NEXT)
+            await connection.ask(NEXT)
             await connection.passes(3)
         assert connection.transport.aborted
         assert connection.clock.now < latest + 3
@@ -225,13 +221,13 @@ def test_whoever_only_asks_is_cut(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_whoever_asks_more_than_he_reads_lives(on_a_connection: On) -> None:
-    """Nor has one who reads a little read nothing, though what waits for him becomes more and more."""
+def test_a_client_that_reads_less_than_it_asks_for_is_not_cut_off(on_a_connection: On) -> None:
+    """As long as it reads anything."""
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
         for _ in range(12):
-            await connection.say(NEXT * 3)
+            await connection.ask(NEXT * 3)
             connection.transport.be_read(1)
             await connection.passes(CLIENT_TIMEOUT_SECONDS - READ_CHECK_SECONDS)
         assert connection.is_open
@@ -241,12 +237,11 @@ def test_whoever_asks_more_than_he_reads_lives(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_a_closed_connection_does_not_wait_for_ever(on_a_connection: On) -> None:
-    """Nor does a connection that is closed already, and kept by what its client does not read."""
+def test_a_closed_connection_whose_client_does_not_read_is_cut_off(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
-        await connection.say(head("GET / HTTP/1.1", "Connection: close"))
+        await connection.ask(head("GET / HTTP/1.1", "Connection: close"))
         await connection.passes(2 * CLIENT_TIMEOUT_SECONDS + READ_CHECK_SECONDS)
         assert connection.transport.aborted
 
@@ -259,7 +254,7 @@ def test_all_of_a_connection_reads_one_clock(on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         for _ in range(2):
-            await connection.say(NEXT)
+            await connection.ask(NEXT)
             await connection.passes(KEEP_ALIVE / 2)
         for record in connection.records():
             assert record["duration_us"] == 0
@@ -268,15 +263,14 @@ def test_all_of_a_connection_reads_one_clock(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_requests_start_no_timers(on_a_connection: On, clock: Clock) -> None:
-    """A connection has one timer, however much it is asked, and none once it is gone."""
+def test_a_connection_has_one_timer_and_requests_start_none(on_a_connection: On, clock: Clock) -> None:
 
     async def test(connection: Timed) -> None:
         timers = clock.timers()
         assert len(timers) == 1
         for _ in range(10):
-            await connection.say(NEXT + NEXT[:9])
-            await connection.say(NEXT[9:] + head("POST / HTTP/1.1", "Content-Length: 1") + b"b")
+            await connection.ask(NEXT + NEXT[:9])
+            await connection.ask(NEXT[9:] + head("POST / HTTP/1.1", "Content-Length: 1") + b"b")
         assert clock.timers() == timers
         connection.protocol.connection_lost(None)
         assert clock.timers() == []

@@ -1,4 +1,4 @@
-"""The fast front by itself: when it answers, what it remembers, and what it leaves to uvicorn."""
+"""The fast front by itself: when it answers, which heads it keeps, and what it leaves to the app."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from support.connection import Connection
-from support.wire import FRONTS, KeptTransport, Wire, head
+from support.connection import Broken, Connection
+from support.wire import FRONTS, NEXT, KeptTransport, Wire, head
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from redirect.core.service import Service, balancers
+from redirect.core.service import balancers
 from redirect.edge.connection import HttpConnection
 from redirect.edge.limits import MAX_FED_BYTES
-
-NEXT = head("GET /next HTTP/1.1")
 
 
 def on_a_connection(test: Callable[[Connection], Any], **options: Any) -> None:
@@ -31,7 +29,6 @@ def on_a_connection(test: Callable[[Connection], Any], **options: Any) -> None:
 
 
 def test_redirects_and_refusals_are_answered_at_once() -> None:
-    """Neither a redirect nor a refusal waits for the loop or starts a task."""
 
     def test(connection: Connection) -> None:
         assert connection.send(NEXT).startswith(b"HTTP/1.1 302 Found\r\nlocation: http://origin-1/next\r\n")
@@ -43,8 +40,7 @@ def test_redirects_and_refusals_are_answered_at_once() -> None:
     on_a_connection(test)
 
 
-def test_the_app_is_not_overtaken() -> None:
-    """Requests behind one that the app answers wait for it, and are answered in their order."""
+def test_requests_behind_one_of_the_app_wait_for_its_answer() -> None:
 
     async def test(connection: Connection) -> None:
         assert connection.send(head("OPTIONS * HTTP/1.1") + NEXT) == b""
@@ -62,8 +58,7 @@ def test_the_app_is_not_overtaken() -> None:
     on_a_connection(test)
 
 
-def test_a_known_head_does_not_overtake_the_app() -> None:
-    """Not even a request with a head that is known is answered before one that the app still works on."""
+def test_a_request_with_a_known_head_waits_for_the_app_too() -> None:
 
     async def test(connection: Connection) -> None:
         connection.send(NEXT)
@@ -74,8 +69,7 @@ def test_a_known_head_does_not_overtake_the_app() -> None:
     on_a_connection(test)
 
 
-def test_a_client_that_does_not_read_waits() -> None:
-    """While the transport says that too much is unread, nothing is answered at once, repeated or not."""
+def test_nothing_is_answered_at_once_while_writing_is_paused() -> None:
 
     def test(connection: Connection) -> None:
         connection.send(NEXT)
@@ -86,8 +80,7 @@ def test_a_client_that_does_not_read_waits() -> None:
     on_a_connection(test)
 
 
-def test_a_client_that_has_not_read_the_last_answer_waits() -> None:
-    """So it is where the answer just given was the one too much."""
+def test_the_answer_that_pauses_writing_is_the_last_at_once() -> None:
 
     def test(connection: Connection) -> None:
         connection.transport.high_water = 100
@@ -100,8 +93,8 @@ def test_a_client_that_has_not_read_the_last_answer_waits() -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_nothing_is_answered_behind_a_fault(known: bool) -> None:
-    """A fault of ours is the last answer, whether or not the head of its request was known, or is from then on."""
+def test_nothing_is_answered_after_a_fault(known: bool) -> None:
+    """Whether or not the head of its request was known."""
 
     def test(connection: Connection) -> None:
         if known:
@@ -144,14 +137,13 @@ def test_nothing_is_answered_behind_a_fault(known: bool) -> None:
         ),
     ],
 )
-def test_only_whole_requests_are_remembered(pieces: list[bytes], tmp_path: Path) -> None:
-    """What looks like a request and is none, or not all of one, is not taken for what will be repeated."""
+def test_only_heads_of_whole_requests_are_kept(pieces: list[bytes], tmp_path: Path) -> None:
+    """Not those of bytes that look like a request inside a body, or of a part of one."""
     seen = [Wire(front, tmp_path / front).converse([*pieces, b"body" + NEXT]) for front in ("fast", "starlette")]
     assert seen[0].essence == seen[1].essence
 
 
-def test_a_repeated_request_may_come_with_the_next_one() -> None:
-    """A piece that ends like the request before, but holds more than one, is read as what it is."""
+def test_two_requests_with_a_known_head_in_one_chunk_are_two() -> None:
 
     def test(connection: Connection) -> None:
         connection.send(NEXT)
@@ -162,8 +154,7 @@ def test_a_repeated_request_may_come_with_the_next_one() -> None:
     on_a_connection(test)
 
 
-def test_few_heads_are_remembered() -> None:
-    """Whoever comes with ever new heads costs a connection no more than four of them, and none that is long."""
+def test_a_connection_keeps_at_most_four_heads_and_no_long_one() -> None:
 
     def test(connection: Connection) -> None:
         for number in range(50):
@@ -176,8 +167,8 @@ def test_few_heads_are_remembered() -> None:
     on_a_connection(test)
 
 
-def test_known_heads_behind_other_requests() -> None:
-    """A head is known again behind requests with other heads, with bodies, or of other methods."""
+def test_a_head_stays_known_behind_other_requests() -> None:
+    """With other heads, with bodies, or of other methods."""
 
     def test(connection: Connection) -> None:
         sent = [
@@ -193,16 +184,10 @@ def test_known_heads_behind_other_requests() -> None:
     on_a_connection(test)
 
 
-class Broken(Service):
-    """A service with a fault of ours."""
-
-    def decide(self, *_: Any) -> Any:
-        raise RuntimeError("a secret")
-
-
 @pytest.mark.parametrize("protocol", FRONTS.values(), ids=FRONTS)
-def test_our_own_fault(protocol: type[HttpConnection], caplog: pytest.LogCaptureFixture) -> None:
-    """A fault of ours is answered with 500, and is the last answer of its connection, whatever waits behind it."""
+def test_a_fault_is_answered_with_500_and_ends_the_connection(
+    protocol: type[HttpConnection], caplog: pytest.LogCaptureFixture
+) -> None:
 
     async def test(connection: Connection) -> None:
         config = connection.protocol.handler.service.config
@@ -217,8 +202,7 @@ def test_our_own_fault(protocol: type[HttpConnection], caplog: pytest.LogCapture
     on_a_connection(test, protocol=protocol)
 
 
-def test_a_client_that_has_gone_is_not_waited_for() -> None:
-    """The time to read the last answer ends with the connection; nothing is kept for longer."""
+def test_a_lost_connection_has_no_timer() -> None:
 
     def test(connection: Connection) -> None:
         connection.send(head("GET / HTTP/1.1", "Connection: close"))
@@ -229,8 +213,7 @@ def test_a_client_that_has_gone_is_not_waited_for() -> None:
     on_a_connection(test)
 
 
-def test_trailers_are_no_headers() -> None:
-    """An app behind the guard sees the fields of the head, lower-case, and not the trailers behind the body."""
+def test_the_app_sees_the_fields_of_the_head_and_no_trailers() -> None:
 
     async def test(connection: Connection) -> None:
         sent = head("POST / HTTP/1.1", "Transfer-Encoding: chunked", "X: 1") + b"0\r\nTrailer: 1\r\n\r\n"
@@ -242,8 +225,7 @@ def test_trailers_are_no_headers() -> None:
     on_a_connection(test, protocol=HttpConnection)
 
 
-def test_the_date_is_new_every_second() -> None:
-    """uvicorn's default fields are sent first, and are read anew when they change."""
+def test_default_fields_come_first_and_change_with_the_date() -> None:
 
     def test(connection: Connection) -> None:
         for date in (b"Fri, 20 Nov 2026 19:43:06 GMT", b"Fri, 20 Nov 2026 19:43:07 GMT"):

@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, NEXT
-from support.wire import FRONTS, Conversation, Wire, delivered, head
+from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN
+from support.wire import FRONTS, NEXT, Conversation, Wire, delivered, head
 
 SEED = 20261120
 REQUESTS = 24_000

@@ -26,12 +26,12 @@ import uvicorn
 from support.corpus import CORPUS
 from support.wire import (
     FRONTS,
+    NEXT,
     POOLS,
     Answer,
     KeptTransport,
     delivered,
     essential,
-    head,
     new_recorder,
     read_answers,
     settled,
@@ -51,8 +51,6 @@ REQUESTS = int(os.environ.get("GENERATED", "20000"))
 STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
 FIELDS = {"location", "content-length", "content-type", "connection", "allow"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
-
-NEXT = head("GET /next HTTP/1.1")
 ENTRIES = [*CORPUS.values()]
 TOKENS = [
     *[b"\r\n", b"\r", b"\n", b"\n\n", b"\r\n\r\n", b"\r\n ", b"\0", b" ", b"\t", b"\x0b", b"\x7f", b"\x80", b"\xff"],
@@ -161,7 +159,7 @@ class Service:
         return Seen(transport.sent, ended, self._logged(), waiting)
 
     async def abandon(self, pieces: list[bytes]) -> None:
-        """Sends `pieces` and is gone, without a turn of the loop for anybody to answer in."""
+        """Sends `pieces` and leaves, before the event loop runs again."""
         connection, transport, state = self._connect()
         for piece in pieces:
             connection.data_received(piece)
@@ -268,7 +266,7 @@ def check(one: Seen, other: Seen) -> Counter[int]:
     assert closing == [False] * (len(answers) - one.ended) + [True] * one.ended
     if one.waiting:
         assert not one.ended
-        assert answers, "it does not listen any more"
+        assert answers, "it reads nothing any more"
         assert answers[-1].location == "http://origin-1/next"
     assert one._replace(records=essential(one.records)) == other._replace(records=essential(other.records))
     return Counter(statuses)
@@ -343,7 +341,7 @@ def test_generated_requests(logs: list[tuple[str, Path]]) -> None:
 
 @pytest.mark.slow
 def test_clients_that_go(logs: list[tuple[str, Path]], caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever sends any of it and is gone at once leaves no task, no connection and no error behind."""
+    """A client that sends any of it and leaves at once leaves no task, no connection and no error behind."""
 
     async def run() -> None:
         faults: list[dict[str, Any]] = []

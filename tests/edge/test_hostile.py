@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import uvicorn
 from support.corpus import CORPUS, FIELDS, NO_TARGETS, SMUGGLED, TARGETS, raw
-from support.wire import FRONTS, POOLS, KeptTransport, Wire, head, new_recorder
+from support.wire import FRONTS, NEXT, POOLS, KeptTransport, Wire, head, new_recorder
 from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
@@ -33,8 +33,6 @@ from redirect.edge.limits import (
     MAX_HEADER_FIELDS,
     MAX_REQUEST_LINE_BYTES,
 )
-
-NEXT = head("GET /next HTTP/1.1")
 
 CPU_MS = 50
 MEMORY = 1024 * 1024
@@ -58,7 +56,7 @@ def test_the_corpus_is_large() -> None:
 @pytest.mark.parametrize("repeated", [False, True], ids=["first", "repeated"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_stays_behind_the_origin(target: str, repeated: bool, wire: Wire) -> None:
-    """Whatever line end, host or script somebody reads into a target, Location has the origin, and the target's path
+    """Whatever line end, host or script may be read into a target, Location has the origin, and the target's path
     as it came; no other field is there, and a client that follows it arrives at the origin."""
     path = target if target.startswith("/") else target.partition("//")[2].lstrip(HOST)
     sent = head(f"GET {target} HTTP/1.1")

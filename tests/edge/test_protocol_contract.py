@@ -1,6 +1,6 @@
 """What a protocol owes the app behind it: uvicorn's own tests of its protocols, where ours differ from them.
 
-The app is any ASGI app here, and may break every rule of ASGI. The fast front leaves it `OPTIONS *`, the guard
+The app is any ASGI app here, and may break every rule of ASGI. The fast front leaves it `OPTIONS *`, HttpConnection
 everything.
 """
 
@@ -29,7 +29,7 @@ BODY = {"type": "http.response.body", "body": b"ok"}
 
 
 class Behind:
-    """An app as the worker serves it: with the front that a guard asks for."""
+    """An app as the worker serves it: with the handler that a connection uses."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -121,7 +121,7 @@ def test_a_faulty_app(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_what_an_app_is_told(protocol: type[HttpConnection]) -> None:
+def test_what_an_app_is_received(protocol: type[HttpConnection]) -> None:
     """The scope is as ASGI has it: path decoded, raw path and query as they came, names in lower case."""
     scopes: list[dict[str, Any]] = []
 
@@ -211,26 +211,26 @@ def test_an_answer_that_closes(protocol: type[HttpConnection]) -> None:
 @pytest.mark.parametrize("goes", ["before it is answered", "after"])
 def test_a_client_that_goes(goes: str, protocol: type[HttpConnection]) -> None:
     """The app learns that the client has gone, or that its answer was sent, when it asks for more."""
-    told: list[str] = []
+    received: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if goes == "after":
             await send(START)
             await send(BODY)
-        while not told or told[-1] != "http.disconnect":
-            told.append((await receive())["type"])
+        while not received or received[-1] != "http.disconnect":
+            received.append((await receive())["type"])
 
     async def run() -> None:
         connection = Connection(protocol, app)
         await connection.send(ASK)
         if goes != "after":
-            assert told == ["http.request"]
+            assert received == ["http.request"]
             connection.protocol.eof_received()
             connection.transport.close()
             connection.protocol.connection_lost(None)
             for _ in range(10):
                 await asyncio.sleep(0)
-        assert told[-1] == "http.disconnect"
+        assert received[-1] == "http.disconnect"
         assert not connection.state.tasks
 
     asyncio.run(run())

@@ -178,7 +178,7 @@ def test_no_host() -> None:
 
 
 def test_no_host_in_http_1_0() -> None:
-    """HTTP/1.0 has no Host, so nobody knows which authority was asked for."""
+    """HTTP/1.0 has no Host, so the authority that was asked for is unknown."""
     assert asked("GET /x HTTP/1.0") == Asked(None, None, "/x")
 
 

@@ -1,17 +1,16 @@
-"""Request smuggling: whatever one party may read into the bytes of a request, we answer one request or refuse it.
+"""Request smuggling: however another party may read the bytes of a request, we answer one request or refuse it.
 
-Each row hides a second request, for /smuggled, from somebody. It is neither answered nor logged.
+Each row hides a second request, for /smuggled, from one of two parties. It is neither answered nor logged.
 """
 
 from random import Random
 
 import pytest
 from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED, UNFINISHED
-from support.wire import Outcome, Wire, head
+from support.wire import NEXT, Outcome, Wire, head
 
 from redirect.edge.limits import MAX_BODY_BYTES
 
-NEXT = head("GET /next HTTP/1.1")
 SEED = 20261121
 ROUNDS = 150
 
@@ -19,8 +18,8 @@ ROUNDS = 150
 REFUSALS = {400, 414, 431, 505}
 
 
-def is_unheard(outcome: Outcome) -> bool:
-    """Whether nobody was sent to /smuggled, and no line of the log is about it."""
+def is_unanswered(outcome: Outcome) -> bool:
+    """Whether no answer and no record is about /smuggled."""
     return "smuggled" not in repr((outcome.answers, [record["path"] for record in outcome.records]))
 
 
@@ -39,7 +38,7 @@ def test_a_request_in_a_body_is_a_body(sent: bytes, wire: Wire) -> None:
         assert [answer.location for answer in outcome.answers][1:] == ["http://origin-1/next"], pieces
         assert len(outcome.records) == 2
         assert not outcome.ended
-        assert is_unheard(outcome)
+        assert is_unanswered(outcome)
 
 
 @pytest.mark.slow
@@ -53,12 +52,12 @@ def test_what_can_be_read_in_two_ways_is_refused(sent: bytes, wire: Wire) -> Non
         assert answer.headers["connection"] == "close"
         assert outcome.ended
         assert [record["status"] for record in outcome.records] == [answer.status]
-        assert is_unheard(outcome)
+        assert is_unanswered(outcome)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", ANSWERED_LAST.values(), ids=ANSWERED_LAST)
-def test_nothing_is_heard_behind_the_last_answer(sent: bytes, wire: Wire) -> None:
+def test_nothing_is_read_behind_the_last_answer(sent: bytes, wire: Wire) -> None:
     """Where the connection ends with an answer, what is behind its request is not read as another one."""
     for pieces in cuts(sent + NEXT):
         outcome = wire.exchange(pieces)
@@ -66,7 +65,7 @@ def test_nothing_is_heard_behind_the_last_answer(sent: bytes, wire: Wire) -> Non
         assert (answer.status, answer.headers["connection"]) == (302, "close")
         assert outcome.ended
         assert len(outcome.records) == 1
-        assert is_unheard(outcome)
+        assert is_unanswered(outcome)
 
 
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
@@ -77,33 +76,31 @@ def test_what_has_not_ended_is_not_answered(sent: bytes, wire: Wire) -> None:
 
 
 @pytest.mark.slow
-def test_behind_each_other(wire: Wire) -> None:
-    """Pipelined in any order, all are answered up to the first that ends the connection, and none behind it."""
+def test_pipelined_requests_are_answered_up_to_the_first_that_ends_the_connection(wire: Wire) -> None:
     random = Random(SEED)
     for _ in range(ROUNDS):
         names = random.sample([*READ_AS_BODY], 8) + random.sample([*REFUSED], 2) + random.sample([*ANSWERED_LAST], 1)
         random.shuffle(names)
-        heard = 1 + next(n for n, name in enumerate(names) if name not in READ_AS_BODY)
+        answered = 1 + next(n for n, name in enumerate(names) if name not in READ_AS_BODY)
         sent = [(READ_AS_BODY | REFUSED | ANSWERED_LAST)[name] for name in names]
         whole = b"".join(sent)
         cut = random.randrange(len(whole))
         for pieces in ([whole], sent, [whole[:cut], whole[cut:]]):
             outcome = wire.exchange([NEXT, NEXT, *pieces])
-            assert len(outcome.answers) == len(outcome.records) == 2 + heard, names
+            assert len(outcome.answers) == len(outcome.records) == 2 + answered, names
             assert outcome.ended
-            assert is_unheard(outcome), names
+            assert is_unanswered(outcome), names
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", READ_AS_BODY.values(), ids=READ_AS_BODY)
-def test_behind_known_heads(sent: bytes, wire: Wire) -> None:
-    """A body that looks like a request that this connection has sent before is a body all the same."""
+def test_a_body_that_looks_like_a_known_head_is_a_body(sent: bytes, wire: Wire) -> None:
     smuggled = sent.index(b"GET /smuggled")
     usual = head("GET /usual HTTP/1.1")
     outcome = wire.exchange([usual, usual, sent[:smuggled], sent[smuggled:], usual])
     assert len(outcome.answers) == 4
     assert outcome.answers[-1].location == "http://origin-1/usual"
-    assert is_unheard(outcome)
+    assert is_unanswered(outcome)
 
 
 @pytest.mark.parametrize("more", [1, 2, 1000])
@@ -117,4 +114,4 @@ def test_a_body_over_the_limit_is_no_request(more: int, wire: Wire) -> None:
         outcome = wire.exchange([sent, NEXT])
         assert [answer.headers["connection"] for answer in outcome.answers] == ["close"]
         assert outcome.ended
-        assert is_unheard(outcome)
+        assert is_unanswered(outcome)

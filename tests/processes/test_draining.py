@@ -19,8 +19,8 @@ from starlette.applications import Starlette
 from support.clients import Client, Ended, both_workers, clients_of_both, patched
 from support.connection import Connection
 from support.service import CLIENT, Running, running, wait_for, workers
-from support.timed import A_LITTLE, CHUNKED, NEXT, On, Timed, clock_in_place, runs_on
-from support.wire import FRONTS, head
+from support.timed import A_LITTLE, CHUNKED, On, Timed, clock_in_place, runs_on
+from support.wire import FRONTS, NEXT, head
 
 from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, DRAIN_SECONDS
 from redirect.processes.worker import Server
@@ -48,17 +48,17 @@ def test_the_next_answer_is_the_last(before: bytes, after: bytes, on_a_connectio
     """Whatever a connection does when the worker ends, it goes on; its next answer says that it closes, and it does."""
 
     async def test(connection: Timed) -> None:
-        for answer in await connection.say(before):
+        for answer in await connection.ask(before):
             assert "connection" not in answer.headers
         connection.protocol.shutdown()
         connection.protocol.shutdown()
         await connection.passes(DRAIN_SECONDS - A_LITTLE)
         assert connection.is_open
-        (answer,) = await connection.say(after)
+        (answer,) = await connection.ask(after)
         assert answer.status in (204, 302)
         assert answer.headers["connection"] == "close"
         assert not connection.is_open
-        assert await connection.say(NEXT) == []
+        assert await connection.ask(NEXT) == []
 
     on_a_connection(test)
 
@@ -69,7 +69,7 @@ def test_the_answer_on_its_way_is_the_last(on_a_connection: On) -> None:
     async def test(connection: Timed) -> None:
         connection.send(head("OPTIONS * HTTP/1.1"))
         connection.protocol.shutdown()
-        (answer,) = await connection.say(NEXT)
+        (answer,) = await connection.ask(NEXT)
         assert (answer.status, answer.headers["connection"]) == (204, "close")
         assert not connection.is_open
 
@@ -81,7 +81,7 @@ def test_an_idle_connection_is_closed(before: bytes, on_a_connection: On) -> Non
     """Who asks nothing more is not waited for: the connection is closed without a word, a moment later."""
 
     async def test(connection: Timed) -> None:
-        await connection.say(before)
+        await connection.ask(before)
         connection.protocol.shutdown()
         await connection.passes(DRAIN_SECONDS - A_LITTLE)
         assert connection.is_open
@@ -110,12 +110,12 @@ def test_silence(before: bytes, after: bytes, knows_the_head: bool, on_a_connect
     what was answered before is not cut off."""
 
     async def test(connection: Timed) -> None:
-        await connection.say(NEXT * 2 if knows_the_head else b"")
-        await connection.say(before)
+        await connection.ask(NEXT * 2 if knows_the_head else b"")
+        await connection.ask(before)
         records = connection.records()
         connection.protocol.silence()
-        assert await connection.say(after) == []
-        assert await connection.say(NEXT) == []
+        assert await connection.ask(after) == []
+        assert await connection.ask(NEXT) == []
         assert await connection.passes(2 * CLIENT_TIMEOUT_SECONDS) == []
         assert connection.records() == records
         assert not connection.transport.closed
@@ -132,7 +132,7 @@ def test_silence_among_answers(sent: bytes, on_a_connection: On) -> None:
         connection.protocol.silence()
         answered = connection.answers()
         assert len(connection.records()) == len(answered)
-        assert await connection.say(b"") == []
+        assert await connection.ask(b"") == []
 
     on_a_connection(test)
 
@@ -141,7 +141,7 @@ def test_deadlines_stay(on_a_connection: On) -> None:
     """The end of the worker neither shortens nor prolongs the time of a head."""
 
     async def test(connection: Timed) -> None:
-        await connection.say(NEXT[:20])
+        await connection.ask(NEXT[:20])
         await connection.passes(3)
         connection.protocol.shutdown()
         await connection.passes(CLIENT_TIMEOUT_SECONDS - 3 - A_LITTLE)

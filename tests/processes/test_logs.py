@@ -34,7 +34,7 @@ def test_lines_of_workers_do_not_tear(service: Running) -> None:
 
 
 def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
-    """With both logs in one pipe that is full, requests are answered, workers replaced, and a stop is heard."""
+    """With both logs in one pipe that is full, requests are answered, workers replaced, and a stop is obeyed."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.service import CLIENT, Running, running, wait_for
-from support.timed import NEXT
+from support.wire import NEXT
 
 pytestmark = pytest.mark.processes
 
@@ -78,8 +78,7 @@ def begun(port: int) -> socket.socket:
     return client
 
 
-def test_clients_that_drip(tmp_path: Path) -> None:
-    """A thousand connections that drip are answered with 408 and gone, while others are served as ever."""
+def test_clients_that_send_byte_by_byte_get_408_while_others_are_served(tmp_path: Path) -> None:
     with running(tmp_path, command=(sys.executable, "-c", SHORT)) as service, ExitStack() as stack:
         with Asking(service.port) as asking:
             answers = [*drip([stack.enter_context(begun(service.port)) for _ in range(1000)])]
@@ -96,8 +95,8 @@ def connections(service: Running) -> int:
     return sum(int(worker["connections"]) for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"])
 
 
-def test_a_client_that_does_not_read_over_the_network(tmp_path: Path) -> None:
-    """A client that asks without end and reads nothing is cut, however much the kernel keeps for it."""
+def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
+    """However much the kernel keeps for it."""
     with running(tmp_path, command=(sys.executable, "-c", SHORT)) as service:
         with socket.create_connection(("127.0.0.1", service.port)) as client:
             client.settimeout(30)

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from support.service import Running, wait_for, workers
-from support.wire import head
-
-NEXT = head("GET /next HTTP/1.1")
+from support.wire import NEXT
 
 
 class Ended(Exception):  # noqa: N818  what a client is told, by word or by deed

@@ -10,14 +10,22 @@ from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
 from redirect.core.forwarded import TrustedProxies
+from redirect.core.service import Service
 from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.fast_path import FastPath
 from support.wire import POOLS, KeptTransport, new_recorder
 
 
+class Broken(Service):
+    """A service that fails at every request."""
+
+    def decide(self, *_: Any) -> Any:
+        raise RuntimeError("a secret")
+
+
 class Connection:
-    """A connection to the fast front or another, without a network; `loop` is what it takes for its loop."""
+    """A connection to the fast front or another, without a network; `loop` stands in for the event loop."""
 
     def __init__(
         self, protocol: type[HttpConnection] = FastPath, *, loop: Any = None, log: str = "off", **options: Any

@@ -32,7 +32,7 @@ def raw(text: str) -> bytes:
 # Spellings of the coding that are it, by whatever name it is introduced.
 CODINGS = ["chunked", "Chunked", "CHUNKED", "\tchunked", "chunked ", "gzip, chunked", "identity, chunked", ",chunked"]
 
-# Spellings that somebody else may take for it.
+# Spellings that another party may read as it.
 NO_CODINGS = [
     *["", " ", "chunk", "xchunked", "chunkedx", "x chunked", "chunked x", "chunked chunked", "cow", "identity", "gzip"],
     *["chunked, identity", "chunked, gzip", "chunked,chunked", "chunked,", "chunked;q=1", "chunked; a=b", "chunked\t"],
@@ -145,7 +145,7 @@ NO_HOSTS = [
     *["a." * 127 + "a", "a" * 2000],
 ]
 
-# Targets in which somebody may see a line end, the end of a text, or another host.
+# Targets in which another party may see a line end, the end of a text, or another host.
 TARGETS = [
     *["/%0d%0aX:%20y", "/%0D%0ASet-Cookie:%20a=b", "/%0a", "/%0d", "/%250d%250a", "/?a=%0d%0aX:%20y", "/#%0d%0aX:%20y"],
     *["/%E5%98%8A%E5%98%8DX:%20y", "/%u000d%u000aX:y", "/%c0%8d%c0%8a", "/%00", "/%00.html", "/?%00", "/a%00b?c%00d"],
@@ -174,7 +174,7 @@ NO_TARGETS = [
     *["http://[::1/", "http://%61/", "http://a%2fb/", "http://a,b/", "http://a..b/", "http://a:80:80/", "://a/"],
 ]
 
-# Fields in which somebody may see the end of a value, another host, or more than a name.
+# Fields in which another party may see the end of a value, another host, or more than a name.
 FIELDS = [
     *["X-Redirect-Pool-ID: ", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: nope"],
     *["X-Redirect-Pool-ID: pool-b,pool-a", "X-Redirect-Pool-ID: pool-a%0d%0aX: y", "X-Redirect-Pool-ID: ../pool-b"],
@@ -206,7 +206,7 @@ READ_AS_BODY: Requests = (
         "CL.0: Connection names the length": post("Connection: content-length", long(SMUGGLED), body=SMUGGLED),
         "CL.0: Upgrade without Connection": post("Upgrade: h2c", long(SMUGGLED), body=SMUGGLED),
         "CL.0: an expectation that is none": post("Expect: 200-ok", long(SMUGGLED), body=SMUGGLED),
-        "CL.TE: a length, and chunks that nobody announced": post(
+        "CL.TE: a length, and chunks that were not announced": post(
             long(LAST_CHUNK + SMUGGLED), body=LAST_CHUNK + SMUGGLED
         ),
         "TE.0: a GET with chunks": head("GET / HTTP/1.1", CHUNKED) + IN_A_CHUNK,
@@ -437,9 +437,6 @@ CORPUS: Requests = {
     **UNFINISHED,
     **{f"answered: {name}": sent for name, sent in ANSWERED.items()},
 }
-
-
-NEXT = head("GET /next HTTP/1.1")
 
 
 def line_of(length: int) -> str:

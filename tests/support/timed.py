@@ -17,9 +17,6 @@ from support.wire import Answer, Clock, head, read_answers
 KEEP_ALIVE = 75
 
 
-NEXT = head("GET /next HTTP/1.1")
-
-
 CHUNKED = head("POST /late HTTP/1.1", "Transfer-Encoding: chunked")
 
 
@@ -35,14 +32,14 @@ class Timed(Connection):
         self._log = log
         self._read = 0
 
-    async def say(self, data: bytes, *methods: str) -> list[Answer]:
-        """What is answered to `data`, which holds requests of `methods`."""
+    async def ask(self, data: bytes, *methods: str) -> list[Answer]:
+        """Sends `data`, which holds requests of `methods`; the answers."""
         self.send(data)
         await self.rest()
         return self.answers(*methods)
 
     async def passes(self, seconds: float, *methods: str) -> list[Answer]:
-        """What is answered while the time passes, to requests of `methods`."""
+        """Lets time pass; the answers meanwhile, to requests of `methods`."""
         await self.clock.passes(seconds)
         return self.answers(*methods)
 

@@ -38,11 +38,11 @@ weighted_hosts = { "origin-2.example.com" = 1 }
 status = 307
 """
 
-# What faces the client, by name: the protocol that the worker is given. Behind the bare guard it is Starlette.
+# What faces the client, by name: the protocol that the worker is given. Behind HttpConnection alone it is Starlette.
 FRONTS: dict[str, type[HttpConnection]] = {"fast": FastPath, "starlette": HttpConnection}
 
 
-# What differs from one request to the next, whoever answers it.
+# What differs from one request to the next.
 VARYING = ("time", "request_id", "duration_us")
 
 
@@ -221,7 +221,7 @@ class Wire:
         trusted: str = "127.0.0.1",
         high_water: float = math.inf,
     ) -> Conversation:
-        """The same, seen as bytes. Beyond `high_water` unread bytes the service is told to wait; the client reads
+        """The same, seen as bytes. Beyond `high_water` unread bytes the transport pauses writing; the client reads
         them when all is still."""
         pieces = [pieces] if isinstance(pieces, bytes) else pieces
         (conversation,) = self.converse_often([pieces], pools, peer=peer, trusted=trusted, high_water=high_water)
@@ -310,6 +310,9 @@ def head(request_line: str, *fields: str, host: str | None = "asked.example") ->
     """A request's head in HTTP/1.1's bytes; characters are bytes."""
     lines = [request_line, *([f"Host: {host}"] if host is not None else []), *fields]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+
+
+NEXT = head("GET /next HTTP/1.1")
 
 
 def delivered(random: Random, requests: list[bytes]) -> list[bytes]:

@@ -20,7 +20,7 @@ from redirect.telemetry.log_writer import MAX_LINE_BYTES
 
 
 def test_the_record_of_a_redirect(wire: Wire) -> None:
-    """A redirect's record tells who asked for what, and where they were sent."""
+    """It has the client, the request and the location."""
     sent = head(
         "POST /a%20b//?x=1&y= HTTP/1.1",
         "X-Redirect-Pool-ID: pool-b",
@@ -67,7 +67,7 @@ ABSENT = {"pool_requested": None, "user_agent": None, "referer": None, "query": 
 
 CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "what is absent is null": (head("GET / HTTP/1.1"), ABSENT),
-    "an unknown pool is told": (
+    "an unknown pool is recorded": (
         head("GET / HTTP/1.1", "X-Redirect-Pool-ID: nope"),
         {"pool_requested": "nope", "pool": "pool-a", "level": "info"},
     ),

@@ -1,4 +1,4 @@
-"""The error log: nobody waits for who reads it."""
+"""The error log: no process blocks on it."""
 
 import fcntl
 import os
@@ -35,8 +35,8 @@ def read(reading: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", [pipe, sockets])
-def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]]) -> None:
-    """Messages that find no room are lost, and the next one that is taken says how many they were."""
+def test_messages_that_are_not_read_are_lost_and_reported(ends: Callable[[], tuple[int, int]]) -> None:
+    """The next message that is written comes behind their number."""
     reading, writing = ends()
     log = ErrorLog(writing)
     for n in range(20_000):
@@ -46,9 +46,9 @@ def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]])
     assert f"message {len(taken):05}".startswith(last)  # torn, or whole
 
     log.write("another\nof two lines\n")
-    told, *rest = read(reading).strip().splitlines()
+    report, *rest = read(reading).strip().splitlines()
     lost = 20_000 - len(taken) - (last == f"message {len(taken):05}")
-    assert told == f"{lost} messages were lost here, as standard error was not read"
+    assert report == f"{lost} messages were lost here, as standard error was not read"
     assert rest == ["another", "of two lines"]
     log.write("and one\n")
     assert read(reading) == "and one\n"
@@ -56,14 +56,12 @@ def test_what_nobody_reads_is_lost_and_told(ends: Callable[[], tuple[int, int]])
         os.close(end)
 
 
-def test_what_is_no_unicode(tmp_path: Path) -> None:
-    """Whatever a message has in it, it is written."""
+def test_text_that_is_no_unicode_is_escaped(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         ErrorLog(file.fileno()).write("tök \udcff\n")
     assert (tmp_path / "log").read_text() == "tök \\udcff\n"
 
 
-def test_a_full_disk() -> None:
-    """What a disk does not take is lost, and nobody is stopped by that."""
+def test_a_full_disk_does_not_block() -> None:
     with Path("/dev/full").open("wb", buffering=0) as file:
         assert ErrorLog(file.fileno()).write("message\n") == len("message\n")

@@ -1,4 +1,4 @@
-"""The log_writer: lines go out whole, nobody waits for them, and those that are lost are counted and told."""
+"""The log writer: it writes whole lines, never blocks, and counts and reports those that are lost."""
 
 import asyncio
 import contextlib
@@ -103,8 +103,8 @@ def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> No
     assert numbers((tmp_path / "log").read_bytes()) == [*range(160)]
 
 
-def test_pieces_to_a_pipe(fifo: tuple[str, int], writes: list[int]) -> None:
-    """A pipe takes whole lines, at most 4,096 bytes at once, so that those of several processes do not tear."""
+def test_a_pipe_gets_whole_lines_of_at_most_4096_bytes_at_once(fifo: tuple[str, int], writes: list[int]) -> None:
+    """So those of several processes do not tear."""
     path, end = fifo
 
     async def test() -> None:
@@ -117,8 +117,8 @@ def test_pieces_to_a_pipe(fifo: tuple[str, int], writes: list[int]) -> None:
     assert numbers(drain(end)) == [0, 1, 2, 3]
 
 
-def test_a_reader_that_stalls(fifo: tuple[str, int]) -> None:
-    """A pipe that nobody reads costs the lines that are too many to wait; they are told where they would be."""
+def test_a_pipe_that_is_not_read_loses_the_lines_over_the_limit(fifo: tuple[str, int]) -> None:
+    """They are reported in their place."""
     path, end = fifo
 
     async def test() -> None:
@@ -140,7 +140,7 @@ def test_a_reader_that_stalls(fifo: tuple[str, int]) -> None:
     in_a_loop(test)
 
 
-def test_lines_behind_lost_ones(fifo: tuple[str, int]) -> None:
+def test_later_lines_come_behind_the_report_of_lost_ones(fifo: tuple[str, int]) -> None:
     """Lines that find room again come behind the one that tells of those that did not."""
     path, end = fifo
 
@@ -160,8 +160,9 @@ def test_lines_behind_lost_ones(fifo: tuple[str, int]) -> None:
     in_a_loop(test)
 
 
-def test_a_closed_pipe(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
-    """A reader that is gone costs lines, with one word in the error log; nothing is raised."""
+def test_a_pipe_without_a_reader_loses_lines_and_logs_it_once(
+    fifo: tuple[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
     path, end = fifo
 
     async def test() -> None:
@@ -179,8 +180,7 @@ def test_a_closed_pipe(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) 
     assert lost == f"access log: {MANY} lines were lost at the end"
 
 
-def test_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines wait for a reader that was gone for a moment."""
+def test_lines_wait_for_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
@@ -211,8 +211,10 @@ def longest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A full disk costs lines, none of them is torn, and once there is room again the loss is told."""
+def test_a_full_disk_loses_lines_and_tears_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once there is space again the loss is reported."""
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = tmp_path / "log"
 
@@ -232,8 +234,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: py
     assert len(caplog.messages) == 1
 
 
-def test_a_disk_that_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that was full from the beginning has the same consequences."""
+def test_a_disk_that_is_full_from_the_start_loses_lines(caplog: pytest.LogCaptureFixture) -> None:
 
     async def test() -> None:
         log_writer = LogWriter("/dev/full")
@@ -245,8 +246,7 @@ def test_a_disk_that_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[0].endswith("[Errno 28] No space left on device")
 
 
-def test_a_file_is_opened_again(tmp_path: Path) -> None:
-    """Behind a rename, lines go to a new file of the old name."""
+def test_reopen_writes_to_a_new_file_of_the_old_name(tmp_path: Path) -> None:
     path, rotated = tmp_path / "log", tmp_path / "log.1"
 
     async def test() -> None:
@@ -263,8 +263,7 @@ def test_a_file_is_opened_again(tmp_path: Path) -> None:
     assert numbers(path.read_bytes()) == [2]
 
 
-def test_lines_that_wait_go_to_the_new_file(tmp_path: Path) -> None:
-    """What the full disk of the old file did not take is in the new one."""
+def test_reopen_writes_the_waiting_lines_to_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.symlink_to("/dev/full")
 
@@ -279,8 +278,9 @@ def test_lines_that_wait_go_to_the_new_file(tmp_path: Path) -> None:
     in_a_loop(test)
 
 
-def test_a_file_that_cannot_be_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the path is gone, the old file is written on, and the error log says so."""
+def test_reopen_keeps_the_old_file_if_the_path_cannot_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -297,10 +297,10 @@ def test_a_file_that_cannot_be_opened_again(tmp_path: Path, caplog: pytest.LogCa
     assert "cannot be opened again" in message
 
 
-def test_a_file_that_cannot_be_opened_yet(
+def test_lines_wait_for_a_file_that_cannot_be_opened_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the path is missing when a worker begins, lines wait for it, and the error log says so once."""
+    """The error log says so once."""
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.001)
     folder = tmp_path / "folder"
 
@@ -320,8 +320,9 @@ def test_a_file_that_cannot_be_opened_yet(
     assert [message for message in caplog.messages if "lines wait" in message] == caplog.messages[:1]
 
 
-def test_a_file_that_is_never_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Lines that no file was there for are told as lost."""
+def test_lines_for_a_file_that_is_never_opened_are_reported_as_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
 
     async def test() -> None:
         log_writer = LogWriter(str(tmp_path / "folder" / "log"))
@@ -333,8 +334,7 @@ def test_a_file_that_is_never_opened(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert caplog.messages[-1] == "access log: 3 lines were lost at the end"
 
 
-def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
-    """At the end a reader that is only slow gets every line."""
+def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
     path, end = fifo
     os.set_blocking(end, True)
     read: list[bytes] = []
@@ -356,10 +356,10 @@ def test_the_end_waits_for_a_reader(fifo: tuple[str, int]) -> None:
     assert numbers(b"".join(read)) == [*range(200)]
 
 
-def test_the_end_does_not_wait_for_ever(
+def test_close_does_not_wait_forever(
     fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A reader that does not come back is not waited for; what was lost with it is said."""
+    """It logs how many lines were lost."""
     monkeypatch.setattr("redirect.telemetry.log_writer.CLOSE_TIMEOUT_SECONDS", 0.05)
     path, _ = fifo
 
@@ -397,8 +397,8 @@ def sockets() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("ends", [os.pipe, terminal, sockets], ids=["pipe", "terminal", "socket"])
-def test_standard_output_that_nobody_reads(ends: Callable[[], tuple[int, int]]) -> None:
-    """Standard output is written without waiting, and those who share it may still wait for it."""
+def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[], tuple[int, int]]) -> None:
+    """And it still blocks for other processes that share it."""
     reading, writing = ends()
 
     async def test() -> None:
@@ -422,8 +422,7 @@ def test_standard_output_that_nobody_reads(ends: Callable[[], tuple[int, int]]) 
     os.close(writing)
 
 
-def test_standard_output_in_a_file(tmp_path: Path) -> None:
-    """Standard output may be a file, and stays open at the end."""
+def test_standard_output_stays_open(tmp_path: Path) -> None:
 
     async def test() -> None:
         with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
@@ -437,8 +436,9 @@ def test_standard_output_in_a_file(tmp_path: Path) -> None:
     assert numbers((tmp_path / "log").read_bytes()) == [0, 1]
 
 
-def test_the_line_that_tells(fifo: tuple[str, int], caplog: pytest.LogCaptureFixture) -> None:
-    """The line about lost ones says when, how many, and of which instance and worker."""
+def test_the_report_of_lost_lines_has_time_count_instance_and_worker(
+    fifo: tuple[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
     path, end = fifo
     caplog.set_level(logging.CRITICAL)
 
@@ -450,10 +450,10 @@ def test_the_line_that_tells(fifo: tuple[str, int], caplog: pytest.LogCaptureFix
         while b"lost" not in read:
             read += drain(end)
             await asyncio.sleep(0)
-        told = json.loads(read.splitlines()[-1])
-        assert list(told) == ["time", "level", "message", "lost", "instance", "worker"]
-        assert (told["level"], told["lost"], told["worker"]) == ("error", 500, os.getpid())
-        assert told["time"].endswith("Z")
+        report = json.loads(read.splitlines()[-1])
+        assert list(report) == ["time", "level", "message", "lost", "instance", "worker"]
+        assert (report["level"], report["lost"], report["worker"]) == ("error", 500, os.getpid())
+        assert report["time"].endswith("Z")
         log_writer.close()
 
     in_a_loop(test)
