@@ -1,8 +1,7 @@
 """Where in a TOML document each key and value stands.
 
-`tomllib` says what a document means and forgets where it stood; a fault must name line and column.
-This module walks the text of a document that `tomllib` has accepted and keeps offsets, no values. It
-relies on that acceptance: what it meets is well-formed.
+`tomllib` returns values without their positions; a fault must name line and column. This module walks the text
+of a document that `tomllib` has accepted, and keeps offsets, no values. It relies on the text being well-formed.
 """
 
 import re
@@ -33,7 +32,6 @@ class Position(NamedTuple):
 
 
 def position(text: str, offset: int) -> Position:
-    """The line and column at `offset` of `text`."""
     return Position(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
@@ -75,7 +73,7 @@ class _Walk:
         self.value(path)
 
     def key(self, path: Path) -> Path:
-        """Steps over a dotted key and the blanks around it; each of its parts gets its place."""
+        """Skips a dotted key and the blanks around it, and records the place of each part."""
         while True:
             self.blank()
             start = self.at
@@ -96,10 +94,8 @@ class _Walk:
 
     def value(self, path: Path) -> None:
         opening = self.text[self.at]
-        if opening == "{":
-            self.members(path, "}")
-        elif opening == "[":
-            self.members(path, "]")
+        if opening in "{[":
+            self.members(path, "}" if opening == "{" else "]")
         elif opening in "\"'":
             self.string()
         else:

@@ -144,25 +144,11 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
         faults += (each for each in found if each.path not in unquoted)
         faults += (Finding(path, message, is_at_key=True) for path, message in unquoted.items())
         return None, [*faults, *_duplicates(name, value)]
-    del values["is_default"]  # claims_default() answers this for faulty tables as well
+    del values["is_default"]  # a piece has this for faulty tables as well
     pool = Pool(name, values.pop("weighted_hosts"), **values)
     if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
         faults += _duplicates(name, value)
     return pool, faults
-
-
-def claims_default(table: object) -> bool:
-    """Whether a pool's table, which may be faulty, is meant as the default pool."""
-    return isinstance(table, dict) and bool(table.get("is_default"))
-
-
-def default_faults(claims: dict[str, bool]) -> Iterator[Finding]:
-    """Faults of a document as a whole; `claims` says of each pool whether it is meant as the default."""
-    if not claims:
-        yield Finding((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif not any(claims.values()):
-        first = key((next(iter(claims)),))
-        yield Finding((), f"no pool is the default; write is_default = true in one, say [{first}]")
 
 
 def _finding(pool: str, error: ErrorDetails) -> Finding:

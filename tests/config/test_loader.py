@@ -847,8 +847,18 @@ def test_a_piece_is_read_once() -> None:
         assert sum(before.pools.get(name) is not pool for name, pool in after.pools.items()) < 500
 
 
-def test_warnings_amid_many_pools() -> None:
-    """What surprises has its place in the file, also where only some of the pieces are looked at for it."""
+def test_a_version_with_faults_is_not_kept() -> None:
+    """A file that was empty for a moment is as quickly read as before once its content is back."""
+    text = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n" for n in range(100))
+    loader = Loader("pools.toml")
+    before = loader.parse(text.encode())
+    with pytest.raises(ConfigError):
+        loader.parse(b"")
+    assert all(pool is before.pools[name] for name, pool in loader.parse(text.encode()).pools.items())
+
+
+def test_warnings_among_many_pools() -> None:
+    """A warning has its place in the file, also where only some of the pieces are searched for it."""
     text = "# first\n" + "".join(f"[p{n}]\nweighted_hosts = {{ a = 1, b = 1 }}\n" for n in range(1000))
     text = text.replace("[p500]", "[p500]\nis_default = true\nstatus = 301").replace("[p900]", "[p900]\nstatus = 308")
     assert [(fault.line, fault.column, fault.key) for fault in read(text).warnings] == [
@@ -858,7 +868,7 @@ def test_warnings_amid_many_pools() -> None:
 
 
 def test_the_same_piece_twice() -> None:
-    """Pools that are there twice are a fault, also where they are a piece that was read already."""
+    """Pools that a file names twice are a fault, also where they are a piece that was read before."""
     text = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n" for n in range(300))
     loader = Loader("pools.toml")
     loader.parse(text.encode())
@@ -870,7 +880,7 @@ def test_the_same_piece_twice() -> None:
 def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
     """What `text` becomes when pieces have `size` pools, about."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("redirect.config.loader.PIECE", size)
+        patched.setattr("redirect.config.pieces.POOLS_PER_PIECE", size)
         try:
             return read(text)
         except ConfigError as error:

@@ -1,0 +1,90 @@
+"""Reads a document in pieces of about 64 pools each, and a piece that did not change not again.
+
+Why: `tomllib` keeps notes on all that it reads until it is done, and reading is most of the work of a reload
+(docs/decisions/0008-reading-in-pieces.md has the figures).
+
+A piece ends before a line like [pool-a]. If such a line is within a string or an array, the piece before it is
+no TOML. If all pieces are TOML and no two have a table in common, they mean what the whole means; else the
+document is read as a whole. Which lines end a piece depends on their text only, so that a change in one piece
+leaves the others as they are.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+from redirect.config import schema
+from redirect.config.schema import Finding
+from redirect.core.pools import Pool
+
+POOLS_PER_PIECE = 64  # on average
+
+_POOL_HEADER = re.compile(r"^\[[A-Za-z0-9_-]+\]", re.MULTILINE)
+
+
+class Piece(NamedTuple):
+    """A part of a document that is read by itself, and the pools of its tables or what is wrong with them."""
+
+    text: str
+    tables: tuple[str, ...]
+    defaults: tuple[str, ...]  # those of the tables that are meant as the default pool
+    pools: tuple[Pool, ...]
+    faults: tuple[Finding, ...]
+
+
+class PieceReader:
+    """Reads one version of a document after another; with `read_whole` what cannot be read in pieces."""
+
+    def __init__(self, read_whole: Callable[[str], dict[str, object]]) -> None:
+        self._read_whole = read_whole
+        self._known: dict[str, Piece] = {}  # by their text
+
+    def read(self, text: str) -> list[Piece]:
+        return self._read_in_pieces(text) or [_checked(text, self._read_whole(text))]
+
+    def keep(self, pieces: list[Piece]) -> None:
+        """Keeps these for the next version, and no others: those of the last version without faults."""
+        self._known = {piece.text: piece for piece in pieces}
+
+    def _read_in_pieces(self, text: str) -> list[Piece] | None:
+        """None if the document has to be read as a whole."""
+        pieces: list[Piece] = []
+        tables: set[str] = set()
+        for part in _split(text):
+            piece = self._known.get(part) or _read(part)
+            if piece is None or not tables.isdisjoint(piece.tables):
+                return None
+            tables.update(piece.tables)
+            pieces.append(piece)
+        return pieces
+
+
+def _split(text: str) -> Iterator[str]:
+    start = 0
+    for header in _POOL_HEADER.finditer(text):
+        if crc32(header[0].encode()) % POOLS_PER_PIECE == 0:
+            yield text[start : header.start()]
+            start = header.start()
+    yield text[start:]
+
+
+def _read(text: str) -> Piece | None:
+    """None if the text is no TOML by itself."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _checked(text, document)
+
+
+def _checked(text: str, document: dict[str, object]) -> Piece:
+    checked = [schema.check(name, table) for name, table in document.items()]
+    return Piece(
+        text,
+        tuple(document),
+        tuple([name for name, table in document.items() if isinstance(table, dict) and table.get("is_default")]),
+        tuple([pool for pool, _ in checked if pool is not None]),
+        tuple([fault for _, faults in checked for fault in faults]),
+    )
