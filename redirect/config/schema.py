@@ -6,6 +6,7 @@ key by the path in the document; `loader` adds line and column.
 """
 
 import dataclasses
+import difflib
 import json
 import re
 from collections.abc import Iterator
@@ -163,14 +164,19 @@ def _finding(pool: str, error: ErrorDetails) -> Finding:
         case "missing":
             return Finding(path[:-1], f"{name} is missing; {path[1]} {POOL_KEYS[path[1]].rule}", is_at_key=True)
         case "extra_forbidden":
-            allowed = f"unknown key, allowed are {', '.join(_TABLES[tuple(table)])}"
-            return Finding(path, allowed + _nested_pool(path, error["input"]), is_at_key=True)
+            message = _unknown(name, _TABLES[tuple(table)]) + _nested_pool(path, error["input"])
+            return Finding(path, message, is_at_key=True)
         case "model_type" if not error["loc"]:
             return Finding((pool,), f"{_POOL_RULE}{got}", is_at_key=True)
     if table == ["weighted_hosts"]:
         return Finding(path, f"weight {WEIGHT.rule}{got}")
     reason = str(error.get("ctx", {}).get("error", ""))  # of the ValueError that a limit's function raised
     return Finding(path, f"{name} {_TABLES[tuple(table)][name].rule}{got}" + (reason and f": {reason}"))
+
+
+def _unknown(name: str, keys: dict[str, Key]) -> str:
+    near = difflib.get_close_matches(name.lower(), keys, n=1)
+    return f"unknown key, {f'did you mean {near[0]}? Allowed' if near else 'allowed'} are {', '.join(keys)}"
 
 
 def _nested_pool(path: tuple[str, ...], value: object) -> str:

@@ -78,6 +78,11 @@ _KEYS = ", ".join(keys_of(HealthCheck))
         pytest.param("passes = 0", "_.passes: passes must be a whole number from 1 to 1000, got 0", id="passes"),
         pytest.param("fails = 1.0", "_.fails: fails must be a whole number from 1 to 1000, got 1.0", id="fails"),
         pytest.param("expect = 99", "_.expect: expect must be a whole number from 200 to 599, got 99", id="expect"),
+        pytest.param(
+            "Timeout = 1",
+            f"_.Timeout: unknown key, did you mean timeout? Allowed are {_KEYS}",
+            id="key in capitals",
+        ),
         pytest.param("colour = 1", f"_.colour: unknown key, allowed are {_KEYS}", id="unknown key"),
     ],
 )

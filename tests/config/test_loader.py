@@ -400,6 +400,13 @@ _TABLE = "a pool must be a table that begins with a line like [pool-a]"
 _NAME = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 _DEFAULT = "pools.toml:1:1: no pool is the default; write is_default = true in one, say"
 _UNKNOWN = f"unknown key, allowed are {', '.join(POOL_KEYS)}"
+
+
+def misspelt(key: str) -> str:
+    """The message about a key that is like this one."""
+    return _UNKNOWN.replace("allowed", f"did you mean {key}? Allowed")
+
+
 _GOOD = "[good]\nis_default = true\nweighted_hosts = { a = 1 }\n"
 
 
@@ -718,15 +725,22 @@ def test_is_default(flag: str, shown: str) -> None:
             f"pools.toml:1:1: is_default: {_TABLE}, got true",
             id="key above the first pool",
         ),
-        pytest.param(f"{_GOOD}healthcheck = true\n", f"pools.toml:4:1: good.healthcheck: {_UNKNOWN}", id="unknown key"),
-        pytest.param(f"{_GOOD}Status = 302\n", f"pools.toml:4:1: good.Status: {_UNKNOWN}", id="key in capitals"),
+        pytest.param(f"{_GOOD}colour = true\n", f"pools.toml:4:1: good.colour: {_UNKNOWN}", id="unknown key"),
+        pytest.param(
+            f"{_GOOD}healthcheck = true\n",
+            f"pools.toml:4:1: good.healthcheck: {misspelt('health_check')}",
+            id="key without its underscore",
+        ),
+        pytest.param(
+            f"{_GOOD}Status = 302\n", f"pools.toml:4:1: good.Status: {misspelt('status')}", id="key in capitals"
+        ),
         pytest.param(f"{_GOOD}'a b' = 302\n", f'pools.toml:4:1: good."a b": {_UNKNOWN}', id="unknown key in quotes"),
         pytest.param(
             f"{_GOOD}'[key]' = 302\n", f'pools.toml:4:1: good."[key]": {_UNKNOWN}', id="unknown key in brackets"
         ),
         pytest.param(
             f"{_GOOD}[a]\nweighted_host = {{ x = 1 }}\n",
-            f"pools.toml:4:2: a: {_MISSING}\npools.toml:5:1: a.weighted_host: {_UNKNOWN}",
+            f"pools.toml:4:2: a: {_MISSING}\npools.toml:5:1: a.weighted_host: {misspelt('weighted_hosts')}",
             id="weighted_hosts with a letter missing",
         ),
         pytest.param(
