@@ -1,6 +1,6 @@
 """The service with the fast front taken away: `starlette_front.py serve` is `redirect serve` on Starlette.
 
-The guard alone hands every request to uvicorn and the app; nothing else differs.
+The connection without the fast path gives every request to the app; nothing else differs.
 """
 
 from redirect.commands.main import cli

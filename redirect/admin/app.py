@@ -98,7 +98,7 @@ class _TokenRequired:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             sent = _token(Request(scope).headers.get("authorization", ""))
             if not self._token:
-                answer = refusal(403, "nobody may ask for this: REDIRECT_ADMIN_TOKEN is not set")
+                answer = refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
             elif sent is None or not hmac.compare_digest(sent, self._token):
                 detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
                 answer = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})

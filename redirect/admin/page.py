@@ -33,7 +33,7 @@ MAX_STREAMS = 16
 # Seconds between two reads of the log. The numbers are sent at every second one.
 TICK = 0.45
 
-# Rows that are listed at once, and that are added at a tick: nobody reads faster.
+# Rows that are listed at once, and that are added at a tick: no reader is faster.
 MAX_ROWS = 200
 MAX_NEW_ROWS = 40
 

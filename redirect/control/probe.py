@@ -96,7 +96,7 @@ class _Answer:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.status is None:  # what is wrong behind the head is nobody's affair
+            if self.status is None:  # what is wrong behind the head does not matter
                 raise
 
     def on_headers_complete(self) -> None:

@@ -85,6 +85,7 @@ class HttpConnection(TimedConnection):
         super().connection_lost(exc)
         # The cycle refers to this connection. Circular garbage that was frozen (`gc.freeze`) would never be freed.
         self.cycle = None  # type: ignore[assignment]
+        self.pipeline.clear()
         self._buffer = b""
         if self._feeding:
             self._feeding.cancel()
