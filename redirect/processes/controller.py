@@ -86,9 +86,10 @@ class _Controller:
         async with contextlib.AsyncExitStack() as stack:
             for listener in listeners:  # one or none
                 await stack.enter_async_context(answering(app, listener))
-            while not self._ended.is_set():
+            ended = asyncio.create_task(self._ended.wait())
+            while not ended.done():
                 self._tick()
-                await asyncio.sleep(TICK_SECONDS)
+                await asyncio.wait([ended], timeout=TICK_SECONDS)
 
     def _token(self) -> str | None:
         """The token that the admin listener wants; None if it needs none, empty if it is missing."""

@@ -441,9 +441,9 @@ import os, signal, sys
 from redirect.commands import main
 import redirect.commands.serve
 module = sys.modules["redirect.commands.serve"]
-def load(settings, load=module.load_or_exit):
+def load(settings, load=module.load_or_exit, **options):
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
-    return load(settings)
+    return load(settings, **options)
 module.load_or_exit = load
 main.cli(["serve"])
 """
