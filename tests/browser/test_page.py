@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from selenium.common.exceptions import StaleElementReferenceException, TimeoutEx
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
-from support.service import Running
+from support.service import Running, controller, wait_for, workers
 
 from .conftest import Start, complaints, keep, look, screen
 
@@ -24,6 +25,12 @@ PROMISE = 2
 PATIENCE = 15
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+# Keeps each word that the page says about its connection from then on.
+WATCH_CONNECTION = """
+window.connectionWords = [];
+new MutationObserver(() => connectionWords.push(connection.textContent)).observe(connection, { childList: true });
+"""
 
 _numbers = itertools.count(1)
 
@@ -226,11 +233,11 @@ def test_updates_leave_the_reader_alone(browser: Chrome) -> None:
 
 
 def test_reconnects(browser: Chrome, site: Running) -> None:
-    """When its worker goes the page says so, finds the next by itself, and lists nothing twice."""
+    """When the controller dies the page says so, finds the next by itself, and lists nothing twice."""
     within(browser, PATIENCE, lambda: is_live(browser))
     path = redirect(site)
     within(browser, PROMISE, lambda: rows(browser, path))
-    site.process.send_signal(signal.SIGHUP)
+    os.kill(controller(site), signal.SIGKILL)
     within(browser, PATIENCE, lambda: text(browser, "#connection") == "reconnecting…")
     within(browser, PATIENCE, lambda: is_live(browser))
     after = redirect(site)
@@ -238,6 +245,18 @@ def test_reconnects(browser: Chrome, site: Running) -> None:
     assert len(rows(browser, path + "\t")) <= 1
     assert len(rows(browser, after + "\t")) == 1
     complaints(browser)  # a connection that breaks is an error to the browser
+
+
+def test_new_workers_leave_the_page_live(browser: Chrome, site: Running) -> None:
+    """The page has its numbers from the controller, which stays while workers are replaced."""
+    within(browser, PATIENCE, lambda: is_live(browser))
+    browser.execute_script(WATCH_CONNECTION)
+    before = workers(site)
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not workers(site) & before)
+    path = redirect(site)
+    within(browser, PATIENCE, lambda: rows(browser, path))
+    assert browser.execute_script("return connectionWords") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
