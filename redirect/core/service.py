@@ -37,6 +37,9 @@ class Service:
         self._next_step = -inf
         self._growing = {name for name, balancer in prepared.items() if balancer.statuses}  # or so it may be
 
+    def balancers(self) -> list[Balancer]:
+        return [*self._balancers.values()]
+
     def update(self, health: Health, now: float) -> None:
         """Applies the health as of `now` (monotonic seconds)."""
         for _ in self.updates(health, now):

@@ -12,6 +12,7 @@ from random import Random
 from time import monotonic, perf_counter
 from typing import TypeVar
 
+from redirect.config.loader import no_collections
 from redirect.control.transfer import Head, joined, unpack
 from redirect.core.health import decode
 from redirect.core.pools import Pool
@@ -25,8 +26,8 @@ POLL_SECONDS = 0.2
 # Seconds until what failed is tried again.
 RETRY_SECONDS = 1.0
 
-# Seconds for which the event loop is held at most.
-STEP_SECONDS = 0.001
+# Seconds for which the event loop is held at most, where an item takes no longer.
+STEP_SECONDS = 0.0002
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -74,13 +75,17 @@ class Updates:
             return  # this worker began with it
         if head.base != before.config.hash:
             head, pieces = unpack(self._scoreboard.configuration.read())
-        config = joined(head, await _pools(before, head, pieces))
-        prepared = balancers(config, self._random, self._health, monotonic(), before)
-        service = Service(config, {name: balancer async for name, balancer in in_steps(prepared)})
-        self._handler.use(service)
-        del before, prepared
         gc.collect(1)  # what is garbage must not be frozen
-        gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at by the collector
+        with no_collections():  # one of a large configuration takes a tenth of a second
+            config = joined(head, await _pools(before, head, pieces))
+            prepared = balancers(config, self._random, self._health, monotonic(), before)
+            service = Service(config, {name: balancer async for name, balancer in in_steps(prepared)})
+            self._handler.use(service)
+            old = before.balancers()
+            del before, prepared
+            async for _ in in_steps(range(len(old))):
+                old.pop()  # all at once they are freed in a twentieth of a second
+            gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at
 
 
 async def _pools(before: Service, head: Head, pieces: Iterable[list[Pool]]) -> dict[str, Pool]:

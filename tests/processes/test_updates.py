@@ -163,6 +163,26 @@ def test_garbage_is_not_kept(scoreboard: Scoreboard) -> None:
         assert garbage() is None
 
 
+def test_a_large_configuration_is_built_without_collections(scoreboard: Scoreboard) -> None:
+    """A collection that looks at all of its objects would hold requests up."""
+    more = "".join(f"[q{number}]\nweighted_hosts.a = 1\n" for number in range(2_000))
+    after = configuration("new", more=more)
+    handler, updates = worker(scoreboard)
+    publish(scoreboard, after, OLD)
+    generations: list[int] = []
+
+    def note(_phase: str, about: dict[str, int]) -> None:
+        generations.append(about["generation"])
+
+    gc.callbacks.append(note)
+    try:
+        asyncio.run(updates.apply())
+    finally:
+        gc.callbacks.remove(note)
+    assert handler.service.config.hash == after.hash
+    assert set(generations) == {1}  # the one before it
+
+
 def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two items that took a while other tasks run."""
     monkeypatch.setattr("redirect.processes.updates.STEP_SECONDS", 0)
