@@ -40,7 +40,8 @@ class Seen(NamedTuple):
 
 BARE = Workload("bare", "bare.lua")
 BROWSER = Workload("browser", "browser.lua")
-NEVER_REPEATING = Workload("browser, heads that never repeat", "browser.lua", ("heads-never-repeat",))
+NEVER = Workload("never", "browser.lua", ("heads-never-repeat",))
+PROXIED = Workload("proxied", "browser.lua", ("proxied",))
 
 
 def wrk(port: int, workload: Workload, seconds: int, connections: int, cores: str) -> Seen:
