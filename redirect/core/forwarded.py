@@ -13,6 +13,10 @@ from redirect.core.authority import DEFAULT_PORTS
 
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?|([0-9.]+)(?::[0-9]*)?|([0-9A-Fa-f:.]+)")
 
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}").fullmatch
+_MAX_IPV6_CHARACTERS = 39
+
 
 class TrustedProxies:
     """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas.
@@ -35,7 +39,10 @@ class TrustedProxies:
             return scheme, peer
         if proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
             scheme = named
-        return scheme, peer if forwarded_for is None else self._client(peer, forwarded_for)
+        if forwarded_for is None:
+            return scheme, peer
+        # One address is the client's, listed or not: this is what most proxies send.
+        return scheme, forwarded_for if _is_canonical(forwarded_for) else self._client(peer, forwarded_for)
 
     def _client(self, nearest: str | None, forwarded_for: str) -> str | None:
         for entry in reversed(forwarded_for.split(",")):
@@ -53,6 +60,16 @@ class TrustedProxies:
     def _find(self, text: str) -> bool:
         address = _address(text)
         return address is not None and any(address in network for network in self._networks)
+
+
+def _is_canonical(text: str) -> bool:
+    """Whether `text` is one address as `ipaddress` spells it."""
+    return _IPV4(text) is not None or (len(text) <= _MAX_IPV6_CHARACTERS and _is_canonical_ipv6(text))
+
+
+@lru_cache(maxsize=16_384)
+def _is_canonical_ipv6(text: str) -> bool:
+    return ":" in text and str(_address(text)) == text
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:

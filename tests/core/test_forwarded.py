@@ -1,5 +1,7 @@
 """`X-Forwarded-*`: the fields count only if the peer is trusted, and only where they are valid."""
 
+from random import Random
+
 import pytest
 
 from redirect.core.forwarded import TrustedProxies
@@ -124,6 +126,40 @@ def test_client(forwarded_for: str, client: str) -> None:
 def test_client_if_every_peer_is_trusted(forwarded_for: str, client: str) -> None:
     """With `*` only the last address counts: the peer may not have checked those before it."""
     assert TrustedProxies("*").resolve("192.0.2.99", "http", None, forwarded_for) == ("http", client)
+
+
+def test_one_address_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual value, one address in its usual spelling, costs no parse, an IPv6 address only when it is new:
+    whether it is a proxy's does not matter."""
+    proxies = TrustedProxies(PROXIES)
+    for address in ("192.0.2.1", "2001:db8::7", "2001:db8:ffff::1"):
+        assert proxies.resolve("127.0.0.1", "http", None, address) == ("http", address)
+    monkeypatch.delattr("redirect.core.forwarded._address")
+    for address in ("203.0.113.7", "10.0.0.9", "2001:db8::7", "2001:db8:ffff::1"):
+        assert proxies.resolve("127.0.0.1", "http", None, address) == ("http", address)
+
+
+def test_one_address_means_the_same_in_any_spelling() -> None:
+    """What costs no parse is what a parse gives; 0.0.0.0 is no trusted proxy here."""
+    random = Random(7)
+    proxies, usual = TrustedProxies("127.0.0.1"), 0
+    for _ in range(20_000):
+        if random.random() < 0.3:
+            parts = [
+                random.choice(["0", "1", "10", "99", "100", "255", "256", "01", ""])
+                for _ in range(random.choice((3, 4, 4, 5)))
+            ]
+            text = ".".join(parts)
+        else:
+            parts = [
+                random.choice(["", "0", "0", "1", "ffff", "db8", "0db8", "FF", "1.2.3.4"])
+                for _ in range(random.randint(2, 9))
+            ]
+            text = ":".join(parts)
+        client = proxies.resolve("127.0.0.1", "http", None, text)[1]
+        usual += client == text
+        assert client == proxies.resolve("127.0.0.1", "http", None, f"{text} ")[1]  # a blank makes it unusual
+    assert usual > 500
 
 
 def test_headers_are_independent() -> None:
