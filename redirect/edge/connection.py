@@ -185,7 +185,8 @@ class HttpConnection(TimedConnection):
                 refusal = FAULT
         except httptools.HttpParserError as error:
             in_target = isinstance(error, httptools.HttpParserInvalidURLError)
-            is_ours = self.parser.get_http_version() in ("0.0", "1.0", "1.1")
+            # Of a version that ends early the parser keeps the rest of the request before, if it has read one.
+            is_ours = self.parser.get_http_version() in ("0.0", "0.1", "1.0", "1.1")
             malformed = limits.refusal(400, f"the request is malformed: {error}") if is_ours else OTHER_VERSION
             refusal = self._exceeded_limit() or malformed
         if refusal is not None and self._state < LAST:

@@ -4,9 +4,8 @@ The rule: it sends and logs what the Starlette front would, byte for byte, in th
 the app what it cannot answer at once, because an earlier request of the connection waits or the client does not read,
 and what is neither redirect nor refusal.
 
-Clients, proxies and load generators send the same few heads again and again on a connection, and the parser would
-read the same bytes in the same way. So a GET that differs from an earlier one in its target alone is answered with
-what was read of its head, without the parser.
+Most requests are plain (`plain_head`), and are answered without the connection's parser. A client often sends the same
+head again and again, so a GET that differs from the last one on its connection in its target alone is not read at all.
 """
 
 import asyncio
@@ -25,12 +24,7 @@ from redirect.edge.response import CLOSE, Field, fields_and_body
 from redirect.telemetry.record import Quoted, quote
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
-_HEAD_END = b"\r\n\r\n"
 _GET = b"GET /"
-_VERSION = b" HTTP/1.1\r\n"
-
-# Heads that a connection keeps: a page, its images, its scripts, and one more.
-_MAX_HEADS = 4
 
 
 class FastPath(HttpConnection):
@@ -41,64 +35,73 @@ class FastPath(HttpConnection):
     `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    __slots__ = ("_answered", "_heads", "_known", "_last_end", "_target_end")
+    __slots__ = ("_is_at_rest", "_known", "_last_end", "_target_end")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # The head of the last request, if it was answered here, the client reads, and the parser awaits the next one.
-        self._answered: _Known | None = None
-        self._heads: dict[bytes, _Known] = {}  # by how requests end, from the version on
-        # The one that came last: how it ends, where that begins, counted from the end, and what is known of it.
+        # Whether all requests were answered here, the client reads, and the next byte begins a request.
+        self._is_at_rest = True
+        # The last plain request: how it ended, where that begins, counted from the end, and what is known of it.
         self._last_end: bytes | tuple[()] = ()  # () ends nothing
         self._target_end = 0
         self._known: _Known
 
     def data_received(self, data: bytes) -> None:
-        if (
-            self._answered
-            and data.startswith(_GET)
-            and len(data) <= MAX_FED_BYTES
-            and (data.endswith(self._last_end) or self._recall(data))
-        ):
+        if self._is_at_rest and self._answer_plain(data):
+            return
+        self._is_at_rest = False
+        super().data_received(data)
+
+    def _answer_plain(self, data: bytes) -> bool:
+        """Answers a plain request without the connection's parser; returns whether `data` is one."""
+        started = monotonic_ns()
+        if data.startswith(_GET) and len(data) <= MAX_FED_BYTES and data.endswith(self._last_end):
             target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
-                started = monotonic_ns()
                 pool_requested, scheme, endpoint, quoted = self._known
                 decision = self.handler.decide(pool_requested, scheme, endpoint)
                 self._answer(decision, quoted, "GET", text, target, started, False)
-                return
-        is_first = self._state is IDLE and not self._buffer
-        self._answered = None
-        super().data_received(data)
-        if is_first and self._answered:
-            self._remember(self._answered, data)
+                return True
+        read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
+        if read is None:
+            return False
+        plain, head = read
+        method, target, text, *_ = plain
+        quoted = quote(method, head)
+        if method == "GET":
+            self._known = head.pool_requested, head.scheme, head.endpoint, quoted
+            self._target_end = len(_GET) - 1 + len(target) - len(data)
+            self._last_end = data[self._target_end :]
+        decision = self.handler.decide(head.pool_requested, head.scheme, head.endpoint)
+        self._answer(decision, quoted, method, text, target, started, False)
+        return True
 
     def _feed(self) -> None:
         HttpConnection._feed(self)
         if self._buffer or self._state is not IDLE:
-            self._answered = None
+            self._is_at_rest = False
 
     def pause_writing(self) -> None:
-        self._answered = None
+        self._is_at_rest = False
         super().pause_writing()
 
     def shutdown(self) -> None:
-        self._answered = None
+        self._is_at_rest = False
         super().shutdown()
 
     def respond(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
         answer = request.answer
         if self._is_answering() or self.flow.write_paused or (answer is not None and answer.status < 300):
-            self._answered = None
+            self._is_at_rest = False
             super().respond(request, close=close)
             return
         started = monotonic_ns()
         method, text, head, _ = request
         quoted = quote(method, head)
         decision = answer or self.handler.decide(head.pool_requested, head.scheme, head.endpoint)
-        self._answered = head.pool_requested, head.scheme, head.endpoint, quoted
+        self._is_at_rest = True
         self._answer(decision, quoted, method, text, text.encode("latin-1"), started, close)
 
     def _answer(
@@ -120,25 +123,8 @@ class FastPath(HttpConnection):
         handler.recorder.write(decision, quoted, text, started, handler.service.config.hash)
         self._since = started
         if close:
-            self._answered = None
+            self._is_at_rest = False
             self.close()
-
-    def _recall(self, data: bytes) -> bool:
-        """Whether a request that ended like `data` was answered here before."""
-        begin = data.find(_VERSION)
-        known = self._heads.get(data[begin:])
-        if known is None:
-            return False
-        self._last_end, self._target_end, self._known = data[begin:], begin - len(data), known
-        return True
-
-    def _remember(self, known: "_Known", data: bytes) -> None:
-        """Keeps how `data` ended, whose last request was answered from `known`, if `data` is exactly one request:
-        the parser was between two requests before it, and is again."""
-        if data.startswith(_GET) and len(data) <= MAX_FED_BYTES and data.find(_HEAD_END) == len(data) - len(_HEAD_END):
-            if len(self._heads) == _MAX_HEADS:
-                self._heads.clear()
-            self._heads[data[data.index(_VERSION) :]] = known
 
 
 # The arguments of the service, and the head's part of the access record.

@@ -9,11 +9,13 @@ Bytes become latin-1 text, so that each character is a byte as it came.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from redirect.core.authority import Authority, Endpoint, parse
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
+from redirect.edge.plain_head import PlainHead, plain_head_reader
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
@@ -39,7 +41,9 @@ class Reader:
     def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
         self._pool = pool_id_header.lower()
         self.names = _Names({*_FIELDS, self._pool})
+        self.read_plain = plain_head_reader(pool_id_header)
         self._trusted = trusted
+        self._endpoints = lru_cache(maxsize=1024)(_endpoints)
 
     def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         """The fields that are used, by lower-case name. Values of one name are joined by commas (RFC 9110,
@@ -76,6 +80,18 @@ class Reader:
         )
         return Request(method, path, head, answer)
 
+    def plain(self, data: bytes, peer: str | None, scheme: str) -> tuple[PlainHead, Head] | None:
+        """The request that `data` is; None if it is not plain."""
+        found = self.read_plain(data)
+        if found is None or (endpoints := self._endpoints(found.host)) is None:
+            return None
+        _, _, _, host, proto, forwarded_for, user_agent, referer, request_id, pool = found
+        client_ip = peer
+        if proto is not None or forwarded_for is not None:
+            scheme, client_ip = self._trusted.resolve(peer, scheme, proto, forwarded_for)
+        endpoint = endpoints[scheme == "https"]
+        return found, Head(pool, scheme, endpoint, host, client_ip, user_agent, referer, request_id)
+
 
 class _Names(dict[bytes, str | None]):
     """From a field name as it is spelled to its lower-case form, or to None if it is not used."""
@@ -90,6 +106,15 @@ class _Names(dict[bytes, str | None]):
         if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
             self[spelled] = name
         return name
+
+
+def _endpoints(host: str) -> tuple[Endpoint, Endpoint] | None:
+    """What `host` asks for, over http and over https; None if it is no authority."""
+    try:
+        authority = _authority(host)
+    except ValueError:
+        return None
+    return authority.endpoint("http"), authority.endpoint("https")
 
 
 def _endpoint(host: str | None, version: str, scheme: str) -> Endpoint | None:

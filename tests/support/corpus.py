@@ -519,6 +519,7 @@ ANSWERED_AND_CLOSED = {
     "HTTP/2.0 in HTTP/1 framing": (head("GET / HTTP/2.0"), 505),
     "HTTP/1.2": (head("GET / HTTP/1.2"), 505),
     "HTTP/0.9": (head("GET / HTTP/0.9"), 505),
+    "a version without its minor number": (head("GET / HTTP/0"), 400),
     "RTSP": (head("DESCRIBE /x RTSP/1.0"), 505),
     "ICE": (head("SOURCE /x ICE/1.0"), 505),
     "line ends without end": (b"\r\n" * MAX_HEADER_BYTES, 431),
