@@ -1,10 +1,17 @@
+# The compiled reader needs a compiler once; the image has none. python3-dev is for a base whose Python is Debian's own.
+FROM python:3.14-slim AS build
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev
+RUN --mount=type=bind,target=/src,rw --mount=type=cache,target=/var/cache/pip \
+    pip wheel --cache-dir /var/cache/pip --no-deps --wheel-dir /wheels /src
+
 FROM python:3.14-slim
 
 RUN useradd --system --no-create-home --uid 10001 redirect
 
-# The sources are mounted for this one step: the image holds the installed package and no second copy of it.
-RUN --mount=type=bind,target=/src,rw --mount=type=cache,target=/var/cache/pip \
-    pip install --cache-dir /var/cache/pip -c /src/misc/constraints.txt /src
+# Mounted for this one step: the image holds the installed packages and no second copy of them.
+RUN --mount=type=bind,source=misc/constraints.txt,target=/constraints.txt \
+    --mount=type=bind,from=build,source=/wheels,target=/wheels --mount=type=cache,target=/var/cache/pip \
+    pip install --cache-dir /var/cache/pip -c /constraints.txt /wheels/*.whl
 
 USER redirect
 EXPOSE 8080

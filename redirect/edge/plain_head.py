@@ -3,131 +3,133 @@
 The rule: all or nothing. A request that is not plain is read by the connection, from the same bytes, so refusals,
 limits, bodies, upgrades and pipelined requests are decided in one place. A plain request means the same to both.
 
-The parser validates without a Python object for each field, and one regular expression finds the fields that are used.
+There are two readers that take the same bytes and find the same in them. The compiled one (`_plain_head.c`) is there
+where the package was installed with a C compiler. In the other the parser validates without a Python object for each
+field, and one regular expression finds the fields that are used.
 """
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import httptools
 
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
 
+try:
+    from redirect.edge import _plain_head
+except ImportError:
+    _plain_head = None  # type: ignore[assignment]
+
+# Which of the two is in use.
+READER = "Python" if _plain_head is None else "compiled"
+
 # The fields that are used, beside the one that names the pool; each of them at most once.
 USED_FIELDS = ("host", "x-forwarded-proto", "x-forwarded-for", "user-agent", "referer", "x-request-id")
 
-# A request with one of these is not plain: they say where it ends, or what the connection becomes.
-FRAMING_FIELDS = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "proxy-connection"})
-
-# One with this field is plain only if it says `keep-alive`.
+# A request with this field is plain only if it says `keep-alive`.
 CONNECTION = "connection"
+
+# One with one of these is not plain: they say where it ends, or what the connection becomes.
+FRAMING_FIELDS = ("content-length", "transfer-encoding", "expect", "upgrade", "proxy-connection")
+
+# The head of a plain request, in ASCII; None where there is no such field: the method; the target, as bytes and as
+# text; and the values of the fields: host, forwarded scheme and addresses, agent, referer, request id and pool.
+PlainHead = tuple[str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str | None]
+
+# Returns the head of what may be one request, None if it is not plain.
+ReadPlainHead = Callable[[bytes], PlainHead | None]
 
 _METHODS = (b"GET /", b"HEAD /")
 _HEAD_END = b"\r\n\r\n"
 _VERSION = " HTTP/1.1\r\n"
-_MAX_LINES = MAX_HEADER_FIELDS + 2  # with the request line and the empty line
 
 # Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
 _MAX_SPELLINGS = 1024
 _MAX_SPELLING_CHARACTERS = 64
 
-_UNUSED, _CONNECTION, _FRAMING = -1, -2, -3
+_CONNECTION_PLACE = len(USED_FIELDS) + 1
+_UNUSED = -1
 
 
-class PlainHead(NamedTuple):
-    """The head of a plain request; text is latin-1, and None where there is no such field."""
-
-    method: str
-    target: bytes
-    path: str  # the same as text
-    host: str
-    proto: str | None
-    forwarded_for: str | None
-    user_agent: str | None
-    referer: str | None
-    request_id: str | None
-    pool: str | None
-
-
-# Returns the head of what may be one request, None if it is not plain.
-ReadPlainHead = Callable[[bytes], PlainHead | None]
-
-
-def plain_head_reader(pool_id_header: str) -> ReadPlainHead:
-    """A reader of heads in which the field `pool_id_header` names the pool."""
+def plain_head_reader(pool_id_header: str, reader: str = READER) -> ReadPlainHead:
+    """The "compiled" reader, or that in "Python", of heads in which the field `pool_id_header` names the pool; an empty
+    name is that of no field."""
     pool = pool_id_header.lower()
-    if pool in (*USED_FIELDS, *FRAMING_FIELDS, CONNECTION):
+    names = (*USED_FIELDS, pool, CONNECTION, *FRAMING_FIELDS)
+    if names.count(pool) > 1:
         return lambda data: None  # a field with two meanings is the connection's to read
-    return _Reader(pool).read
+    if reader == "compiled":
+        encoded = tuple([name.encode() for name in names])
+        return partial(_plain_head.read, encoded, MAX_FED_BYTES, MAX_HEADER_FIELDS)
+    return _Reader(names).read
 
 
 class _Reader:
-    def __init__(self, pool: str) -> None:
-        self._places = _Places(pool)
-        letters = {name[0] for name in (*USED_FIELDS, pool, *FRAMING_FIELDS, CONNECTION)}
-        first = "".join(re.escape(letter) for letter in sorted({*letters, *map(str.upper, letters)}))
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._places = _Places(names)
+        letters = {letter for name in names if name for letter in (name[0], name[0].upper())}
+        first = "".join(map(re.escape, sorted(letters)))
         self._find = re.compile(rf"\n([{first}][^:]*):[ \t]*([^\r]*)").findall
         self._targets: list[bytes] = []
         self.on_url = self._targets.append  # the parser's only callback
         self._renew()
 
     def _renew(self) -> None:
-        """A parser for the next request: this one failed, or may be within a request."""
-        self._targets.clear()
+        """A parser for the next request: this one failed, or is within a request."""
         self._feed = httptools.HttpRequestParser(self).feed_data
 
     def read(self, data: bytes) -> PlainHead | None:
         if (
             not data.startswith(_METHODS)
-            or not data.endswith(_HEAD_END)
+            or data.find(_HEAD_END) != len(data) - len(_HEAD_END)
             or len(data) > MAX_FED_BYTES
-            or data.count(b"\n") > _MAX_LINES
+            or not data.isascii()
+            or data.count(b"\n") > MAX_HEADER_FIELDS + 2  # with the request line and the empty line
         ):
             return None
+        self._targets.clear()
         try:
             self._feed(data)
+            head = self._head(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._renew()
-            return None
-        head = self._head(data)
+            head = None
         if head is None:
             self._renew()
-        else:
-            self._targets.clear()
         return head
 
     def _head(self, data: bytes) -> PlainHead | None:
-        """What was fed: valid, but it may be several requests, or none to its end."""
-        target, *others = self._targets
-        begin = data.index(b" ") + 1
-        text = data.decode("latin-1")
+        """What was fed, and is valid."""
+        target = self._targets[0]
+        text = data.decode("ascii")
+        begin = text.index(" ") + 1
         end = begin + len(target)
-        if others or text[end : end + len(_VERSION)] != _VERSION:
+        if not text.startswith(_VERSION, end):
             return None
-        found: list[str | None] = [None] * (len(USED_FIELDS) + 1)
+        found: list[str | None] = [None] * _CONNECTION_PLACE
         places = self._places
         for name, value in self._find(text):
             place = places[name]
-            if place >= 0:
+            if place == _UNUSED:
+                continue
+            value = value.rstrip(" \t")
+            if place < _CONNECTION_PLACE:
                 if found[place] is not None:
                     return None
-                found[place] = value.rstrip(" \t")
-            elif place == _FRAMING or (place == _CONNECTION and value.lower() != "keep-alive"):
+                found[place] = value
+            elif place > _CONNECTION_PLACE or value.lower() != "keep-alive":
                 return None
-        host = found[0]
-        if host is None or not host.isascii():
+        if found[0] is None:
             return None
-        return PlainHead(text[: begin - 1], target, text[begin:end], *found)  # type: ignore[arg-type]
+        return text[: begin - 1], target, text[begin:end], *found  # type: ignore[return-value]
 
 
 class _Places(dict[str, int]):
-    """From a field name as it is spelled to its place in what is found, or to what else it means."""
+    """From a field name as it is spelled to its place among the names."""
 
-    def __init__(self, pool: str) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
-        self._known = {name: place for place, name in enumerate((*USED_FIELDS, pool))}
-        self._known |= dict.fromkeys(FRAMING_FIELDS, _FRAMING) | {CONNECTION: _CONNECTION}
+        self._known = {name: place for place, name in enumerate(names)}
 
     def __missing__(self, spelled: str) -> int:
         place = self._known.get(spelled.lower(), _UNUSED)

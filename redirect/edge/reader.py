@@ -83,7 +83,7 @@ class Reader:
     def plain(self, data: bytes, peer: str | None, scheme: str) -> tuple[PlainHead, Head] | None:
         """The request that `data` is; None if it is not plain."""
         found = self.read_plain(data)
-        if found is None or (endpoints := self._endpoints(found.host)) is None:
+        if found is None or (endpoints := self._endpoints(found[3])) is None:
             return None
         _, _, _, host, proto, forwarded_for, user_agent, referer, request_id, pool = found
         client_ip = peer

@@ -24,6 +24,7 @@ from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.control.publisher import publish_loading
 from redirect.core.pools import Config
+from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application
@@ -77,6 +78,7 @@ class Master(Arbiter):
 
     def start(self) -> None:
         super().start()
+        _logger.info("Heads are read by the %s reader", READER)
         for listener in self.LISTENERS[1:]:  # the admin listener's connections wait for the controller
             try:
                 listener.sock.listen(self.cfg.backlog)

@@ -16,6 +16,7 @@ from support.service import running
 from redirect.commands.main import cli
 from redirect.commands.serve import serve
 from redirect.config.settings import Settings, variable
+from redirect.edge.plain_head import READER
 
 POOLS = """
 [pool-a]
@@ -40,9 +41,9 @@ def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, arguments, env=variables)
 
 
-def test_the_version_is_printed() -> None:
+def test_the_version_and_the_reader_in_use_are_printed() -> None:
     result = run("--version")
-    assert (result.exit_code, result.stdout) == (0, f"redirect, version {version('redirect')}\n")
+    assert (result.exit_code, result.stdout) == (0, f"redirect, version {version('redirect')}, {READER} reader\n")
 
 
 def test_the_help_of_serve_lists_each_setting() -> None:

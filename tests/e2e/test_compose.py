@@ -292,6 +292,11 @@ def test_prometheus_finds_the_replicas(stack: Stack) -> None:
         assert answers == {"/metrics": 200, "/readyz": 200, "/status": 403, "/": 403}
 
 
+def test_the_image_has_the_compiled_reader(stack: Stack) -> None:
+    for container in stack.containers("redirect"):
+        assert stack.docker("exec", container, "redirect", "--version").stdout.endswith(", compiled reader\n")
+
+
 @pytest.mark.parametrize("service", ["redirect", "nginx", "origin-1"])
 def test_least_privilege(stack: Stack, service: str) -> None:
     """Containers run without root, have no capabilities, gain none, and not even root can write to their files."""

@@ -1,0 +1,3 @@
+from redirect.edge.plain_head import PlainHead
+
+def read(names: tuple[bytes, ...], max_bytes: int, max_fields: int, data: bytes, /) -> PlainHead | None: ...
