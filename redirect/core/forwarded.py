@@ -37,7 +37,9 @@ class TrustedProxies:
         """The scheme and the client's address, given those of the connection and the two fields' values."""
         if (proto is None and forwarded_for is None) or not self._trusts(peer):
             return scheme, peer
-        if proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
+        if proto in DEFAULT_PORTS:
+            scheme = proto
+        elif proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
             scheme = named
         if forwarded_for is None:
             return scheme, peer

@@ -1,7 +1,7 @@
 /* The compiled form of plain_head.py, which says what a plain head is, and what is found in it.
  *
- * No loop counts bytes or checks for the end: the bytes object ends with a NUL that is not counted, and a NUL is in no
- * class of characters and in no literal, so that nothing reads past it. What stopped at an earlier NUL is not plain.
+ * No loop checks for the end of the data: a bytes object ends with a NUL that is not counted, and a NUL is in no class
+ * of characters and in no literal, so nothing reads past it. What stopped at an earlier NUL is not plain.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -15,7 +15,6 @@ enum { BEFORE = 3 };
 static unsigned char lower[256]; /* of the characters of a field name; 0 of all others */
 
 static int is_target(unsigned char c) { return c > 0x20 && c < 0x7F; }
-static int is_value(unsigned char c) { return c == '\t' || (c >= 0x20 && c < 0x7F); }
 static int is_blank(unsigned char c) { return c == ' ' || c == '\t'; }
 
 /* Returns what follows `literal`; NULL if that is not what comes. */
@@ -37,13 +36,23 @@ is_named(const unsigned char *name, Py_ssize_t length, const char *expected)
     return 1;
 }
 
+/* Returns the end of a value of printable characters and tabs, where "\r\n" stands; NULL if it has no such end. */
+static const unsigned char *
+value_end(const unsigned char *value)
+{
+    const unsigned char *end = (const unsigned char *)strchr((const char *)value, '\r');
+    int others = 0;
+    for (const unsigned char *at = value; at < end; at++) /* without a way out, so that it is vectorized */
+        others |= (*at < 0x20 && *at != '\t') || *at > 0x7E;
+    return end == NULL || others || end[1] != '\n' ? NULL : end;
+}
+
 static Py_ssize_t
 place_of(PyObject *names, const unsigned char *name, Py_ssize_t length)
 {
     for (Py_ssize_t place = 0; place < PyTuple_GET_SIZE(names); place++) {
         PyObject *known = PyTuple_GET_ITEM(names, place);
-        if (PyBytes_CheckExact(known) && PyBytes_GET_SIZE(known) == length &&
-            is_named(name, length, PyBytes_AS_STRING(known)))
+        if (PyBytes_GET_SIZE(known) == length && is_named(name, length, PyBytes_AS_STRING(known)))
             return place;
     }
     return UNKNOWN;
@@ -82,14 +91,13 @@ read_head(PyObject *names, Py_ssize_t max_fields, const unsigned char *data, Py_
             Py_RETURN_NONE;
         while (is_blank(*at))
             at++;
-        const unsigned char *value = at, *next;
-        while (is_value(*at))
-            at++;
-        if ((next = skip(at, "\r\n")) == NULL)
+        const unsigned char *value = at, *end = value_end(at);
+        if (end == NULL)
             Py_RETURN_NONE;
-        while (at > value && is_blank(at[-1]))
-            at--;
-        Py_ssize_t place = place_of(names, name, name_length), length = at - value;
+        at = end + 2;
+        while (end > value && is_blank(end[-1]))
+            end--;
+        Py_ssize_t place = place_of(names, name, name_length), length = end - value;
         if (place >= 0 && place < USED) {
             if (begins[place] != NULL)
                 Py_RETURN_NONE;
@@ -100,7 +108,6 @@ read_head(PyObject *names, Py_ssize_t max_fields, const unsigned char *data, Py_
             Py_RETURN_NONE;
         else if (place == CONNECTION && (length != 10 || !is_named(value, length, "keep-alive")))
             Py_RETURN_NONE;
-        at = next;
     }
     if ((at = skip(at, "\r\n")) == NULL || at != data + size || begins[HOST] == NULL)
         Py_RETURN_NONE;
@@ -125,8 +132,11 @@ read_head(PyObject *names, Py_ssize_t max_fields, const unsigned char *data, Py_
 static PyObject *
 read_plain(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 4 || !PyTuple_Check(args[0]) || !PyBytes_Check(args[3]))
-        return PyErr_Format(PyExc_TypeError, "read takes a tuple, two numbers and bytes");
+    int is_valid = count == 4 && PyTuple_Check(args[0]) && PyBytes_Check(args[3]);
+    for (Py_ssize_t i = 0; is_valid && i < PyTuple_GET_SIZE(args[0]); i++)
+        is_valid = PyBytes_Check(PyTuple_GET_ITEM(args[0], i));
+    if (!is_valid)
+        return PyErr_Format(PyExc_TypeError, "read takes a tuple of bytes, two numbers and bytes");
     Py_ssize_t max_bytes = PyLong_AsSsize_t(args[1]), max_fields = PyLong_AsSsize_t(args[2]);
     if (PyErr_Occurred())
         return NULL;

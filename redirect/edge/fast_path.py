@@ -66,14 +66,14 @@ class FastPath(HttpConnection):
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
-        plain, head = read
-        method, target, text, *_ = plain
+        method, target, text, head = read
+        pool_requested, scheme, endpoint, _, _, _, _, _ = head
         quoted = quote(method, head)
         if method == "GET":
-            self._known = head.pool_requested, head.scheme, head.endpoint, quoted
+            self._known = pool_requested, scheme, endpoint, quoted
             self._target_end = len(_GET) - 1 + len(target) - len(data)
             self._last_end = data[self._target_end :]
-        decision = self.handler.decide(head.pool_requested, head.scheme, head.endpoint)
+        decision = self.handler.decide(pool_requested, scheme, endpoint)
         self._answer(decision, quoted, method, text, target, started, False)
         return True
 
