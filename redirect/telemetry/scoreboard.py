@@ -116,13 +116,20 @@ def now_ms() -> int:
     return monotonic_ns() // 1_000_000
 
 
+class _Descriptor(int):
+    """A file descriptor that is closed with the last object that has it."""
+
+    def __del__(self) -> None:
+        os.close(self)
+
+
 class Scoreboard:
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
-            self._file = os.memfd_create("redirect-scoreboard")
+            self._file = _Descriptor(os.memfd_create("redirect-scoreboard"))
         else:
             with tempfile.TemporaryFile() as file:
-                self._file = os.dup(file.fileno())
+                self._file = _Descriptor(os.dup(file.fileno()))
         os.truncate(self._file, _FIRST_SLOT)
         self.common = Common.from_buffer(mmap.mmap(self._file, _COMMON_BYTES))
         self.configuration, self.change, self.loading, self.health = (

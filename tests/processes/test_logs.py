@@ -45,7 +45,9 @@ def test_a_service_whose_logs_nobody_reads(tmp_path: Path) -> None:
         wait_for(lambda: len(workers(service)) == 2)
         for _ in range(100):  # more than the pipe has room for
             assert CLIENT.get(service.url).status_code == 302
-        wait_for(lambda: not select.select([], [writing], [], 0)[1])
+        room = select.poll()
+        room.register(writing, select.POLLOUT)
+        wait_for(lambda: not room.poll(0))
         with contextlib.suppress(BlockingIOError):  # short messages may find room behind the last line
             while os.write(writing, b"\n"):
                 pass
