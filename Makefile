@@ -53,8 +53,8 @@ run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 unit: $(READY) ## Run the tests that start no process; a quarter of a minute
 	@$(BIN)/python -m pytest -q $(UNIT)
 
-test: $(READY) ## Run the tests that need no container engine
-	@$(BIN)/python -m pytest
+test: $(READY) ## Run the tests that need no container engine, three files at once
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 test-young: $(READY) ## Run the tests that depend on clocks as on a machine that was just started; needs root
 	@unshare --time --monotonic "-$$($(BIN)/python -c 'import time; print(int(time.monotonic()))')" --fork \
