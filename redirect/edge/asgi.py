@@ -20,7 +20,7 @@ from redirect.core.request import Request
 from redirect.core.service import new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader
-from redirect.edge.response import response
+from redirect.edge.response import fields_and_body
 from redirect.telemetry.record import quote
 from redirect.telemetry.recorder import Recorder
 
@@ -34,25 +34,22 @@ def create_app(
     """
     app = Starlette()
     app.state.handler = handler = RequestHandler(new_service(config, random), Reader(pool_id_header, trusted), recorder)
-    # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
-    app.router.default = _App(handler)
-    return app
 
-
-class _App:
-    def __init__(self, handler: RequestHandler) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         started = monotonic_ns()
-        handler = self._handler
-        config = handler.service.config.hash
+        config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
         head = request.head
         decision = request.answer or handler.decide(head.pool_requested, head.scheme, head.endpoint)
 
-        await response(decision, request.target)(scope, receive, send)
-        handler.recorder.write(decision, quote(request.method, head), request.target, started, config)
+        fields, body = fields_and_body(decision, request.target)
+        await send({"type": "http.response.start", "status": decision.status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+        handler.recorder.write(decision, quote(request.method, head), request.target, started, config_hash)
+
+    # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
+    app.router.default = answer
+    return app
 
 
 def _read(reader: Reader, scope: Scope) -> Request:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from redirect.core.authority import Authority, Endpoint, parse
+from redirect.core.authority import Endpoint, parse
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
@@ -70,7 +70,10 @@ class Reader:
         answer = None if version in ("1.1", "1.0") else OTHER_VERSION
         if answer is None:
             try:
-                endpoint = _endpoint(host, version, scheme)
+                if host is not None:
+                    endpoint = _endpoint("Host header", host, scheme)
+                elif version == "1.1":
+                    raise ValueError("the request has no Host header")
                 if not path.startswith("/") or method == "CONNECT":
                     host, endpoint, path, answer = _other_form(method, path, host, endpoint, scheme)
             except ValueError as error:
@@ -113,23 +116,12 @@ class _Names(dict[bytes, str | None]):
 
 
 def _endpoints(host: str) -> tuple[Endpoint, Endpoint] | None:
-    """What `host` asks for, over http and over https; None if it is no authority."""
+    """What `host`, in ASCII, asks for, over http and over https; None if it is no authority."""
     try:
-        authority = _authority(host)
+        authority = parse(host)
     except ValueError:
         return None
     return authority.endpoint("http"), authority.endpoint("https")
-
-
-def _endpoint(host: str | None, version: str, scheme: str) -> Endpoint | None:
-    if host is None:
-        if version == "1.1":
-            raise ValueError("the request has no Host header")
-        return None
-    try:
-        return _authority(host).endpoint(scheme)
-    except ValueError as error:
-        raise ValueError(f"the Host header is no host with an optional port: {error}") from None
 
 
 def _other_form(
@@ -142,15 +134,14 @@ def _other_form(
     if absolute is None or method == "CONNECT":
         raise ValueError("the target must be a path that begins with / or an http or https URL")
     named, rest = absolute.groups()
-    try:
-        return named, _authority(named).endpoint(scheme), rest if rest.startswith("/") else f"/{rest}", None
-    except ValueError as error:
-        raise ValueError(f"the target's authority is no host with an optional port: {error}") from None
+    endpoint = _endpoint("target's authority", named, scheme)
+    return named, endpoint, rest if rest.startswith("/") else f"/{rest}", None
 
 
-def _authority(raw: str) -> Authority:
+def _endpoint(place: str, raw: str, scheme: str) -> Endpoint:
     """Browsers send A-labels; what is not ASCII is read as the UTF-8 of an internationalised name."""
     try:
-        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
+        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8")).endpoint(scheme)
+    except ValueError as error:
+        cause = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise ValueError(f"the {place} is no host with an optional port: {cause}") from None

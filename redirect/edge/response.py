@@ -6,8 +6,6 @@ connection says so.
 
 import json
 
-from starlette.responses import Response
-
 from redirect.core.decision import Decision
 from redirect.core.service import RETRY_AFTER
 from redirect.edge.reader import ALLOW
@@ -31,10 +29,3 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
         if decision.status == 503:
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
     return [*fields, CLOSE] if decision.close else fields, body
-
-
-def response(decision: Decision, target: str) -> Response:
-    fields, body = fields_and_body(decision, target)
-    made = Response(body, decision.status)
-    made.raw_headers = fields
-    return made
