@@ -240,19 +240,17 @@ class HttpConnection(TimedConnection):
         fields = reader.fields(self.headers)
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
-        close = (
-            version != "1.1" or not parser.should_keep_alive() or (request.answer is not None and request.answer.close)
-        )
         # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
         length = fields.get("content-length", "").lstrip("0")  # int() raises for thousands of them
         unread = (
             len(length) > len(str(limits.MAX_BODY_BYTES))
             or int(length or 0) > limits.MAX_BODY_BYTES
             or "100-continue" in fields.get("expect", "").lower()
+            or parser.should_upgrade()
         )
-        if unread or parser.should_upgrade():
-            self._end_request(request, close=True)
-        elif "transfer-encoding" in fields:
+        is_refused = request.answer is not None and request.answer.close
+        close = unread or is_refused or version != "1.1" or not parser.should_keep_alive()
+        if "transfer-encoding" in fields and not unread:
             # A bad chunk turns the response into 400, wherever it was cut. Trailers are counted, and say nothing.
             self._pending = _Pending(request, close, self.headers)
             self.headers = [*self.headers]

@@ -105,15 +105,10 @@ class TimedConnection(HttpToolsProtocol):
     def _seconds_left(self, now: int) -> float:
         """Seconds that the client has for what it has to do next; infinite where it is not its turn."""
         state = self._state
-        if state < LAST:
-            if self._buffer or self._is_answering():
-                return inf
-            limit = self._keep_alive if state is IDLE else limits.CLIENT_TIMEOUT_SECONDS
-        elif state in (LINGERING, LATE):
-            limit = limits.LINGER_SECONDS if state is LINGERING else limits.LATE_SECONDS
-        else:
+        if state in (LAST, SILENT) or (state < LAST and (self._buffer or self._is_answering())):
             return inf
-        return limit - (now - self._since) / 1e9
+        others = {IDLE: self._keep_alive, LINGERING: limits.LINGER_SECONDS, LATE: limits.LATE_SECONDS}
+        return others.get(state, limits.CLIENT_TIMEOUT_SECONDS) - (now - self._since) / 1e9
 
     def _is_stalled(self, now: int) -> bool:
         """Whether the client has read nothing of what waits for it for CLIENT_TIMEOUT_SECONDS, whatever it sent."""

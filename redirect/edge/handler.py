@@ -1,6 +1,7 @@
 """What both fronts share. They differ in how they receive a request and send the response, and in nothing else."""
 
 import logging
+from dataclasses import dataclass
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
@@ -11,11 +12,11 @@ from redirect.telemetry.recorder import Recorder
 _logger = logging.getLogger("uvicorn.error")
 
 
+@dataclass(slots=True)
 class RequestHandler:
-    def __init__(self, service: Service, reader: Reader, recorder: Recorder) -> None:
-        self.service = service
-        self.reader = reader
-        self.recorder = recorder
+    service: Service
+    reader: Reader
+    recorder: Recorder
 
     def use(self, service: Service) -> None:
         self.recorder.use(service.config)
