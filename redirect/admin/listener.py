@@ -42,14 +42,7 @@ class AdminProtocol(HttpToolsProtocol):
 async def answering(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     """Answers on `listener` until the block ends, and then the requests that have come by then."""
     config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        proxy_headers=False,
-        access_log=False,
-        server_header=False,
+        app, ws="none", lifespan="off", log_config=None, proxy_headers=False, access_log=False, server_header=False
     )
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
