@@ -8,22 +8,22 @@ rendered in threads, so the event loop stays free; event streams are limited in 
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import monotonic
 
-from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from redirect.admin import charts
 from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
-from redirect.admin.view import Query, Selection, listed, pools, select
+from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
 from redirect.telemetry.snapshot import Count, Snapshot
 from redirect.telemetry.statistics import Cursor
@@ -63,13 +63,20 @@ def routes(instance: Instance, goes_on: Callable[[], bool]) -> list[BaseRoute]:
         html = View(instance, numbers, Query.read(request.query_params)).page(version)
         return Response(html, headers=HEADERS, media_type="text/html")
 
-    async def events(request: Request) -> Response:
+    async def events(request: Request) -> ASGIApp:
         if not goes_on() or streams.locked():
             detail = "too many event streams are open" if goes_on() else "the instance is shutting down"
             return refusal(503, detail, HEADERS)
         if request.method == "HEAD":  # a stream without a body would not be one
             return Response(headers=HEADERS, media_type="text/event-stream")
-        return _Stream(View(instance, numbers, Query.read(request.query_params)).live(goes_on), streams)
+        live = View(instance, numbers, Query.read(request.query_params)).live(goes_on)
+        response = StreamingResponse(live, headers=HEADERS, media_type="text/event-stream")
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            async with streams:
+                await response(scope, receive, send)
+
+        return counted
 
     async def asset(request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
@@ -100,38 +107,38 @@ class SharedNumbers:
             return self._numbers
 
 
+@dataclass
 class View:
     """What one reader sees of an instance. Its methods take a while, so they are called in threads, one at a time."""
 
-    def __init__(self, instance: Instance, numbers: SharedNumbers, query: Query) -> None:
-        self._instance = instance
-        self._numbers = numbers
-        self._query = query
-        self._selection: Selection | None = None
-        self._cursor: Cursor | None = None
+    instance: Instance
+    numbers: SharedNumbers
+    query: Query
+    _selection: Selection | None = None
+    _cursor: Cursor | None = None
 
     def page(self, assets: str) -> str:
         """The whole page; `assets` changes with the files that it loads."""
         return render(
             "page",
             assets=assets,
-            instance=self._instance,
-            query=self._query,
+            instance=self.instance,
+            query=self.query,
             selection=self._select(),
-            sections={name: Markup(html) for name, html in self.sections().items()},  # noqa: S704  rendered here
-            requests=Markup(self.requests()),  # noqa: S704  rendered here
+            sections=self.sections(),
+            requests=self.requests(),
         )
 
     def sections(self) -> dict[str, str]:
         """The parts that show numbers, by id."""
-        snapshot, picks = self._numbers.latest()
-        selection = self._select()
+        snapshot, picks = self.numbers.latest()
         values = {
-            "instance": self._instance,
+            "instance": self.instance,
             "snapshot": snapshot,
-            "selection": selection,
-            "pools": pools(selection, picks, self._instance.state),
-            "query": self._query,
+            "selection": self._select(),
+            "picks": picks,
+            "origin_views": origin_views,
+            "query": self.query,
             "rates": charts.rates(snapshot.seconds),
             "durations": charts.durations(snapshot.seconds, 0.5, 0.99),
         }
@@ -140,14 +147,14 @@ class View:
     def requests(self) -> str:
         """Rows of the list of requests: at first the last ones, then those that are new since the last call."""
         is_first = self._cursor is None
-        lines, self._cursor = self._instance.lines(self._cursor)
-        records, more = listed(lines, self._query, MAX_ROWS if is_first else MAX_NEW_ROWS)
-        return render("requests", records=records, more=more, query=self._query, is_first=is_first)
+        lines, self._cursor = self.instance.lines(self._cursor)
+        records, more = listed(lines, self.query, MAX_ROWS if is_first else MAX_NEW_ROWS)
+        return render("requests", records=records, more=more, query=self.query, is_first=is_first)
 
     def _select(self) -> Selection:
-        config = self._instance.config
+        config = self.instance.config
         if self._selection is None or self._selection.config is not config:
-            self._selection = select(config, self._query.find)
+            self._selection = select(config, self.query.find)
         return self._selection
 
     async def live(self, goes_on: Callable[[], bool]) -> AsyncGenerator[str]:
@@ -166,18 +173,6 @@ class View:
                     return
                 if rows := await run_in_threadpool(self.requests):
                     yield _event("requests", rows)
-
-
-class _Stream(StreamingResponse):
-    """A response of events, which counts as one of `streams` while it lasts."""
-
-    def __init__(self, events: AsyncIterator[str], streams: asyncio.Semaphore) -> None:
-        super().__init__(events, headers=HEADERS, media_type="text/event-stream")
-        self._streams = streams
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._streams:
-            await super().__call__(scope, receive, send)
 
 
 def _event(name: str, html: str) -> str:

@@ -6,6 +6,7 @@ Observed shares count the picks under the configuration in force; `picks` counts
 from datetime import UTC, datetime
 from typing import Any
 
+from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.pools import Origin, Pool
 from redirect.telemetry.snapshot import Count, quantile
@@ -60,12 +61,10 @@ def status(instance: Instance) -> dict[str, Any]:
 
 
 def _picks(pool: Pool, picks: dict[str, Count]) -> dict[str, Any]:
-    since_load = sum(count.since_load for count in picks.values())
-    origins = {}
-    for origin, share in pool.shares():
-        count = picks.get(origin.name, Count(0, 0, 0))
-        observed = count.since_load / since_load if since_load else None
-        origins[origin.name] = {"picks": count.total, "configured_share": share, "observed_share": observed}
+    origins = {
+        origin.name: {"picks": count.total, "configured_share": configured, "observed_share": observed}
+        for origin, configured, observed, count in origin_views(pool.shares(), picks)
+    }
     return {"picks": sum(count.total for count in picks.values()), "origins": origins}
 
 

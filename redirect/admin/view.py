@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redirect.control.instance import State
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.snapshot import Count
 
@@ -64,23 +63,13 @@ class Selection(NamedTuple):
 
 
 class OriginView(NamedTuple):
-    """Shares are 0 to 1; `observed` is the one under the configuration in force, None before the pool's first pick;
-    `last` is the Unix time of the last pick."""
+    """An origin with its counts and its shares, which are 0 to 1; `observed` is the one under the configuration in
+    force, None before the pool's first pick."""
 
     origin: Origin
     configured: float
     observed: float | None
-    state: State
-    picks: int
-    last: float | None
-
-
-class PoolView(NamedTuple):
-    """A pool, with those of its origins that are shown."""
-
-    pool: Pool
-    picks: int
-    origins: Sequence[OriginView]
+    counted: Count
 
 
 def select(config: Config, find: str) -> Selection:
@@ -99,21 +88,13 @@ def select(config: Config, find: str) -> Selection:
     return Selection(config, shown, matching)
 
 
-def pools(
-    selection: Selection, picks: Mapping[str, Mapping[str, Count]], state: Callable[[Pool, Origin], State]
-) -> list[PoolView]:
-    """The selected pools with their numbers; `picks` by pool and origin."""
+def origin_views(shares: Sequence[tuple[Origin, float]], counts: Mapping[str, Count]) -> list[OriginView]:
+    """Origins of a pool with the numbers in `counts`, which has all origins of the pool by name."""
+    total = sum(count.since_load for count in counts.values())
     views = []
-    for pool, shares in selection.shown:
-        counts = picks.get(pool.name, {})
-        total = sum(count.since_load for count in counts.values())
-        origins = []
-        for origin, share in shares:
-            count = counts.get(origin.name, Count(0, 0, 0))
-            observed = count.since_load / total if total else None
-            last = count.last_ms / 1000 if count.total else None
-            origins.append(OriginView(origin, share, observed, state(pool, origin), count.since_load, last))
-        views.append(PoolView(pool, total, origins))
+    for origin, share in shares:
+        count = counts.get(origin.name, Count(0, 0, 0))
+        views.append(OriginView(origin, share, count.since_load / total if total else None, count))
     return views
 
 
