@@ -19,12 +19,12 @@ from starlette.responses import Response
 
 from redirect.control.instance import Instance
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US
+from redirect.telemetry.snapshot import BOUNDS_US, Key
 
 OPEN_METRICS = "application/openmetrics-text"
 BOUNDS = (*(f"{bound / 1e6:g}" for bound in BOUNDS_US), "+Inf")
 
-_Samples = Iterable[tuple[Sequence[str], float]]  # the values of the labels, and the sample's own
+_Samples = Iterable[tuple[float, *tuple[str, ...]]]  # the value, and those of the labels
 
 
 def respond(instance: Instance, headers: Headers) -> Response:
@@ -45,31 +45,26 @@ class _Collector(NamedTuple):
         loading, common, now = snapshot.loading, instance.common, now_ms()
         pairs = [(pool, origin) for pool in instance.config.pools.values() for origin in pool.origins]
         # Without a sample of 0 Prometheus would not see the first redirect to an origin as an increase.
-        unpicked = {(pool.name, origin.name, str(pool.status)): 0 for pool, origin in pairs}
-        counted = {
-            (pool or "", origin or "", str(code)): n.total for (pool, origin, code), n in snapshot.requests.items()
-        }
-        requests = (unpicked | counted).items()
+        totals: dict[Key, int] = {(pool.name, origin.name, pool.status): 0 for pool, origin in pairs}
+        totals |= {key: count.total for key, count in snapshot.requests.items()}
+        requests = [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()]
         is_reloaded = loading.error is None and not instance.is_late(snapshot)
-        last_seen = [((str(worker.pid),), worker.last_seen) for worker in snapshot.workers]
-        died = [(("worker",), common.workers_died), (("controller",), common.controllers_died)]
-        hung = [
-            (("worker",), common.workers_hung),
-            (("controller",), common.controllers_hung),
-            (("probe",), common.probes_hung),
-        ]
-        loops = sum(count.total for (_, _, status), count in snapshot.requests.items() if status == 422)
+        master_seen = (now - common.master_heartbeat_ms) / 1000
+        controller_seen = (now - common.controller_heartbeat_ms) / 1000
+        workers_seen = [(worker.last_seen, str(worker.pid)) for worker in snapshot.workers]
+        died = [(common.workers_died, "worker"), (common.controllers_died, "controller")]
+        hung = [(common.workers_hung, "worker"), (common.controllers_hung, "controller"), (common.probes_hung, "probe")]
         connections = sum(worker.connections for worker in snapshot.workers)
         buckets = [*zip(BOUNDS, accumulate(snapshot.durations), strict=True)]
-        build = [((instance.version, platform.python_version()), 1)]
-        weights = (((pool.name, origin.name), origin.weight) for pool, origin in pairs)
-        ups = (((pool.name, origin.name), instance.state(pool, origin).name != "down") for pool, origin in pairs)
+        build = [(1, instance.version, platform.python_version())]
+        weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
+        ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
         yield Histogram(
             "redirect_request_duration_seconds", "From request read to response sent.", buckets, snapshot.duration_sum
         )
-        yield Counter("redirect_loops_total", "Requests refused as loops.", loops)
+        yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
         yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
         yield Counter("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
@@ -82,22 +77,18 @@ class _Collector(NamedTuple):
             "When the configuration in force was loaded.",
             loading.loaded_at,
         )
-        yield Gauge(
-            "redirect_master_last_seen_seconds",
-            "Seconds since the last heartbeat of the master.",
-            (now - common.master_heartbeat_ms) / 1000,
-        )
+        yield Gauge("redirect_master_last_seen_seconds", "Seconds since the last heartbeat of the master.", master_seen)
         yield Gauge(
             "redirect_controller_last_seen_seconds",
             "Seconds since the last heartbeat of the controller.",
-            (now - common.controller_heartbeat_ms) / 1000,
+            controller_seen,
         )
         yield _labelled(
             Gauge,
             "redirect_worker_last_seen_seconds",
             "Seconds since the last heartbeat of a worker.",
             ("worker",),
-            last_seen,
+            workers_seen,
         )
         yield _labelled(
             Counter, "redirect_processes_died_total", "Processes that ended out of order.", ("process",), died
@@ -116,6 +107,6 @@ class _Collector(NamedTuple):
 
 def _labelled(kind: type[Counter | Gauge], name: str, meaning: str, labels: Sequence[str], samples: _Samples) -> Metric:
     family = kind(name, meaning, labels=labels)
-    for values, value in samples:
+    for value, *values in samples:
         family.add_metric(values, value)
     return family
