@@ -15,6 +15,7 @@ from time import monotonic
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -80,40 +81,37 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[] if token is None else [Middleware(_TokenRequired, token=token)],
+        middleware=[] if token is None else [Middleware(_protected, token=token)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
 
 
-class _TokenRequired:
-    """Refuses requests without the token, but for OPEN_PATHS."""
+def _protected(app: ASGIApp, token: str) -> ASGIApp:
+    """The app, which answers requests without the token for OPEN_PATHS only."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer: ASGIApp = self._app
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = app
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            sent = _token(Request(scope).headers.get("authorization", ""))
-            if not self._token:
-                answer = refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
-            elif sent is None or not hmac.compare_digest(sent, self._token):
+            if not token:
+                chosen = refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
+            elif not hmac.compare_digest(_sent_token(Headers(scope=scope)), token.encode()):
                 detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
-                answer = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
-        await answer(scope, receive, send)
+                chosen = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
+        await chosen(scope, receive, send)
+
+    return answer
 
 
-def _token(authorization: str) -> bytes | None:
-    """The token of a request, sent as Bearer or as the password of Basic."""
-    scheme, _, credentials = authorization.partition(" ")
+def _sent_token(headers: Headers) -> bytes:
+    """The token of a request, sent as Bearer or as the password of Basic; empty without one."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip().encode("latin-1")
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
-    return None
+    return b""
 
 
 def _json(value: object) -> Response:
