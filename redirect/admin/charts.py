@@ -1,14 +1,14 @@
 """The charts: requests and durations of the last seconds, as paths of an SVG.
 
-A chart is SECONDS wide and HEIGHT high, whatever it shows. A second is a step, not a point, so that one with requests
-between two without any is seen; a second without requests has no duration.
+A chart is as wide as there are seconds, and HEIGHT high, whatever it shows. A second is a step, not a point, so that
+one with requests between two without any is seen; a second without requests has no duration.
 """
 
 from collections.abc import Sequence
 from math import ceil, log10
 from typing import NamedTuple
 
-from redirect.telemetry.snapshot import SECONDS, Second, added, quantile
+from redirect.telemetry.snapshot import Second, added, quantile
 
 HEIGHT = 100
 
@@ -40,11 +40,10 @@ class Durations(NamedTuple):
 
 
 def rates(seconds: Sequence[Second]) -> Rates:
-    counts = [second.requests for second in seconds] or [0]
+    counts = [second.requests for second in seconds]
     most = max(counts)
     end = next((end for end in _ENDS if end >= most), most)
-    left = SECONDS - len(counts)
-    bars = [f"M{left + x} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}" for x, count in enumerate(counts) if count]
+    bars = [f"M{x} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}" for x, count in enumerate(counts) if count]
     ticks = [(value, HEIGHT - HEIGHT * value / end) for value in (0, end // 2, end)]
     return Rates(counts[-1], sum(counts) / len(counts), most, ticks, "".join(bars))
 
@@ -56,7 +55,7 @@ def durations(seconds: Sequence[Second], *parts: float) -> tuple[list[Durations]
     decades = max(_MIN_DECADES, ceil(log10(max(1.0, longest))))
     overall = added(second.buckets for second in seconds)
     drawn = [
-        Durations(line[-1] if line else None, quantile(overall, part), _steps(line, decades))
+        Durations(line[-1], quantile(overall, part), _steps(line, decades))
         for part, line in zip(parts, lines, strict=True)
     ]
     return drawn, [(10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
@@ -64,11 +63,11 @@ def durations(seconds: Sequence[Second], *parts: float) -> tuple[list[Durations]
 
 def _steps(values: Sequence[float | None], decades: int) -> str:
     """A line that is level for each second, with a gap where there is no value."""
-    path, drawing, left = [], False, SECONDS - len(values)
+    path, drawing = [], False
     for index, value in enumerate(values):
         if value is not None:
             y = HEIGHT - HEIGHT * log10(max(1.0, value)) / decades
-            path.append(f"V{y:.1f}" if drawing else f"M{left + index} {y:.1f}")
-            path.append(f"H{left + index + 1}")
+            path.append(f"V{y:.1f}" if drawing else f"M{index} {y:.1f}")
+            path.append(f"H{index + 1}")
         drawing = value is not None
     return "".join(path)
