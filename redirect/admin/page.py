@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -119,20 +120,23 @@ class View:
 
     def page(self, assets: str) -> str:
         """The whole page; `assets` changes with the files that it loads."""
-        return render(
-            "page",
-            assets=assets,
-            instance=self.instance,
-            query=self.query,
-            selection=self._select(),
-            sections=self.sections(),
-            requests=self.requests(),
-        )
+        return render("page", **self._values(), requests=self.requests(), assets=assets)
 
     def sections(self) -> dict[str, str]:
         """The parts that show numbers, by id."""
+        values = self._values()
+        return {name: render(name, **values) for name in SECTIONS}
+
+    def requests(self) -> str:
+        """Rows of the list of requests: at first the last ones, then those that are new since the last call."""
+        is_first = self._cursor is None
+        lines, self._cursor = self.instance.lines(self._cursor)
+        records, more = listed(lines, self.query, MAX_ROWS if is_first else MAX_NEW_ROWS)
+        return render("requests", records=records, more=more, query=self.query, is_first=is_first)
+
+    def _values(self) -> dict[str, Any]:
         snapshot, picks = self.numbers.latest()
-        values = {
+        return {
             "instance": self.instance,
             "snapshot": snapshot,
             "selection": self._select(),
@@ -142,14 +146,6 @@ class View:
             "rates": charts.rates(snapshot.seconds),
             "durations": charts.durations(snapshot.seconds, 0.5, 0.99),
         }
-        return {name: render(name, **values) for name in SECTIONS}
-
-    def requests(self) -> str:
-        """Rows of the list of requests: at first the last ones, then those that are new since the last call."""
-        is_first = self._cursor is None
-        lines, self._cursor = self.instance.lines(self._cursor)
-        records, more = listed(lines, self.query, MAX_ROWS if is_first else MAX_NEW_ROWS)
-        return render("requests", records=records, more=more, query=self.query, is_first=is_first)
 
     def _select(self) -> Selection:
         config = self.instance.config
