@@ -89,7 +89,7 @@ def select(config: Config, find: str) -> Selection:
 
 
 def origin_views(shares: Sequence[tuple[Origin, float]], counts: Mapping[str, Count]) -> list[OriginView]:
-    """Origins of a pool with the numbers in `counts`, which has all origins of the pool by name."""
+    """Origins of a pool with their numbers; `counts` are those of all its origins that were picked, by name."""
     total = sum(count.since_load for count in counts.values())
     views = []
     for origin, share in shares:
