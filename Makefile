@@ -24,8 +24,6 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c mi
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
 	processes/test_clock.py processes/test_controller.py processes/test_draining.py
 
-UNIT := -m "not processes and not slow"
-
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
 
@@ -50,8 +48,8 @@ $(READY): $(READY_TO_RUN)
 run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
-unit: $(READY) ## Run the tests that start no process; a quarter of a minute
-	@$(BIN)/python -m pytest -q $(UNIT)
+unit: $(READY) ## Run the tests that start no process and take no seconds
+	@$(BIN)/python -m pytest -q -m "not processes and not slow"
 
 test: $(READY) ## Run the tests that need no container engine, three files at once
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
@@ -62,9 +60,9 @@ test-young: $(READY) ## Run the tests that depend on clocks as on a machine that
 
 # The sources are mounted, so the image holds packages only. `docker build --quiet` prints its id: another clone may
 # have taken the tag meanwhile.
-test-image: ## Run the unit tests in a container, on the Python of the image
+test-image: ## Run the tests that start no process in a container, on the image's Python and without the compiled reader
 	@image="$$(DOCKER_BUILDKIT=1 docker build --quiet --tag redirect-tests --file misc/image_tests/Dockerfile .)" \
-	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" $(UNIT)
+	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" -m "not processes"
 
 # Where Python has its memory from malloc, a byte that is read behind an object is found. A copy, because the build
 # takes the place of the usual one. A million heads: GENERATED=1000000.

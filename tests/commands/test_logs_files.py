@@ -43,6 +43,7 @@ def write_with_holes(path: Path) -> None:
         file.write(line(host="behind") * 2)
 
 
+@pytest.mark.slow
 def test_a_hole_is_one_broken_line(log: Path) -> None:
     """With the record behind it. A copy without holes but with the NULs is no different at its beginning."""
     write_with_holes(log)
@@ -65,6 +66,7 @@ def test_the_last_records_are_found_before_a_hole(log: Path) -> None:
     assert len(found) < 10_000
 
 
+@pytest.mark.slow
 def test_a_report_refuses_a_line_of_more_than_16_mib(log: Path) -> None:
     """DuckDB cannot read one, and it says so; `redirect logs` can."""
     log.write_bytes(line() + b"x" * HOLE_BYTES + b"\n" + line())

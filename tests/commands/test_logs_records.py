@@ -142,6 +142,7 @@ selections = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(records=st.lists(records, min_size=1, max_size=8), filters=selections)
 def test_whatever_a_client_sends_both_readers_select_the_same(

@@ -954,6 +954,7 @@ near_pools = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text("ab -é", max_size=3), near_pools | anything, max_size=4))
 def test_any_document(document: dict[str, Any]) -> None:

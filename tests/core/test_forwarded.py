@@ -139,6 +139,7 @@ def test_one_address_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert proxies.resolve("127.0.0.1", "http", None, address) == ("http", address)
 
 
+@pytest.mark.slow
 def test_one_address_means_the_same_in_any_spelling() -> None:
     """What costs no parse is what a parse gives; 0.0.0.0 is no trusted proxy here."""
     random = Random(7)
