@@ -65,7 +65,7 @@ test-image: ## Run the tests that start no process in a container, on the image'
 	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" -m "not processes"
 
 # Where Python has its memory from malloc, a byte that is read behind an object is found. A copy, because the build
-# takes the place of the usual one. A million heads: GENERATED=1000000.
+# takes the place of the usual one; -s shows what the sanitizers report. A million heads: GENERATED=1000000.
 test-sanitized: $(READY) ## Test the compiled reader with AddressSanitizer and UBSan; needs gcc
 	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && cp -r redirect tests pyproject.toml "$$folder" \
 	&& python="$$(realpath $(BIN))/python" && cd "$$folder" \
@@ -73,7 +73,7 @@ test-sanitized: $(READY) ## Test the compiled reader with AddressSanitizer and U
 		-I"$$($$python -c 'import sysconfig; print(sysconfig.get_path("include"))')" redirect/edge/_plain_head.c \
 		-o "redirect/edge/_plain_head$$($$python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')" \
 	&& LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-		"$$python" -m pytest -q tests/edge/test_plain_head.py
+		"$$python" -m pytest -q -s tests/edge/test_plain_head.py
 
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
