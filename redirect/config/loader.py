@@ -1,8 +1,8 @@
 """The TOML: pools, their origins and weights, checked as a whole.
 
-The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises
-`ConfigError` with every fault of the file, each with its line and column, the key, the value and
-what is allowed. What is legal but will surprise becomes a warning of the `Config`.
+The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises `ConfigError` with every
+fault of the file, each with its line and column, the key, the value and what is allowed. What is legal but will
+surprise becomes a warning of the `Config`.
 """
 
 import errno
@@ -12,16 +12,15 @@ import os
 import re
 import stat
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 from redirect.config import positions, schema
-from redirect.config.pieces import Piece, PieceReader
+from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.schema import Finding
-from redirect.core.pools import Config, Fault, Pool
+from redirect.core.pools import Config, Fault
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
@@ -36,29 +35,22 @@ class ConfigError(Exception):
         self.faults = faults
 
 
-def load(path: str | Path) -> Config:
-    """The configuration in the file at `path`. Raises ConfigError."""
-    return Loader(str(path)).load()
-
-
 def read_config(path: str | Path, *, waits: bool = True) -> bytes:
     """The content of the file at `path`.
 
     Raises ConfigError. A file over MAX_CONFIG_BYTES is refused, and a pipe or a device unless it `waits` for a writer.
     """
+    extra = 0 if waits else os.O_NONBLOCK
     try:
-        with open(
-            path, "rb", opener=lambda path, flags: os.open(path, flags | (0 if waits else os.O_NONBLOCK))
-        ) as file:
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | extra)) as file:
             status = os.fstat(file.fileno())
             if not (waits or stat.S_ISREG(status.st_mode)):
                 raise OSError(errno.EINVAL, "not a regular file")
-            size = status.st_size  # 0 for a pipe
-            content = b"" if size > MAX_CONFIG_BYTES else file.read(MAX_CONFIG_BYTES + 1)
+            content = file.read(MAX_CONFIG_BYTES + 1) if status.st_size <= MAX_CONFIG_BYTES else b""
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
         raise _error(path, reason) from None
-    if (size := max(size, len(content))) > MAX_CONFIG_BYTES:
+    if (size := max(status.st_size, len(content))) > MAX_CONFIG_BYTES:  # a pipe has no size
         most = f"at most {MAX_CONFIG_BYTES:,} ({MAX_CONFIG_BYTES >> 20} MiB) are read"
         remedy = "name another file, or divide its pools among several services"
         raise _error(path, f"too large: at least {size:,} bytes, {most}; {remedy}")
@@ -75,37 +67,9 @@ def parse_config(content: bytes, file: str) -> Config:
     return Loader(file).parse(content)
 
 
-class Loader:
-    """Parses one version of a file after another. Pieces that did not change are not parsed again."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._reader = PieceReader(self._document)
-
-    def load(self) -> Config:
-        """Returns the configuration in the file as it is now. Raises ConfigError."""
-        content = read_config(self._file)
-        with no_collections():
-            return self.parse(content)
-
-    def parse(self, content: bytes) -> Config:
-        """Returns the configuration that `content` spells. Raises ConfigError."""
-        pieces = self._reader.read(_decode(content.removeprefix(_BYTE_ORDER_MARK), self._file))
-        if faults := [*_faults(pieces)]:
-            raise ConfigError(_placed(faults, pieces, self._file))
-        self._reader.keep(pieces)
-        pools = {pool.name: pool for piece in pieces for pool in piece.pools}
-        defaults = [name for piece in pieces for name in piece.defaults]
-        warnings = _placed(_warnings(pools, defaults), pieces, self._file)
-        return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
-
-    def _document(self, text: str) -> dict[str, object]:
-        try:
-            return tomllib.loads(text)
-        except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number it cannot hold
-            raise _error(self._file, *_syntax_error(str(error), text)) from None
-        except RecursionError:
-            raise _error(self._file, "not TOML that can be read: nested too deeply") from None
+def load(path: str | Path) -> Config:
+    """The configuration in the file at `path`. Raises ConfigError."""
+    return Loader(str(path)).load()
 
 
 @contextmanager
@@ -118,6 +82,41 @@ def no_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+class Loader:
+    """Parses one version of a file after another. Pieces that did not change are not parsed again."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._known: dict[str, Piece] = {}  # those of the last version without faults, by their text
+
+    def load(self) -> Config:
+        """Returns the configuration in the file as it is now. Raises ConfigError."""
+        return self.parse(read_config(self._file))
+
+    @no_collections()
+    def parse(self, content: bytes) -> Config:
+        """Returns the configuration that `content` spells. Raises ConfigError."""
+        text = _decode(content.removeprefix(_BYTE_ORDER_MARK), self._file)
+        pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
+        defaults = [name for piece in pieces for name in piece.defaults]
+        faults = [[*piece.faults] for piece in pieces]
+        faults[0] += _faults_of_the_whole(pieces, defaults)
+        if any(faults):
+            raise ConfigError(_placed(faults, pieces, self._file))
+        self._known = {piece.text: piece for piece in pieces}
+        pools = {pool.name: pool for piece in pieces for pool in piece.pools}
+        warnings = _placed([[*_warnings(piece, defaults[0])] for piece in pieces], pieces, self._file)
+        return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
+
+    def _document(self, text: str) -> dict[str, object]:
+        try:
+            return tomllib.loads(text)
+        except ValueError as error:  # TOMLDecodeError is one, and so is what Python says of a number it cannot hold
+            raise _error(self._file, *_syntax_error(str(error), text)) from None
+        except RecursionError:
+            raise _error(self._file, "not TOML that can be read: nested too deeply") from None
 
 
 def _error(file: str | Path, reason: str, place: tuple[int, int] = (1, 1)) -> ConfigError:
@@ -142,18 +141,16 @@ def _syntax_error(message: str, text: str) -> tuple[str, tuple[int, int]]:
     return f"not TOML: {reason}", (numbers[0], numbers[1]) if len(numbers) == 2 else positions.position(text, len(text))
 
 
-def _faults(pieces: list[Piece]) -> Iterator[Finding]:
+def _faults_of_the_whole(pieces: list[Piece], defaults: list[str]) -> Iterator[Finding]:
     tables = [name for piece in pieces for name in piece.tables]
     if not tables:
         yield Finding((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif not any(piece.defaults for piece in pieces):
+    elif not defaults:
         yield Finding((), f"no pool is the default; write is_default = true in one, say [{schema.key((tables[0],))}]")
-    for piece in pieces:
-        yield from piece.faults
 
 
-def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Finding]:
-    for pool in pools.values():
+def _warnings(piece: Piece, default: str) -> Iterator[Finding]:
+    for pool in piece.pools:
         if pool.status in (301, 308) and len(pool.origins) > 1:
             yield Finding(
                 (pool.name, "status"),
@@ -163,31 +160,24 @@ def _warnings(pools: dict[str, Pool], defaults: list[str]) -> Iterator[Finding]:
         for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.ignores_all_down)):
             if is_set and pool.health_check is None:
                 yield Finding((pool.name, key), "has no effect without health_check")
-    for name in defaults[1:]:
-        yield Finding((name, "is_default"), f"has no effect, {schema.shown(defaults[0])} is the default pool already")
+    for name in piece.defaults:
+        if name != default:
+            yield Finding((name, "is_default"), f"has no effect, {schema.shown(default)} is the default pool already")
 
 
-def _placed(findings: Iterable[Finding], pieces: list[Piece], file: str) -> tuple[Fault, ...]:
-    """Findings with line and column, in the order of the file. Only pieces that have one are searched for places."""
-    by_table: defaultdict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        by_table[finding.path[:1]].append(finding)
+def _placed(found: Iterable[list[Finding]], pieces: list[Piece], file: str) -> tuple[Fault, ...]:
+    """The findings of each piece with line and column, in the order of the file. Only pieces that have one are searched
+    for places; what has none stands at the beginning of its piece."""
     faults = []
     lines_before = 0
-    for piece in pieces if by_table else ():
-        found = [finding for table in piece.tables for finding in by_table.get((table,), ())]
-        places = _places(piece.text) if found else {}
-        for path, message, is_at_key in found:
+    for piece, findings in zip(pieces, found, strict=True):
+        try:
+            places = positions.places(piece.text) if findings else {}
+        except RecursionError:  # nested almost too deeply for tomllib, and too deeply for `positions`
+            places = {}
+        for path, message, is_at_key in findings:
             place = places.get(path, positions.Place(0, 0))
             line, column = positions.position(piece.text, place.key if is_at_key else place.value)
             faults.append(Fault(file, lines_before + line, column, schema.key(path), message))
         lines_before += piece.text.count("\n")
-    faults += [Fault(file, 1, 1, "", finding.message) for finding in by_table[()]]
     return tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
-
-
-def _places(text: str) -> dict[positions.Path, positions.Place]:
-    try:
-        return positions.places(text)
-    except RecursionError:  # nested almost too deeply for tomllib, and too deeply for `positions`
-        return {}

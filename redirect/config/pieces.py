@@ -11,7 +11,7 @@ leaves the others as they are.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -34,31 +34,21 @@ class Piece(NamedTuple):
     faults: tuple[Finding, ...]
 
 
-class PieceReader:
-    """Reads one version of a document after another; with `read_whole` what cannot be read in pieces."""
-
-    def __init__(self, read_whole: Callable[[str], dict[str, object]]) -> None:
-        self._read_whole = read_whole
-        self._known: dict[str, Piece] = {}  # by their text
-
-    def read(self, text: str) -> list[Piece]:
-        return self._read_in_pieces(text) or [_checked(text, self._read_whole(text))]
-
-    def keep(self, pieces: list[Piece]) -> None:
-        """Keeps these for the next version, and no others: those of the last version without faults."""
-        self._known = {piece.text: piece for piece in pieces}
-
-    def _read_in_pieces(self, text: str) -> list[Piece] | None:
-        """None if the document has to be read as a whole."""
-        pieces: list[Piece] = []
-        tables: set[str] = set()
-        for part in _split(text):
-            piece = self._known.get(part) or _read(part)
-            if piece is None or not tables.isdisjoint(piece.tables):
-                return None
-            tables.update(piece.tables)
-            pieces.append(piece)
-        return pieces
+def read_in_pieces(text: str, known: Mapping[str, Piece]) -> list[Piece] | None:
+    """The pieces of a document, without reading those that are `known` by their text; None if it has to be read as a
+    whole."""
+    pieces: list[Piece] = []
+    tables: set[str] = set()
+    for part in _split(text):
+        try:
+            piece = known.get(part) or checked(part, tomllib.loads(part))
+        except (ValueError, RecursionError):  # no TOML by itself
+            return None
+        if not tables.isdisjoint(piece.tables):
+            return None
+        tables.update(piece.tables)
+        pieces.append(piece)
+    return pieces
 
 
 def _split(text: str) -> Iterator[str]:
@@ -70,21 +60,12 @@ def _split(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _read(text: str) -> Piece | None:
-    """None if the text is no TOML by itself."""
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return _checked(text, document)
-
-
-def _checked(text: str, document: dict[str, object]) -> Piece:
-    checked = [schema.check(name, table) for name, table in document.items()]
+def checked(text: str, document: dict[str, object]) -> Piece:
+    results = [schema.check(name, table) for name, table in document.items()]
     return Piece(
         text,
         tuple(document),
         tuple([name for name, table in document.items() if isinstance(table, dict) and table.get("is_default")]),
-        tuple([pool for pool, _ in checked if pool is not None]),
-        tuple([fault for _, faults in checked for fault in faults]),
+        tuple([pool for pool, _ in results if pool is not None]),
+        tuple([fault for _, faults in results for fault in faults]),
     )

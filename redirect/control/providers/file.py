@@ -8,7 +8,7 @@ since it may be half written.
 import os
 from pathlib import Path
 
-from redirect.config.loader import ConfigError, Loader, content_hash, no_collections, read_config
+from redirect.config.loader import ConfigError, Loader, content_hash, read_config
 from redirect.core.pools import Config, Fault
 
 # Seconds for which a file may change without its status showing it, after the status began to look as it does: the
@@ -56,8 +56,7 @@ class FileProvider:
         if not is_new and not force:
             return None
         try:
-            with no_collections():
-                return self._loader.parse(content)
+            return self._loader.parse(content)
         except ConfigError as error:
             return error
 
