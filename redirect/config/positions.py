@@ -5,16 +5,15 @@ of a document that `tomllib` has accepted, and keeps offsets, no values. It reli
 """
 
 import re
+import tomllib
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
-_STRING = re.compile(r'"""(?:[^\\]|\\.)*?"{3,5}|\'{3}.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'', re.DOTALL)
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SCALAR = re.compile(r"[^,\]}#\n]*")
-_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
-_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
+_STRING = r'"""(?:[^\\]|\\.)*?"{3,5}|\'{3}.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''
+_KEY = re.compile(rf"[A-Za-z0-9_-]+|{_STRING}", re.DOTALL)
+_SCALAR = re.compile(rf"{_STRING}|[^,\]}}#\n]*", re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -24,15 +23,9 @@ class Place(NamedTuple):
     value: int
 
 
-class Position(NamedTuple):
-    """A line and a column, counted from 1, in characters."""
-
-    line: int
-    column: int
-
-
-def position(text: str, offset: int) -> Position:
-    return Position(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+def position(text: str, offset: int) -> tuple[int, int]:
+    """The line and the column of an offset, counted from 1, in characters."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def places(text: str) -> dict[Path, Place]:
@@ -77,38 +70,25 @@ class _Walk:
         while True:
             self.blank()
             start = self.at
-            path = (*path, self.key_part())
+            path = (*path, _name(self.skip(_KEY)))
             self.found.setdefault(path, Place(start, start))
             self.blank()
             if self.text[self.at] != ".":
                 return path
             self.at += 1
 
-    def key_part(self) -> str:
-        if bare := _BARE_KEY.match(self.text, self.at):
-            self.at = bare.end()
-            return bare.group()
-        quoted = self.string()
-        inner = quoted[1:-1]
-        return inner if quoted[0] == "'" else _ESCAPE.sub(_unescape, inner)
-
     def value(self, path: Path) -> None:
-        opening = self.text[self.at]
-        if opening in "{[":
-            self.members(path, "}" if opening == "{" else "]")
-        elif opening in "\"'":
-            self.string()
+        if self.text[self.at] in "{[":
+            self.members(path)
         else:
-            self.at = _end(_SCALAR, self.text, self.at)
+            self.skip(_SCALAR)
 
-    def members(self, path: Path, closing: str) -> None:
-        self.at += 1
+    def members(self, path: Path) -> None:
+        closing = "}" if self.text[self.at] == "{" else "]"
         index = 0
-        while True:
-            self.blank()
-            if self.text[self.at] == closing:
-                self.at += 1
-                return
+        self.at += 1
+        self.blank()
+        while self.text[self.at] != closing:
             if self.text[self.at] == ",":
                 self.at += 1
             elif closing == "}":
@@ -117,22 +97,21 @@ class _Walk:
                 self.found[*path, index] = Place(self.at, self.at)
                 self.value((*path, index))
                 index += 1
-
-    def string(self) -> str:
-        start, self.at = self.at, _end(_STRING, self.text, self.at)
-        return self.text[start : self.at]
+            self.blank()
+        self.at += 1
 
     def blank(self) -> None:
-        self.at = _end(_BLANK, self.text, self.at)
+        self.skip(_BLANK)
+
+    def skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self.text, self.at)
+        if match is None:
+            raise ValueError(f"not a TOML document that tomllib accepts, at {position(self.text, self.at)}")
+        self.at = match.end()
+        return match[0]
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    match = pattern.match(text, at)
-    if match is None:
-        raise ValueError(f"not a TOML document that tomllib accepts, at {position(text, at)}")
-    return match.end()
-
-
-def _unescape(match: re.Match[str]) -> str:
-    short, long, single = match.groups()
-    return _ESCAPED.get(single, single) if single else chr(int(short or long, 16))
+def _name(key: str) -> str:
+    if "\\" in key:
+        return next(iter(tomllib.loads(f"{key} = 0")))
+    return key[1:-1] if key[0] in "\"'" else key

@@ -9,7 +9,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redirect.config.positions import Path, Place, Position, places, position
+from redirect.config.positions import Path, Place, places, position
 
 GENERATED = settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 
@@ -31,7 +31,7 @@ GENERATED = settings(derandomize=True, deadline=None, max_examples=300, suppress
 )
 def test_position(text: str, offset: int, expected: tuple[int, int]) -> None:
     """An offset is shown as line and column, both counted from 1."""
-    assert position(text, offset) == Position(*expected)
+    assert position(text, offset) == expected
 
 
 def shown(text: str) -> dict[Path, tuple[str, str]]:
