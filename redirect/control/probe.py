@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import httptools
@@ -24,6 +25,8 @@ LONGEST_HEAD = 64 * 1024
 NEXT_ADDRESS = 0.25
 
 _AGENT = f"redirect/{version('redirect')} (health check)"
+
+_tls = functools.cache(ssl.create_default_context)
 
 
 class Target(NamedTuple):
@@ -55,11 +58,11 @@ async def probe(target: Target) -> str | None:
 async def _ask(target: Target) -> int:
     origin, check = target
     host, port = origin.endpoint(check.scheme)
-    name = str(origin) if check.host is None else check.host
+    name = check.host or str(origin)
     is_tls = check.scheme == "https"
     reader, writer = await asyncio.open_connection(
         host.strip("[]"),
-        port if check.port is None else check.port,
+        check.port or port,
         ssl=_tls() if is_tls else None,
         server_hostname=parse(name).host.strip("[]") if is_tls else None,
         happy_eyeballs_delay=NEXT_ADDRESS,
@@ -74,37 +77,22 @@ async def _ask(target: Target) -> int:
 
 async def _status(reader: asyncio.StreamReader) -> int:
     """The status of the answer, after those that only announce one (1xx)."""
-    answer = _Answer()
+    final: list[int] = []
+
+    def on_headers_complete() -> None:
+        if (status := parser.get_status_code()) >= 200:
+            final.append(status)
+
+    parser = httptools.HttpResponseParser(SimpleNamespace(on_headers_complete=on_headers_complete))
     read = 0
-    while answer.status is None:
+    while not final:
         data = await reader.read(4096)
         read += len(data)
         if not data or read > LONGEST_HEAD:
             raise EOFError("it ends too soon" if not data else f"no end of its head within {LONGEST_HEAD} bytes")
-        answer.take(data)
-    return answer.status
-
-
-class _Answer:
-    """The status of an answer, once it is there."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self._parser = httptools.HttpResponseParser(self)
-
-    def take(self, data: bytes) -> None:
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self.status is None:  # what is wrong behind the head does not matter
+            if not final:  # what is wrong behind the head does not matter
                 raise
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self.status is None and status >= 200:
-            self.status = status
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
+    return final[0]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import inf
 from random import uniform
 from time import monotonic, time
 from typing import Any
@@ -37,8 +38,13 @@ _Place = tuple[str, str]  # pool and origin
 
 
 class State:
+    """The state of a target, and the task that probes it."""
+
+    task: asyncio.Task[None]
+
     def __init__(self, *, is_up: bool) -> None:
         self.is_up = is_up
+        self.hangs_at = inf  # when a probe that is under way hangs
         self._contradicting = 0  # probes in a row
 
     def judge(self, *, is_good: bool, passes: int, fails: int) -> bool:
@@ -82,8 +88,6 @@ class Prober:
         self.health: Health = decode(scoreboard.health.read())  # as it was published
         self._found = {pool: {**statuses} for pool, statuses in self.health.items()}
         self._states: dict[Target, State] = {}
-        self._tasks: dict[Target, asyncio.Task[None]] = {}
-        self._deadlines: dict[Target, float] = {}  # when a probe that is under way hangs
         self._places: Mapping[Target, Sequence[_Place]] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES)
         self.use(config)
@@ -93,8 +97,8 @@ class Prober:
         where its pool has another name now, or it another pool or spelling."""
         self.config = config
         before, self._places = self._places, _places(config)
-        for target in self._tasks.keys() - self._places.keys():
-            self._stop(target)
+        for target in self._states.keys() - self._places.keys():
+            self._states.pop(target).task.cancel()
         health: defaultdict[str, dict[str, HealthStatus]] = defaultdict(dict)
         for target, places in self._places.items():
             known = [
@@ -102,9 +106,9 @@ class Prober:
                 for pool, origin in (*places, *before.get(target, ()))
                 if origin in self._found.get(pool, {})
             ]
-            if target not in self._tasks:
-                self._states[target] = State(is_up=all(status.is_up for status in known))
-                self._start(target)
+            if target not in self._states:
+                state = self._states[target] = State(is_up=all(status.is_up for status in known))
+                state.task = asyncio.create_task(self._probe(target, state))
             same = [status for status in known if status.is_up == self._states[target].is_up]
             for pool, origin in places if same else ():
                 health[pool][origin] = same[0]
@@ -118,37 +122,29 @@ class Prober:
     def restart_hung(self) -> int:
         """Starts the tasks again that hang or have ended; returns how many these were."""
         now = monotonic()
-        hung = [target for target, task in self._tasks.items() if task.done() or self._deadlines.get(target, now) < now]
-        for target in hung:
+        hung = [(target, state) for target, state in self._states.items() if state.task.done() or state.hangs_at < now]
+        for target, state in hung:
             _logger.error("the health check of %s hung and begins again", target.origin)
-            self._stop(target, is_gone=False)
-            self._start(target)
+            state.task.cancel()
+            state.hangs_at = inf
+            state.task = asyncio.create_task(self._probe(target, state))
         return len(hung)
 
-    def _start(self, target: Target) -> None:
-        self._tasks[target] = asyncio.create_task(self._probe(target))
-
-    def _stop(self, target: Target, *, is_gone: bool = True) -> None:
-        self._tasks.pop(target).cancel()
-        self._deadlines.pop(target, None)
-        if is_gone:
-            del self._states[target]
-
-    async def _probe(self, target: Target) -> None:
-        check, state = target.check, self._states[target]
+    async def _probe(self, target: Target, state: State) -> None:
+        check = target.check
         await asyncio.sleep(uniform(0, min(FIRST_PROBE_SECONDS, check.interval)))
         while True:
             began = monotonic()
             try:
                 async with self._slots:
-                    self._deadlines[target] = monotonic() + check.timeout + HUNG_SECONDS
+                    state.hangs_at = monotonic() + check.timeout + HUNG_SECONDS
                     fault = await probe(target)
             except Exception:  # a fault of this program, and no outcome
                 _logger.exception("no probe of %s", target.origin)
             else:
                 if state.judge(is_good=fault is None, passes=check.passes, fails=check.fails):
                     self._note(target, fault or f"answered {check.expect}")
-            self._deadlines.pop(target, None)
+            state.hangs_at = inf
             interval = check.interval if state.is_up else check.down_interval
             await asyncio.sleep(began + interval * uniform(1 - JITTER, 1 + JITTER) - monotonic())
 

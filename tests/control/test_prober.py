@@ -342,8 +342,8 @@ def test_a_health_check_that_ended_begins_again(there: Origin) -> None:
 
     async def run() -> None:
         prober = Prober(Scoreboard(), configuration(p=hosts(there.name) + EVERY))
-        for task in prober._tasks.values():
-            task.cancel()
+        for state in prober._states.values():
+            state.task.cancel()
         await asyncio.sleep(0)
         assert prober.restart_hung() == 1
         await until(lambda: there.asked, prober)
