@@ -1,9 +1,9 @@
 """The control plane: configurations and health, from their sources to the workers.
 
-providers   sources of configurations: the file
-transfer    a configuration as bytes that processes share
-publisher   loads and publishes configurations
-probe       one health check of one origin
-prober      all health checks, again and again
-instance    what the admin listener shows
+file_provider  the TOML as a source of configurations, watched
+transfer       a configuration as bytes that processes share
+publisher      loads and publishes configurations
+probe          one health check of one origin
+prober         all health checks, again and again
+instance       what the admin listener shows
 """

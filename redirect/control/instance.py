@@ -1,7 +1,7 @@
 """The instance, as the controller sees it: what the admin listener shows."""
 
 import socket
-from importlib.metadata import version
+from importlib import metadata
 from typing import NamedTuple
 
 from redirect.control.prober import Prober
@@ -16,8 +16,6 @@ APPLY_MS = 5_000
 
 READY = "ready"
 
-_VERSION = version("redirect")
-
 
 class State(NamedTuple):
     """Whether an origin is up, down or draining, since when (Unix time), and what a probe has to do with it."""
@@ -30,7 +28,7 @@ class State(NamedTuple):
 class Instance:
     """What the controller knows of its instance. May be asked by several threads."""
 
-    version = _VERSION
+    version = metadata.version("redirect")
 
     def __init__(self, scoreboard: Scoreboard, pools_config_path: str, publisher: Publisher, prober: Prober) -> None:
         self.pools_config_path = pools_config_path

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader
-from redirect.control.providers.file import FileProvider
+from redirect.control.file_provider import FileProvider
 from redirect.control.transfer import Since, pack, pack_difference, unpack_config
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
@@ -57,19 +57,19 @@ class Publisher:
         whether its content, as far as this is known, is in use."""
         async with self._lock:
             try:
-                found = await asyncio.to_thread(self._provider.look, monotonic(), force=force)
-                if isinstance(found, Config):
-                    await asyncio.to_thread(self._publish, found)
+                config = await asyncio.to_thread(self._provider.look, monotonic(), force=force)
+                if config is not None:
+                    await asyncio.to_thread(self._publish, config)
+                return config is not None
+            except ConfigError as error:
+                _logger.error("the configuration stays as it was:\n%s", error)
+                self._report_error(str(error))
             except Exception:  # a fault of this program, and no reason to end
                 _logger.exception("the configuration stays as it was")
                 self._report_error("loading the file met a fault of this service; its log tells more")
-                return False
             finally:
                 self.looked_ms = now_ms()
-        if isinstance(found, ConfigError):
-            _logger.error("the configuration stays as it was:\n%s", found)
-            self._report_error(str(found))
-        return isinstance(found, Config)
+        return False
 
     def _publish(self, config: Config) -> None:
         """Publishes a configuration, the difference last: workers look at its number."""

@@ -10,8 +10,7 @@ from typing import NoReturn
 import pytest
 
 from redirect.config.loader import ConfigError, Loader, content_hash
-from redirect.control.providers.file import DOUBTFUL_SECONDS, FileProvider
-from redirect.core.pools import Config
+from redirect.control.file_provider import DOUBTFUL_SECONDS, FileProvider
 
 OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
 NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n'
@@ -30,11 +29,13 @@ def provider(file: Path) -> FileProvider:
     return FileProvider(file, content_hash(OLD), Loader(str(file)))
 
 
-def seen(found: Config | ConfigError | None) -> str | None:
+def seen(provider: FileProvider, now: float, *, force: bool = False) -> str | None:
     """The first origin of a configuration, or the first line of what is wrong."""
-    if isinstance(found, Config):
-        return found.default.origins[0].name
-    return None if found is None else str(found).partition("\n")[0].partition("pools.toml")[2]
+    try:
+        config = provider.look(now, force=force)
+    except ConfigError as error:
+        return str(error).partition("\n")[0].partition("pools.toml")[2]
+    return None if config is None else config.default.origins[0].name
 
 
 def in_place(file: Path, content: bytes) -> None:
@@ -65,7 +66,7 @@ def test_another_content(replace: object, file: Path, provider: FileProvider) ->
     assert provider.look(monotonic()) is None
     for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
         replace(file, content)
-        assert seen(provider.look(monotonic())) == name
+        assert seen(provider, monotonic()) == name
         assert provider.look(monotonic()) is None
 
 
@@ -75,15 +76,15 @@ def test_a_change_that_no_clock_shows(file: Path, provider: FileProvider) -> Non
     assert provider.look(monotonic()) is None
     file.write_bytes(NEW)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert seen(provider.look(monotonic())) == "new"
+    assert seen(provider, monotonic()) == "new"
 
 
 def test_a_file_that_rests_is_not_read(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has looked the same for a while costs a look at its state, not at its content."""
     assert provider.look(1) is None
-    monkeypatch.setattr("redirect.control.providers.file.read_config", lambda *_, **__: NEW)
+    monkeypatch.setattr("redirect.control.file_provider.read_config", lambda *_, **__: NEW)
     assert provider.look(1 + DOUBTFUL_SECONDS) is None
-    assert seen(provider.look(1 + DOUBTFUL_SECONDS, force=True)) == "new"
+    assert seen(provider, 1 + DOUBTFUL_SECONDS, force=True) == "new"
 
 
 def test_rights_that_are_gone(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +95,7 @@ def test_rights_that_are_gone(file: Path, provider: FileProvider, monkeypatch: p
     while file.stat().st_ctime_ns == before:  # until that clock ticks
         file.chmod(0)
     monkeypatch.setattr(os, "open", denied)  # permissions do not bind root
-    assert "Permission denied" in (seen(provider.look(200)) or "")
+    assert "Permission denied" in (seen(provider, 200) or "")
 
 
 def denied(*_: object) -> NoReturn:
@@ -109,25 +110,25 @@ def test_a_change_that_a_wrong_clock_shows(hours: int, file: Path, provider: Fil
     for content, name in ((NEW, "new"), (OLD, "old"), (NEW, "new")):
         file.write_bytes(content)
         os.utime(file, ns=(there, there))
-        assert seen(provider.look(monotonic())) == name
+        assert seen(provider, monotonic()) == name
 
 
 def test_the_same_content_again(file: Path, provider: FileProvider) -> None:
     """A file that is written anew with what it had is no other one, unless it is asked for."""
     file.write_bytes(OLD)
     assert provider.look(monotonic()) is None
-    assert seen(provider.look(monotonic(), force=True)) == "old"
+    assert seen(provider, monotonic(), force=True) == "old"
 
 
 def test_a_bad_file(file: Path, provider: FileProvider) -> None:
     """What is wrong with a file is told once; the good bytes put back are a configuration again."""
     file.write_bytes(BAD)
     told = ':2:28: p.weighted_hosts."new": weight must be a whole number from 0 to 1000000, got -1'
-    assert seen(provider.look(monotonic())) == told
+    assert seen(provider, monotonic()) == told
     assert provider.look(monotonic()) is None
-    assert seen(provider.look(monotonic(), force=True)) == told
+    assert seen(provider, monotonic(), force=True) == told
     file.write_bytes(OLD)
-    assert seen(provider.look(monotonic())) == "old"
+    assert seen(provider, monotonic()) == "old"
 
 
 @pytest.mark.parametrize("how", ["missing", "a directory", "empty", "unreadable"])
@@ -140,11 +141,11 @@ def test_no_file(how: str, file: Path, provider: FileProvider) -> None:
         file.touch()
     elif how == "unreadable":
         file.symlink_to(file)  # permissions do not bind root
-    assert (seen(provider.look(monotonic())) or "").startswith(":1:1: ")
+    assert (seen(provider, monotonic()) or "").startswith(":1:1: ")
     assert provider.look(monotonic()) is None
     file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
     file.write_bytes(OLD)
-    assert seen(provider.look(monotonic())) == "old"
+    assert seen(provider, monotonic()) == "old"
 
 
 @pytest.mark.parametrize("how", ["a pipe", "a device"])
@@ -154,25 +155,25 @@ def test_no_regular_file(how: str, file: Path, provider: FileProvider) -> None:
     os.mkfifo(file) if how == "a pipe" else file.symlink_to(os.devnull)
     with ThreadPoolExecutor(1) as thread:
         try:
-            found = thread.submit(provider.look, monotonic()).result(20)
+            found = thread.submit(seen, provider, monotonic()).result(20)
         finally:
             os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))  # lets go of who waits
-    assert (seen(found) or "").startswith(":1:1: cannot be read: not a regular file; ")
+    assert (found or "").startswith(":1:1: cannot be read: not a regular file; ")
     file.unlink()
     file.write_bytes(NEW)
-    assert seen(provider.look(monotonic())) == "new"
+    assert seen(provider, monotonic()) == "new"
 
 
 def test_another_reason(file: Path, provider: FileProvider) -> None:
     """A file that cannot be read for another reason than before is told again."""
     file.unlink()
-    assert "No such file" in (seen(provider.look(1)) or "")
+    assert "No such file" in (seen(provider, 1) or "")
     assert provider.look(100) is None
     file.mkdir()
-    assert "Is a directory" in (seen(provider.look(200)) or "")
+    assert "Is a directory" in (seen(provider, 200) or "")
     assert provider.look(300) is None
     file.rmdir()
-    assert "No such file" in (seen(provider.look(400)) or "")
+    assert "No such file" in (seen(provider, 400) or "")
 
 
 def test_a_file_that_becomes_readable(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +181,9 @@ def test_a_file_that_becomes_readable(file: Path, provider: FileProvider, monkey
     file.write_bytes(NEW)
     with monkeypatch.context() as others:
         others.setattr(os, "open", denied)
-        assert "Permission denied" in (seen(provider.look(1)) or "")
+        assert "Permission denied" in (seen(provider, 1) or "")
         assert provider.look(100) is None
-    assert seen(provider.look(200)) == "new"
+    assert seen(provider, 200) == "new"
 
 
 def test_a_file_that_is_being_written(file: Path, provider: FileProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,11 +196,11 @@ def test_a_file_that_is_being_written(file: Path, provider: FileProvider, monkey
         return content
 
     with monkeypatch.context() as patched:
-        patched.setattr("redirect.control.providers.file.read_config", read)
+        patched.setattr("redirect.control.file_provider.read_config", read)
         file.write_bytes(NEW)
         assert provider.look(monotonic()) is None
-        assert seen(provider.look(monotonic(), force=True)) == ":1:1: changed while it was read; try again"
-    assert seen(provider.look(monotonic())) == "new"
+        assert seen(provider, monotonic(), force=True) == ":1:1: changed while it was read; try again"
+    assert seen(provider, monotonic()) == "new"
 
 
 def test_the_same_content_written_while_it_is_read(
@@ -214,9 +215,9 @@ def test_the_same_content_written_while_it_is_read(
 
     assert provider.look(1) is None
     with monkeypatch.context() as patched:
-        patched.setattr("redirect.control.providers.file.read_config", read)
-        assert seen(provider.look(2, force=True)) == ":1:1: changed while it was read; try again"
-    assert seen(provider.look(3)) == "old"
+        patched.setattr("redirect.control.file_provider.read_config", read)
+        assert seen(provider, 2, force=True) == ":1:1: changed while it was read; try again"
+    assert seen(provider, 3) == "old"
     assert provider.look(4) is None
 
 
@@ -234,7 +235,7 @@ def test_never_half_a_file(file: Path, provider: FileProvider) -> None:
     found: set[str | None] = set()
     try:
         while not {"old", "new"} <= found:
-            found.add(seen(provider.look(monotonic())))
+            found.add(seen(provider, monotonic()))
     finally:
         ended.set()
         writer.join()

@@ -113,7 +113,7 @@ def test_a_bad_file_changes_nothing(service: Running) -> None:
 
 # Serves with a fault of ours: who reads a file with "boom" in it raises what nobody expects.
 FAULTY = """
-from redirect.control.providers.file import Loader
+from redirect.config.loader import Loader
 def faulty(loader, content, parse=Loader.parse):
     if b"boom" in content: raise KeyError(content)
     return parse(loader, content)

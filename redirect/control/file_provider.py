@@ -28,9 +28,9 @@ class FileProvider:
         self._signature: tuple[int, ...] | None = ()
         self._since = 0.0  # when the signature was first seen
 
-    def look(self, now: float, *, force: bool = False) -> Config | ConfigError | None:
-        """Returns the configuration, if the file changed; why it cannot be used; None if nothing changed since the last
-        look, or is changing at this moment.
+    def look(self, now: float, *, force: bool = False) -> Config | None:
+        """Returns the configuration if the file changed; None if nothing changed since the last look, or is changing
+        now. Raises ConfigError where the file cannot be used, once for each reason in a row.
 
         `now` is in seconds of the monotonic clock. With `force` the result is never None.
         """
@@ -39,26 +39,22 @@ class FileProvider:
             self._since = now
         elif not force and now - self._since >= DOUBTFUL_SECONDS:
             return None
+        self._signature = ()  # until it is read: what makes it readable need not show there
         try:
             content = read_config(self._path, waits=False)
         except ConfigError as error:
             is_new, self._known = self._known != str(error), str(error)
-            self._signature = ()  # what makes it readable need not show there
-            return error if is_new or force else None
+            if is_new or force:
+                raise
+            return None
         if before != self._stat():
-            self._signature = ()
             if not force:
                 return None
             self._known = None
-            return ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))
+            raise ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))
         self._signature = before
         is_new, self._known = content_hash(content) != self._known, content_hash(content)
-        if not is_new and not force:
-            return None
-        try:
-            return self._loader.parse(content)
-        except ConfigError as error:
-            return error
+        return self._loader.parse(content) if is_new or force else None
 
     def _stat(self) -> tuple[int, ...] | None:
         """What differs where the file does, mostly; None where there is none."""

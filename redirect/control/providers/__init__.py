@@ -1,4 +1,0 @@
-"""Sources of configurations.
-
-file   the TOML, watched
-"""
