@@ -40,7 +40,8 @@ class Balancer:
         self.pool = pool
         self._random = random
         self._destinations = tuple([Destination(pool, origin) for origin in pool.origins])
-        self._weigh(statuses, now)
+        self.statuses = statuses
+        self._weights, self.next_step = effective_weights(pool, statuses, now)
         self.pick = self._picker(cycles)
 
     @property
@@ -53,15 +54,10 @@ class Balancer:
         if now < self.next_step and (statuses is self.statuses or statuses == self.statuses):
             return
         before = self._weights, self.is_growing
-        self._weigh(statuses, now)
+        self.statuses = statuses
+        self._weights, self.next_step = effective_weights(self.pool, statuses, now)
         if (self._weights, self.is_growing) != before:
             self.pick = self._first_pick if any(self._weights) else None
-
-    def _weigh(self, statuses: Mapping[str, HealthStatus], now: float) -> None:
-        tenths = _tenths(self.pool, statuses, now)
-        self.statuses = statuses
-        self._weights = _weights(self.pool, tenths)
-        self.next_step = _next_step(self.pool, now) if any(0 < each < TENTHS for each in tenths.values()) else inf
 
     def _first_pick(self) -> Destination:
         """Prepares the cycle when it is first needed: after an outage of thousands of pools, only for those that are
@@ -74,37 +70,31 @@ class Balancer:
         return picker(list(zip(self._destinations, self._weights, strict=True)), cycles, self._random)
 
 
-def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> list[int]:
-    """The weight of each origin of `pool`: 0 if it must not be picked, a multiple while some origins start slowly."""
-    return _weights(pool, _tenths(pool, statuses, now))
-
-
-def _weights(pool: Pool, tenths: Mapping[str, int]) -> list[int]:
+def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> tuple[list[int], float]:
+    """The weight of each origin of `pool`: 0 if it must not be picked, a multiple while some origins start slowly; and
+    when the weights change without another status."""
     whole = [origin.weight for origin in pool.origins]
-    if not tenths:
-        return whole
+    if not statuses:
+        return whole, inf
+    step = pool.slow_start / TENTHS
+    tenths = _tenths(statuses, step, now)
+    next_step = (now // step + 1) * step if any(0 < each < TENTHS for each in tenths.values()) else inf
     parts = [tenths.get(origin.name, TENTHS) for origin in pool.origins]
     unit = gcd(*parts) or 1  # where all origins have the same part, their weights stay as they are
     weights = [weight * (part // unit) for weight, part in zip(whole, parts, strict=True)]
-    return whole if pool.ignores_all_down and not any(weights) else weights
+    return whole if pool.ignores_all_down and not any(weights) else weights, next_step
 
 
-def _tenths(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> dict[str, int]:
-    """How many tenths of its weight each origin has that has a status.
+def _tenths(statuses: Mapping[str, HealthStatus], step: float, now: float) -> dict[str, int]:
+    """How many tenths of its weight each origin has that has a status; a slow start takes `step` seconds for each.
 
     They are steps of the clock, so that origins that come back one by one take their steps together.
     """
-    if not pool.slow_start:
+    if not step:
         return {name: TENTHS if status.is_up else 0 for name, status in statuses.items()}
-    step = pool.slow_start / TENTHS
     first, last = now // step - 1, now // step - TENTHS  # those that came back in these have one tenth, and all
     return {
         name: 0 if not status.is_up else TENTHS if at <= last else 1 if at >= first else int(first + 1 - at)
         for name, status in statuses.items()
         for at in [status.since_monotonic // step]
     }
-
-
-def _next_step(pool: Pool, now: float) -> float:
-    step = pool.slow_start / TENTHS
-    return (now // step + 1) * step

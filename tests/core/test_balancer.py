@@ -39,6 +39,10 @@ def balancer(of: Pool, statuses: Statuses | None = None, now: float = 0.0, seed:
     return Balancer(of, Cycles(), Random(seed), statuses or {}, now)
 
 
+def weights_of(of: Pool, statuses: Statuses, now: float) -> list[int]:
+    return effective_weights(of, statuses, now)[0]
+
+
 def picks(of: Balancer, count: int) -> Counter[str]:
     picked: Counter[str] = Counter()
     for _ in range(count):
@@ -51,29 +55,29 @@ def picks(of: Balancer, count: int) -> Counter[str]:
 
 
 def test_an_origin_without_a_status_is_up() -> None:
-    assert effective_weights(pool(a=5, b=0, c=2), {}, 0) == [5, 0, 2]
+    assert weights_of(pool(a=5, b=0, c=2), {}, 0) == [5, 0, 2]
 
 
 def test_an_origin_that_is_down_weighs_nothing() -> None:
-    assert effective_weights(pool(a=5, b=3, c=2), down("a"), 0) == [0, 3, 2]
+    assert weights_of(pool(a=5, b=3, c=2), down("a"), 0) == [0, 3, 2]
 
 
 def test_an_origin_that_is_up_again_has_its_weight_at_once_without_a_slow_start() -> None:
-    assert effective_weights(pool(a=5, b=3), up(a=100), 100) == [5, 3]
+    assert weights_of(pool(a=5, b=3), up(a=100), 100) == [5, 3]
 
 
 def test_a_status_of_an_unknown_origin_is_ignored() -> None:
-    assert effective_weights(pool(a=5, b=3), down("elsewhere"), 0) == [5, 3]
+    assert weights_of(pool(a=5, b=3), down("elsewhere"), 0) == [5, 3]
 
 
 def test_with_all_origins_down_none_may_be_picked() -> None:
-    assert effective_weights(pool(a=1, b=2, drained=0), down("a", "b"), 0) == [0, 0, 0]
+    assert weights_of(pool(a=1, b=2, drained=0), down("a", "b"), 0) == [0, 0, 0]
 
 
 def test_with_all_origins_down_all_are_used_if_the_pool_has_it_so() -> None:
     ignoring = pool(a=1, b=2, ignores_all_down=True)
-    assert effective_weights(ignoring, down("a", "b"), 0) == [1, 2]
-    assert effective_weights(ignoring, down("a"), 0) == [0, 2]
+    assert weights_of(ignoring, down("a", "b"), 0) == [1, 2]
+    assert weights_of(ignoring, down("a"), 0) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -91,25 +95,25 @@ def test_with_all_origins_down_all_are_used_if_the_pool_has_it_so() -> None:
 )
 def test_slow_start(after: float, weights: list[int]) -> None:
     """An origin that came back weighs a tenth of its weight, and a tenth more at each tenth of `slow_start`."""
-    assert effective_weights(pool(a=1, b=1, slow_start=10), up(b=200), 200 + after) == weights
+    assert weights_of(pool(a=1, b=1, slow_start=10), up(b=200), 200 + after) == weights
 
 
 def test_each_origin_starts_slowly_from_its_own_time() -> None:
     statuses = {**up(b=100, c=105), **down("d")}
-    assert effective_weights(pool(a=2, b=2, c=2, d=2, slow_start=10), statuses, 107) == [20, 14, 4, 0]
+    assert weights_of(pool(a=2, b=2, c=2, d=2, slow_start=10), statuses, 107) == [20, 14, 4, 0]
 
 
 def test_origins_that_all_come_back_together_share_by_their_weights() -> None:
     """No other origin can spare them."""
     for now in range(100, 120):
-        assert effective_weights(pool(a=1, b=2, slow_start=10), up(a=100, b=100), now) == [1, 2]
+        assert weights_of(pool(a=1, b=2, slow_start=10), up(a=100, b=100), now) == [1, 2]
 
 
 def test_a_drained_origin_weighs_nothing_whatever_its_status() -> None:
     """Its status may be of the time before it was drained."""
     drained = pool(a=0, b=1, slow_start=10, ignores_all_down=True)
-    assert effective_weights(drained, up(a=100), 100)[0] == 0
-    assert effective_weights(drained, {**up(a=100), **down("b")}, 101) == [0, 1]
+    assert weights_of(drained, up(a=100), 100)[0] == 0
+    assert weights_of(drained, {**up(a=100), **down("b")}, 101) == [0, 1]
 
 
 # Picks
@@ -222,7 +226,7 @@ def test_nothing_is_remembered(
     assert old.is_growing == new.is_growing
     assert (old.pick is None) == (new.pick is None)
     if new.pick is not None:
-        length = sum(weights := effective_weights(of, statuses, now)) // gcd(*weights)
+        length = sum(weights := weights_of(of, statuses, now)) // gcd(*weights)
         assert picks(old, length) == picks(new, length)
 
 
@@ -231,7 +235,7 @@ def test_nothing_is_remembered(
 @given(POOLS, STATUSES, NOWS)
 def test_each_cycle_is_exact(of: Pool, statuses: Statuses, now: float) -> None:
     """In each cycle each origin is picked exactly as often as its effective weight has it."""
-    weights = effective_weights(of, statuses, now)
+    weights = weights_of(of, statuses, now)
     if any(weights):
         divisor = gcd(*weights)
         expected = {origin.name: weight // divisor for origin, weight in zip(of.origins, weights, strict=True)}
@@ -244,10 +248,10 @@ def test_each_cycle_is_exact(of: Pool, statuses: Statuses, now: float) -> None:
 def test_filter_first(of: Pool, statuses: Statuses, now: float) -> None:
     """Origins that are down weigh nothing, and those that are up weigh the same as if the others were not there."""
     is_up = {origin.name: origin.name not in statuses or statuses[origin.name].is_up for origin in of.origins}
-    weights = effective_weights(of, statuses, now)
+    weights = weights_of(of, statuses, now)
     if any(is_up[origin.name] and origin.weight for origin in of.origins):
         rest = Pool("p", tuple(origin for origin in of.origins if is_up[origin.name]), 302, slow_start=of.slow_start)
-        left = iter(effective_weights(rest, statuses, now))
+        left = iter(weights_of(rest, statuses, now))
         assert weights == [next(left) if is_up[origin.name] else 0 for origin in of.origins]
     else:
         assert weights == [origin.weight * of.ignores_all_down for origin in of.origins]
@@ -262,7 +266,7 @@ def test_a_slow_start_only_grows(of: Pool, since: dict[str, float]) -> None:
     others = Pool("p", (*of.origins, Origin("whole", Authority("whole", None), 20)), 302, slow_start=of.slow_start)
     shares = []
     for now in range(2000, 2000 + int(of.slow_start) + 2, max(1, int(of.slow_start / 20))):
-        weights = effective_weights(others, {name: statuses[name]} if name in statuses else {}, now)
+        weights = weights_of(others, {name: statuses[name]} if name in statuses else {}, now)
         assert all(weight > 0 for weight, origin in zip(weights, others.origins, strict=True) if origin.weight)
         shares.append(weights[0] / sum(weights))
     assert shares == sorted(shares)
