@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from redirect.core.authority import DEFAULT_PORTS, Authority, parse
-from redirect.core.keys import FLAG, HOST, origin_authority
+from redirect.core.keys import HOST, Limit, origin_authority
 from redirect.core.pools import HealthCheck, Origin, Pool
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
@@ -123,7 +123,7 @@ POOL_KEYS = {
         f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}",
         ...,
     ),
-    "is_default": _key(Annotated[bool, FLAG, _DEFAULT_HELP], False),
+    "is_default": _key(Annotated[bool, Limit("must be true or false"), _DEFAULT_HELP], False),
     **keys_of(Pool),
 }
 _TABLES = {(): POOL_KEYS, ("health_check",): keys_of(HealthCheck)}
@@ -140,11 +140,10 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     try:
         values = vars(_POOL_TABLE.model_validate(value))
     except ValidationError as error:
-        unquoted = dict(_unquoted(name, value))
+        unquoted = {finding.path: finding for finding in _unquoted(name, value)}
         found = (_finding(name, each) for each in error.errors(include_url=False))
         faults += (each for each in found if each.path not in unquoted)
-        faults += (Finding(path, message, is_at_key=True) for path, message in unquoted.items())
-        return None, [*faults, *_duplicates(name, value)]
+        return None, [*faults, *unquoted.values(), *_duplicates(name, value)]
     del values["is_default"]  # a piece has this for faulty tables as well
     pool = Pool(name, values.pop("weighted_hosts"), **values)
     if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
@@ -189,13 +188,13 @@ def _nested_pool(path: tuple[str, ...], value: object) -> str:
     return ""
 
 
-def _unquoted(name: str, table: object) -> Iterator[tuple[tuple[str, ...], str]]:
+def _unquoted(name: str, table: object) -> Iterator[Finding]:
     """Hosts with dots as bare keys, which TOML reads as nested tables, and what to write instead."""
     for host, value in _hosts(table).items():
-        leaves = list(_leaves((host,), value)) if _BARE_KEY.fullmatch(host) and isinstance(value, dict) else []
-        if leaves:
+        if _BARE_KEY.fullmatch(host) and isinstance(value, dict) and (leaves := [*_leaves((host,), value)]):
             quoted = ", ".join(f'"{".".join(path)}" = {shown(leaf)}' for path, leaf in leaves)
-            yield (name, "weighted_hosts", host), f"a host with dots must be quoted, write {quoted}"
+            message = f"a host with dots must be quoted, write {quoted}"
+            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
 
 
 def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -35,7 +35,7 @@ class TrustedProxies:
         self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
     ) -> tuple[str, str | None]:
         """The scheme and the client's address, given those of the connection and the two fields' values."""
-        if (proto is None and forwarded_for is None) or not self._trusts(peer):
+        if (proto is None and forwarded_for is None) or not (self._trusts_all or (peer and self._is_listed(peer))):
             return scheme, peer
         if proto in DEFAULT_PORTS:
             scheme = proto
@@ -55,9 +55,6 @@ class TrustedProxies:
             if not self._is_listed(nearest):
                 break
         return nearest
-
-    def _trusts(self, peer: str | None) -> bool:
-        return self._trusts_all or (peer is not None and self._is_listed(peer))
 
     def _find(self, text: str) -> bool:
         address = _address(text)

@@ -5,7 +5,6 @@ The rule: an origin has a status once its state has changed; until then it count
 
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -19,7 +18,7 @@ class HealthStatus(NamedTuple):
 # By pool, then by origin: two pools may probe one host in different ways.
 Health = Mapping[str, Mapping[str, HealthStatus]]
 
-NO_HEALTH: Health = MappingProxyType({})
+NO_HEALTH: Health = {}
 
 
 def encode(health: Health) -> bytes:

@@ -34,10 +34,6 @@ def seconds(least: float, most: float = 3600) -> Limit:
     return Limit(f"must be a number of seconds from {least} to {most}", {"ge": least, "le": most})
 
 
-def text(pattern: str, rule: str) -> Limit:
-    return Limit(rule, {"pattern": f"^(?:{pattern})$"})
-
-
 def one_of(*values: str | int) -> Limit:
     def convert(value: str | int) -> str | int:
         if value not in values:
@@ -58,7 +54,6 @@ def origin_authority(host: str) -> Authority:
     return authority
 
 
-FLAG = Limit("must be true or false")
 HOST = Limit(
     "must be a name or an IP address with an optional port, without scheme, user, path or blanks",
     convert=lambda host: str(origin_authority(host)),

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from redirect.core.authority import Authority
-from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
+from redirect.core.keys import HOST, Limit, one_of, seconds, whole
 
 MAX_WEIGHT = 1_000_000
 
 _TABLE = Limit('must be a table such as { path = "/healthz" }')
 _PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters without #"
-_PATH = text(r"/[!-\"$-~]{0,1023}", _PATH_RULE)  # clients keep a fragment (#) to themselves
+_PATH = Limit(_PATH_RULE, {"pattern": r"^/[!-\"$-~]{0,1023}$"})  # clients keep a fragment (#) to themselves
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,9 @@ class Service:
     def balancers(self) -> list[Balancer]:
         return [*self._balancers.values()]
 
-    def update(self, health: Health, now: float) -> None:
-        """Applies the health as of `now` (monotonic seconds)."""
-        for _ in self.updates(health, now):
-            pass
-
     def updates(self, health: Health, now: float) -> Iterator[None]:
-        """Applies the health as of `now`, one pool per step: only those of which it changed, or that start slowly."""
+        """Applies the health as of `now` (monotonic seconds), one pool per step: those of which it changed, or that
+        start slowly."""
         if health is self._health and now < self._next_step:
             return
         names = self._growing if health is self._health else self._growing | self._health.keys() | health.keys()
