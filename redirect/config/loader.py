@@ -157,7 +157,7 @@ def _warnings(piece: Piece, default: str) -> Iterator[Finding]:
                 f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
                 "302, 303 and 307 are not cached",
             )
-        for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.ignores_all_down)):
+        for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.when_all_down == "ignore")):
             if is_set and pool.health_check is None:
                 yield Finding((pool.name, key), "has no effect without health_check")
     for name in piece.defaults:

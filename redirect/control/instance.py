@@ -8,8 +8,8 @@ from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
-from redirect.telemetry.snapshot import Loading, Snapshot, Worker
-from redirect.telemetry.statistics import Cursor, Statistics
+from redirect.telemetry.snapshot import Loading, Snapshot
+from redirect.telemetry.statistics import Statistics
 
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
@@ -39,6 +39,8 @@ class Instance:
         self._prober = prober
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
+        self.lines = self._statistics.lines
+        self.workers = self._statistics.workers
 
     @property
     def config(self) -> Config:
@@ -49,13 +51,6 @@ class Instance:
 
     def snapshot(self) -> Snapshot:
         return self._statistics.snapshot(self.loading())
-
-    def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
-        """The lines of the access log since `cursor` was returned; with None the last ones that are kept."""
-        return self._statistics.lines(cursor)
-
-    def workers(self) -> list[Worker]:
-        return self._statistics.workers()
 
     def health_number(self) -> int:
         return self._scoreboard.health.number

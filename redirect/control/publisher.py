@@ -7,7 +7,6 @@ and the next one goes on from there.
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader
@@ -35,13 +34,12 @@ def loading(scoreboard: Scoreboard) -> Loading:
 
 
 def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
-    """Publishes that. Done by the master once, before there is a controller."""
+    """Is called by the master once, before there is a controller."""
     scoreboard.loading.publish(json.dumps(state).encode())
 
 
 class Publisher:
-    """Publishes what the file at `path` holds; `first` is what it held when the instance was
-    started, and `loader` loaded it."""
+    """Publishes what the file at `path` holds. When the instance was started it held `first`, which `loader` loaded."""
 
     def __init__(self, scoreboard: Scoreboard, path: str, first: Config, loader: Loader) -> None:
         self._scoreboard = scoreboard
@@ -97,11 +95,10 @@ def changed_since(since: Since, old: Config, new: Config, now: float) -> Since:
     found: dict[tuple[str, str], float] = {}
     for name, pool in new.pools.items():
         before = old.pools.get(name)
-        is_same = before is pool or before == pool
-        drained: Mapping[str, bool] = {origin.name: not origin.weight for origin in before.origins} if before else {}
+        drained = {origin.name: not origin.weight for origin in before.origins} if before else {}
         for origin in pool.origins:
             place = name, origin.name
-            if not is_same and drained.get(origin.name) != (not origin.weight):
+            if drained.get(origin.name) != (not origin.weight):
                 found[place] = now
             elif place in since:
                 found[place] = since[place]

@@ -67,17 +67,13 @@ def _port(digits: str | None) -> int | None:
 
 def _host(text: str) -> str:
     if text.startswith("["):
-        return f"[{_ipv6(text[1:-1])}]"
+        if "%" in text:
+            raise ValueError("an address with a zone has a meaning on one machine only")
+        return f"[{IPv6Address(text[1:-1]).compressed}]"
     name = (text if text.isascii() else _a_labels(text)).lower().removesuffix(".")
     if len(name) > 253 or not _NAME.fullmatch(name):
         raise ValueError("a host name is made of letters, digits, - and _ between dots")
     return text if name == text else name  # a configuration that keeps both keeps one string
-
-
-def _ipv6(text: str) -> str:
-    if "%" in text:
-        raise ValueError("an address with a zone has a meaning on one machine only")
-    return IPv6Address(text).compressed
 
 
 def _a_labels(text: str) -> str:

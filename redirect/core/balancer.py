@@ -2,7 +2,7 @@
 
 The rule: filter first, then weigh. An origin that is down weighs nothing, and the others keep their proportions. One
 that came back weighs a tenth of its weight at first, and a tenth more at each tenth of `slow_start`, since its caches
-are empty. If all origins are down none may be picked, or all of them, as the pool has it (`ignores_all_down`).
+are empty. If all origins are down none may be picked, or all of them, as the pool has it (`when_all_down`).
 
 Nothing is remembered between two calls, so a reload, a new worker and a late health status all give the same weights.
 """
@@ -82,7 +82,7 @@ def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: flo
     parts = [tenths.get(origin.name, TENTHS) for origin in pool.origins]
     unit = gcd(*parts) or 1  # where all origins have the same part, their weights stay as they are
     weights = [weight * (part // unit) for weight, part in zip(whole, parts, strict=True)]
-    return whole if pool.ignores_all_down and not any(weights) else weights, next_step
+    return whole if pool.when_all_down == "ignore" and not any(weights) else weights, next_step
 
 
 def _tenths(statuses: Mapping[str, HealthStatus], step: float, now: float) -> dict[str, int]:

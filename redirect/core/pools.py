@@ -61,10 +61,6 @@ class Pool:
         str, one_of("refuse", "ignore"), '503 with `Retry-After`; `"ignore"`: all origins are used'
     ] = "refuse"
 
-    @property
-    def ignores_all_down(self) -> bool:
-        return self.when_all_down == "ignore"
-
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""
         total = sum(origin.weight for origin in self.origins)

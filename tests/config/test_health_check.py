@@ -24,7 +24,7 @@ def test_a_path_is_all_that_is_needed() -> None:
     is up."""
     pool = read('health_check = { path = "/healthz" }')
     assert pool.health_check == HealthCheck("/healthz", "http", None, None, 5, 5, 2, 2, 3, 200)
-    assert (pool.slow_start, pool.ignores_all_down) == (0, False)
+    assert (pool.slow_start, pool.when_all_down) == (0, "refuse")
 
 
 def test_all_keys() -> None:
@@ -35,7 +35,7 @@ def test_all_keys() -> None:
         "fails = 5\nexpect = 204\n"
     )
     assert pool.health_check == HealthCheck("/up?full=1", "https", "health.example:8443", 8443, 2.5, 1, 0.5, 1, 5, 204)
-    assert (pool.slow_start, pool.ignores_all_down) == (30, True)
+    assert (pool.slow_start, pool.when_all_down) == (30, "ignore")
 
 
 def test_without_probes() -> None:

@@ -254,7 +254,7 @@ def test_filter_first(of: Pool, statuses: Statuses, now: float) -> None:
         left = iter(weights_of(rest, statuses, now))
         assert weights == [next(left) if is_up[origin.name] else 0 for origin in of.origins]
     else:
-        assert weights == [origin.weight * of.ignores_all_down for origin in of.origins]
+        assert weights == [origin.weight * (of.when_all_down == "ignore") for origin in of.origins]
 
 
 @pytest.mark.slow
