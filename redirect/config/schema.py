@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from redirect.core.authority import DEFAULT_PORTS, Authority, parse
 from redirect.core.keys import HOST, Limit, origin_authority
@@ -73,15 +73,12 @@ def _model(keys: dict[str, Key]) -> type[BaseModel]:
 
 
 def _host_key(host: str) -> tuple[str, Authority]:
-    try:
-        return host, origin_authority(host)
-    except ValueError as error:
-        raise PydanticCustomError("host_key", str(error)) from None
+    return host, origin_authority(host)
 
 
 def _origins(weights: dict[tuple[str, Authority], int]) -> tuple[Origin, ...]:
     if not any(weights.values()):
-        raise PydanticCustomError("no_weight", "weighted_hosts needs at least one host with a weight above 0")
+        raise ValueError("weighted_hosts needs at least one host with a weight above 0")
     return tuple([Origin(*host, weight) for host, weight in weights.items()])
 
 
@@ -130,9 +127,6 @@ _TABLES = {(): POOL_KEYS, ("health_check",): keys_of(HealthCheck)}
 _POOL_TABLE = _model(POOL_KEYS)
 
 
-# A pool, checked.
-
-
 def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     """The pool that a document has under `name`, and all its faults; the pool is good only if there are none."""
     is_named_well = _POOL_NAME.fullmatch(name)
@@ -155,11 +149,12 @@ def _finding(pool: str, error: ErrorDetails) -> Finding:
     """One of pydantic's errors in the words of our users."""
     *table, name = map(str, error["loc"] or ("",))
     path, got = (pool, *table, name), f", got {shown(error['input'])}"
+    reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
-        case "host_key":  # pydantic puts "[key]" behind the key
-            return Finding(path[:-1], f"host {HOST.rule}{got}: {error['msg']}", is_at_key=True)
-        case "no_weight":
-            return Finding(path, error["msg"])
+        case "value_error" if name == "[key]":  # pydantic puts this behind a key
+            return Finding(path[:-1], f"host {HOST.rule}{got}: {reason}", is_at_key=True)
+        case "value_error" if name == "weighted_hosts":
+            return Finding(path, reason)
         case "missing":
             return Finding(path[:-1], f"{name} is missing; {path[1]} {POOL_KEYS[path[1]].rule}", is_at_key=True)
         case "extra_forbidden":
@@ -169,7 +164,6 @@ def _finding(pool: str, error: ErrorDetails) -> Finding:
             return Finding((pool,), f"{_POOL_RULE}{got}", is_at_key=True)
     if table == ["weighted_hosts"]:
         return Finding(path, f"weight {WEIGHT.rule}{got}")
-    reason = str(error.get("ctx", {}).get("error", ""))  # of the ValueError that a limit's function raised
     return Finding(path, f"{name} {_TABLES[tuple(table)][name].rule}{got}" + (reason and f": {reason}"))
 
 

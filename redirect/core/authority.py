@@ -20,8 +20,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # A normalised host and a port: what a client connects to.
 Endpoint = tuple[str, int]
 
-# The longest name is 253 characters (RFC 1035). Longer texts are no authority in any spelling, and must not fill the
-# cache.
+# The longest name is 253 characters (RFC 1035). Longer texts are no authority in any spelling.
 _MAX_CHARACTERS = 1024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
@@ -42,15 +41,11 @@ class Authority(NamedTuple):
         return self.host, self.port or DEFAULT_PORTS[scheme]
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Authority:
     """Returns the authority that `text` spells; raises ValueError with the reason if it spells none."""
     if len(text) > _MAX_CHARACTERS:
         raise ValueError("longer than any host name")
-    return _parse(text)
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> Authority:
     match = _HOST_AND_PORT.fullmatch(text)
     if match is None or not match["host"]:
         raise ValueError("not a host with an optional port")

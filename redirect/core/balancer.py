@@ -30,12 +30,7 @@ class Balancer:
     pick: Callable[[], Destination] | None
 
     def __init__(
-        self,
-        pool: Pool,
-        cycles: Cycles,
-        random: Random,
-        statuses: Mapping[str, HealthStatus] = {},
-        now: float = 0.0,
+        self, pool: Pool, cycles: Cycles, random: Random, statuses: Mapping[str, HealthStatus] = {}, now: float = 0.0
     ) -> None:
         self.pool = pool
         self._random = random

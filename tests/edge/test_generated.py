@@ -292,7 +292,7 @@ def blocks(services: list[Service]) -> int:
     """How many pieces of memory the process holds, without what is remembered on purpose."""
     for service in services:
         service.forget()
-    authority._parse.cache_clear()
+    authority.parse.cache_clear()
     answers_of.cache_clear()
     gc.collect()
     return sys.getallocatedblocks()
