@@ -68,7 +68,7 @@ def parse_config(content: bytes, file: str) -> Config:
 
 
 def load(path: str | Path) -> Config:
-    """The configuration in the file at `path`. Raises ConfigError."""
+    """Returns the configuration in the file at `path`. Raises ConfigError."""
     return Loader(str(path)).load()
 
 
@@ -85,19 +85,17 @@ def no_collections() -> Iterator[None]:
 
 
 class Loader:
-    """Parses one version of a file after another. Pieces that did not change are not parsed again."""
+    """Parses one version of a file after another, or raises ConfigError. Pieces that did not change are kept."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._known: dict[str, Piece] = {}  # those of the last version without faults, by their text
 
     def load(self) -> Config:
-        """Returns the configuration in the file as it is now. Raises ConfigError."""
         return self.parse(read_config(self._file))
 
     @no_collections()
     def parse(self, content: bytes) -> Config:
-        """Returns the configuration that `content` spells. Raises ConfigError."""
         text = _decode(content.removeprefix(_BYTE_ORDER_MARK), self._file)
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
         defaults = [name for piece in pieces for name in piece.defaults]

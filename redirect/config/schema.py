@@ -56,14 +56,9 @@ def keys_of(owner: type) -> dict[str, Key]:
 
 def _key(annotation: Any, default: Any) -> Key:
     kept_as, limit, help_text = get_args(annotation)
-    nested: Any = next(filter(dataclasses.is_dataclass, get_args(kept_as)), None)  # in `HealthCheck | None`
-    checked: Any
-    if nested is not None:
-        checked = Annotated[_model(keys_of(nested)), AfterValidator(lambda table: nested(**vars(table)))]
-    elif limit.convert is not None:
-        checked = Annotated[kept_as, AfterValidator(limit.convert)]
-    else:
-        checked = Annotated[kept_as, Field(**limit.bounds)]
+    checked: Any = Annotated[kept_as, AfterValidator(limit.convert) if limit.convert else Field(**limit.bounds)]
+    if HealthCheck in get_args(kept_as):
+        checked = Annotated[_model(keys_of(HealthCheck)), AfterValidator(lambda table: HealthCheck(**vars(table)))]
     return Key(checked, limit.rule, help_text, ... if default is dataclasses.MISSING else default)
 
 

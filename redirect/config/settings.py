@@ -23,7 +23,6 @@ _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
 
 def _cores() -> int:
-    """Returns the number of cores that the affinity of this process allows."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -79,7 +78,6 @@ class Settings(BaseSettings):
 
     @property
     def public_bind(self) -> str:
-        """The public listener as `host:port`."""
         host = self.server_host.strip("[]")
         return f"[{host}]:{self.server_port}" if ":" in host else f"{host}:{self.server_port}"
 
@@ -102,7 +100,6 @@ def load_settings(**options: Any) -> Settings:
 
 
 def variable(name: str) -> str:
-    """Returns the environment variable of a field."""
     return name.upper() if name.upper() == "FORWARDED_ALLOW_IPS" else f"REDIRECT_{name.upper()}"
 
 

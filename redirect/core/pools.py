@@ -28,8 +28,6 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """How the origins of a pool are probed."""
-
     path: Annotated[str, _PATH, "what a GET asks for"]
     scheme: Annotated[str, one_of("http", "https"), "how it is asked; with `https` certificates are checked"] = "http"
     host: Annotated[str | None, HOST, "name in `Host` and in the certificate"] = None  # the origin's

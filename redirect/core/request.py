@@ -7,8 +7,6 @@ from redirect.core.decision import Decision
 
 
 class Head(NamedTuple):
-    """What a request's header fields and connection say."""
-
     pool_requested: str | None
     scheme: str  # "http" or "https"
     endpoint: Endpoint | None  # what the client asked for; None for HTTP/1.0 without Host
