@@ -159,8 +159,7 @@ class Prober:
 
 
 def _places(config: Config) -> Mapping[Target, Sequence[_Place]]:
-    """What is to be probed, and which origins of which pools that is. Drained origins get no requests, and no
-    probes."""
+    """The places of each target. Drained origins get no requests, and no probes."""
     places: defaultdict[Target, list[_Place]] = defaultdict(list)
     for pool in config.pools.values():
         if pool.health_check is not None:
