@@ -12,7 +12,7 @@ import pytest
 from support.log_lines import line, run
 from support.service import environment, wait_for
 
-from redirect.commands.logs.follow import Tail
+from redirect.commands.logs.follow import tail as follow_tail
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tail(log: Path) -> Iterator[Tail]:
-    with closing(Tail(str(log), 0)) as tail:
+def tail(log: Path) -> Iterator[Iterator[bytes]]:
+    with closing(follow_tail(log.open("rb"))) as tail:
         yield tail
 
 
@@ -33,43 +33,43 @@ def append(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def test_each_whole_line_comes_once(log: Path, tail: Tail) -> None:
-    assert tail.read() == b""
+def test_each_whole_line_comes_once(log: Path, tail: Iterator[bytes]) -> None:
+    assert next(tail) == b""
     append(log, b"a\nb")
-    assert tail.read() == b"a\n"
-    assert tail.read() == b""
+    assert next(tail) == b"a\n"
+    assert next(tail) == b""
     append(log, b"c\n")
-    assert tail.read() == b"bc\n"
+    assert next(tail) == b"bc\n"
 
 
-def test_a_torn_line_may_be_taken_back(log: Path, tail: Tail) -> None:
+def test_a_torn_line_may_be_taken_back(log: Path, tail: Iterator[bytes]) -> None:
     """A full disk tears a line, and the log takes the torn part back: nothing comes twice."""
     append(log, b"a\nto")
-    assert tail.read() == b"a\n"
+    assert next(tail) == b"a\n"
     os.truncate(log, 2)
     append(log, b"b\n")
-    assert tail.read() == b"b\n"
+    assert next(tail) == b"b\n"
 
 
-def test_a_file_that_gets_shorter_is_read_from_its_beginning(log: Path, tail: Tail) -> None:
+def test_a_file_that_gets_shorter_is_read_from_its_beginning(log: Path, tail: Iterator[bytes]) -> None:
     append(log, b"a\nb\n")
-    tail.read()
+    next(tail)
     log.write_bytes(b"c\n")
-    assert tail.read() == b"c\n"
+    assert next(tail) == b"c\n"
 
 
-def test_a_new_file_of_the_name_is_followed_and_the_old_one_too(log: Path, tail: Tail) -> None:
+def test_a_new_file_of_the_name_is_followed_and_the_old_one_too(log: Path, tail: Iterator[bytes]) -> None:
     """Workers change to the new one one after the other."""
     append(log, b"a\n")
     old = log.rename(log.with_name("access.jsonl.1"))
-    assert tail.read() == b"a\n"
+    assert next(tail) == b"a\n"
     append(old, b"b\n")
-    assert tail.read() == b"b\n"
+    assert next(tail) == b"b\n"
     append(log, b"c\n")
     append(old, b"d\n")
-    assert tail.read() + tail.read() == b"d\nc\n"
+    assert next(tail) + next(tail) == b"d\nc\n"
     append(old, b"e\n")
-    assert tail.read() == b"e\n"
+    assert next(tail) == b"e\n"
 
 
 @pytest.fixture

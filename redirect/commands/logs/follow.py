@@ -6,10 +6,10 @@ other. A file that gets shorter is read from its beginning again.
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from time import sleep
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from redirect.commands.loading import leave
 from redirect.commands.logs import files
@@ -25,82 +25,66 @@ def follow(paths: Sequence[str], filters: Filters, as_json: bool) -> NoReturn:
     """Prints the last selected records of the files, and then those that come."""
     printer, reader = Printer(as_json), Reader(filters)
     before: list[Record] = []
-    with ExitStack() as stack:
-        tails = []
-        for path in paths:
-            if not files.is_plain(path):
-                files.size(path)  # a missing file has its own message
-                leave(2, f"{path} cannot be followed: it is no plain file")
-            position, records = _last_records(path, filters)
-            before += records
-            tails.append(stack.enter_context(closing(Tail(path, position))))
-        printer.print(before[-SHOWN_BEFORE:])
+    tails = []
+    for path in paths:
+        if not files.is_plain(path):
+            files.size(path)  # a missing file has its own message
+            leave(2, f"{path} cannot be followed: it is no plain file")
+        file = files.opened(path)
+        before += _last_records(file, filters)
+        tails.append(tail(file))
+    printer.print(before[-SHOWN_BEFORE:])
+    while True:
+        for written in map(next, tails):
+            printer.print(reader.read(written))
+        sleep(POLL_SECONDS)
+
+
+def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
+    """Yields the whole lines that were written since the last time, from where `file` stands on."""
+    followed = [file]
+    try:
         while True:
-            for tail in tails:
-                printer.print(reader.read(tail.read()))
-            sleep(POLL_SECONDS)
+            written = b"".join(map(_read, followed))
+            *older, last = followed
+            if not _has_name(last):
+                for each in older:
+                    each.close()
+                followed = [last, files.opened(last.name)]
+            yield written
+    finally:
+        for each in followed:
+            each.close()
 
 
-class Tail:
-    """What is written to the file of a name from `position` on."""
-
-    def __init__(self, path: str, position: int) -> None:
-        self._path = path
-        self._files = [_OpenFile(path, position)]
-
-    def read(self) -> bytes:
-        """The whole lines that were written since the last call."""
-        written = b"".join(file.read() for file in self._files)
-        if not self._files[-1].has_name():
-            *older, last = self._files
-            for file in older:
-                file.close()
-            self._files = [last, _OpenFile(self._path, 0)]
-        return written
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
+def _read(file: IO[bytes]) -> bytes:
+    """The whole lines since the last call. A torn one is read again: the log writer may take it back."""
+    position = file.tell()
+    if os.fstat(file.fileno()).st_size < position:
+        position = file.seek(0)
+    content = file.read()
+    cut = content.rfind(b"\n") + 1
+    file.seek(position + cut)
+    return content[:cut]
 
 
-class _OpenFile:
-    """An open file, which may have lost its name."""
-
-    def __init__(self, path: str, position: int) -> None:
-        self._path = path
-        self._file = files.opened(path)
-        self._position = position
-
-    def read(self) -> bytes:
-        """The whole lines since the last call. A torn one is read again: the log writer may take it back."""
-        if os.fstat(self._file.fileno()).st_size < self._position:
-            self._position = 0
-        self._file.seek(self._position)
-        content = self._file.read()
-        cut = content.rfind(b"\n") + 1
-        self._position += cut
-        return content[:cut]
-
-    def has_name(self) -> bool:
-        """Whether no other file has taken the name. A missing one is yet to come."""
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        return True
-
-    def close(self) -> None:
-        self._file.close()
+def _has_name(file: IO[bytes]) -> bool:
+    """Whether no other file has taken the name. A missing one is yet to come."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(file.name), os.fstat(file.fileno()))
+    return True
 
 
-def _last_records(path: str, filters: Filters) -> tuple[int, list[Record]]:
-    """The position at which the whole lines of the file end, and the last selected records before it."""
+def _last_records(file: IO[bytes], filters: Filters) -> list[Record]:
+    """Returns the last selected records; leaves the file at the end of its whole lines, where `tail` goes on."""
     reader = Reader(filters)
     records: list[Record] = []
-    with files.opened(path) as file:
-        end = position = file.seek(0, os.SEEK_END)
-        for block in files.blocks_backwards(file, end):
-            cut = block.rfind(b"\n") + 1
-            position -= len(block) - cut  # only the last line of the file can be torn
-            records = [*(each for each in reader.read(block[:cut]) if isinstance(each, Record)), *records]
-            if len(records) >= SHOWN_BEFORE:
-                break
-    return position, records
+    end = position = file.seek(0, os.SEEK_END)
+    for block in files.blocks_backwards(file, end):
+        cut = block.rfind(b"\n") + 1
+        position -= len(block) - cut  # only the last line of the file can be torn
+        records = [*(each for each in reader.read(block[:cut]) if isinstance(each, Record)), *records]
+        if len(records) >= SHOWN_BEFORE:
+            break
+    file.seek(position)
+    return records
