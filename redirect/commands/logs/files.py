@@ -10,7 +10,8 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from redirect.commands.logs.progress import Progress
 
 BLOCK_BYTES = 256 * 1024
 
+_COMPRESSED = {".gz", ".zst"}
 _NULS = re.compile(rb"\0+")
 
 
@@ -58,8 +60,7 @@ def blocks(path: str, progress: Progress) -> Iterator[bytes]:
         yield from _whole_lines(sys.stdin.buffer)
         return
     with opened(path) as file:
-        unpack = _COMPRESSED.get(Path(path).suffix)
-        content, fault = unpack(file) if unpack else (file, OSError)
+        content, fault = _unpacked(file)
         before = 0
         try:
             for block in _whole_lines(content):
@@ -87,10 +88,11 @@ def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
     rest = b""
-    for chunk in _chunks(file):
-        lines, newline, rest = (rest + _squeezed(chunk)).rpartition(b"\n")
-        if newline:
-            yield lines + newline
+    with suppress(EOFError):  # raised at the end of a compressed file that is torn
+        while chunk := file.read1(BLOCK_BYTES):
+            lines, newline, rest = (rest + _squeezed(chunk)).rpartition(b"\n")
+            if newline:
+                yield lines + newline
     if rest:
         yield rest
 
@@ -99,28 +101,18 @@ def _squeezed(chunk: bytes) -> bytes:
     return _NULS.sub(b"\0", chunk) if b"\0" in chunk else chunk  # to look for one first is 100 times as fast
 
 
-def _chunks(file: Any) -> Iterator[bytes]:
-    try:
-        while chunk := file.read1(BLOCK_BYTES):
-            yield chunk
-    except EOFError:  # raised at the end of a compressed file that is torn
-        return
-
-
-def _gzip(file: IO[bytes]) -> tuple[Any, type[Exception]]:
-    return gzip.GzipFile(fileobj=file), zlib.error
-
-
-def _zstd(file: IO[bytes]) -> tuple[Any, type[Exception]]:
+def _unpacked(file: IO[bytes]) -> tuple[Any, type[Exception]]:
+    """The content of the file, and what is raised where that is damaged."""
+    suffix = Path(file.name).suffix
+    if suffix not in _COMPRESSED:
+        return file, OSError
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=file), zlib.error
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd
         else:
             from backports import zstd
     except ImportError:
-        hint = "pip install 'redirect[logs]'"
-        leave(2, f"{file.name} cannot be read: zstd is not installed, {hint} brings it")
+        leave(2, f"{file.name} cannot be read: zstd is not installed, pip install 'redirect[logs]' brings it")
     return zstd.open(file), zstd.ZstdError
-
-
-_COMPRESSED: dict[str, Callable[[IO[bytes]], tuple[Any, type[Exception]]]] = {".gz": _gzip, ".zst": _zstd}
