@@ -175,8 +175,5 @@ def test_the_temporary_folder_is_removed(log: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("command", [["query", "SELECT 1"], ["report", "top"]])
 def test_without_duckdb_it_says_how_to_get_it(log: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    for name in ("query", "counts", "database"):
-        monkeypatch.delitem(sys.modules, f"redirect.commands.logs.{name}", raising=False)
-        monkeypatch.delattr(f"redirect.commands.logs.{name}", raising=False)
     result = run(*command, "access.jsonl")
     assert (result.exit_code, result.stderr) == (2, "DuckDB is not installed: pip install 'redirect[logs]'\n")

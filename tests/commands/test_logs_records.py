@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.log_lines import MARKER, RECORD, line, run
 
-from redirect.commands.logs.counts import counted
+from redirect.commands.logs.database import counted
 from redirect.commands.logs.filters import Filters
 from redirect.commands.logs.records import Lost, Reader, Record
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.log_lines import MARKER, line, run
 
-from redirect.commands.logs.reports import BY
+from redirect.commands.logs.counts import BY
 
 PARTS = [
     line(path="/a", duration_us=10),

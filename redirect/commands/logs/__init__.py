@@ -1,17 +1,16 @@
 """`redirect logs`: shows, follows, aggregates and queries the access log.
 
     commands  the command line
-    filters   which records are selected
+    filters   which files are read, and which records are selected
     files     reads files, compressed or not
     records   parses lines
     show      prints records
     follow    prints records as they are written
-    database  the log in DuckDB
-    counts    one scan of the log, for a report
+    counts    what reports are made of
+    database  the log in DuckDB, and its counts for a report
     reports   top, latency, statuses
     shares    observed against configured shares
     query     SQL of the user
-    output    prints reports and answers
     text      tables, and text that is safe for a terminal
     progress  the progress bar
 

@@ -1,53 +1,32 @@
-"""Counts: how often each combination of values is in the log. Reports are made of these.
+"""Counts, which reports are made of, and what they can be grouped by."""
 
-The rule: one scan of the log, each line counted once; memory is bounded, since DuckDB spills to disk.
-"""
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-
-from redirect.commands.logs import database, files
 from redirect.commands.logs.filters import Filters
-from redirect.commands.logs.reports import PERIODS, Counts
+
+PERIODS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "minute": "%Y-%m-%dT%H:%M"}
+
+# What records can be grouped by.
+BY = (
+    "pool origin path hour minute day status method host client_ip user_agent referer instance worker config level "
+    "pool_requested"
+).split()
 
 
-@contextmanager
-def counted(paths: Sequence[str], by: str | None, fields: Sequence[str], filters: Filters) -> Iterator[Counts]:
-    """The selected records of the files, counted by group and `fields`."""
-    columns = "".join(f"{field}, " for field in fields)
-    with database.connected({}) as (connection, folder):
-        verb = "CREATE TEMP TABLE scanned AS"
-        for source in _sources(paths, folder):
-            statement = f"""
-                {verb} SELECT {database.IS_RECORD} AS is_record, {_value(by)} AS grp, {columns}
-                    count(*) AS count, sum(lost) AS lost, count(lost) AS markers
-                FROM {source} WHERE CASE
-                    WHEN is_record THEN {filters.sql()} WHEN lost IS NOT NULL THEN {filters.time_sql()} ELSE true END
-                GROUP BY ALL
-            """  # noqa: S608  all quoted
-            database.run(connection, statement)
-            verb = "INSERT INTO scanned"
-        connection.execute(
-            f"CREATE VIEW counts AS SELECT grp, {columns} sum(count) AS count "  # noqa: S608  names of columns
-            "FROM scanned WHERE is_record GROUP BY ALL"
-        )
-        totals = connection.execute(
-            "SELECT sum(count) FILTER (is_record), sum(lost) FILTER (NOT is_record), "
-            "sum(count - markers) FILTER (NOT is_record) FROM scanned"
-        ).fetchone()
-        yield Counts(connection, by, *(total or 0 for total in totals or ()))
+class Counts(NamedTuple):
+    """How often each combination of values is in the log.
 
+    `rows` selects from the view `counts` of DuckDB, which has the fields of the report, how often they were found as
+    `count`, and as `grp` the value of `by`. That is the first column selected, and is left out if `by` is None.
+    """
 
-def _sources(paths: Sequence[str], folder: Path) -> Iterator[str]:
-    """The files as tables of SQL, each to be read before the next one is asked for."""
-    clean = [path for path in paths if files.is_clean(path)]
-    others = [path for path in paths if path not in clean]
-    if clean:
-        yield database.source(clean)
-    if others:
-        yield from (database.source([copy]) for copy in database.copies(others, folder))
+    rows: Callable[[str], list[tuple[Any, ...]]]
+    by: str | None
+    filters: Filters
+    records: int
+    lost: int
+    broken: int
 
-
-def _value(by: str | None) -> str:
-    return f"strftime(time, '{PERIODS[by]}')" if by in PERIODS else by or "NULL"
+    def headings(self, *names: str) -> tuple[str, ...]:
+        return names if self.by is None else (self.by, *names)

@@ -1,23 +1,24 @@
-"""The access log in DuckDB: its columns, its files, and statements that run with a progress bar.
+"""The access log in DuckDB: its columns, its files, and the counts that reports are made of.
 
-The rule: DuckDB reads a file itself if that is clean. Others (compressed, pipes, torn, with holes) are read by
-`files`, which checks them, and DuckDB gets copies: of a pipe it would keep all of the content in memory, of a .gz
-it checks no checksum, and a hole ends its scan with an error.
+The rule: one scan counts each line once. DuckDB reads a file itself if that is clean. Others (compressed, pipes, torn,
+with holes) are read by `files`, which checks them, and DuckDB gets copies: of a pipe it would keep all of the content
+in memory, of a .gz it checks no checksum, and a hole ends its scan with an error.
 """
 
 import glob
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from redirect.commands.loading import leave
 from redirect.commands.logs import files
-from redirect.commands.logs.filters import quoted
+from redirect.commands.logs.counts import PERIODS, Counts
+from redirect.commands.logs.filters import Filters, quoted
 from redirect.commands.logs.progress import Progress
 from redirect.commands.logs.records import parsed
 from redirect.telemetry.access_log import KEYS
@@ -31,11 +32,9 @@ _MAX_THREADS = 16
 
 _PART_BYTES = 256 * 1024 * 1024
 
-Settings = dict[str, str | bool | int | float | list[str]]
-
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+def connected(**settings: str | bool | int | float | list[str]) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """A database in memory, and a folder for what must not outlive it."""
     with (
         tempfile.TemporaryDirectory(prefix="redirect-logs-") as folder,
@@ -50,16 +49,11 @@ def connected(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, P
             leave(2, str(error))
 
 
-def source(paths: Sequence[str]) -> str:
+def source(paths: Iterable[str]) -> str:
     """The lines of the files as a table of SQL. Broken lines are rows of NULLs."""
-    names = ", ".join(quoted(as_pattern(path)) for path in paths)
+    names = ", ".join(quoted(glob.escape(path)) for path in paths)  # which DuckDB takes for patterns
     columns = ", ".join(f"{quoted(name)}: {quoted(sql_type)}" for name, sql_type in _COLUMNS.items())
     return f"read_json([{names}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
-
-
-def as_pattern(path: str) -> str:
-    """DuckDB takes names of files for patterns."""
-    return glob.escape(path)
 
 
 def run(connection: duckdb.DuckDBPyConnection, statement: str | duckdb.Statement) -> None:
@@ -78,20 +72,55 @@ def run(connection: duckdb.DuckDBPyConnection, statement: str | duckdb.Statement
         running.result()
 
 
-def copies(paths: Sequence[str], folder: Path) -> Iterator[str]:
-    """Copies all files into `folder`, part by part; a part exists until the next one is asked for."""
+@contextmanager
+def counted(paths: Sequence[str], by: str | None, fields: Sequence[str], filters: Filters) -> Iterator[Counts]:
+    """The selected records of the files, counted by group and `fields`."""
+    columns = "".join(f"{field}, " for field in fields)
+    group = f"strftime(time, '{PERIODS[by]}')" if by in PERIODS else by or "NULL"
+    with connected() as (connection, folder):
+        verb = "CREATE TEMP TABLE scanned AS"
+        for table in _tables(paths, folder):
+            statement = f"""
+                {verb} SELECT {IS_RECORD} AS is_record, {group} AS grp, {columns}
+                    count(*) AS count, sum(lost) AS lost, count(lost) AS markers
+                FROM {table} WHERE CASE
+                    WHEN is_record THEN {filters.sql()} WHEN lost IS NOT NULL THEN {filters.time_sql()} ELSE true END
+                GROUP BY ALL
+            """  # noqa: S608  all quoted
+            run(connection, statement)
+            verb = "INSERT INTO scanned"
+        connection.execute(
+            f"CREATE VIEW counts AS SELECT grp, {columns} sum(count) AS count "  # noqa: S608  names of columns
+            "FROM scanned WHERE is_record GROUP BY ALL"
+        )
+        totals = connection.execute(
+            "SELECT sum(count) FILTER (is_record), sum(lost) FILTER (NOT is_record), "
+            "sum(count - markers) FILTER (NOT is_record) FROM scanned"
+        ).fetchone()
+
+        def rows(select: str) -> list[tuple[Any, ...]]:
+            return [row if by else row[1:] for row in connection.execute(select).fetchall()]
+
+        yield Counts(rows, by, filters, *(total or 0 for total in totals or ()))
+
+
+def _tables(paths: Sequence[str], folder: Path) -> Iterator[str]:
+    """The files as tables of SQL, each to be read before the next one is asked for, since copies are made in parts."""
+    clean = [path for path in paths if files.is_clean(path)]
+    if clean:
+        yield source(clean)
+    others = [path for path in paths if path not in clean]
     copy = folder / "part.jsonl"
-    progress = Progress(sum(map(files.size, paths)))
-    blocks = (_whole(block) for path in paths for block in files.blocks(path, progress))
-    for number in count():
+    progress = Progress(sum(map(files.size, others)))
+    blocks = (_whole(block) for path in others for block in files.blocks(path, progress))
+    written = _PART_BYTES if others else 0
+    while written >= _PART_BYTES:
         written = 0
         with copy.open("wb") as file:
             while written < _PART_BYTES and (block := next(blocks, None)) is not None:
                 written += file.write(block)
         progress.clear()
-        if number and not written:
-            return
-        yield str(copy)
+        yield source([str(copy)])
 
 
 def _whole(block: bytes) -> bytes:

@@ -1,16 +1,19 @@
-"""Filters: which records are selected, as a predicate and as a condition of SQL.
+"""Filters: which records are selected, as options, as a predicate and as a condition of SQL.
 
 The rule: a filter compares with what the log holds. The log's paths are the bytes that came, as latin-1.
 """
 
+import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+
+from redirect.commands.loading import F, leave, read_settings
 
 _AGO = re.compile(r"([0-9]+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -85,6 +88,35 @@ def statuses(text: str) -> tuple[str, ...]:
             f"{text!r} is no status, such as 422, no class, such as 4xx, and no list of them: 302,4xx"
         )
     return parts
+
+
+def filtered(function: F) -> F:
+    """Adds FILEs, passed as `paths`, and the options that are passed as `filters`."""
+
+    @click.argument("paths", metavar="[FILE]...", nargs=-1)
+    @click.option("--pool", metavar="P", help="Decided by this pool.")
+    @click.option("--origin", metavar="O", help="This origin was picked.")
+    @click.option("--status", "statuses", metavar="S", type=statuses, help="Such as 422, 4xx or 302,4xx.")
+    @click.option(
+        "--since",
+        metavar="WHEN",
+        type=lambda text: since(text, datetime.now(UTC)),
+        help="Not before: 90s, 15m, 1h or 2d ago, or a time like 2026-11-20T19:43:07Z.",
+    )
+    @click.option("--path-prefix", metavar="/X", help="The path begins so.")
+    @functools.wraps(function)
+    def command(paths: Sequence[str], **options: Any) -> None:
+        filters = Filters(**{name: options.pop(name) for name in Filters.__slots__})
+        function(given_or_configured(paths), filters, **options)
+
+    return command  # type: ignore[return-value]
+
+
+def given_or_configured(paths: Sequence[str]) -> Sequence[str]:
+    log = read_settings().access_log
+    if not paths and log in ("-", "off"):
+        leave(2, "no FILE is given, and REDIRECT_ACCESS_LOG names none: name one, or - for standard input")
+    return paths or [log]
 
 
 def quoted(text: str) -> str:

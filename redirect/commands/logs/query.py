@@ -6,11 +6,17 @@ the statement is first planned as a part of another one, where DuckDB refuses wh
 for the files of the log, settings are locked, and nothing is installed.
 """
 
+import csv
+import glob
+import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
+from datetime import date, time
+from decimal import Decimal
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
@@ -18,29 +24,36 @@ from redirect.commands.loading import leave
 from redirect.commands.logs import database, files
 from redirect.commands.logs.filters import quoted
 from redirect.commands.logs.progress import Progress
-
-_SETTINGS: database.Settings = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_persistent_secrets": False,
-    "python_enable_replacements": False,
-}
+from redirect.commands.logs.text import Table, shown
 
 _BATCH_ROWS = 1000
 
 
-class Answer(NamedTuple):
-    columns: list[str]
-    batches: Iterator[list[tuple[Any, ...]]]
-
-
-@contextmanager
-def answer(sql: str, paths: Sequence[str]) -> Iterator[Answer]:
-    with database.connected(_SETTINGS) as (connection, folder):
+def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
+    """Prints the answer as CSV, as one JSON object a line, or as a table."""
+    with database.connected(
+        autoinstall_known_extensions=False,
+        autoload_known_extensions=False,
+        allow_persistent_secrets=False,
+        python_enable_replacements=False,
+    ) as (connection, folder):
         _confine(connection, [_on_disk(path, Path(folder, f"{n}.jsonl")) for n, path in enumerate(paths)])
         database.run(connection, _checked(connection, sql))
         columns = [column[0] for column in connection.description]
-        yield Answer(columns, iter(lambda: connection.fetchmany(_BATCH_ROWS), []))
+        batches = iter(lambda: connection.fetchmany(_BATCH_ROWS), [])
+        rows = chain.from_iterable(batches)
+        if form == "csv":
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(map(_text, row) for row in rows)
+        elif form == "json":
+            objects = (dict(zip(columns, row, strict=True)) for row in rows)
+            sys.stdout.writelines(json.dumps(each, default=_plain) + "\n" for each in objects)
+        else:
+            table = Table([shown(column) for column in columns])
+            for batch in chain([next(batches, [])], batches):
+                lines = table.lines([[shown(_text(value)) for value in row] for row in batch])
+                sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def _on_disk(path: str, copy: Path) -> str:
@@ -54,7 +67,7 @@ def _on_disk(path: str, copy: Path) -> str:
 
 def _confine(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
     """Makes the view, and locks out everything else."""
-    allowed = {*paths, *map(database.as_pattern, paths)}
+    allowed = {*paths, *map(glob.escape, paths)}
     connection.execute(f"SET allowed_paths = [{', '.join(map(quoted, allowed))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute(
@@ -84,3 +97,14 @@ def _plan(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         if "must be at the top level" in str(error):
             leave(2, "only what reads is allowed, and a part of this writes")
         raise
+
+
+def _text(value: Any) -> Any:
+    return _plain(value) if isinstance(value, date | time) else value
+
+
+def _plain(value: Any) -> Any:
+    """A value of a type that JSON does not have."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else str(value)

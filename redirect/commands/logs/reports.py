@@ -1,47 +1,39 @@
-"""Reports: rows for a table and for machines, made of counts.
+"""`redirect logs report`: a command for each report, which is made of counts.
 
 Shares are from 0 to 1, durations in microseconds. A percentile is the smallest duration that so many of a hundred
 do not exceed. Groups that are periods are in their order; of others the largest comes first.
 """
 
-from collections.abc import Mapping
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.util import find_spec
+from typing import Any
 
-if TYPE_CHECKING:
-    import duckdb
+import click
 
-PERIODS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H", "minute": "%Y-%m-%dT%H:%M"}
-
-# What records can be grouped by.
-BY = (
-    "pool origin path hour minute day status method host client_ip user_agent referer instance worker config level "
-    "pool_requested"
-).split()
+from redirect.commands.loading import leave
+from redirect.commands.logs.counts import BY, PERIODS, Counts
+from redirect.commands.logs.filters import Filters, filtered
+from redirect.commands.logs.text import Table, left_out, lines_were, shown
 
 PERCENTILES = (50, 90, 95, 99)
 
-
-class Counts(NamedTuple):
-    """The view `counts`: `grp`, which is the value of `by` or NULL, the fields, and how often they were found."""
-
-    connection: "duckdb.DuckDBPyConnection"
-    by: str | None
-    records: int
-    lost: int
-    broken: int
-
-    def rows(self, select: str) -> list[tuple[Any, ...]]:
-        """The rows of the statement, whose first column is `grp`; without that column where there are no groups."""
-        rows = self.connection.execute(select).fetchall()
-        return rows if self.by else [row[1:] for row in rows]
+_COUNT, _SHARE = "{:,}", "{:.2%}"
+_FORMATS = {
+    **dict.fromkeys(["weight", "picks", "count", "p50_us", "p90_us", "p95_us", "p99_us", "max_us"], _COUNT),
+    **dict.fromkeys(["share", "configured", "observed"], _SHARE),
+    "difference": "{:+.2%}",
+    "average_us": "{:,.1f}",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Rows with a value for each heading; `more` is for machines, `closing` for people."""
 
-    name: str
     headings: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -49,30 +41,52 @@ class Report:
     exit_code: int = 0
 
 
+def reporting(
+    *fields: str, by: Sequence[str] = BY, default: str | None = None
+) -> Callable[[Callable[..., Report]], click.Command]:
+    """Makes a command of a function that makes a report of the counts by `--by` and `fields`."""
+
+    def decorate(function: Callable[..., Report]) -> click.Command:
+        @click.command(function.__name__)
+        @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+        @filtered
+        @click.option("--by", metavar="KEY", type=click.Choice(by), default=default, help=f"One of {', '.join(by)}.")
+        @functools.wraps(function)
+        def command(paths: Sequence[str], filters: Filters, by: str | None, as_json: bool, **options: Any) -> None:
+            require_duckdb()
+            from redirect.commands.logs.database import counted
+
+            with counted(paths, by, fields, filters) as counts:
+                made = function(counts, **options)
+            _print(function.__name__, made, counts, as_json)
+            sys.exit(made.exit_code)
+
+        return command
+
+    return decorate
+
+
+def require_duckdb() -> None:
+    if find_spec("duckdb") is None:
+        leave(2, "DuckDB is not installed: pip install 'redirect[logs]'")
+
+
+@reporting(default="path")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=20, help="So many at most.")
 def top(counts: Counts, limit: int) -> Report:
-    """The most frequent values of the group."""
+    """List the most frequent paths, or other values. The counts are exact."""
     rows = counts.rows(
         f"SELECT grp, count, count / {counts.records}, count(*) OVER () "  # noqa: S608  numbers
         f"FROM counts ORDER BY count DESC, grp LIMIT {limit}"
     )
     values = rows[0][-1] if rows else 0
     closing = f"{len(rows):,} of {values:,} values, of {counts.records:,} records"
-    headings = (*heading(counts.by), "count", "share")
-    return Report("top", headings, [row[:-1] for row in rows], {"values": values}, (closing,))
+    return Report(counts.headings("count", "share"), [row[:-1] for row in rows], {"values": values}, (closing,))
 
 
-def statuses(counts: Counts) -> Report:
-    """How often each status was answered, of counts by status."""
-    rows = counts.rows(f"""
-        SELECT grp, status, count, count / total
-        FROM (SELECT *, sum(count) OVER (PARTITION BY grp) AS total FROM counts)
-        ORDER BY {_order(counts)}, status
-    """)  # noqa: S608  constants
-    return Report("statuses", (*heading(counts.by), "status", "count", "share"), rows)
-
-
+@reporting("duration_us")
 def latency(counts: Counts) -> Report:
-    """How long answers took, of counts by duration."""
+    """Show how long answers took, in microseconds: average, percentiles, longest."""
     percentiles = ", ".join(
         f"min(duration_us) FILTER (running * 100 >= total * {percent}) AS p{percent}_us" for percent in PERCENTILES
     )
@@ -85,13 +99,41 @@ def latency(counts: Counts) -> Report:
         )
         GROUP BY grp, total ORDER BY {_order(counts)}
     """)  # noqa: S608  constants
-    headings = ("count", "average_us", *(f"p{percent}_us" for percent in PERCENTILES), "max_us")
-    return Report("latency", (*heading(counts.by), *headings), rows)
+    names = ("count", "average_us", *(f"p{percent}_us" for percent in PERCENTILES), "max_us")
+    return Report(counts.headings(*names), rows)
 
 
-def heading(by: str | None) -> tuple[str, ...]:
-    return () if by is None else (by,)
+@reporting("status", by=[each for each in BY if each != "status"])
+def statuses(counts: Counts) -> Report:
+    """Count the statuses that were answered."""
+    rows = counts.rows(f"""
+        SELECT grp, status, count, count / total
+        FROM (SELECT *, sum(count) OVER (PARTITION BY grp) AS total FROM counts)
+        ORDER BY {_order(counts)}, status
+    """)  # noqa: S608  constants
+    return Report(counts.headings("status", "count", "share"), rows)
 
 
 def _order(counts: Counts) -> str:
     return "grp" if counts.by in PERIODS else "total DESC, grp"
+
+
+def _print(name: str, made: Report, counts: Counts, as_json: bool) -> None:
+    if as_json:
+        rows = [dict(zip(made.headings, row, strict=True)) for row in made.rows]
+        totals = {"records": counts.records, "lost": counts.lost, "left_out": counts.broken}
+        click.echo(json.dumps({"report": name, **totals, **made.more, "rows": rows}, indent=2))
+        return
+    cells = [[_cell(*each) for each in zip(made.headings, row, strict=True)] for row in made.rows]
+    for line in [*Table(made.headings).lines(cells), *made.closing]:
+        click.echo(line)
+    if counts.broken:
+        click.echo(left_out(counts.broken), err=True)
+    if counts.lost:
+        click.echo(f"{lines_were(counts.lost)} lost by the service, and cannot be counted", err=True)
+
+
+def _cell(heading: str, value: Any) -> str:
+    if heading not in _FORMATS or value is None:
+        return shown(value)
+    return _FORMATS[heading].format(round(value, 4) + 0)  # without a sign before 0

@@ -1,4 +1,4 @@
-"""Shares: observed picks against configured weights.
+"""`redirect logs report shares`: observed picks against configured weights.
 
 The rule: a pick is compared with the configuration that decided it, and no other. Pearson's chi-square test gives
 the probability that random picks would be as far from the weights as these are. Smooth weighted round robin is more
@@ -6,12 +6,16 @@ even than chance, so a correct service comes close to p = 1, and only a small p 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import erfc, exp, lgamma, log, sqrt
 from typing import Any, NamedTuple
 
+import click
+
+from redirect.commands.loading import load_or_exit, read_settings
+from redirect.commands.logs.counts import BY, Counts
 from redirect.commands.logs.filters import Filters
-from redirect.commands.logs.reports import Counts, Report, heading
+from redirect.commands.logs.reports import Report, reporting
 from redirect.commands.logs.text import shown
 from redirect.core.pools import Config, Pool
 
@@ -20,6 +24,9 @@ ALARM_P = 0.001
 
 # With fewer expected picks of an origin the test says nothing (Cochran's rule).
 MIN_EXPECTED_PICKS = 5
+
+# Shares are of the origins of a pool, whatever became of a pick.
+_BY = [each for each in BY if each not in ("pool", "origin", "status", "level", "config")]
 
 AS_CONFIGURED = "as configured"
 NOT_AS_CONFIGURED = "NOT as configured"
@@ -43,18 +50,29 @@ class Verdict(NamedTuple):
 _Group = tuple[Any, ...]
 
 
-def shares(counts: Counts, config: Config, filters: Filters) -> Report:
-    """The picks of each origin, of counts by pool, origin and configuration."""
+def _load(_ctx: click.Context, _param: click.Parameter, toml: str | None) -> Config:
+    return load_or_exit(read_settings(pools_config_path=toml), 2)
+
+
+@reporting("pool", "origin", "config", by=_BY)
+@click.option("--config", metavar="FILE", callback=_load, help="The TOML that decided; REDIRECT_POOLS_CONFIG_PATH.")
+def shares(counts: Counts, config: Config) -> Report:
+    """Compare the picks of each origin with its configured share.
+
+    By a chi-square test: p is the probability that random picks would be as far off. Ours are more even than chance,
+    so p is near 1, and a pool is called NOT as configured below 0.001. Only picks that this very TOML decided are
+    judged. Exit code 1 if a pool is not as configured, or if all picks were decided by another TOML.
+    """
     picks, others = _picks(counts, config.hash)
     if counts.by is None:
-        picks = {(name,): Counter() for name in config.pools if filters.pool in (None, name)} | picks
-    columns = (*heading(counts.by), "pool")
+        picks = {(name,): Counter() for name in config.pools if counts.filters.pool in (None, name)} | picks
+    columns = counts.headings("pool")
     rows: list[tuple[Any, ...]] = []
     verdicts = []
     closing = []
     for group in sorted(picks, key=lambda group: [str(value) for value in group[:-1]]):
         compared = _compared(config.pools.get(group[-1]), picks[group])
-        judged = verdict([row[1] for row in compared], [row[3] for row in compared], filters)
+        judged = verdict([row[1] for row in compared], [row[3] for row in compared], counts.filters)
         rows += [(*group, *row) for row in compared]
         verdicts.append({**dict(zip(columns, group, strict=True)), **judged._asdict()})
         closing.append(f"{' '.join(map(shown, group))}: {judged}")
@@ -64,7 +82,7 @@ def shares(counts: Counts, config: Config, filters: Filters) -> Report:
     is_of_others = bool(others) and not any(picks.values())
     headings = (*columns, "origin", "weight", "configured", "picks", "observed", "difference")
     more = {"config": config.hash, "other_configs": dict(others), "verdicts": verdicts}
-    return Report("shares", headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
+    return Report(headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
 
 
 def _picks(counts: Counts, config: str) -> tuple[dict[_Group, Counter[str]], Counter[str]]:
@@ -80,12 +98,10 @@ def _picks(counts: Counts, config: str) -> tuple[dict[_Group, Counter[str]], Cou
     return picks, others
 
 
-def _compared(
-    pool: Pool | None, picks: Mapping[str, int]
-) -> list[tuple[str, int, float, int, float | None, float | None]]:
+def _compared(pool: Pool | None, picks: Counter[str]) -> list[tuple[Any, ...]]:
     """Rows of a pool: origin, weight, configured share, picks, observed share, difference."""
     configured = {origin.name: (origin.weight, share) for origin, share in pool.shares()} if pool else {}
-    total = sum(picks.values())
+    total = picks.total()
     rows = []
     for name in {**configured, **picks}:
         weight, share = configured.get(name, (0, 0.0))
@@ -94,10 +110,10 @@ def _compared(
     return rows
 
 
-def _left_out(others: Mapping[str, int], config: Config) -> str:
+def _left_out(others: Counter[str], config: Config) -> str:
     listed = ", ".join(f"{shown(name)} ({number:,})" for name, number in others.items())
     return (
-        f"{sum(others.values()):,} picks were decided by other configurations than {config.hash} and are left out: "
+        f"{others.total():,} picks were decided by other configurations than {config.hash} and are left out: "
         f"{listed}; name the TOML that decided them with --config"
     )
 

@@ -5,6 +5,7 @@ The rule: printable characters are shown as they are, all others as escapes.
 
 import re
 from collections.abc import Sequence
+from itertools import repeat
 
 ABSENT = "-"
 
@@ -32,20 +33,19 @@ def left_out(broken: int) -> str:
 class Table:
     """Aligns columns, those of numbers to the right. Rows may come bit by bit: columns widen where they have to."""
 
-    def __init__(self) -> None:
+    def __init__(self, headings: Sequence[str] = ()) -> None:
+        self._headings = [headings] if headings else []
         self._widths: list[int] = []
         self._to_right: list[bool] = []
 
-    def lines(self, rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> list[str]:
-        """The rows as lines without their ends."""
-        columns = list(zip(*rows, strict=True)) or [()] * len(headings)
+    def lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """The rows as lines without their ends, the headings before the first ones."""
+        whole = [*self._headings, *rows]
         if not self._widths:
-            self._widths = [0] * len(columns)
-            self._to_right = [all(map(_NUMBER.fullmatch, column)) and bool(column) for column in columns]
-        whole = [headings, *rows] if headings else rows
-        self._widths = [
-            max(width, *map(len, column)) for width, column in zip(self._widths, zip(*whole, strict=True), strict=True)
-        ]
+            self._to_right = [all(map(_NUMBER.fullmatch, column)) for column in zip(*(rows or whole), strict=True)]
+        widths = (max(map(len, column)) for column in zip(*whole, strict=True))
+        self._widths = list(map(max, self._widths or repeat(0), widths))
+        self._headings = []
         return [self._line(row) for row in whole]
 
     def _line(self, row: Sequence[str]) -> str:
