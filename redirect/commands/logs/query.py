@@ -78,25 +78,21 @@ def _confine(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> Non
 
 
 def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
-    """The one statement in `sql`, which only reads."""
+    """The one statement in `sql`, which only reads. It is planned where DuckDB refuses what writes."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
         leave(2, f"one statement at a time, and this is {len(statements) or 'none'}")
     (statement,) = statements
     if statement.type != duckdb.StatementType.SELECT:
         leave(2, f"only SELECT is allowed (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE), not {statement.type.name}")
-    _plan(connection, statement.query.rstrip().rstrip(";"))
-    return statement
-
-
-def _plan(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Plans the statement where DuckDB refuses what writes."""
+    query = statement.query.rstrip().rstrip(";")
     try:
         connection.execute(f"EXPLAIN SELECT * FROM (\n{query}\n)")  # noqa: S608  a statement of its own
     except duckdb.BinderException as error:
         if "must be at the top level" in str(error):
             leave(2, "only what reads is allowed, and a part of this writes")
         raise
+    return statement
 
 
 def _text(value: Any) -> Any:
