@@ -4,12 +4,11 @@ Exit codes: 0 done; 1 the file cannot be read or written, or would have faults, 
 wrong: it names a pool or an origin that is not there, or adds one that is.
 """
 
-import contextlib
 import difflib
 import errno
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ _NEGATIVE = {"ignore_unknown_options": True}
 _WEIGHT = click.IntRange(0, MAX_WEIGHT)
 
 # A file that is mounted by itself, as into a container, cannot be replaced by a rename.
-_REMEDIES = {errno.EBUSY: "; it is a mount of its own: change it where it is mounted from, or mount its directory"}
+_MOUNTED = "; it is a mount of its own: change it where it is mounted from, or mount its directory"
 
 
 @click.group()
@@ -51,8 +50,19 @@ def _editing(function: Callable[..., Edit]) -> click.Command:
     @functools.wraps(function)
     def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
         path = read_settings(pools_config_path=pools_config_path).pools_config_path
-        with _exits(path):
+        try:
             (_show if dry_run else _change)(path, pool, function(pool, origin, **options))
+        except EditError as error:
+            leave(2, f"{path}: {error}")
+        except RefusedError as error:
+            leave(1, f"{path} is as it was, with the change it would have faults:\n{error}")
+        except ConfigError as error:
+            leave(1, f"{path} is as it was, it has faults already:\n{error}")
+        except BusyError as error:
+            leave(1, str(error))
+        except OSError as error:
+            remedy = _MOUNTED if error.errno == errno.EBUSY else ""
+            leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
 
     return run
 
@@ -107,20 +117,3 @@ def _show(path: Path, pool: str, change: Edit) -> None:
 
 def _lines(content: bytes) -> list[str]:
     return io.StringIO(content.decode("utf-8"), newline="\n").readlines()  # only \n ends a line in TOML and `patch`
-
-
-@contextlib.contextmanager
-def _exits(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except EditError as error:
-        leave(2, f"{path}: {error}")
-    except RefusedError as error:
-        leave(1, f"{path} is as it was, with the change it would have faults:\n{error}")
-    except ConfigError as error:
-        leave(1, f"{path} is as it was, it has faults already:\n{error}")
-    except BusyError as error:
-        leave(1, str(error))
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
+from typing import IO
 
 # Another process holds the lock for milliseconds; with a hundred thousand pools, for eight seconds.
 LOCK_TIMEOUT_SECONDS = 30.0
@@ -30,10 +31,10 @@ class BusyError(Exception):
 
 
 class LockedFile:
-    def __init__(self, path: Path, file: int) -> None:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
         self._file = file
-        self.content = self._read()
+        self.content = file.read()
 
     def replace(self, content: bytes) -> None:
         """Raises OSError, and BusyError if the file has changed since it was read."""
@@ -45,7 +46,8 @@ class LockedFile:
                 new.write(content)  # after _copy_status, which sets the time of the last change
                 new.flush()
                 os.fsync(file)
-            if not _is_at(self._file, self._path) or self._read() != self.content:
+            self._file.seek(0)
+            if not _is_at(self._file, self._path) or self._file.read() != self.content:
                 raise BusyError(f"{self._path} was changed meanwhile and is left as it is now; try again")
             os.replace(name, target)
         except BaseException:
@@ -56,16 +58,11 @@ class LockedFile:
 
     def _copy_status(self, name: str) -> None:
         """Copies mode, extended attributes and, as far as permitted, owner and group to the file called `name`."""
-        status = os.fstat(self._file)
+        status = os.fstat(self._file.fileno())
         for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
             with contextlib.suppress(PermissionError):  # only root gives files away
                 os.chown(name, owner, group)
         shutil.copystat(self._path, name)
-
-    def _read(self) -> bytes:
-        with open(os.dup(self._file), "rb") as file:
-            file.seek(0)
-            return file.read()
 
 
 @contextlib.contextmanager
@@ -75,17 +72,14 @@ def locked(path: Path) -> Iterator[LockedFile]:
     while True:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError(0, "Not a regular file")
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
+        with open(path, "r+b", buffering=0) as file:
             _lock(file, path, deadline)
             if _is_at(file, path):  # not replaced during the wait
                 yield LockedFile(path, file)
                 return
-        finally:
-            os.close(file)
 
 
-def _lock(file: int, path: Path, deadline: float) -> None:
+def _lock(file: IO[bytes], path: Path, deadline: float) -> None:
     with contextlib.suppress(OSError):  # from a file system without locks
         while True:
             try:
@@ -97,8 +91,8 @@ def _lock(file: int, path: Path, deadline: float) -> None:
                 sleep(POLL_INTERVAL_SECONDS)
 
 
-def _is_at(file: int, path: Path) -> bool:
-    return os.path.samestat(os.fstat(file), path.stat())
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _sync(folder: Path) -> None:
