@@ -2,7 +2,6 @@
 
 main      the command `redirect`
 loading   settings and configuration, or an exit with the reason
-shares    a pool as the commands print it
 serve, check, explain, reload   a command each
 logs      the access log, queried
 pools     the TOML, edited

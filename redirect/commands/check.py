@@ -5,10 +5,9 @@ import sys
 
 import click
 
-from redirect.commands.loading import print_faults, read_settings
-from redirect.commands.shares import print_pool
+from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
-from redirect.core.pools import Config, Fault
+from redirect.core.pools import Config, Fault, Pool
 
 
 @click.command()
@@ -21,16 +20,24 @@ def check(file: str | None, as_json: bool) -> None:
     try:
         config = load(path)
     except ConfigError as error:
-        if as_json:
-            click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
-        print_faults(() if as_json else error.faults)
+        if not as_json:
+            leave(1, str(error))
+        click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
         sys.exit(1)
     if as_json:
         click.echo(json.dumps(_described(path, config), indent=2))
         return
-    print_faults(config.warnings, "warning: ")
+    print_warnings(config)
     for pool in config.pools.values():
         print_pool(config, pool)
+
+
+def print_pool(config: Config, pool: Pool) -> None:
+    """Prints name and status, and a line for each origin with its weight and share."""
+    click.echo(f"{pool.name}  {pool.status}" + ("  default" if pool is config.default else ""))
+    width = max(len(origin.name) for origin in pool.origins)
+    for origin, share in pool.shares():
+        click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}")
 
 
 def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:

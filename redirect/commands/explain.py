@@ -6,7 +6,6 @@ import re
 import click
 
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
-from redirect.commands.shares import name_width
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Request
@@ -36,7 +35,7 @@ def explain(requested: str | None, host: str | None, url: str, pools_config_path
         why = f"named by {settings.pool_id_header}" if pool.name == requested else f"{why}: {requested!r} is no pool"
     click.echo(f"pool     {pool.name} ({why})")
     click.echo(f"request  {head.scheme}://{head.host}{request.target}")
-    width = name_width(pool)
+    width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         decision = outcome(pool, origin, head.scheme, head.endpoint)
         answer = f"{decision.status} {decision.location(request.target) or decision.detail}"

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from redirect.config.loader import ConfigError, Loader
 from redirect.config.settings import Settings, SettingsError, load_settings, variable
-from redirect.core.pools import Config, Fault
+from redirect.core.pools import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,6 +70,6 @@ def leave(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
-def print_faults(faults: tuple[Fault, ...], prefix: str = "") -> None:
-    for fault in faults:
-        click.echo(f"{prefix}{fault}", err=True)
+def print_warnings(config: Config) -> None:
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)

@@ -27,14 +27,12 @@ def reload(admin_bind: str | None) -> None:
         leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
     try:
         deadline = monotonic() + RELOAD_PATIENCE
-        answer, said = _post_reload(settings)
-        while (
-            answer.status == 503
-            and (seconds := answer.headers.get("retry-after", "")).isdecimal()
-            and monotonic() + int(seconds) < deadline
-        ):
-            sleep(int(seconds))
+        while True:
             answer, said = _post_reload(settings)
+            seconds = answer.headers.get("retry-after", "")
+            if answer.status != 503 or not seconds.isdecimal() or monotonic() + int(seconds) >= deadline:
+                break
+            sleep(int(seconds))
     except (OSError, http.client.HTTPException, ValueError) as error:
         leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from redirect.commands.loading import F, leave, load_or_exit, print_faults, read_settings, setting
+from redirect.commands.loading import F, leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.telemetry.log_writer import try_target
@@ -31,7 +31,7 @@ def serve(**options: Any) -> None:
     settings = read_settings(**options)
     loader = Loader(str(settings.pools_config_path))
     config = load_or_exit(settings, loader=loader)
-    print_faults(config.warnings, "warning: ")
+    print_warnings(config)
     try:
         if settings.access_log != "off":
             try_target(settings.access_log)

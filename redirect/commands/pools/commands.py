@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 
-from redirect.commands.loading import leave, print_faults, read_settings, setting
+from redirect.commands.check import print_pool
+from redirect.commands.loading import leave, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
 from redirect.commands.pools.replace import BusyError, locked
-from redirect.commands.shares import print_pool
 from redirect.config.loader import ConfigError
 from redirect.core.pools import MAX_WEIGHT
 
@@ -100,7 +100,7 @@ def _change(path: Path, pool: str, change: Edit) -> None:
         is_new = content != file.content
         if is_new:
             file.replace(content)
-    print_faults(config.warnings, "warning: ")
+    print_warnings(config)
     print_pool(config, config.pools[pool])
     done = "is changed; a running service takes it when it reloads" if is_new else "says so already, nothing is changed"
     click.echo(f"{path} {done}")
@@ -110,7 +110,7 @@ def _show(path: Path, pool: str, change: Edit) -> None:
     """Prints the difference that the edit would make. The file needs to be readable only."""
     old = path.read_bytes()
     new, config = edited(old, str(path), change)
-    print_faults(config.warnings, "warning: ")
+    print_warnings(config)
     for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
         click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
 
