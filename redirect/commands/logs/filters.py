@@ -6,7 +6,7 @@ The rule: a filter compares with what the log holds. The log's paths are the byt
 import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,22 +42,21 @@ class Filters:
     def match_time(self, time: str) -> bool:
         return self.since is None or time >= self.since  # RFC 3339, UTC, milliseconds: text compares as time does
 
-    def sql(self) -> str:
-        return " AND ".join(["true", self.time_sql(), *self._conditions()])
-
     def time_sql(self) -> str:
         return "true" if self.since is None else f"time >= {quoted(self.since)}"
 
-    def _conditions(self) -> Iterator[str]:
+    def sql(self) -> str:
+        conditions = [self.time_sql()]
         if self.pool is not None:
-            yield f"pool = {quoted(self.pool)}"
+            conditions.append(f"pool = {quoted(self.pool)}")
         if self.origin is not None:
-            yield f"origin = {quoted(self.origin)}"
+            conditions.append(f"origin = {quoted(self.origin)}")
         if self.statuses is not None:
             ranges = [f"status BETWEEN {each.replace('x', '0')} AND {each.replace('x', '9')}" for each in self.statuses]
-            yield f"({' OR '.join(ranges)})"
+            conditions.append(f"({' OR '.join(ranges)})")
         if self.path_prefix:  # a request without a path has the empty prefix, too
-            yield f"starts_with(path, {quoted(_as_logged(self.path_prefix))})"
+            conditions.append(f"starts_with(path, {quoted(_as_logged(self.path_prefix))})")
+        return " AND ".join(conditions)
 
 
 def since(text: str, now: datetime) -> str:

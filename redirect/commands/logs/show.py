@@ -40,11 +40,8 @@ class Printer:
         self._print(records)
 
     def _print(self, records: Sequence[Record]) -> None:
-        if not records:
-            return
-        stdout = sys.stdout.buffer
-        stdout.writelines(self._lines(records))
-        stdout.flush()
+        sys.stdout.buffer.writelines(self._lines(records))
+        sys.stdout.flush()
 
     def _lines(self, records: Sequence[Record]) -> Iterable[bytes]:
         if self._as_json:

@@ -39,8 +39,8 @@ def pools() -> None:
     """
 
 
-def _editing(function: Callable[..., Edit]) -> click.Command:
-    """Makes a command of a function that returns the edit."""
+def _editing(function: Callable[..., str]) -> click.Command:
+    """Makes a command of a function that edits the text of the file."""
 
     @pools.command(context_settings=_NEGATIVE)
     @click.argument("pool")
@@ -51,7 +51,7 @@ def _editing(function: Callable[..., Edit]) -> click.Command:
     def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
         path = read_settings(pools_config_path=pools_config_path).pools_config_path
         try:
-            (_show if dry_run else _change)(path, pool, function(pool, origin, **options))
+            (_show if dry_run else _change)(path, pool, lambda text: function(text, pool, origin, **options))
         except EditError as error:
             leave(2, f"{path}: {error}")
         except RefusedError as error:
@@ -69,29 +69,29 @@ def _editing(function: Callable[..., Edit]) -> click.Command:
 
 @_editing
 @click.argument("weight", type=_WEIGHT)
-def set_weight(pool: str, origin: str, weight: int) -> Edit:
+def set_weight(text: str, pool: str, origin: str, weight: int) -> str:
     """Set the weight of an origin; 0 drains it."""
-    return lambda text: edit.set_weight(text, pool, origin, weight)
+    return edit.set_weight(text, pool, origin, weight)
 
 
 @_editing
-def drain(pool: str, origin: str) -> Edit:
+def drain(text: str, pool: str, origin: str) -> str:
     """Set the weight of an origin to 0: it stays in the file and gets nothing."""
-    return lambda text: edit.set_weight(text, pool, origin, 0)
+    return edit.set_weight(text, pool, origin, 0)
 
 
 @_editing
 @click.argument("weight", type=_WEIGHT, default=1)
 @click.option("--create", is_flag=True, help="Make the pool if it is not there.")
-def add(pool: str, origin: str, weight: int, create: bool) -> Edit:
+def add(text: str, pool: str, origin: str, weight: int, create: bool) -> str:
     """Add an origin behind the last one of a pool."""
-    return lambda text: edit.add(text, pool, origin, weight, create)
+    return edit.add(text, pool, origin, weight, create)
 
 
 @_editing
-def remove(pool: str, origin: str) -> Edit:
+def remove(text: str, pool: str, origin: str) -> str:
     """Remove an origin, with the comment on its line."""
-    return lambda text: edit.remove(text, pool, origin)
+    return edit.remove(text, pool, origin)
 
 
 def _change(path: Path, pool: str, change: Edit) -> None:

@@ -74,7 +74,7 @@ def edited(content: bytes, file: str, edit: Edit) -> tuple[bytes, Config]:
 
 def set_weight(text: str, pool: str, origin: str, weight: int) -> str:
     """An equal number keeps its spelling."""
-    entry = _find(_entries(text, pool), pool, origin)
+    entry = _find(text, pool, origin)
     is_set = type(entry.weight) is int and entry.weight == weight
     return text if is_set else f"{text[: entry.value]}{weight}{text[entry.end :]}"
 
@@ -109,7 +109,7 @@ def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = Fal
 
 
 def remove(text: str, pool: str, origin: str) -> str:
-    entry = _find(_entries(text, pool), pool, origin)
+    entry = _find(text, pool, origin)
     start, end = (_member if _is_member(text, entry) else _line)(text, entry)
     return text[:start] + text[end:]
 
@@ -130,7 +130,8 @@ def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     return entries
 
 
-def _find(entries: list[_Entry], pool: str, origin: str) -> _Entry:
+def _find(text: str, pool: str, origin: str) -> _Entry:
+    entries = _entries(text, pool)
     if entry := _named(entries, origin):
         return entry
     raise EditError(f"{pool} has no origin {schema.shown(origin)}{_instead(origin, (each.name for each in entries))}")
