@@ -29,7 +29,7 @@ from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application
 from redirect.telemetry.error_log import ErrorLog
-from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
+from redirect.telemetry.scoreboard import Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading
 
 # Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
@@ -226,7 +226,6 @@ class Gunicorn(BaseApplication):
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
         self.slot = 0  # of the worker that is forked next
-        self._slots: list[Slot] = []
         super().__init__()
 
     def take_slot(self, taken: set[int]) -> Any:
@@ -234,12 +233,10 @@ class Gunicorn(BaseApplication):
         that was killed did not free its slot, and would seem to be alive once another process has its number."""
         self.slot = next(slot for slot in count() if slot not in taken)
         self.scoreboard.make_slot(self.slot)
-        for index in range(len(self._slots), self.scoreboard.slots()):
-            self._slots.append(self.scoreboard.slot(index))
-        for index, slot in enumerate(self._slots):
+        for index, slot in enumerate(self.scoreboard.slots()):
             if index not in taken:
                 slot.free()
-        return self._slots[self.slot].numbers
+        return self.scoreboard.slot(self.slot).numbers
 
     def load_config(self) -> None:
         settings = self.settings

@@ -28,7 +28,7 @@ class Counters:
 
     def __init__(self, slot: Slot, config: Config) -> None:
         self.slot = slot
-        self._indices: dict[Key, int] = {key: index for key, index, _ in slot.series()}
+        self._indices: dict[Key, int] = dict(slot.series())
         self._prepared: dict[Decision, int] = {}
         self._pools: Mapping[str, Pool]
         self._known: set[str]  # requested pools, as JSON, that are known or none

@@ -17,8 +17,8 @@ import json
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
 from ctypes import Structure, c_uint64, sizeof
+from struct import Struct
 from time import monotonic_ns
 
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Key
@@ -99,9 +99,9 @@ class Numbers(Structure):
     )
 
 
-# A series: how often it happened, how often of that before the configuration under which it happened last, when last
-# (see `snapshot.Count`), which of the `configs` that was, and the length of its key, then the key.
-_SERIES_NUMBERS = 5
+# Before the key of a series: how often it happened, how often of that before the configuration under which it happened
+# last, when last (see `snapshot.Count`), which of the `configs` that was, all 0 at first; and the length of the key.
+_SERIES_HEAD = Struct("=32xQ")
 
 _NOTICES = ("configuration", "change", "loading", "health")
 _COMMON_BYTES = mmap.PAGESIZE
@@ -136,18 +136,22 @@ class Scoreboard:
             Notice(self._file, getattr(self.common, name), _COMMON_BYTES + index * 2 * _STRIDE)
             for index, name in enumerate(_NOTICES)
         )
+        self._slots: list[Slot] = []
 
-    def slots(self) -> int:
-        return (os.fstat(self._file).st_size - _FIRST_SLOT) // _STRIDE
+    def slots(self) -> "list[Slot]":
+        """Those that the master has made by now."""
+        for at in range(_FIRST_SLOT + len(self._slots) * _STRIDE, os.fstat(self._file).st_size, _STRIDE):
+            self._slots.append(Slot(self._file, at))
+        return self._slots
 
     def make_slot(self, index: int) -> None:
         """Makes the slot with that index, if there is none. Only the master may: of two processes that do so at once
         one could cut off what the other has just added."""
-        if index >= self.slots():
+        if index >= len(self.slots()):
             os.truncate(self._file, _FIRST_SLOT + (index + 1) * _STRIDE)
 
     def slot(self, index: int) -> "Slot":
-        return Slot(self._file, _FIRST_SLOT + index * _STRIDE)
+        return self.slots()[index]
 
 
 class Notice:
@@ -190,6 +194,8 @@ class Slot:
         self.numbers = Numbers.from_buffer(fixed)
         self._ring = memoryview(fixed)[_RING_AT:]
         self._map_series(16 * 1024)
+        self._read: list[tuple[Key, int]] = []
+        self._read_bytes = 0  # of the series
 
     def _map_series(self, size: int) -> None:
         """Maps `size` bytes of series in place of fewer."""
@@ -207,32 +213,29 @@ class Slot:
         Raises ValueError where the slot is full.
         """
         text = json.dumps(key).encode("ascii")
-        begin = self.numbers.series_bytes
-        end = begin + 8 * _SERIES_NUMBERS + -(-len(text) // 8) * 8
+        series = _SERIES_HEAD.pack(len(text)) + text
+        begin: int = self.numbers.series_bytes
+        end = begin + -(-len(series) // 8) * 8
         if _SERIES_AT + end > _STRIDE:
             raise ValueError("there is no space for another series")
         if end > self._size:
             self._map_series(2 * end)
-        index: int = begin // 8
-        self.counts[index : index + 4] = memoryview(bytes(32)).cast("Q")
-        self.counts[index + 4] = len(text)
-        key_at = begin + 8 * _SERIES_NUMBERS
-        self._series[key_at : key_at + len(text)] = text
+        self._series[begin : begin + len(series)] = series
         self.numbers.series_bytes = end
-        return index
+        return begin // 8
 
-    def series(self, begin: int = 0) -> Iterator[tuple[Key, int, int]]:
-        """The series from the byte `begin` on: key, index in `counts`, and the byte at which the next one begins."""
+    def series(self) -> list[tuple[Key, int]]:
+        """The keys of all series, each with the index of its counts in `counts`."""
         last = self.numbers.series_bytes
         if last > self._size:
             self._map_series(2 * last)
-        while begin < last:
-            index = begin // 8
-            length = self.counts[index + 4]
-            key_at = begin + 8 * _SERIES_NUMBERS
-            pool, origin, status = json.loads(bytes(self._series[key_at : key_at + length]))
-            begin = key_at + -(-length // 8) * 8
-            yield (pool, origin, status), index, begin
+        while self._read_bytes < last:
+            index, key_at = self._read_bytes // 8, self._read_bytes + _SERIES_HEAD.size
+            key_end = key_at + self.counts[index + 4]
+            pool, origin, status = json.loads(bytes(self._series[key_at:key_end]))
+            self._read.append(((pool, origin, status), index))
+            self._read_bytes = -(-key_end // 8) * 8
+        return self._read
 
     def keep_lines(self, lines: bytes) -> None:
         """Writes whole lines into the ring, over the oldest."""

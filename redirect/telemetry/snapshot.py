@@ -33,6 +33,12 @@ class Count(NamedTuple):
     since_load: int
     last_ms: int
 
+    def plus(self, other: "Count") -> "Count":
+        return Count(self.total + other.total, self.since_load + other.since_load, max(self.last_ms, other.last_ms))
+
+
+NO_COUNT = Count(0, 0, 0)
+
 
 class Second(NamedTuple):
     """The requests that were answered in the second that began at `at`, by the monotonic clock."""
@@ -91,7 +97,7 @@ class Snapshot:
         for (pool, origin, _), count in self.requests.items():
             if pool is not None and origin is not None:
                 origins = found.setdefault(pool, {})
-                origins[origin] = _added(origins[origin], count) if origin in origins else count
+                origins[origin] = origins.get(origin, NO_COUNT).plus(count)
         return found
 
     def answered(self, least: int, most: int) -> int:
@@ -117,7 +123,3 @@ def quantile(buckets: Buckets, part: float) -> float | None:
 def added(buckets: Iterable[Buckets]) -> list[int]:
     """The durations of several buckets in one."""
     return [sum(column) for column in zip(*buckets, strict=True)] or [0] * (len(BOUNDS_US) + 1)
-
-
-def _added(one: Count, other: Count) -> Count:
-    return Count(one.total + other.total, one.since_load + other.since_load, max(one.last_ms, other.last_ms))

@@ -7,7 +7,7 @@ from heapq import merge
 from time import monotonic, time
 
 from redirect.telemetry.scoreboard import HISTORY_ROWS, Numbers, Scoreboard, Slot, now_ms
-from redirect.telemetry.snapshot import SECONDS, Count, Key, Loading, Second, Snapshot, Worker, added
+from redirect.telemetry.snapshot import NO_COUNT, SECONDS, Count, Key, Loading, Second, Snapshot, Worker, added
 
 # Milliseconds for which all lines are kept after lines were read.
 WATCH_MS = 5_000
@@ -15,30 +15,27 @@ WATCH_MS = 5_000
 # Per slot, the byte of its ring that was read last.
 Cursor = Mapping[int, int]
 
-_NONE = Count(0, 0, 0)
-
 
 class Statistics:
     """Reads the slots of a scoreboard. May be used by several threads."""
 
     def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._read: list[_SlotReader] = []
         self._lock = threading.Lock()
 
     def workers(self) -> list[Worker]:
         with self._lock:
-            return _workers([slot.numbers() for slot in self._slots()])
+            return _workers(_rows(self._scoreboard.slots()))
 
     def snapshot(self, loading: Loading) -> Snapshot:
         now = time()
         current = int(loading.config or "0", 16)
         with self._lock:
-            slots = self._slots()
-            rows = [slot.numbers() for slot in slots]
+            slots = self._scoreboard.slots()
+            rows = _rows(slots)
             requests: dict[Key, Count] = {}
             for slot, row in zip(slots, rows, strict=True):
-                slot.add_to(requests, row.configs if row.config == current else None)
+                _add(requests, slot, row.configs if row.config == current else None)
         return Snapshot(
             now,
             requests,
@@ -58,45 +55,24 @@ class Statistics:
         with self._lock:
             found: list[list[bytes]] = []
             after: dict[int, int] = {}
-            for index, slot in enumerate(self._slots()):
-                lines, after[index] = slot.lines((cursor or {}).get(index, 0))
-                found.append(lines)
+            for index, slot in enumerate(self._scoreboard.slots()):
+                slot.numbers.watched_until_ms = now_ms() + WATCH_MS
+                lines, after[index] = slot.kept_lines((cursor or {}).get(index, 0))
+                found.append(lines.splitlines())
         return [*merge(*found, key=_time_of)], after
 
-    def _slots(self) -> "list[_SlotReader]":
-        for index in range(len(self._read), self._scoreboard.slots()):
-            self._read.append(_SlotReader(self._scoreboard.slot(index)))
-        return self._read
+
+def _rows(slots: list[Slot]) -> list[Numbers]:
+    return [Numbers.from_buffer_copy(slot.numbers) for slot in slots]
 
 
-class _SlotReader:
-    """One slot, with the series that were found in it so far."""
-
-    def __init__(self, slot: Slot) -> None:
-        self._slot = slot
-        self._series: list[tuple[Key, int]] = []
-        self._read_bytes = 0
-
-    def numbers(self) -> Numbers:
-        return Numbers.from_buffer_copy(self._slot.numbers)
-
-    def add_to(self, requests: dict[Key, Count], current: int | None) -> None:
-        """Adds what was counted here; `current` is which of the slot's configurations is the one in use, if any."""
-        for key, index, end in self._slot.series(self._read_bytes):
-            self._series.append((key, index))
-            self._read_bytes = end
-        counts = self._slot.counts
-        for key, index in self._series:
-            total, before, last, configs = counts[index : index + 4]
-            if total:
-                was = requests.get(key, _NONE)
-                since_load = was.since_load + (total - before if configs == current else 0)
-                requests[key] = Count(was.total + total, since_load, max(was.last_ms, last))
-
-    def lines(self, begin: int) -> tuple[list[bytes], int]:
-        self._slot.numbers.watched_until_ms = now_ms() + WATCH_MS
-        found, end = self._slot.kept_lines(begin)
-        return found.splitlines(), end
+def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
+    """Adds what was counted in `slot`; `current` is which of its configurations is the one in use, if any."""
+    for key, index in slot.series():
+        total, before, last_ms, configs = slot.counts[index : index + 4]
+        if total:
+            count = Count(total, total - before if configs == current else 0, last_ms)
+            requests[key] = requests.get(key, NO_COUNT).plus(count)
 
 
 def _time_of(line: bytes) -> bytes:
