@@ -6,10 +6,9 @@ would answer no request. What cannot be written at once is lost, and reported be
 
 import io
 import os
-import socket
 import stat
 
-from redirect.telemetry.log_writer import without_blocking
+from redirect.telemetry.log_writer import without_blocking, write_now
 
 
 class ErrorLog(io.TextIOBase):
@@ -17,34 +16,20 @@ class ErrorLog(io.TextIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self._file = without_blocking(descriptor)
-        self._is_ours = self._file != descriptor
-        is_socket = stat.S_ISSOCK(os.fstat(self._file).st_mode)
-        self._socket = socket.socket(fileno=os.dup(self._file)) if is_socket else None
+        self._is_socket = stat.S_ISSOCK(os.fstat(self._file).st_mode)
         self._lost = 0  # messages since the last one that was written whole
         self._is_torn = False  # the last line has no end
 
     def write(self, text: str) -> int:
         lost = f"{self._lost} messages were lost here, as standard error was not read\n" if self._lost else ""
         whole = ("\n" * self._is_torn + lost + text).encode(errors="backslashreplace")
-        sent = self._send(whole)
+        try:
+            sent = write_now(self._file, whole, self._is_socket)
+        except OSError:  # not read, or the disk is full
+            sent = 0
         if sent == len(whole):
             self._lost, self._is_torn = 0, False
         else:
             self._lost += 1
             self._is_torn = self._is_torn or sent > 0
         return len(text)
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        if self._is_ours and not self.closed:
-            os.close(self._file)
-        super().close()
-
-    def _send(self, whole: bytes) -> int:
-        try:
-            if self._socket is not None:
-                return self._socket.send(whole, socket.MSG_DONTWAIT)
-            return os.write(self._file, whole)
-        except OSError:  # not read, or the disk is full
-            return 0

@@ -17,8 +17,9 @@ import select
 import socket
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 
 MAX_LINE_BYTES = 4096
@@ -40,30 +41,34 @@ _logger = logging.getLogger("gunicorn.error")
 
 class LogWriter:
     """Writes lines to `target`: `-` is standard output, a path is appended to. One that cannot be opened is tried again
-    like one that cannot be written. `written` and `lost` count lines."""
+    like one that cannot be written."""
 
     def __init__(self, target: str) -> None:
-        self.written = 0
-        self.lost = 0
+        self.lost = 0  # lines
         self._target = target
+        self._given = 0  # lines, with those that report lost ones
         self._unreported = 0  # lines lost since the last line that reported some
-        self._waiting: deque[tuple[bytes, int]] = deque()  # chunks, and how many lines each has
+        self._waiting: deque[bytes] = deque()  # whole lines, as many as may be written at once
         self._waiting_bytes = 0
-        self._watched: int | None = None  # the descriptor that the event loop watches
-        self._timer: asyncio.TimerHandle | None = None
+        self._stop_waiting: Callable[[], object] = _do_nothing
         self._file = _NOT_OPEN
-        self._is_file = False
-        self._max_write_bytes = MAX_LINE_BYTES
-        self._socket: socket.socket | None = None
+        self._is_file = self._is_socket = False
         self._blocks = False  # the last write would have blocked
         self._is_failing = False  # or it failed, and that is in the error log
-        self._try_to_open()
+        self._write_waiting()
+
+    @property
+    def written(self) -> int:
+        """Lines that were written."""
+        return self._given - self.lost - self._count_waiting()
 
     def write(self, lines: Sequence[str]) -> None:
-        """Writes, keeps or loses `lines`, each ASCII with its line end. Called in an event loop."""
+        """Writes, keeps or loses `lines`, each ASCII with its line end, of at most MAX_LINE_BYTES. Called in an event
+        loop."""
         was_empty = not self._waiting
-        for chunk, count in _chunks(lines, self._max_write_bytes):
-            self._add(chunk.encode("ascii"), count)
+        self._given += len(lines)
+        for chunk in _chunks("".join(lines).encode("ascii"), MAX_WRITE_BYTES if self._is_file else MAX_LINE_BYTES):
+            self._add(chunk)
         if was_empty:
             self._flush()
 
@@ -90,45 +95,33 @@ class LogWriter:
             poll.register(self._file, select.POLLOUT)
             poll.poll(left * 1000)
         self._stop_waiting()
-        self._lose(sum(count for _, count in self._waiting))
+        self._lose(self._count_waiting())
+        self._waiting.clear()
         if self._unreported:
             _logger.error("access log: %d lines were lost at the end", self._unreported)
-        if self._socket is not None:
-            self._socket.close()
         if self._file not in (_STDOUT, _NOT_OPEN):
             os.close(self._file)
-
-    def _try_to_open(self) -> None:
-        try:
-            self._open()
-        except OSError as error:
-            self._fail(error)
 
     def _open(self) -> None:
         self._file = _opened(self._target)
         mode = os.fstat(self._file).st_mode
-        self._is_file = stat.S_ISREG(mode)
-        self._max_write_bytes = MAX_WRITE_BYTES if self._is_file else MAX_LINE_BYTES
-        # A service manager may give a socket for standard output.
-        self._socket = socket.socket(fileno=os.dup(self._file)) if stat.S_ISSOCK(mode) else None
+        self._is_file, self._is_socket = stat.S_ISREG(mode), stat.S_ISSOCK(mode)
         self._blocks = self._is_failing = False
 
-    def _send(self, chunk: bytes) -> int:
-        if self._socket is not None:
-            return self._socket.send(chunk, socket.MSG_DONTWAIT)
-        return os.write(self._file, chunk)
-
-    def _add(self, chunk: bytes, count: int) -> None:
+    def _add(self, chunk: bytes) -> None:
         if self._waiting_bytes + len(chunk) > MAX_WAITING_BYTES:
-            self._lose(count)
+            self._lose(chunk.count(b"\n"))
             return
         if self._unreported:
             self._report_loss()
-        self._keep(chunk, count)
+        self._keep(chunk)
 
-    def _keep(self, chunk: bytes, count: int) -> None:
-        self._waiting.append((chunk, count))
+    def _keep(self, chunk: bytes) -> None:
+        self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
+
+    def _count_waiting(self) -> int:
+        return sum(chunk.count(b"\n") for chunk in self._waiting)
 
     def _lose(self, count: int) -> None:
         self.lost += count
@@ -140,11 +133,13 @@ class LogWriter:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         origin = {"instance": socket.gethostname(), "worker": os.getpid()}
         line = {"time": now, "level": "error", "message": "lines of the access log were lost", "lost": lost, **origin}
-        self._keep(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n", 1)
+        self._keep(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
+        self._given += 1
 
     def _flush(self) -> None:
         """Writes what waits, and has itself called again for what is left."""
         self._stop_waiting()
+        self._stop_waiting = _do_nothing
         if self._write_waiting() and self._unreported:
             self._report_loss()
             self._write_waiting()
@@ -152,57 +147,39 @@ class LogWriter:
             return
         loop = asyncio.get_running_loop()
         if self._blocks:
-            self._watched = self._file
             loop.add_writer(self._file, self._flush)
+            self._stop_waiting = partial(loop.remove_writer, self._file)
         else:
-            self._timer = loop.call_later(RETRY_SECONDS, self._flush)
-
-    def _stop_waiting(self) -> None:
-        if self._watched is not None:
-            asyncio.get_running_loop().remove_writer(self._watched)
-            self._watched = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._stop_waiting = loop.call_later(RETRY_SECONDS, self._flush).cancel
 
     def _write_waiting(self) -> bool:
         """Writes until nothing waits, which it returns, or nothing can be written."""
-        if self._file == _NOT_OPEN:
-            self._try_to_open()
-        if self._file == _NOT_OPEN:
-            return False
-        waiting = self._waiting
-        while waiting:
-            chunk, count = waiting[0]
-            try:
-                sent = self._send(chunk)
-            except BlockingIOError:
-                self._blocks = True
-                return False
-            except OSError as error:
-                self._fail(error)
-                return False
-            if sent == len(chunk):
-                self._waiting_bytes -= sent
-                self.written += count
-                waiting.popleft()
-                continue
-            if self._is_file:
-                sent = self._remove_torn_line(chunk, sent)
-            whole = chunk.count(b"\n", 0, sent)
-            self._waiting_bytes -= sent
-            self.written += whole
-            waiting[0] = chunk[sent:], count - whole
-            if self._is_file:
-                self._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-                return False
-        self._blocks = self._is_failing = False
-        return True
+        try:
+            if self._file == _NOT_OPEN:
+                self._open()
+            while self._waiting:
+                self._write_chunk()
+            self._blocks = self._is_failing = False
+        except BlockingIOError:
+            self._blocks = True
+        except OSError as error:
+            if not self._is_failing:  # logged once, not at every try
+                _logger.error("access log: lines wait, and more than %d bytes are lost: %s", MAX_WAITING_BYTES, error)
+            self._blocks, self._is_failing = False, True
+        return not self._waiting
 
-    def _fail(self, error: OSError) -> None:
-        if not self._is_failing:  # logged once, not at every try
-            _logger.error("access log: lines wait, and more than %d bytes are lost: %s", MAX_WAITING_BYTES, error)
-        self._blocks, self._is_failing = False, True
+    def _write_chunk(self) -> None:
+        chunk = self._waiting[0]
+        sent = write_now(self._file, chunk, self._is_socket)
+        is_full = self._is_file and sent < len(chunk)
+        if is_full:
+            sent = self._remove_torn_line(chunk, sent)
+        self._waiting_bytes -= sent
+        self._waiting.popleft()
+        if sent < len(chunk):
+            self._waiting.appendleft(chunk[sent:])
+        if is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _remove_torn_line(self, chunk: bytes, count: int) -> int:
         """Truncates the file by a line of which a full disk took a part; returns how much of `chunk` it has then."""
@@ -215,20 +192,17 @@ class LogWriter:
         return whole
 
 
-def _chunks(lines: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
-    """The lines, joined to chunks of at most `size`, and how many lines each has."""
-    whole = "".join(lines)
-    if len(whole) <= size:
-        yield whole, len(lines)
-        return
-    begin = end = count = 0
-    for line in lines:
-        if end + len(line) - begin > size:
-            yield whole[begin:end], count
-            begin, count = end, 0
-        end += len(line)
-        count += 1
-    yield whole[begin:], count
+def _do_nothing() -> None:
+    pass
+
+
+def _chunks(content: bytes, size: int) -> Iterator[bytes]:
+    """The lines of `content` in chunks of at most `size`."""
+    begin = 0
+    while begin < len(content):
+        end = content.rfind(b"\n", begin, begin + size) + 1
+        yield content[begin:end]
+        begin = end
 
 
 def try_target(target: str) -> None:
@@ -256,3 +230,14 @@ def without_blocking(descriptor: int) -> int:
     except OSError:  # another user's pipe, or no /proc
         os.set_blocking(descriptor, False)
         return descriptor
+
+
+def write_now(file: int, content: bytes, is_socket: bool) -> int:
+    """Writes what can be written at once to a descriptor of `without_blocking`; returns how many bytes."""
+    if not is_socket:
+        return os.write(file, content)
+    connection = socket.socket(fileno=file)  # a service manager may give one for standard output or error
+    try:
+        return connection.send(content, socket.MSG_DONTWAIT)
+    finally:
+        connection.detach()
