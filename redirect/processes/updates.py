@@ -64,7 +64,7 @@ class Updates:
         async for _ in in_steps(self._handler.service.updates(self._health, monotonic())):
             pass
         if number != self._health_number:
-            self._handler.recorder.report_health(number)
+            self._handler.recorder.numbers.health = number
             self._health_number = number
 
     async def _apply_configuration(self) -> None:

@@ -6,19 +6,20 @@ and for no call of a library.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from json import loads
+from math import inf
 from operator import itemgetter, sub
 from os import getpid
 from time import monotonic, time
 
 from redirect.core.decision import Decision
-from redirect.core.pools import Config, Pool
+from redirect.core.pools import Config
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, Slot, now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Key
+from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, Slot
+from redirect.telemetry.snapshot import BOUNDS_US
 
-_BOUNDS_NS = [1000 * bound for bound in BOUNDS_US]
+_BOUNDS_NS = [*(1000 * bound for bound in BOUNDS_US), inf]
 _EMPTY = [0] * BUCKETS
 _decision, _quoted, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
 
@@ -28,22 +29,18 @@ class Counters:
 
     def __init__(self, slot: Slot, config: Config) -> None:
         self.slot = slot
-        self._indices: dict[Key, int] = dict(slot.series())
-        self._prepared: dict[Decision, int] = {}
-        self._pools: Mapping[str, Pool]
-        self._known: set[str]  # requested pools, as JSON, that are known or none
+        self._indices = dict(slot.series())
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
         numbers.requests = numbers.connections = numbers.health = 0
         numbers.pid = getpid()
-        self._lines, self._dropped = numbers.lines, numbers.dropped  # of workers before this one
         self.use(config)
 
     def use(self, config: Config) -> None:
         numbers, number = self.slot.numbers, int(config.hash, 16)
         self._pools = config.pools
-        self._known = {"null"}
-        self._prepared = {}
+        self._known = {"null"}  # requested pools, as JSON, that are known or none
+        self._prepared: dict[Decision, int] = {}
         if numbers.config != number:
             numbers.configs += 1
             numbers.config = number
@@ -65,17 +62,6 @@ class Counters:
         numbers.duration_ns += sum(durations)
         self._count_durations(durations, int(monotonic()))
 
-    def report(self, connections: int, lines: int, dropped: int) -> None:
-        """Reports the open connections, and how many lines of the access log this worker wrote and lost."""
-        numbers = self.slot.numbers
-        numbers.heartbeat_ms = now_ms()
-        numbers.connections = connections
-        numbers.lines = self._lines + lines
-        numbers.dropped = self._dropped + dropped
-
-    def report_health(self, number: int) -> None:
-        self.slot.numbers.health = number
-
     def _index(self, decision: Decision) -> int:
         key = decision.pool, decision.origin, decision.status
         index = self._indices.get(key)
@@ -90,8 +76,7 @@ class Counters:
         return index
 
     def _count_unknown(self, records: Sequence[Record]) -> None:
-        requested = {quoted[0] for quoted in map(_quoted, records)} - self._known
-        for pool in requested:
+        for pool in {quoted[0] for quoted in map(_quoted, records)} - self._known:
             if loads(pool) in self._pools:
                 self._known.add(pool)
             else:
@@ -106,7 +91,7 @@ class Counters:
             row.second = second
         below = bucket = 0
         while below < len(durations):
-            upto = bisect_right(durations, _BOUNDS_NS[bucket]) if bucket < BUCKETS - 1 else len(durations)
+            upto = bisect_right(durations, _BOUNDS_NS[bucket])
             if upto > below:
                 total[bucket] += upto - below
                 row.buckets[bucket] += upto - below

@@ -23,7 +23,9 @@ KEPT_LINES = 4
 
 class Recorder:
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
+        self.numbers = counters.slot.numbers
         self._counters = counters
+        self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer
         self._formatter = LineFormatter()
         self._records: list[Record] = []
@@ -47,7 +49,7 @@ class Recorder:
         if not records:
             return
         self._counters.count(records)
-        is_watched = self._counters.slot.numbers.watched_until_ms > now_ms()
+        is_watched = self.numbers.watched_until_ms > now_ms()
         if self._log_writer is None and not is_watched:
             records = records[-KEPT_LINES:]
         lines = self._formatter.format(records)
@@ -61,13 +63,11 @@ class Recorder:
 
     def report(self, connections: int) -> None:
         """Reports how many connections of this worker are open, and how many lines were written and lost."""
-        log_writer = self._log_writer
-        self._counters.report(
-            connections, log_writer.written if log_writer else 0, log_writer.lost if log_writer else 0
-        )
-
-    def report_health(self, number: int) -> None:
-        self._counters.report_health(number)
+        self.numbers.heartbeat_ms = now_ms()
+        self.numbers.connections = connections
+        if self._log_writer is not None:
+            self.numbers.lines = self._lines + self._log_writer.written
+            self.numbers.dropped = self._dropped + self._log_writer.lost
 
     def reopen(self) -> None:
         self.flush()

@@ -195,7 +195,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
     serve(scoreboard, TO_1)  # and ends
     recorder = new_recorder(config, "off", scoreboard)
     recorder.report(7)
-    recorder.report_health(5)
+    recorder.numbers.health = 5
     seen: dict[str, Any] = ask("/status", scoreboard).json()
     assert seen["configuration"] == {
         "path": "pools.toml",
