@@ -52,7 +52,6 @@ class Counters:
             index = self._prepared.get(decision)
             if index is None:
                 index = self._index(decision)
-                counts = self.slot.counts  # another map, if a series was added
             counts[index] += count
             counts[index + 2] = now
         self._count_unknown(records)

@@ -5,7 +5,7 @@ outlives its worker, and the next worker counts on from there: no total of the i
 workers leave needs no clearing.
 
 The master creates the scoreboard before it forks. It has no name in any file system and ends with the last process
-that maps it. It is sparse: a slot has space for millions of series, and takes what it uses.
+that maps it. It is sparse: a slot has addresses for millions of series, and takes the memory that it uses.
 
     common             numbers of the instance
     four notices       bytes that one process publishes and the others read
@@ -188,20 +188,13 @@ class Slot:
     """One worker's part of the scoreboard."""
 
     def __init__(self, file: int, at: int) -> None:
-        self._file = file
-        self._at = at
-        fixed = mmap.mmap(file, _SERIES_AT, offset=at)
-        self.numbers = Numbers.from_buffer(fixed)
-        self._ring = memoryview(fixed)[_RING_AT:]
-        self._map_series(16 * 1024)
+        memory = memoryview(mmap.mmap(file, _STRIDE, offset=at))
+        self.numbers = Numbers.from_buffer(memory)
+        self._ring = memory[_RING_AT:_SERIES_AT]
+        self._series = memory[_SERIES_AT:]
+        self.counts = self._series.cast("Q")
         self._read: list[tuple[Key, int]] = []
         self._read_bytes = 0  # of the series
-
-    def _map_series(self, size: int) -> None:
-        """Maps `size` bytes of series in place of fewer."""
-        self._size = min(size, _STRIDE - _SERIES_AT)
-        self._series = memoryview(mmap.mmap(self._file, self._size, offset=self._at + _SERIES_AT))
-        self.counts = self._series.cast("Q")
 
     def free(self) -> None:
         """Marks the slot as held by no worker."""
@@ -216,20 +209,15 @@ class Slot:
         series = _SERIES_HEAD.pack(len(text)) + text
         begin: int = self.numbers.series_bytes
         end = begin + -(-len(series) // 8) * 8
-        if _SERIES_AT + end > _STRIDE:
+        if end > len(self._series):
             raise ValueError("there is no space for another series")
-        if end > self._size:
-            self._map_series(2 * end)
         self._series[begin : begin + len(series)] = series
         self.numbers.series_bytes = end
         return begin // 8
 
     def series(self) -> list[tuple[Key, int]]:
         """The keys of all series, each with the index of its counts in `counts`."""
-        last = self.numbers.series_bytes
-        if last > self._size:
-            self._map_series(2 * last)
-        while self._read_bytes < last:
+        while self._read_bytes < self.numbers.series_bytes:
             index, key_at = self._read_bytes // 8, self._read_bytes + _SERIES_HEAD.size
             key_end = key_at + self.counts[index + 4]
             pool, origin, status = json.loads(bytes(self._series[key_at:key_end]))
