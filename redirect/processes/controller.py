@@ -70,7 +70,6 @@ class _Controller:
         self._master = master
         self._ended = asyncio.Event()
         self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first, loader)
-        self._look: asyncio.Task[None] | None = None
         self._is_master_late = False
 
     async def run(self, listeners: Sequence[socket.socket]) -> None:
@@ -86,10 +85,12 @@ class _Controller:
         async with contextlib.AsyncExitStack() as stack:
             for listener in listeners:  # one or none
                 await stack.enter_async_context(answering(app, listener))
-            ended = asyncio.create_task(self._ended.wait())
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            ended, looking = tasks.create_task(self._ended.wait()), tasks.create_task(self._look_at_file())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
+            looking.cancel()
 
     def _token(self) -> str | None:
         """The token that the admin listener wants; None if it needs none, empty if it is missing."""
@@ -103,7 +104,6 @@ class _Controller:
                 _logger.error("the master (pid: %s) is gone, and the controller ends", self._master)
                 self._ended.set()
         self._common.controller_heartbeat_ms = now_ms()
-        self._look_again()
         if self._publisher.config is not self._prober.config:
             self._prober.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
@@ -113,18 +113,14 @@ class _Controller:
             _logger.error("the master (pid: %s) shows no heartbeat", self._master)
         self._is_master_late = is_late
 
-    def _look_again(self) -> None:
-        """Begins a look at the file, if it is time for one, or the master wants the file loaded for new workers."""
-        is_due = self._common.restarts_requested != self._common.restarts_answered or (
-            now_ms() - self._publisher.looked_ms >= LOOK_MS
-        )
-        if is_due and (self._look is None or self._look.done()):
-            self._look = asyncio.create_task(self._load())
-
-    async def _load(self) -> None:
-        requested = self._common.restarts_requested
-        is_asked = requested != self._common.restarts_answered
-        is_good = await self._publisher.look(force=is_asked)
-        if is_asked:
-            self._common.is_restart_good = is_good
-            self._common.restarts_answered = requested
+    async def _look_at_file(self) -> None:
+        """Looks at the file when it is time to, and loads it when the master requests that for new workers."""
+        while True:
+            requested = self._common.restarts_requested
+            is_requested = requested != self._common.restarts_answered
+            if is_requested or now_ms() - self._publisher.looked_ms >= LOOK_MS:
+                is_good = await self._publisher.look(force=is_requested)
+                if is_requested:
+                    self._common.is_restart_good = is_good
+                    self._common.restarts_answered = requested
+            await asyncio.sleep(TICK_SECONDS)
