@@ -27,7 +27,7 @@ from redirect.core.pools import Config
 from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
-from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application
+from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading
@@ -73,18 +73,13 @@ class Master(Arbiter):
         self._no_births_until = self._no_controller_until = 0.0
         self._restarts_answered = 0
         self._looked_ms = now_ms()
-        self._hung: set[int] = set()  # workers that were reported
         super().__init__(app)
 
     def start(self) -> None:
         super().start()
         _logger.info("Heads are read by the %s reader", READER)
         for listener in self.LISTENERS[1:]:  # the admin listener's connections wait for the controller
-            try:
-                listener.sock.listen(self.cfg.backlog)
-            except OSError as error:
-                _logger.error("cannot listen on %s: %s", listener, error.strerror)
-                self.halt(exit_status=Arbiter.WORKER_BOOT_ERROR)
+            listen(listener, self.cfg.backlog)
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         """While it stops gunicorn watches for INT and QUIT alone, and tells workers to QUIT then. Of two that come
@@ -112,8 +107,7 @@ class Master(Arbiter):
             self.reap_workers()  # those that gunicorn did not come to
         for pid, worker in before.items():
             if pid not in self.WORKERS:
-                self._common.workers_died += worker.numbers.pid == pid and pid not in self._hung
-                self._hung.discard(pid)
+                self._common.workers_died += worker.numbers.pid == pid and not worker.hangs
                 if monotonic() - worker.born < SHORT_LIFE_SECONDS:
                     self._no_births_until = monotonic() + SHORT_LIFE_SECONDS
 
@@ -136,12 +130,19 @@ class Master(Arbiter):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         worker = self.WORKERS[pid]
-        worker.slot, worker.numbers, worker.born = self.app.slot, numbers, monotonic()
+        worker.slot, worker.numbers, worker.born, worker.hangs = self.app.slot, numbers, monotonic(), False
         return pid
 
     def manage_workers(self) -> None:
-        """gunicorn calls it first of all, and then at least once a second."""
-        self._keep_controller()
+        """gunicorn calls it first of all, and then at least once a second. Keeps the controller, too."""
+        if self._controller and not self._controller.is_running():
+            _logger.error("the controller (pid: %s) ended, and another takes its place", self._controller.pid)
+            self._common.controllers_died += 1
+            if monotonic() - self._controller.born < SHORT_LIFE_SECONDS:
+                self._no_controller_until = monotonic() + SHORT_LIFE_SECONDS
+            self._controller = None
+        if self._controller is None and not self._is_stopping and monotonic() >= self._no_controller_until:
+            self._controller = Child.start(self._control)
         super().manage_workers()
 
     def murder_workers(self) -> None:
@@ -179,25 +180,13 @@ class Master(Arbiter):
             self._controller = None
         for pid, worker in [*self.WORKERS.items()]:
             late = _late_ms(worker.numbers.heartbeat_ms, worker.born, now)
-            if late > WORKER_LATE_MS and pid not in self._hung:
-                self._hung.add(pid)
+            hung, worker.hangs = worker.hangs, late > WORKER_LATE_MS
+            if worker.hangs and not hung:
                 self._common.workers_hung += 1
                 _logger.error("worker (pid: %s) shows no heartbeat", pid)
-            elif late <= WORKER_LATE_MS:
-                self._hung.discard(pid)
             if late > (self.app.settings.worker_timeout - 1) * 1000:  # the next look is a second away
                 _logger.error("worker (pid: %s) hangs and is replaced", pid)
                 self.kill_worker(pid, signal.SIGKILL)
-
-    def _keep_controller(self) -> None:
-        if self._controller and not self._controller.is_running():
-            _logger.error("the controller (pid: %s) ended, and another takes its place", self._controller.pid)
-            self._common.controllers_died += 1
-            if monotonic() - self._controller.born < SHORT_LIFE_SECONDS:
-                self._no_controller_until = monotonic() + SHORT_LIFE_SECONDS
-            self._controller = None
-        if self._controller is None and not self._is_stopping and monotonic() >= self._no_controller_until:
-            self._controller = Child.start(self._control)
 
     def _control(self) -> None:
         """Makes this process, forked from the master, the controller."""

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NoReturn
 
 import uvicorn
 from gunicorn.arbiter import Arbiter
+from gunicorn.sock import BaseSocket
 from starlette.applications import Starlette
 from uvicorn_worker import UvicornWorker
 
@@ -67,13 +68,19 @@ def application(settings: Settings, scoreboard: Scoreboard, slot: int, first: Co
     return app
 
 
+def listen(listener: BaseSocket, backlog: int) -> None:
+    """Makes a socket listen, which gunicorn only bound. Ends this process if another program was faster in between;
+    uvloop would close the socket without a word."""
+    try:
+        listener.sock.listen(backlog)
+    except OSError as error:
+        _logger.error("cannot listen on %s: %s", listener, error.strerror)
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, stopped by TERM, which lets connections end in order and may come again, or by QUIT,
     which does not. It leaves with exit code 0: nothing is raised again."""
-
-    def handle_signals(self) -> None:
-        for stop in STOP_SIGNALS - {signal.SIGINT}:
-            asyncio.get_running_loop().add_signal_handler(stop, self.handle_exit, stop, None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -123,19 +130,6 @@ class RedirectWorker(UvicornWorker):
             signal.signal(stop, _exit)  # until the server takes over
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-    def _listen(self) -> socket.socket:
-        """Makes the public socket listen, which the master only bound: another program may have been faster in between,
-        and uvloop would close a socket that cannot listen, without a word. The admin listener is the controller's."""
-        public, *admin = self.sockets
-        for listener in admin:
-            listener.sock.close()
-        try:
-            public.sock.listen(self.cfg.backlog)
-        except OSError as error:
-            _logger.error("cannot listen on %s: %s", public, error.strerror)
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
-        return public.sock  # type: ignore[no-any-return]
-
     def run(self) -> None:
         """Ignores all signals once it has served: Python, as it leaves, replaces handlers by the default, which is to
         be killed."""
@@ -148,21 +142,29 @@ class RedirectWorker(UvicornWorker):
         handler, scoreboard = self.wsgi.state.handler, self.wsgi.state.scoreboard
         updates = Updates(scoreboard, handler, Random())
         await updates.apply()
-        public = self._listen()
+        public, *admin = self.sockets
+        for listener in admin:  # it is the controller's
+            listener.sock.close()
+        listen(public, self.cfg.backlog)
         scoreboard.common.has_begun = 1
         self.config.app = self.wsgi
         server, loop = Server(self.config), asyncio.get_running_loop()
-        server.handle_signals()  # before any task begins, which the first handler would end in the middle
+        for stop in STOP_SIGNALS - {signal.SIGINT}:  # before any task begins, which the first handler would end
+            loop.add_signal_handler(stop, server.handle_exit, stop, None)
         loop.add_signal_handler(signal.SIGUSR1, handler.recorder.reopen)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         tasks = [asyncio.create_task(self._report(server, handler.recorder)), asyncio.create_task(updates.run())]
-        # gunicorn's own wrapper would be closed twice, which uvloop spares real sockets.
         try:
-            await server.serve(sockets=[public])
+            # gunicorn's own wrapper would be closed twice, which uvloop spares real sockets.
+            await server.serve(sockets=[public.sock])
         finally:
             for task in tasks:
                 task.cancel()
-            _close(server, handler.recorder)
+            # The loop runs on for a moment, and would give answers that are not logged on connections that are open
+            # still, where there was no time to end them in order.
+            for connection in list(server.server_state.connections):
+                connection.silence()  # type: ignore[union-attr]  # all are HttpConnections
+            handler.recorder.close()
             # uvloop restores the default handlers as it closes, and a signal would kill the worker.
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         if not server.started:
@@ -188,11 +190,3 @@ def _ignore_signals() -> None:
     """For a process that exits: Python replaces handlers by the default meanwhile, and a signal would kill it."""
     for sig in SIGNALS:
         signal.signal(sig, signal.SIG_IGN)
-
-
-def _close(server: Server, recorder: Recorder) -> None:
-    """Logs the last answers. The loop runs on for a moment, and would give others on connections that are open still,
-    where there was no time to end them in order."""
-    for connection in list(server.server_state.connections):
-        connection.silence()  # type: ignore[union-attr]  # all are HttpConnections
-    recorder.close()
