@@ -47,10 +47,10 @@ class LogWriter:
         self.lost = 0  # lines
         self._target = target
         self._given = 0  # lines, with those that report lost ones
-        self._unreported = 0  # lines lost since the last line that reported some
+        self._reported = 0  # lines of the lost ones that another line reports
         self._waiting: deque[bytes] = deque()  # whole lines, as many as may be written at once
         self._waiting_bytes = 0
-        self._stop_waiting: Callable[[], object] = _do_nothing
+        self._stop_waiting: Callable[[], object] = lambda: None
         self._file = _NOT_OPEN
         self._is_file = self._is_socket = False
         self._blocks = False  # the last write would have blocked
@@ -59,7 +59,7 @@ class LogWriter:
 
     @property
     def written(self) -> int:
-        """Lines that were written."""
+        """How many lines were written."""
         return self._given - self.lost - self._count_waiting()
 
     def write(self, lines: Sequence[str]) -> None:
@@ -68,7 +68,12 @@ class LogWriter:
         was_empty = not self._waiting
         self._given += len(lines)
         for chunk in _chunks("".join(lines).encode("ascii"), MAX_WRITE_BYTES if self._is_file else MAX_LINE_BYTES):
-            self._add(chunk)
+            if self._waiting_bytes + len(chunk) > MAX_WAITING_BYTES:
+                self.lost += chunk.count(b"\n")
+                continue
+            if self.lost > self._reported:
+                self._report_loss()
+            self._keep(chunk)
         if was_empty:
             self._flush()
 
@@ -95,10 +100,10 @@ class LogWriter:
             poll.register(self._file, select.POLLOUT)
             poll.poll(left * 1000)
         self._stop_waiting()
-        self._lose(self._count_waiting())
+        self.lost += self._count_waiting()
         self._waiting.clear()
-        if self._unreported:
-            _logger.error("access log: %d lines were lost at the end", self._unreported)
+        if self.lost > self._reported:
+            _logger.error("access log: %d lines were lost at the end", self.lost - self._reported)
         if self._file not in (_STDOUT, _NOT_OPEN):
             os.close(self._file)
 
@@ -108,14 +113,6 @@ class LogWriter:
         self._is_file, self._is_socket = stat.S_ISREG(mode), stat.S_ISSOCK(mode)
         self._blocks = self._is_failing = False
 
-    def _add(self, chunk: bytes) -> None:
-        if self._waiting_bytes + len(chunk) > MAX_WAITING_BYTES:
-            self._lose(chunk.count(b"\n"))
-            return
-        if self._unreported:
-            self._report_loss()
-        self._keep(chunk)
-
     def _keep(self, chunk: bytes) -> None:
         self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
@@ -123,13 +120,9 @@ class LogWriter:
     def _count_waiting(self) -> int:
         return sum(chunk.count(b"\n") for chunk in self._waiting)
 
-    def _lose(self, count: int) -> None:
-        self.lost += count
-        self._unreported += count
-
     def _report_loss(self) -> None:
         """Adds the line that stands in the place of lost ones."""
-        lost, self._unreported = self._unreported, 0
+        lost, self._reported = self.lost - self._reported, self.lost
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         origin = {"instance": socket.gethostname(), "worker": os.getpid()}
         line = {"time": now, "level": "error", "message": "lines of the access log were lost", "lost": lost, **origin}
@@ -139,8 +132,8 @@ class LogWriter:
     def _flush(self) -> None:
         """Writes what waits, and has itself called again for what is left."""
         self._stop_waiting()
-        self._stop_waiting = _do_nothing
-        if self._write_waiting() and self._unreported:
+        self._stop_waiting = lambda: None
+        if self._write_waiting() and self.lost > self._reported:
             self._report_loss()
             self._write_waiting()
         if not self._waiting:
@@ -190,10 +183,6 @@ class LogWriter:
         os.ftruncate(self._file, end - (count - whole))
         os.lseek(self._file, end - (count - whole), os.SEEK_SET)
         return whole
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _chunks(content: bytes, size: int) -> Iterator[bytes]:
