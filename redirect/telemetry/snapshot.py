@@ -1,11 +1,9 @@
 """The numbers of an instance: what its workers counted, added up. Frozen values, and what follows from them.
 
-The rule: a counter never goes back while the instance lives, whichever worker ended or came. What is
-counted under the configuration in force can be told from what came before it, so that observed shares
-can be held against configured ones.
+The rule: a counter never goes back while the instance lives, whichever worker ended or came. What is counted under the
+configuration in force is known apart, so that observed shares can be compared with configured ones.
 
-Durations are counted in buckets, the last of which has no bound; a quantile is taken to lie in its
-bucket as if the durations in there were spread evenly (as Prometheus' histogram_quantile does).
+Durations are counted in buckets, the last of which has no bound.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +24,8 @@ Buckets = Sequence[int]
 
 
 class Count(NamedTuple):
-    """How often something happened, how often of that under the configuration in force, and when last
-    (Unix time, milliseconds)."""
+    """How often something happened, how often of that under the configuration in force, and when last (Unix time,
+    milliseconds)."""
 
     total: int
     since_load: int
@@ -77,8 +75,8 @@ class Loading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The numbers of an instance at `time` (Unix time). `duration_sum` is in seconds. `seconds` are the last
-    SECONDS whole ones, oldest first, without a gap."""
+    """The numbers of an instance at `time` (Unix time). `duration_sum` is in seconds. `seconds` are the last SECONDS
+    whole ones, oldest first, without a gap."""
 
     time: float
     requests: Mapping[Key, Count]
@@ -106,8 +104,9 @@ class Snapshot:
 
 
 def quantile(buckets: Buckets, part: float) -> float | None:
-    """The duration in microseconds that `part` (0 to 1) of those in `buckets` do not exceed; None if there
-    are none, the highest bound if it lies above that."""
+    """The duration in microseconds that `part` (0 to 1) of those in `buckets` do not exceed; None if there are none,
+    the highest bound if it lies above that. Those in a bucket count as spread evenly, as for Prometheus'
+    histogram_quantile."""
     rank = part * sum(buckets)
     if rank <= 0:
         return None
