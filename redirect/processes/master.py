@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sys
-from itertools import count
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -29,7 +28,7 @@ from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import ErrorLog
-from redirect.telemetry.scoreboard import Scoreboard, now_ms
+from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import Loading
 
 # Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
@@ -68,7 +67,6 @@ class Master(Arbiter):
     def __init__(self, app: "Gunicorn") -> None:
         self._common = app.scoreboard.common
         self._controller: Child | None = None
-        self._is_stopping = False
         self._stop_signals = 0
         self._no_births_until = self._no_controller_until = 0.0
         self._restarts_answered = 0
@@ -85,11 +83,10 @@ class Master(Arbiter):
         """While it stops gunicorn watches for INT and QUIT alone, and tells workers to QUIT then. Of two that come
         together it loses one."""
         self._stop_signals += sig in STOP_SIGNALS
-        super().signal(signal.SIGQUIT if self._is_stopping and sig == signal.SIGTERM else sig, frame)
+        super().signal(signal.SIGQUIT if self._common.is_stopping and sig == signal.SIGTERM else sig, frame)
 
     def stop(self, graceful: bool = True) -> None:
         """Stops the workers, then the controller, which reports until then that the instance is stopping."""
-        self._is_stopping = True
         self._common.is_stopping = 1
         super().stop(graceful and self._stop_signals < 2)
         if self._controller:
@@ -102,12 +99,12 @@ class Master(Arbiter):
         try:
             super().reap_workers()
         except HaltServer:
-            if not self._common.has_begun and not self._is_stopping:
+            if not self._common.has_begun and not self._common.is_stopping:
                 raise
             self.reap_workers()  # those that gunicorn did not come to
         for pid, worker in before.items():
             if pid not in self.WORKERS:
-                self._common.workers_died += worker.numbers.pid == pid and not worker.hangs
+                self._common.workers_died += worker.slot.numbers.pid == pid and not worker.hangs
                 if monotonic() - worker.born < SHORT_LIFE_SECONDS:
                     self._no_births_until = monotonic() + SHORT_LIFE_SECONDS
 
@@ -121,7 +118,7 @@ class Master(Arbiter):
             _logger.error("there are fewer workers than there should be: %s", error)
 
     def spawn_worker(self) -> int:
-        numbers = self.app.take_slot({worker.slot for worker in self.WORKERS.values()})
+        slot = self.app.slot = self._free_slot()
         # A forked worker has the master's signal handlers until it installs its own. A TERM in that window would be
         # swallowed, so signals are blocked across the fork.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -130,8 +127,18 @@ class Master(Arbiter):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         worker = self.WORKERS[pid]
-        worker.slot, worker.numbers, worker.born, worker.hangs = self.app.slot, numbers, monotonic(), False
+        worker.slot, worker.born, worker.hangs = slot, monotonic(), False
         return pid
+
+    def _free_slot(self) -> Slot:
+        """The first slot that no worker holds. One that was killed did not free its slot, and would seem to be alive
+        once another process has its number."""
+        scoreboard: Scoreboard = self.app.scoreboard
+        held = {worker.slot for worker in self.WORKERS.values()}
+        free = [slot for slot in scoreboard.slots() if slot not in held]
+        for slot in free:
+            slot.free()
+        return free[0] if free else scoreboard.make_slot(len(held))
 
     def manage_workers(self) -> None:
         """gunicorn calls it first of all, and then at least once a second. Keeps the controller, too."""
@@ -141,7 +148,7 @@ class Master(Arbiter):
             if monotonic() - self._controller.born < SHORT_LIFE_SECONDS:
                 self._no_controller_until = monotonic() + SHORT_LIFE_SECONDS
             self._controller = None
-        if self._controller is None and not self._is_stopping and monotonic() >= self._no_controller_until:
+        if self._controller is None and not self._common.is_stopping and monotonic() >= self._no_controller_until:
             self._controller = Child.start(self._control)
         super().manage_workers()
 
@@ -179,7 +186,7 @@ class Master(Arbiter):
             controller.stop(0)
             self._controller = None
         for pid, worker in [*self.WORKERS.items()]:
-            late = _late_ms(worker.numbers.heartbeat_ms, worker.born, now)
+            late = _late_ms(worker.slot.numbers.heartbeat_ms, worker.born, now)
             hung, worker.hangs = worker.hangs, late > WORKER_LATE_MS
             if worker.hangs and not hung:
                 self._common.workers_hung += 1
@@ -214,18 +221,8 @@ class Gunicorn(BaseApplication):
         self.scoreboard.common.started_ms = int(time() * 1000)
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
-        self.slot = 0  # of the worker that is forked next
+        self.slot: Slot  # of the worker that is forked next
         super().__init__()
-
-    def take_slot(self, taken: set[int]) -> Any:
-        """Takes the first slot that is not `taken` for the worker that is forked next; returns its numbers. A worker
-        that was killed did not free its slot, and would seem to be alive once another process has its number."""
-        self.slot = next(slot for slot in count() if slot not in taken)
-        self.scoreboard.make_slot(self.slot)
-        for index, slot in enumerate(self.scoreboard.slots()):
-            if index not in taken:
-                slot.free()
-        return self.scoreboard.slot(self.slot).numbers
 
     def load_config(self) -> None:
         settings = self.settings

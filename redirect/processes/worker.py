@@ -34,7 +34,7 @@ from redirect.processes.updates import Updates
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.recorder import Recorder
-from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.scoreboard import Scoreboard, Slot
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
@@ -54,13 +54,13 @@ TELL_AGAIN_SECONDS = 0.05
 _logger = logging.getLogger("gunicorn.error")
 
 
-def application(settings: Settings, scoreboard: Scoreboard, slot: int, first: Config) -> Starlette:
+def application(settings: Settings, scoreboard: Scoreboard, slot: Slot, first: Config) -> Starlette:
     """The application of the worker that holds `slot`, with the configuration in use: the `first` one, until another is
     published. Its cycles begin at random places."""
     with no_collections():
         config, _ = published(scoreboard, first)
         log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
-        recorder = Recorder(Counters(scoreboard.slot(slot), config), log_writer)
+        recorder = Recorder(Counters(slot, config), log_writer)
         proxies = TrustedProxies(settings.forwarded_allow_ips)
         app = create_app(config, settings.pool_id_header, proxies, recorder, Random())
         app.state.scoreboard = scoreboard

@@ -144,13 +144,11 @@ class Scoreboard:
             self._slots.append(Slot(self._file, at))
         return self._slots
 
-    def make_slot(self, index: int) -> None:
+    def make_slot(self, index: int) -> "Slot":
         """Makes the slot with that index, if there is none. Only the master may: of two processes that do so at once
         one could cut off what the other has just added."""
         if index >= len(self.slots()):
             os.truncate(self._file, _FIRST_SLOT + (index + 1) * _STRIDE)
-
-    def slot(self, index: int) -> "Slot":
         return self.slots()[index]
 
 

@@ -63,7 +63,7 @@ def test_readyz_is_200_from_the_first_worker_until_the_shutdown(
 ) -> None:
     assert ask("/readyz", scoreboard).json() == {"status": "starting"}
     scoreboard.make_slot(0)
-    Counters(scoreboard.slot(0), parse_config(POOLS, "pools.toml"))
+    Counters(scoreboard.slots()[0], parse_config(POOLS, "pools.toml"))
     scoreboard.common.is_stopping = is_stopping
     response = ask("/readyz", scoreboard)
     assert (response.status_code, response.json()) == (status, {"status": said})
@@ -279,7 +279,7 @@ def test_a_reload_waits_for_the_workers_until_the_instance_ends(
     monkeypatch.chdir(tmp_path)
     Path("pools.toml").write_bytes(POOLS)
     scoreboard.make_slot(0)
-    worker = Counters(scoreboard.slot(0), parse_config(b"#\n" + POOLS, "pools.toml"))
+    worker = Counters(scoreboard.slots()[0], parse_config(b"#\n" + POOLS, "pools.toml"))
     refused = ask("/reload", scoreboard, method="POST", goes_on=False)
     assert (refused.status_code, refused.json()["detail"]) == (503, "the instance is shutting down")
     worker.use(parse_config(POOLS, "pools.toml"))

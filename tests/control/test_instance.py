@@ -64,7 +64,7 @@ def test_states_of_origins(scoreboard: Scoreboard) -> None:
 
 
 def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:
-    first, second = [Counters(scoreboard.slot(slot), CONFIG) for slot in range(2)]
+    first, second = [Counters(scoreboard.slots()[slot], CONFIG) for slot in range(2)]
     instance = look(scoreboard, OTHER)
     assert not instance.is_applied()
     first.use(OTHER)
@@ -74,7 +74,7 @@ def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scorebo
 
 
 def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Scoreboard) -> None:
-    worker = Counters(scoreboard.slot(0), CONFIG)
+    worker = Counters(scoreboard.slots()[0], CONFIG)
     instance = look(scoreboard, OTHER)
     for ago, config, is_late in ((0, OTHER, False), (APPLY_MS + 1000, OTHER, True), (APPLY_MS + 1000, CONFIG, False)):
         state = loading(scoreboard)._replace(config=config.hash, published_ms=now_ms() - ago)
@@ -86,7 +86,7 @@ def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Sc
 def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> None:
     instance = look(scoreboard)
     assert instance.readiness() == "starting"
-    worker = Counters(scoreboard.slot(0), CONFIG)
+    worker = Counters(scoreboard.slots()[0], CONFIG)
     scoreboard.common.has_begun = 1
     assert instance.readiness() == READY
     scoreboard.common.is_stopping = 1

@@ -64,7 +64,7 @@ def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:
         publish(scoreboard, NEW, OLD)
         await updates.apply()
         assert picked(handler) == "new"
-        assert scoreboard.slot(0).numbers.config == int(NEW.hash, 16)
+        assert scoreboard.slots()[0].numbers.config == int(NEW.hash, 16)
 
     asyncio.run(work())
 
@@ -113,7 +113,7 @@ def test_health_is_applied_and_reported(scoreboard: Scoreboard) -> None:
         scoreboard.health.publish(encode({"p": {"a": HealthStatus(False, 1.0, 1.0, "down")}}))
         await updates.apply()
         assert {picked(handler) for _ in range(4)} == {"b"}
-        assert scoreboard.slot(0).numbers.health == scoreboard.health.number == 1
+        assert scoreboard.slots()[0].numbers.health == scoreboard.health.number == 1
 
     asyncio.run(work())
 

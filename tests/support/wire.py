@@ -196,7 +196,7 @@ def new_recorder(config: Config, target: str, scoreboard: Scoreboard | None = No
     """A recorder of a worker by itself, that logs to `target`."""
     scoreboard = scoreboard or Scoreboard()
     scoreboard.make_slot(0)
-    return Recorder(Counters(scoreboard.slot(0), config), None if target == "off" else LogWriter(target))
+    return Recorder(Counters(scoreboard.slots()[0], config), None if target == "off" else LogWriter(target))
 
 
 class Wire:

@@ -33,12 +33,12 @@ def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
     """Numbers, series and lines of a worker are there for the others, also when it is gone."""
 
     def work() -> None:
-        slot = scoreboard.slot(0)
+        slot = scoreboard.slots()[0]
         slot.counts[slot.add_series(("p", "o", 302))] = 7
         slot.keep_lines(b"a line\n")
 
     in_another_process(work)
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     ((key, index),) = slot.series()
     assert (key, slot.counts[index]) == (("p", "o", 302), 7)
     assert slot.kept_lines(0) == (b"a line\n", 7)
@@ -48,22 +48,22 @@ def test_slots_are_apart(scoreboard: Scoreboard) -> None:
     """Each slot has its own series."""
     scoreboard.make_slot(2)
     assert len(scoreboard.slots()) == 3
-    scoreboard.slot(2).add_series(("p", "o", 302))
-    assert scoreboard.slot(0).series() == scoreboard.slot(1).series() == []
+    scoreboard.slots()[2].add_series(("p", "o", 302))
+    assert scoreboard.slots()[0].series() == scoreboard.slots()[1].series() == []
 
 
 def test_a_slot_that_is_there_stays(scoreboard: Scoreboard) -> None:
     """Making a slot that is there changes nothing."""
     scoreboard.make_slot(1)
-    scoreboard.slot(1).add_series(("p", "o", 302))
+    scoreboard.slots()[1].add_series(("p", "o", 302))
     scoreboard.make_slot(0)
     assert len(scoreboard.slots()) == 2
-    assert len(scoreboard.slot(1).series()) == 1
+    assert len(scoreboard.slots()[1].series()) == 1
 
 
 def test_series_grow(scoreboard: Scoreboard) -> None:
     """There is room for many series, of whatever names, and a reader finds those that came since it looked."""
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     keys: list[Key] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
     keys += [("pool", f"origin-{n}", 302) for n in range(5000)]
 
@@ -79,7 +79,7 @@ def test_series_grow(scoreboard: Scoreboard) -> None:
 
 def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
     """A slot that has no room for another series says so, and has what it had."""
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     slot.add_series(("p", "o", 302))
     used, slot.numbers.series_bytes = slot.numbers.series_bytes, 2**30 - RING_BYTES - 64
     with pytest.raises(ValueError, match="no space"):
@@ -90,7 +90,7 @@ def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
 
 def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
     """Lines are read once each, whole, in their order; of more than the ring holds the oldest are gone."""
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     lines = [b"%06d" % n + b"." * (n % 90) + b"\n" for n in range(30_000)]
     read: list[bytes] = []
     cursor = 0
@@ -111,7 +111,7 @@ def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
 @pytest.mark.parametrize("length", [7, 8, 1000, RING_BYTES - 1, RING_BYTES])
 def test_more_at_once_than_the_ring_holds(length: int, scoreboard: Scoreboard) -> None:
     """Of a batch that is longer than the ring its last lines are kept, as many as there is room for, whole."""
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     slot.keep_lines(b"before\n")
     lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING_BYTES // length + 2)]
     slot.keep_lines(b"".join(lines))
@@ -120,7 +120,7 @@ def test_more_at_once_than_the_ring_holds(length: int, scoreboard: Scoreboard) -
 
 def test_a_line_that_the_ring_does_not_hold(scoreboard: Scoreboard) -> None:
     """A line that is longer than the ring is not kept, and what comes after it is."""
-    slot = scoreboard.slot(0)
+    slot = scoreboard.slots()[0]
     slot.keep_lines(b"." * RING_BYTES + b"\n")
     assert slot.kept_lines(0) == (b"", 0)
     slot.keep_lines(b"a line\n")
@@ -133,7 +133,7 @@ def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) 
     count = 20_000
 
     def write() -> None:
-        slot = scoreboard.slot(0)
+        slot = scoreboard.slots()[0]
         for n in range(count):
             slot.keep_lines(b"".join(b"%09d %s\n" % (n, b"." * (n % 50)) for _ in range(20)))
 
@@ -141,7 +141,7 @@ def test_lines_that_are_overwritten_while_they_are_read(scoreboard: Scoreboard) 
     if child == 0:
         write()
         os._exit(0)
-    slot, cursor, seen = scoreboard.slot(0), 0, [-1]
+    slot, cursor, seen = scoreboard.slots()[0], 0, [-1]
     while seen[-1] < count - 1:
         found, cursor = slot.kept_lines(cursor)
         for line in found.splitlines():

@@ -59,7 +59,7 @@ def work(
     """A worker in that slot answers requests."""
 
     async def answer() -> None:
-        recorder = Recorder(Counters(scoreboard.slot(slot), config), None)
+        recorder = Recorder(Counters(scoreboard.slots()[slot], config), None)
         for origin in origins:
             recorder.write(redirect_to(origin), HEAD, target, monotonic_ns() - 1500, config.hash)
         recorder.flush()
@@ -185,7 +185,7 @@ def test_workers_that_live(scoreboard: Scoreboard) -> None:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    scoreboard.slot(1).numbers.pid = child
+    scoreboard.slots()[1].numbers.pid = child
     assert look(scoreboard).workers == []
 
 
