@@ -63,7 +63,6 @@ def application(settings: Settings, scoreboard: Scoreboard, slot: Slot, first: C
         recorder = Recorder(Counters(slot, config), log_writer)
         proxies = TrustedProxies(settings.forwarded_allow_ips)
         app = create_app(config, settings.pool_id_header, proxies, recorder, Random())
-        app.state.scoreboard = scoreboard
     gc.freeze()  # what lives as long as the worker need not be looked at by the collector again and again
     return app
 
@@ -139,7 +138,7 @@ class RedirectWorker(UvicornWorker):
             _ignore_signals()
 
     async def _serve(self) -> None:
-        handler, scoreboard = self.wsgi.state.handler, self.wsgi.state.scoreboard
+        handler, scoreboard = self.wsgi.state.handler, self.app.scoreboard
         updates = Updates(scoreboard, handler, Random())
         await updates.apply()
         public, *admin = self.sockets

@@ -107,7 +107,7 @@ _NOTICES = ("configuration", "change", "loading", "health")
 _COMMON_BYTES = mmap.PAGESIZE
 _FIRST_SLOT = _COMMON_BYTES + len(_NOTICES) * 2 * _STRIDE
 
-_RING_AT = -(-sizeof(Numbers) // mmap.PAGESIZE) * mmap.PAGESIZE
+_RING_AT = sizeof(Numbers)
 _SERIES_AT = _RING_AT + RING_BYTES
 
 
@@ -242,10 +242,8 @@ class Slot:
         whole = bytes(self._ring)
         overwritten = self.numbers.ring_begun - RING_BYTES  # up to this byte, meanwhile
         start = min(end, max(begin, end - RING_BYTES, overwritten))
-        if start == end:
-            return b"", end
-        at, upto = start % RING_BYTES, end % RING_BYTES
-        found = whole[at:upto] if at < upto else whole[at:] + whole[:upto]
+        at = start % RING_BYTES
+        found = (whole + whole)[at : at + end - start]
         if start > begin:  # in the middle of a line
             found = found[found.find(b"\n") + 1 :]
         return found, end
