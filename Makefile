@@ -48,8 +48,8 @@ $(READY): $(READY_TO_RUN)
 run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
-unit: $(READY) ## Run the tests that start no process and take no seconds
-	@$(BIN)/python -m pytest -q -m "not processes and not slow"
+unit: $(READY) ## Run the tests that start no process and take no seconds, two files at once
+	@$(BIN)/python -m pytest -q -m "not processes and not slow" --numprocesses 2 --dist loadfile
 
 test: $(READY) ## Run the tests that need no container engine, three files at once
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile

@@ -114,6 +114,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", REFUSED.values(), ids=REFUSED)
 def test_a_statement_that_does_not_only_read_the_log_is_refused(log: Path, sql: str) -> None:
     """With a reason and exit code 2; and nothing happens."""

@@ -62,6 +62,7 @@ def count(path: Path, content: bytes, filters: Filters) -> tuple[int, int, int]:
         return counts.records, counts.lost, counts.broken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filters", [Filters(), Filters(pool="pool-a"), Filters(since="2026-11-20")], ids=str)
 @pytest.mark.parametrize(("content", "records", "lost", "broken"), LINES.values(), ids=LINES)
 def test_a_line_is_the_same_for_both_readers(

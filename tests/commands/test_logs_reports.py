@@ -57,6 +57,7 @@ def test_the_json_has_the_rows_and_the_numbers_of_records_and_of_missing_lines(r
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("kind", ["top", "latency", "statuses"])
 def test_every_report_can_be_grouped_by_every_value(report: Path, kind: str, by: str) -> None:

@@ -973,6 +973,7 @@ def test_any_document(document: dict[str, Any]) -> None:
     assert all(fault.message and 1 <= fault.column <= len(lines[fault.line - 1]) + 1 for fault in faults)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(EVERYTHING_WRONG.splitlines() + _GOOD.splitlines() + ['"""', "[", "]", "[a]"])))
 def test_any_pieces(lines: list[str]) -> None:

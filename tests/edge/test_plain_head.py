@@ -138,6 +138,7 @@ def test_a_prefix_is_not_plain(read: ReadPlainHead) -> None:
     assert [end for end in range(len(TYPICAL) + 1) if read(TYPICAL[:end])] == [len(TYPICAL)]
 
 
+@pytest.mark.slow
 def test_every_byte_value_at_every_place(read: ReadPlainHead) -> None:
     """What is plain then is what the connection reads, value by value."""
     plain = 0
@@ -173,6 +174,7 @@ def generated(random: Random) -> bytes:
     return data
 
 
+@pytest.mark.slow
 def test_generated_heads(read: ReadPlainHead) -> None:
     """What is plain is what the connection reads, and the same to both readers. A million of them, others with another
     seed: `GENERATED=1000000 SEED=1 python -m pytest tests/edge/test_plain_head.py`."""

@@ -116,6 +116,7 @@ def answers(*given: bytes | None) -> Iterator[bytes | None]:
         yield b"HTTP/1.1 302 Found\r\nlocation: http://origin-1@\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "closes", "faults"),
     [
