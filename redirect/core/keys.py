@@ -34,6 +34,10 @@ def seconds(least: float, most: float = 3600) -> Limit:
     return Limit(f"must be a number of seconds from {least} to {most}", {"ge": least, "le": most})
 
 
+def text(rule: str, least: int, most: int) -> Limit:
+    return Limit(f"{rule} of {least} to {most} characters", {"min_length": least, "max_length": most})
+
+
 def one_of(*values: str | int) -> Limit:
     def convert(value: str | int) -> str | int:
         if value not in values:
@@ -53,6 +57,8 @@ def origin_authority(host: str) -> Authority:
         IPv4Address(authority.host)  # browsers read a name that ends in a number as an address
     return authority
 
+
+FLAG = Limit("must be true or false")
 
 HOST = Limit(
     "must be a name or an IP address with an optional port, without scheme, user, path or blanks",

@@ -1,0 +1,321 @@
+"""Routes: what becomes of a request, by its host, its path and its method.
+
+The rule: the most specific route wins, wherever it stands in the file. The host decides first (exact, then the longest
+wildcard, then any), then the path (exact, then the longest prefix of whole segments), then the method. Where routes for
+the host and the path exist and none takes the method, no shorter prefix is asked.
+
+Paths are compared with the escapes of letters, digits, `-`, `.`, `_` and `~` decoded (RFC 3986, section 6.2.2), and
+passed on as they came. The tables are compiled at load: a lookup costs the same for three routes and for a thousand.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Annotated, Any, NamedTuple
+
+from redirect.core.authority import Endpoint, parse
+from redirect.core.keys import FLAG, Limit, seconds, text, whole
+
+MAX_PATH_CHARACTERS = 1024
+
+# Hosts, with their ports, whose routes are remembered. One more costs a lookup for each of its labels.
+MAX_KNOWN_HOSTS = 4096
+
+# The keys of which a route has one, and those that only the first of them has.
+ACTIONS = ("forward_to", "redirect_to", "respond")
+FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on")
+
+_ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+# What some servers take for the border of a segment, beside the slash.
+_BORDER = r"[/\\;]|%2f|%5c|%3b"
+_DOT_SEGMENT = re.compile(rf"(?:^|{_BORDER})(?:\.|%2e){{1,2}}(?:$|{_BORDER})", re.IGNORECASE)
+_PATH = re.compile(r"/[!-~]*")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+# Fields that frame the response or belong to the connection: ours to write.
+_OWN_FIELDS = frozenset("connection content-length content-type date keep-alive transfer-encoding upgrade".split())
+
+
+def normalised(path: str) -> str:
+    """The path as routes compare it."""
+    return _ESCAPE.sub(_unescaped, path) if "%" in path else path
+
+
+def has_dot_segment(path: str) -> bool:
+    """Whether a server behind us might resolve a segment of `path` as `.` or `..`."""
+    return ("." in path or "%2" in path) and _DOT_SEGMENT.search(path) is not None
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    char = chr(int(match[1], 16))
+    return char if char in _UNRESERVED else match[0].upper()
+
+
+# What the keys may hold.
+
+
+def _prefix(value: str) -> str:
+    if set("*?#") & {*value}:
+        raise ValueError("a prefix is whole segments without *, ? and #")
+    return _path(value)
+
+
+def _path(value: str) -> str:
+    if not _PATH.fullmatch(value) or len(value) > MAX_PATH_CHARACTERS:
+        raise ValueError
+    if set("*?#") & {*value}:
+        raise ValueError("a path has no *, ? and #")
+    if has_dot_segment(value):
+        raise ValueError("a segment of dots never arrives: requests with one are refused")
+    return value
+
+
+def _host(value: str) -> str:
+    parse(value.removeprefix("*."))
+    return value
+
+
+def _methods(values: Any) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("there is none")
+    for at, method in enumerate(values):
+        if not _TOKEN.fullmatch(method):
+            raise ValueError(f'"{method}" is no method')
+        if method != method.upper():
+            raise ValueError(f"methods are in capitals, write {method.upper()}")
+        if method in values[:at]:
+            raise ValueError(f"{method} is there twice")
+    return tuple(values)
+
+
+def _statuses(values: Any) -> tuple[int, ...]:
+    if others := [value for value in values if value not in (502, 503, 504)]:
+        raise ValueError(f"{others[0]} is none of them")
+    return tuple(values)
+
+
+def _media_type(value: str) -> str:
+    if "/" not in value or not _FIELD_VALUE.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _fields(values: Any) -> tuple[tuple[str, str], ...]:
+    for name, value in values.items():
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ValueError(f"{name} is no header field in visible ASCII characters")
+        if name.lower() in _OWN_FIELDS:
+            raise ValueError(f"{name} is written by the service")
+    return tuple(values.items())
+
+
+_PATH_RULE = f"must begin with / and have at most {MAX_PATH_CHARACTERS} visible ASCII characters"
+_PATH_LIMIT = Limit(_PATH_RULE, convert=_path)
+_PREFIX_LIMIT = Limit(_PATH_RULE, convert=_prefix)
+_STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
+_HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
+_METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', convert=_methods)
+_RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
+_FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control" = "no-store" }', convert=_fields)
+_TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
+_POOL_LIMIT = text("must be the name of a pool", 1, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    connect: Annotated[float, seconds(0.1), "seconds to connect to an origin, with TLS"] = 1
+    answer: Annotated[float, seconds(0.1), "seconds from the request sent to the head of the answer"] = 30
+    idle: Annotated[float, seconds(0.1), "seconds between two pieces, in either direction"] = 60
+    total: Annotated[float | None, seconds(0.1), "seconds from the request read to the end of the answer"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A constant response of ours."""
+
+    status: Annotated[int, whole(200, 599), "its status"] = 200
+    body: Annotated[str, text("must be a string", 0, 65536), "its body, sent as UTF-8"] = ""
+    content_type: Annotated[str, _TYPE_LIMIT, "its Content-Type, if it has a body"] = "text/plain; charset=utf-8"
+    headers: Annotated[tuple[tuple[str, str], ...], _FIELDS_LIMIT, "more header fields"] = ()
+
+
+class Place(NamedTuple):
+    """Where a route is looked up. `host` is empty for any, and begins with a dot for those below it; `path` is as
+    routes compare it."""
+
+    host: str
+    port: int | None
+    is_exact: bool
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Conditions that must all hold, and exactly one action: `forward_to`, `redirect_to` or `respond`."""
+
+    host: Annotated[str | None, _HOST_LIMIT, 'the host asked for; `"*.example.com"`: one label more, or several'] = None
+    path: Annotated[str | None, _PATH_LIMIT, "exactly this path"] = None
+    path_prefix: Annotated[str | None, _PREFIX_LIMIT, "the path begins with these whole segments"] = None
+    methods: Annotated[tuple[str, ...], _METHODS_LIMIT, "the methods that are taken; GET includes HEAD"] = ()
+    forward_to: Annotated[str | None, _POOL_LIMIT, "the pool whose origins answer"] = None
+    redirect_to: Annotated[str | None, _POOL_LIMIT, "the pool to whose origins clients are sent"] = None
+    respond: Annotated[Response | None, Limit("must be a table such as { status = 403 }"), "a response of ours"] = None
+    strip_prefix: Annotated[bool, _STRIP_LIMIT, "whether what `path_prefix` matched is cut for the origin"] = False
+    target: Annotated[str | None, _PATH_LIMIT, "the path to ask the origin for, in place of `path`"] = None
+    pass_host: Annotated[bool | None, FLAG, "whether the origin gets the client's `Host`; by `scheme`"] = None
+    timeouts: Annotated[Timeouts, Limit("must be a table such as { answer = 5 }"), "how long what may take"] = (
+        Timeouts()
+    )
+    retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
+    retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
+
+    @property
+    def name(self) -> str:
+        """The conditions, as the access log and the commands show them: `POST shop.example.com/api/*`."""
+        place = (self.host or "") + (self.path or f"{self.prefix}/*")
+        return f"{','.join(self.methods)} {place}" if self.methods else place
+
+    @property
+    def prefix(self) -> str:
+        """The path prefix without a slash at its end; empty where any path will do."""
+        return (self.path_prefix or "").removesuffix("/")
+
+    @property
+    def action(self) -> str:
+        """The key of the action."""
+        return next(key for key in ACTIONS if getattr(self, key) is not None)
+
+    @property
+    def pool(self) -> str | None:
+        return self.forward_to or self.redirect_to
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """Orders routes as the commands list them: the most specific of a host first, and any host last."""
+        host, port, is_exact, path = self.place
+        return (
+            not host,
+            host.startswith("."),
+            -len(host),
+            host,
+            port is None,
+            not is_exact,
+            -len(path),
+            path,
+            not self.methods,
+        )
+
+    @property
+    def place(self) -> Place:
+        path = normalised(self.prefix if self.path is None else self.path)
+        if self.host is None:
+            return Place("", None, self.path is not None, path)
+        host, port = parse(self.host.removeprefix("*."))
+        return Place(f".{host}" if self.host.startswith("*.") else host, port, self.path is not None, path)
+
+    def conditions(self) -> Iterator[tuple[Place, str | None]]:
+        """What no other route may have: the place with each of the methods, or with None for any."""
+        place = self.place
+        return ((place, method) for method in self.methods or (None,))
+
+    def target_of(self, target: str) -> tuple[str, str]:
+        """What an origin is asked for where the client asked for `target`, and the prefix that was cut, all raw."""
+        path, mark, query = target.partition("?")
+        if self.target is not None:
+            return self.target + mark + query, ""
+        if not self.strip_prefix:
+            return target, ""
+        segments = path.split("/")
+        cut = self.prefix.count("/") + 1  # an escape is never a slash
+        return f"/{'/'.join(segments[cut:])}{mark}{query}", "/".join(segments[:cut])
+
+
+class _Methods:
+    """The routes of one place. `wider` are those of the next place that its requests match, of the same host."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = sorted(routes, key=lambda route: not route.methods)
+        self.wider: _Methods | None = None
+        self._by_method = {method: route for route in self.routes for method in route.methods}
+        if "GET" in self._by_method:
+            self._by_method.setdefault("HEAD", self._by_method["GET"])
+        self._others = next((route for route in self.routes if not route.methods), (*self._by_method,))
+
+    def find(self, method: str) -> Route | tuple[str, ...]:
+        """The route, or the methods that are taken."""
+        return self._by_method.get(method, self._others)
+
+
+class _Paths:
+    """The routes for one host."""
+
+    def __init__(self, places: Iterable[tuple[Place, _Methods]]) -> None:
+        places = [*places]
+        self._exact = {place.path: methods for place, methods in places if place.is_exact}
+        self._prefixes = {place.path: methods for place, methods in places if not place.is_exact}
+        self._longest = max(map(len, self._prefixes), default=-1)
+        for place, methods in places:
+            if place.path or place.is_exact:
+                methods.wider = self._longest_prefix(place.path if place.is_exact else place.path.rpartition("/")[0])
+
+    def find(self, path: str) -> _Methods | None:
+        return self._exact.get(path) or self._longest_prefix(path)
+
+    def _longest_prefix(self, path: str) -> _Methods | None:
+        prefix = path[: self._longest + 1]  # with the slash behind the longest
+        prefixes = self._prefixes
+        while prefix:
+            if prefix in prefixes:
+                return prefixes[prefix]
+            prefix = prefix.rpartition("/")[0]
+        return prefixes.get("")
+
+
+class Routes:
+    """The routes of a configuration, compiled."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        by_place: dict[Place, list[Route]] = {}
+        for route in routes:
+            by_place.setdefault(route.place, []).append(route)
+        by_host: dict[tuple[str, int | None], list[tuple[Place, _Methods]]] = {}
+        for place, same in by_place.items():
+            by_host.setdefault((place.host, place.port), []).append((place, _Methods(same)))
+        hosts = {host: _Paths(places) for host, places in by_host.items()}
+        self._any = tuple([paths for host, paths in hosts.items() if host == ("", None)])
+        self._has_hosts = len(hosts) > len(self._any)
+        self._of = lru_cache(MAX_KNOWN_HOSTS)(partial(_of_endpoint, hosts))  # of no method: that would be a cycle
+
+    def find(self, asked: Endpoint | None, path: str, method: str) -> Route | tuple[str, ...] | None:
+        """The route of a request for the endpoint `asked` and the raw `path`; the methods that are taken if its own is
+        not; None if no route is for that host and path."""
+        if "%" in path:
+            path = normalised(path)
+        for paths in self._of(asked) if self._has_hosts and asked is not None else self._any:
+            if methods := paths.find(path):
+                return methods.find(method)
+        return None
+
+    def candidates(self, asked: Endpoint | None, path: str) -> list[Route]:
+        """All routes for that host and path, whatever their methods; the most specific first."""
+        found: list[Route] = []
+        for paths in self._of(asked) if self._has_hosts and asked is not None else self._any:
+            methods = paths.find(normalised(path))
+            while methods:
+                found += methods.routes
+                methods = methods.wider
+        return found
+
+
+def forwarded(routes: Iterable[Route]) -> frozenset[str]:
+    """The pools that some route forwards to. Clients cannot name them."""
+    return frozenset([route.forward_to for route in routes if route.forward_to is not None])
+
+
+def _of_endpoint(hosts: Mapping[tuple[str, int | None], _Paths], asked: Endpoint) -> tuple[_Paths, ...]:
+    """Those of the host, then of its wildcards, the longest first, then of any host; with the port before without."""
+    host, port = asked
+    names = (host, *(host[at:] for at, char in enumerate(host) if char == "."), "")
+    return tuple([hosts[key] for name in names for key in ((name, port), (name, None)) if key in hosts])
