@@ -1,20 +1,24 @@
-"""`redirect check`: validates the TOML and prints shares."""
+"""`redirect check`: validates the TOML and prints routes and shares."""
 
+import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 
 import click
 
 from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
+from redirect.config.schema import shown
 from redirect.core.pools import Config, Fault, Pool
+from redirect.core.routes import FORWARD_KEYS, Response, Route, Timeouts, forwarded
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def check(file: str | None, as_json: bool) -> None:
-    """Validate the TOML and print its pools with their shares."""
+    """Validate the TOML and print its routes, and its pools with their shares."""
     settings = read_settings(pools_config_path=file)
     path = str(settings.pools_config_path)
     try:
@@ -28,13 +32,51 @@ def check(file: str | None, as_json: bool) -> None:
         click.echo(json.dumps(_described(path, config), indent=2))
         return
     print_warnings(config)
+    print_routes(config.routes)
     for pool in config.pools.values():
         print_pool(config, pool)
 
 
+def print_routes(routes: Iterable[Route]) -> None:
+    """Prints a line for each route, the most specific of a host first: conditions, action, and what is not as usual."""
+    lines = [(route.name, _does(route), _options(route)) for route in sorted(routes, key=lambda route: route.rank)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _does(route: Route) -> str:
+    return f"{route.action} {route.respond.status if route.respond else route.pool}"
+
+
+def _options(route: Route) -> str:
+    if route.respond:
+        return body_of(route.respond)
+    changed = {name: getattr(route, name) for name in FORWARD_KEYS if getattr(route, name) != getattr(Route(), name)}
+    return ", ".join(f"{name} = {_in_toml(value)}" for name, value in changed.items())
+
+
+def body_of(response: Response) -> str:
+    size = len(response.body.encode())
+    return f"{response.content_type}, {size} bytes" if size else ""
+
+
+def _in_toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, Timeouts):
+        usual = dataclasses.asdict(Timeouts())
+        changed = {name: part for name, part in dataclasses.asdict(value).items() if part != usual[name]}
+        return f"{{ {', '.join(f'{name} = {part:g}' for name, part in changed.items())} }}"
+    return shown(value)
+
+
 def print_pool(config: Config, pool: Pool) -> None:
-    """Prints name and status, and a line for each origin with its weight and share."""
-    click.echo(f"{pool.name}  {pool.status}" + ("  default" if pool is config.default else ""))
+    """Prints name, status and use, and a line for each origin with its weight and share."""
+    is_default, is_forwarded = pool is config.default, pool.name in forwarded(config.routes)
+    is_redirected = is_default or not is_forwarded or any(route.redirect_to == pool.name for route in config.routes)
+    uses = [str(pool.status)] * is_redirected + ["forwarded"] * is_forwarded + ["default"] * is_default
+    click.echo("  ".join([pool.name, *uses]))
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}")
@@ -48,6 +90,10 @@ def _described(path: str, config: Config) -> dict[str, object]:
     return {
         "file": path,
         "hash": config.hash,
+        "routes": [
+            {"name": route.name, **dataclasses.asdict(route)}
+            for route in sorted(config.routes, key=lambda route: route.rank)
+        ],
         "pools": [
             {
                 "name": pool.name,

@@ -2,13 +2,17 @@
 
 import os
 import re
+from collections.abc import Callable
 
 import click
 
+from redirect.commands.check import body_of
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
+from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
+from redirect.core.routes import Route, Routes, forwarded, has_dot_segment
 from redirect.core.service import outcome
 from redirect.edge.reader import Reader
 
@@ -16,40 +20,121 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @click.command()
+@click.option("--method", metavar="M", default="GET", help="Method of the request.")
 @click.option("--pool", "requested", metavar="P", help="Value of the header that names the pool.")
 @click.option("--host", metavar="H", help="Value of the Host header; the URL's host otherwise.")
 @click.argument("url", default="http://localhost/")
 @setting("pools_config_path")
-def explain(requested: str | None, host: str | None, url: str, pools_config_path: str | None) -> None:
-    """Say which pool answers URL, with which origins, shares and Locations.
+def explain(method: str, requested: str | None, host: str | None, url: str, pools_config_path: str | None) -> None:
+    """Say which route takes URL, which pool answers, with which origins, shares and Locations.
 
     The running service is not asked, and its cycles do not move.
     """
     settings = read_settings(pools_config_path=pools_config_path)
     config = load_or_exit(settings)
-    request = _request(url, host)
-    head = request.head
-    pool = config.pools.get(requested or "", config.default)
-    why = "the default pool"
+    request = _request(method, url, host)
+    if config.routes:
+        _print_by_route(config, request, requested, settings.pool_id_header)
+    else:
+        _print_by_header(config, request, requested, settings.pool_id_header, _asked(request))
+
+
+def _print_by_route(config: Config, request: Request, requested: str | None, header: str) -> None:
+    path, asked = request.target.partition("?")[0], f"{request.method} {_asked(request)}"
+    if has_dot_segment(path):
+        click.echo("route    none is asked: 400, some origins would take a segment of dots for another path")
+        click.echo(f"request  {asked}")
+        return
+    routes = Routes(config.routes)
+    found = routes.find(request.head.endpoint, path, request.method)
+    if found is None:
+        click.echo("route    none matches")
+        _print_by_header(config, request, requested, header, asked)
+        return
+    if isinstance(found, Route):
+        _print_reasons(found, config, request.method)
+    else:
+        click.echo(f"route    none takes {request.method}: 405, allowed are {', '.join(found)}")
+    for each in routes.candidates(request.head.endpoint, path):
+        if each is not found:
+            click.echo(f"next     {each.name}")
+    if isinstance(found, Route):
+        _print_action(config, found, request, asked)
+    else:
+        click.echo(f"request  {asked}")
+
+
+def _print_reasons(route: Route, config: Config, method: str) -> None:
+    host, path = f"is {route.host}", f"is {route.path}"
+    if route.host is None:
+        host = "any, as no route for it matches" if any(each.host for each in config.routes) else "any"
+    elif route.host.startswith("*."):
+        host = f"is below {route.host[2:]}"
+    if route.path is None:
+        path = f"begins with {route.prefix}, no longer prefix matches" if route.prefix else "any, as no prefix matches"
+    takes = f"is one of {', '.join(route.methods)}" if method in route.methods else "is taken by GET"
+    click.echo(f"route    {route.name}")
+    click.echo(f"  host   {host}")
+    click.echo(f"  path   {path}")
+    click.echo(f"  method {takes if route.methods else 'any'}")
+
+
+def _print_action(config: Config, route: Route, request: Request, asked: str) -> None:
+    if route.respond is not None:
+        click.echo(f"answer   {route.respond.status} {body_of(route.respond)}".rstrip())
+    if route.pool is not None:
+        click.echo(f"pool     {route.pool} ({route.action})")
+    click.echo(f"request  {asked}")
+    if route.redirect_to is not None:
+        _print_redirects(config.pools[route.redirect_to], request)
+    if route.forward_to is not None:
+        pool, (target, _) = config.pools[route.forward_to], route.target_of(request.target)
+        scheme = pool.scheme or "http"
+        _print_origins(pool, lambda origin: f"forward to {scheme}://{origin.name}{target}")
+
+
+def _print_by_header(config: Config, request: Request, requested: str | None, header: str, asked: str) -> None:
+    """What becomes of a request that no route takes."""
+    pool, why = config.default, "the default pool"
     if requested is not None:
-        why = f"named by {settings.pool_id_header}" if pool.name == requested else f"{why}: {requested!r} is no pool"
+        unknown = "forwarded to by a route, and cannot be named" if requested in config.pools else "no pool"
+        named = config.pools.get(requested) if requested not in forwarded(config.routes) else None
+        pool, why = named or pool, f"named by {header}" if named else f"{why}: {requested!r} is {unknown}"
+    if pool is None:
+        click.echo(f"pool     none: 404, there is no default pool{why.removeprefix('the default pool')}")
+        click.echo(f"request  {asked}")
+        return
     click.echo(f"pool     {pool.name} ({why})")
-    click.echo(f"request  {head.scheme}://{head.host}{request.target}")
+    click.echo(f"request  {asked}")
+    _print_redirects(pool, request)
+
+
+def _print_redirects(pool: Pool, request: Request) -> None:
+    def answer(origin: Origin) -> str:
+        decision = outcome(pool, origin, request.head.scheme, request.head.endpoint)
+        return f"{decision.status} {decision.location(request.target) or decision.detail}"
+
+    _print_origins(pool, answer)
+
+
+def _print_origins(pool: Pool, answer: Callable[[Origin], str]) -> None:
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
-        decision = outcome(pool, origin, head.scheme, head.endpoint)
-        answer = f"{decision.status} {decision.location(request.target) or decision.detail}"
-        click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer if origin.weight else 'never: drained'}")
+        click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer(origin) if origin.weight else 'never: drained'}")
 
 
-def _request(url: str, host: str | None) -> Request:
+def _asked(request: Request) -> str:
+    return f"{request.head.scheme}://{request.head.host}{request.target}"
+
+
+def _request(method: str, url: str, host: str | None) -> Request:
     """Returns the request that a client makes for `url`; a bare path means localhost over http."""
     if not _SCHEME.match(url):
         url = f"http://localhost/{url.removeprefix('/')}"
     scheme = "https" if url.lower().startswith("https:") else "http"  # other schemes are refused with the target
     target = os.fsencode(url.partition("#")[0])
     fields = {"host": os.fsencode(host or "localhost").decode("latin-1")}
-    request = Reader("", TrustedProxies("")).read("GET", target, fields, "1.1", None, scheme)
+    request = Reader("", TrustedProxies("")).read(method, target, fields, "1.1", None, scheme)
     if request.answer is not None:
         leave(2, f"{url}: {request.answer.detail}")
     if host is None:

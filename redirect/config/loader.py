@@ -1,4 +1,4 @@
-"""The TOML: pools, their origins and weights, checked as a whole.
+"""The TOML: routes, pools, their origins and weights, checked as a whole.
 
 The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises `ConfigError` with every
 fault of the file, each with its line and column, the key, the value and what is allowed. What is legal but will
@@ -12,14 +12,16 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from redirect.config import positions, schema
 from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.schema import Finding
+from redirect.core.authority import DEFAULT_PORTS
 from redirect.core.pools import Config, Fault
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
@@ -98,15 +100,17 @@ class Loader:
     def parse(self, content: bytes) -> Config:
         text = _decode(content.removeprefix(_BYTE_ORDER_MARK), self._file)
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
-        defaults = [name for piece in pieces for name in piece.defaults]
-        faults = [[*piece.faults] for piece in pieces]
-        faults[0] += _faults_of_the_whole(pieces, defaults)
+        whole = _Whole.of(pieces)
+        faults = [[*piece.faults, *_faults(piece, whole)] for piece in pieces]
+        faults[0] += _faults_of_the_whole(whole)
         if any(faults):
             raise ConfigError(_placed(faults, pieces, self._file))
         self._known = {piece.text: piece for piece in pieces}
         pools = {pool.name: pool for piece in pieces for pool in piece.pools}
-        warnings = _placed([[*_warnings(piece, defaults[0])] for piece in pieces], pieces, self._file)
-        return Config(MappingProxyType(pools), pools[defaults[0]], content_hash(content), warnings)
+        warnings = _placed([[*_warnings(piece, whole)] for piece in pieces], pieces, self._file)
+        default = None if whole.default is None else pools[whole.default]
+        routes = tuple([route for piece in pieces for route in piece.routes])
+        return Config(MappingProxyType(pools), default, content_hash(content), warnings, routes)
 
     def _document(self, text: str) -> dict[str, object]:
         try:
@@ -139,15 +143,52 @@ def _syntax_error(message: str, text: str) -> tuple[str, tuple[int, int]]:
     return f"not TOML: {reason}", (numbers[0], numbers[1]) if len(numbers) == 2 else positions.position(text, len(text))
 
 
-def _faults_of_the_whole(pieces: list[Piece], defaults: list[str]) -> Iterator[Finding]:
-    tables = [name for piece in pieces for name in piece.tables]
-    if not tables:
+class _Whole(NamedTuple):
+    """What pieces have to know of each other."""
+
+    names: Mapping[str, None]  # of the pools, faulty ones too, in their order
+    default: str | None
+    has_routes: bool
+    forwarded: frozenset[str]
+    redirected: frozenset[str]
+
+    @classmethod
+    def of(cls, pieces: list[Piece]) -> "_Whole":
+        leads = {
+            action: frozenset([lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action])
+            for action in ("forward_to", "redirect_to")
+        }
+        return cls(
+            dict.fromkeys(name for piece in pieces for name in piece.names),
+            next((name for piece in pieces for name in piece.defaults), None),
+            any(piece.has_routes for piece in pieces),
+            leads["forward_to"],
+            leads["redirect_to"],
+        )
+
+
+def _faults_of_the_whole(whole: _Whole) -> Iterator[Finding]:
+    if whole.has_routes:
+        return
+    if not whole.names:
         yield Finding((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif not defaults:
-        yield Finding((), f"no pool is the default; write is_default = true in one, say [{schema.key((tables[0],))}]")
+    elif whole.default is None:
+        first = schema.key((next(iter(whole.names)),))
+        yield Finding((), f"no pool is the default; write is_default = true in one, say [{first}]")
 
 
-def _warnings(piece: Piece, default: str) -> Iterator[Finding]:
+def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
+    for path, pool in piece.leads:
+        if pool not in whole.names:
+            yield Finding(path, f"there is no pool {schema.shown(pool)}{schema.instead(pool, whole.names)}")
+    for name in piece.by_requests:
+        if name not in whole.forwarded:
+            # Redirects are never under way: the weights of the origins would not be their shares.
+            message = 'least_requests counts forwards under way, and no route forwards to this pool; write "random"'
+            yield Finding((name, "pick"), message)
+
+
+def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for pool in piece.pools:
         if pool.status in (301, 308) and len(pool.origins) > 1:
             yield Finding(
@@ -159,8 +200,21 @@ def _warnings(piece: Piece, default: str) -> Iterator[Finding]:
             if is_set and pool.health_check is None:
                 yield Finding((pool.name, key), "has no effect without health_check")
     for name in piece.defaults:
-        if name != default:
-            yield Finding((name, "is_default"), f"has no effect, {schema.shown(default)} is the default pool already")
+        if name != whole.default:
+            message = f"has no effect, {schema.shown(whole.default)} is the default pool already"
+            yield Finding((name, "is_default"), message)
+    yield from _warnings_of_forwards(piece, whole)
+
+
+def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
+    for pool in piece.pools:
+        for origin in pool.origins if pool.name in whole.forwarded and pool.scheme is None else ():
+            if origin.authority.port == DEFAULT_PORTS["https"]:
+                message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
+                yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
+    for name in piece.with_status:
+        if name in whole.forwarded and name not in whole.redirected and name != whole.default:
+            yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
 
 
 def _placed(found: Iterable[list[Finding]], pieces: list[Piece], file: str) -> tuple[Fault, ...]:
@@ -173,8 +227,11 @@ def _placed(found: Iterable[list[Finding]], pieces: list[Piece], file: str) -> t
             places = positions.places(piece.text) if findings else {}
         except RecursionError:  # nested almost too deeply for tomllib, and too deeply for `positions`
             places = {}
-        for path, message, is_at_key in findings:
+        for path, message, is_at_key, other in findings:
             place = places.get(path, positions.Place(0, 0))
+            if other is not None:
+                first = positions.position(piece.text, places[other].key)[0] if other in places else 1
+                message = message.replace("{line}", str(lines_before + first))
             line, column = positions.position(piece.text, place.key if is_at_key else place.value)
             faults.append(Fault(file, lines_before + line, column, schema.key(path), message))
         lines_before += piece.text.count("\n")

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
-from redirect.config import schema
+from redirect.config import pools, routes
+from redirect.config.routes import Lead
 from redirect.config.schema import Finding
 from redirect.core.pools import Pool
+from redirect.core.routes import Route
 
 POOLS_PER_PIECE = 64  # on average
 
@@ -25,12 +27,18 @@ _POOL_HEADER = re.compile(r"^\[[A-Za-z0-9_-]+\]", re.MULTILINE)
 
 
 class Piece(NamedTuple):
-    """A part of a document that is read by itself, and the pools of its tables or what is wrong with them."""
+    """A part of a document that is read by itself: its pools and its routes, or what is wrong with them."""
 
     text: str
     tables: tuple[str, ...]
-    defaults: tuple[str, ...]  # those of the tables that are meant as the default pool
+    names: tuple[str, ...]  # of the tables that are pools, faulty ones too
+    defaults: tuple[str, ...]  # of those that are meant as the default pool
+    with_status: tuple[str, ...]  # of those that state one
+    by_requests: tuple[str, ...]  # of those whose pick is by requests under way
     pools: tuple[Pool, ...]
+    has_routes: bool  # faulty ones too
+    routes: tuple[Route, ...]
+    leads: tuple[Lead, ...]
     faults: tuple[Finding, ...]
 
 
@@ -61,11 +69,23 @@ def _split(text: str) -> Iterator[str]:
 
 
 def checked(text: str, document: dict[str, object]) -> Piece:
-    results = [schema.check(name, table) for name, table in document.items()]
+    array = document.get("routes")
+    array = array if isinstance(array, list) else []
+    tables = {name: table for name, table in document.items() if name != "routes" or not isinstance(table, list)}
+    meant = [name for name, table in tables.items() if not pools.is_meant_as_route(name, table)]
+    dicts = {name: table for name in meant if isinstance(table := tables[name], dict)}
+    results = [pools.check(name, table) for name, table in tables.items()]
+    good, faults = routes.check(array)
     return Piece(
-        text,
-        tuple(document),
-        tuple([name for name, table in document.items() if isinstance(table, dict) and table.get("is_default")]),
-        tuple([pool for pool, _ in results if pool is not None]),
-        tuple([fault for _, faults in results for fault in faults]),
+        text=text,
+        tables=tuple(document),
+        names=tuple(meant),
+        defaults=tuple([name for name, table in dicts.items() if table.get("is_default")]),
+        with_status=tuple([name for name, table in dicts.items() if "status" in table]),
+        by_requests=tuple([name for name, table in dicts.items() if table.get("pick") == "least_requests"]),
+        pools=tuple([pool for pool, _ in results if pool is not None]),
+        has_routes=bool(array) or len(meant) < len(tables),
+        routes=tuple(good),
+        leads=tuple(routes.leads(array)),
+        faults=(*faults, *(fault for _, faults in results for fault in faults)),
     )

@@ -2,6 +2,7 @@
 
 `tomllib` returns values without their positions; a fault must name line and column. This module walks the text
 of a document that `tomllib` has accepted, and keeps offsets, no values. It relies on the text being well-formed.
+A path has the number of the element, from 0, behind the key of an array, also of one made of lines like [[a]].
 """
 
 import re
@@ -38,6 +39,8 @@ class _Walk:
         self.text = text
         self.at = 0
         self.found: dict[Path, Place] = {}
+        self.key_at = 0  # where the last part of the key begins that was skipped last
+        self.last: dict[Path, int] = {}  # of each array of tables the element that is open
 
     def document(self) -> dict[Path, Place]:
         table: Path = ()
@@ -56,6 +59,10 @@ class _Walk:
         path = self.key(())
         self.at += brackets
         self.found[path] = self.found[path]._replace(value=self.at)
+        if brackets == 2:
+            self.last[path] = self.last.get(path, -1) + 1
+            path = (*path, self.last[path])
+            self.found[path] = Place(self.key_at, self.at)
         return path
 
     def pair(self, table: Path) -> None:
@@ -69,7 +76,9 @@ class _Walk:
         """Skips a dotted key and the blanks around it, and records the place of each part."""
         while True:
             self.blank()
-            start = self.at
+            start = self.key_at = self.at
+            if path in self.last:
+                path = (*path, self.last[path])
             path = (*path, _name(self.skip(_KEY)))
             self.found.setdefault(path, Place(start, start))
             self.blank()

@@ -1,4 +1,4 @@
-"""Checks a pool's table against the keys that the fields of `core.pools` state.
+"""The keys of the TOML, as the fields of `core.pools` and `core.routes` state them, and what to say of a bad one.
 
 The rule: every fault is found in one pass, and each message names the value and what is allowed. pydantic
 checks the values; our words for its errors are found by the key at which they arose. A finding names its
@@ -9,39 +9,50 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import ErrorDetails
 
-from redirect.core.authority import DEFAULT_PORTS, Authority, parse
-from redirect.core.keys import HOST, Limit, origin_authority
-from redirect.core.pools import HealthCheck, Origin, Pool
+from redirect.config.positions import Path
+from redirect.core.authority import Authority
+from redirect.core.keys import FLAG, HOST, origin_authority
+from redirect.core.pools import Origin, Pool
+from redirect.core.routes import Route
 
-_POOL_NAME = re.compile(r"[!-~]{1,128}")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+MAX_LISTED_NAMES = 10
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = ("\\u{:04x}", "\\U{:08x}")
-_POOL_RULE = "a pool must be a table that begins with a line like [pool-a]"
 _DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
-_NAME_RULE = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
+# Of the keys of a dataclass, those that the TOML spells otherwise.
+_IN_TOML: dict[Any, Any] = {
+    tuple[str, ...]: list[str],
+    tuple[int, ...]: list[int],
+    tuple[tuple[str, str], ...]: dict[str, str],
+}
 
 
 class Finding(NamedTuple):
-    """What is wrong or surprising about the value at `path`, or about its key."""
+    """What is wrong or surprising about the value at `path`, or about its key. The message has `{line}` for the line of
+    the key at `other`."""
 
-    path: tuple[str, ...]
+    path: Path
     message: str
     is_at_key: bool = False
+    other: Path | None = None
 
 
 class Key(NamedTuple):
-    """What a table may hold under a key: as a type that pydantic checks, and in words."""
+    """What a table may hold under a key: as a type that pydantic checks, and in words. A table has `keys` itself."""
 
     type: Any
     rule: str
     help: str
     default: Any
+    keys: "Mapping[str, Key]" = {}  # noqa: RUF012  nothing writes to it
 
 
 def keys_of(owner: type) -> dict[str, Key]:
@@ -56,13 +67,22 @@ def keys_of(owner: type) -> dict[str, Key]:
 
 def _key(annotation: Any, default: Any) -> Key:
     kept_as, limit, help_text = get_args(annotation)
-    checked: Any = Annotated[kept_as, AfterValidator(limit.convert) if limit.convert else Field(**limit.bounds)]
-    if HealthCheck in get_args(kept_as):
-        checked = Annotated[_model(keys_of(HealthCheck)), AfterValidator(lambda table: HealthCheck(**vars(table)))]
-    return Key(checked, limit.rule, help_text, ... if default is dataclasses.MISSING else default)
+    default = ... if default is dataclasses.MISSING else default
+    for owner in (kept_as, *get_args(kept_as)):
+        if dataclasses.is_dataclass(owner):
+            keys = keys_of(owner)  # type: ignore[arg-type]
+            return Key(
+                Annotated[model(keys), AfterValidator(partial(_kept, owner))], limit.rule, help_text, default, keys
+            )
+    check = AfterValidator(limit.convert) if limit.convert else Field(**limit.bounds)
+    return Key(Annotated[_IN_TOML.get(kept_as, kept_as), check], limit.rule, help_text, default)
 
 
-def _model(keys: dict[str, Key]) -> type[BaseModel]:
+def _kept(owner: Any, table: BaseModel) -> object:
+    return owner(**vars(table))
+
+
+def model(keys: Mapping[str, Key]) -> type[BaseModel]:
     fields: dict[str, Any] = {name: (key.type, key.default) for name, key in keys.items()}
     return create_model("Table", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
@@ -80,12 +100,16 @@ def _origins(weights: dict[tuple[str, Authority], int]) -> tuple[Origin, ...]:
 # How keys and values are shown.
 
 
-def key(path: tuple[str, ...]) -> str:
-    """A path as the TOML would write it, hosts always quoted."""
+def key(path: Path) -> str:
+    """A path as the TOML would write it, hosts always quoted; the elements of an array count from 0."""
     bare = 2 if path[1:2] == ("weighted_hosts",) else len(path)
-    return ".".join(
-        part if depth < bare and _BARE_KEY.fullmatch(part) else _text(part) for depth, part in enumerate(path)
-    )
+    parts = [
+        f"[{part}]"
+        if isinstance(part, int)
+        else f".{part if depth < bare and BARE_KEY.fullmatch(part) else _text(part)}"
+        for depth, part in enumerate(path)
+    ]
+    return "".join(parts).removeprefix(".")
 
 
 def shown(value: object) -> str:
@@ -105,7 +129,7 @@ def _text(text: str) -> str:
     return "".join(char if char.isprintable() else _ESCAPES[ord(char) > 0xFFFF].format(ord(char)) for char in escaped)
 
 
-# The keys of each table of a pool. Two keys of the pool itself are not kept in a field of the same name.
+# The keys of a pool and of a route. Two keys of the pool itself are not kept in a field of the same name.
 
 WEIGHT = keys_of(Origin)["weight"]
 POOL_KEYS = {
@@ -115,104 +139,63 @@ POOL_KEYS = {
         f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}",
         ...,
     ),
-    "is_default": _key(Annotated[bool, Limit("must be true or false"), _DEFAULT_HELP], False),
+    "is_default": _key(Annotated[bool, FLAG, _DEFAULT_HELP], False),
     **keys_of(Pool),
 }
-_TABLES = {(): POOL_KEYS, ("health_check",): keys_of(HealthCheck)}
-_POOL_TABLE = _model(POOL_KEYS)
+ROUTE_KEYS = keys_of(Route)
 
 
-def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
-    """The pool that a document has under `name`, and all its faults; the pool is good only if there are none."""
-    is_named_well = _POOL_NAME.fullmatch(name)
-    faults = [] if is_named_well else [Finding((name,), f"{_NAME_RULE}, got {shown(name)}", is_at_key=True)]
-    try:
-        values = vars(_POOL_TABLE.model_validate(value))
-    except ValidationError as error:
-        unquoted = {finding.path: finding for finding in _unquoted(name, value)}
-        found = (_finding(name, each) for each in error.errors(include_url=False))
-        faults += (each for each in found if each.path not in unquoted)
-        return None, [*faults, *unquoted.values(), *_duplicates(name, value)]
-    del values["is_default"]  # a piece has this for faulty tables as well
-    pool = Pool(name, values.pop("weighted_hosts"), **values)
-    if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
-        faults += _duplicates(name, value)
-    return pool, faults
+# What to say of a bad value.
 
 
-def _finding(pool: str, error: ErrorDetails) -> Finding:
-    """One of pydantic's errors in the words of our users."""
-    *table, name = map(str, error["loc"] or ("",))
-    path, got = (pool, *table, name), f", got {shown(error['input'])}"
+def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Finding:
+    """One of pydantic's errors about the table at `table`, which has these keys, in the words of our users."""
+    *before, last = error["loc"]
+    path = (*table, *before, last)
+    got = f", got {shown(error['input'])}"
     reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
-        case "value_error" if name == "[key]":  # pydantic puts this behind a key
+        case "value_error" if last == "[key]":  # pydantic puts this behind a key
             return Finding(path[:-1], f"host {HOST.rule}{got}: {reason}", is_at_key=True)
-        case "value_error" if name == "weighted_hosts":
+        case "value_error" if last == "weighted_hosts":
             return Finding(path, reason)
         case "missing":
-            return Finding(path[:-1], f"{name} is missing; {path[1]} {POOL_KEYS[path[1]].rule}", is_at_key=True)
+            name, rule, _ = _last_known([*before, last][:1], keys)
+            return Finding(path[:-1], f"{last} is missing; {name} {rule}", is_at_key=True)
         case "extra_forbidden":
-            message = _unknown(name, _TABLES[tuple(table)]) + _nested_pool(path, error["input"])
-            return Finding(path, message, is_at_key=True)
-        case "model_type" if not error["loc"]:
-            return Finding((pool,), f"{_POOL_RULE}{got}", is_at_key=True)
-    if table == ["weighted_hosts"]:
+            return Finding(path, _unknown(str(last), _last_known(before, keys)[2]), is_at_key=True)
+    if before == ["weighted_hosts"]:
         return Finding(path, f"weight {WEIGHT.rule}{got}")
-    return Finding(path, f"{name} {_TABLES[tuple(table)][name].rule}{got}" + (reason and f": {reason}"))
+    name, rule, _ = _last_known([*before, last], keys)
+    return Finding(path, f"{name} {rule}{got}" + (reason and f": {reason}"))
 
 
-def _unknown(name: str, keys: dict[str, Key]) -> str:
+def _last_known(path: Iterable[str | int], keys: Mapping[str, Key]) -> tuple[str, str, Mapping[str, Key]]:
+    """Name, rule and keys of the last part of `path` that is a key; parts behind it are elements of its value."""
+    name, rule = "", ""
+    for part in path:
+        if part not in keys:
+            break
+        name, rule, keys = str(part), keys[str(part)].rule, keys[str(part)].keys
+    return name, rule, keys
+
+
+def _unknown(name: str, keys: Mapping[str, Key]) -> str:
+    homes = [table for table, key in keys.items() if name in key.keys]
+    if keys is POOL_KEYS and name in ROUTE_KEYS:
+        homes.append("a route; write it below [[routes]]")
+    if keys is ROUTE_KEYS and name in POOL_KEYS:
+        homes.append("a pool; write it below a line like [pool-a]")
+    if homes:
+        return f"{name} belongs to {', or to '.join(homes)}"
     near = difflib.get_close_matches(name.lower(), keys, n=1)
     return f"unknown key, {f'did you mean {near[0]}? Allowed' if near else 'allowed'} are {', '.join(keys)}"
 
 
-def _nested_pool(path: tuple[str, ...], value: object) -> str:
-    """What to write instead of [eu.west], where that was to name a pool."""
-    while isinstance(value, dict) and value:
-        if "weighted_hosts" in value:
-            return f'; a pool\'s name with dots must be quoted, write ["{".".join(path)}"]'
-        inner, value = next(iter(value.items()))
-        path = (*path, inner)
-    return ""
-
-
-def _unquoted(name: str, table: object) -> Iterator[Finding]:
-    """Hosts with dots as bare keys, which TOML reads as nested tables, and what to write instead."""
-    for host, value in _hosts(table).items():
-        if _BARE_KEY.fullmatch(host) and isinstance(value, dict) and (leaves := [*_leaves((host,), value)]):
-            quoted = ", ".join(f'"{".".join(path)}" = {shown(leaf)}' for path, leaf in leaves)
-            message = f"a host with dots must be quoted, write {quoted}"
-            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
-
-
-def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], object]]:
-    """The values of nested tables with their paths. Not recursive: dotted keys may nest deeper than Python's stack."""
-    pending = [(path, value)]
-    while pending:
-        path, value = pending.pop()
-        if isinstance(value, dict):
-            pending += (((*path, part), inner) for part, inner in reversed(value.items()))
-        else:
-            yield path, value
-
-
-def _duplicates(name: str, table: object) -> Iterator[Finding]:
-    """Hosts that a client connects to at one place, under http or https, in whatever spelling."""
-    seen: dict[tuple[str, tuple[str, int]], str] = {}
-    for host in _hosts(table):
-        try:
-            authority = parse(host)
-        except ValueError:
-            continue  # a fault already, with a message of its own
-        endpoints = [(scheme, authority.endpoint(scheme)) for scheme in DEFAULT_PORTS]
-        first = next((seen[each] for each in endpoints if each in seen), None)
-        if first is not None:
-            message = f"is the same host as {shown(first)}, name it once"
-            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
-        seen.update((each, host) for each in endpoints)
-
-
-def _hosts(table: object) -> dict[str, object]:
-    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
-    return hosts if isinstance(hosts, dict) else {}
+def instead(name: str, names: Iterable[str]) -> str:
+    """What names there are in place of `name`, the nearest first."""
+    names = [*names]
+    near = difflib.get_close_matches(name, names, n=1)
+    listed = ", ".join(map(shown, names[:MAX_LISTED_NAMES])) or "none"
+    rest = f" and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else ""
+    return (f"; did you mean {shown(near[0])}? There" if near else "; there") + f" are {listed}{rest}"

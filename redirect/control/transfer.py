@@ -3,7 +3,7 @@
 The rule: nothing is checked a second time, and a pool that is the same stays the same object. What travels is all of a
 configuration, or its difference to another one. It is read in pieces, as Python runs nothing else while it unpickles.
 
-What travels are plain tuples, which are read in a fiftieth of the time that their TOML takes. The processes that write
+Pools travel as plain tuples, which are read in a fiftieth of the time that their TOML takes. The processes that write
 and read them run the same program, and no other process has the memory that they use.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from redirect.core.authority import Authority
 from redirect.core.pools import Config, Fault, Origin, Pool
+from redirect.core.routes import Route
 
 # Origins of a piece: they are read in a sixth of a millisecond.
 PIECE_ORIGINS = 100
@@ -29,26 +30,26 @@ Since = Mapping[tuple[str, str], float]
 
 class Head(NamedTuple):
     """What comes before the pools. `base` is the hash of the configuration to which this is the difference, None if it
-    is a whole one; only a whole one has warnings and `since`."""
+    is a whole one; only a whole one has warnings and `since`. Both have all routes."""
 
     hash: str
     base: str | None
-    default: str
+    default: str | None
+    routes: tuple[Route, ...]
     removed: tuple[str, ...] = ()
     warnings: tuple[Fault, ...] = ()
     since: Since | None = None
 
 
 def pack(config: Config, since: Since) -> bytes:
-    head = Head(config.hash, None, config.default.name, (), config.warnings, dict(since))
-    return _join(head, config.pools.values())
+    return _join(_head(config, None)._replace(warnings=config.warnings, since=dict(since)), config.pools.values())
 
 
 def pack_difference(config: Config, before: Config) -> bytes:
     """What differs from `before`."""
     changed = [pool for pool in config.pools.values() if before.pools.get(pool.name) != pool]
     removed = tuple(before.pools.keys() - config.pools.keys())
-    return _join(Head(config.hash, before.hash, config.default.name, removed), changed)
+    return _join(_head(config, before.hash)._replace(removed=removed), changed)
 
 
 def unpack(content: bytes) -> tuple[Head, Iterator[list[Pool]]]:
@@ -65,7 +66,13 @@ def unpack_config(content: bytes) -> tuple[Config, Since]:
 
 
 def joined(head: Head, pools: Mapping[str, Pool]) -> Config:
-    return Config(MappingProxyType(pools), pools[head.default], head.hash, head.warnings)
+    default = None if head.default is None else pools[head.default]
+    return Config(MappingProxyType(pools), default, head.hash, head.warnings, head.routes)
+
+
+def _head(config: Config, base: str | None) -> Head:
+    default = config.default.name if config.default else None
+    return Head(config.hash, base, default, config.routes)
 
 
 def _join(head: Head, pools: Iterable[Pool]) -> bytes:

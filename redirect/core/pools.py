@@ -9,6 +9,7 @@ from typing import Annotated
 
 from redirect.core.authority import Authority
 from redirect.core.keys import HOST, Limit, one_of, seconds, whole
+from redirect.core.routes import Route
 
 MAX_WEIGHT = 1_000_000
 
@@ -51,6 +52,14 @@ class Pool:
     name: str
     origins: tuple[Origin, ...]
     status: Annotated[int, one_of(301, 302, 303, 307, 308), "status of the redirects: 301, 302, 303, 307 or 308"] = 302
+    scheme: Annotated[
+        str | None, one_of("http", "https"), "of the Location, the request's own if left out; of forwards, `http` if so"
+    ] = None
+    pick: Annotated[
+        str,
+        one_of("round_robin", "random", "least_requests"),
+        '`"round_robin"`; `"random"`; for forwards `"least_requests"`: the one of two with fewer under way by weight',
+    ] = "round_robin"
     health_check: Annotated[HealthCheck | None, _TABLE, "how the origins are probed; not at all if left out"] = None
     slow_start: Annotated[
         float, seconds(0), "seconds in which an origin that comes back gets its whole share, by tenths"
@@ -81,9 +90,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration without faults. `hash` identifies the content of its file."""
+    """A configuration without faults. `hash` identifies the content of its file. With routes there may be no pool, and
+    no default pool."""
 
     pools: Mapping[str, Pool]
-    default: Pool
+    default: Pool | None
     hash: str
     warnings: tuple[Fault, ...] = ()
+    routes: tuple[Route, ...] = ()

@@ -133,6 +133,97 @@ def test_check_json(file: Path) -> None:
     ]
 
 
+ROUTES = """
+[[routes]]
+path = "/health"
+respond = { status = 403, body = "né\\n" }
+
+[[routes]]
+host = "shop.example.com"
+path_prefix = "/api/orders/"
+methods = ["GET", "POST"]
+forward_to = "orders"
+strip_prefix = true
+timeouts = { answer = 5, total = 0.5 }
+retries = 0
+retry_on = [502, 503]
+
+[[routes]]
+path_prefix = "/old"
+redirect_to = "new"
+
+[[routes]]
+host = "*.example.com"
+forward_to = "orders"
+pass_host = false
+
+[[routes]]
+host = "*.example.com"
+path = "/a"
+methods = ["PUT"]
+forward_to = "orders"
+target = "/b"
+
+[orders]
+weighted_hosts = { "origin-1" = 2, "origin-2:8443" = 1, "drained" = 0 }
+scheme = "https"
+
+[new]
+weighted_hosts = { "new.example.com" = 1 }
+"""
+
+CHECKED_ROUTES = """\
+GET,POST shop.example.com/api/orders/*  forward_to orders  strip_prefix = true, timeouts = { answer = 5, total = 0.5 }, retries = 0, retry_on = [502, 503]
+PUT *.example.com/a                     forward_to orders  target = "/b"
+*.example.com/*                         forward_to orders  pass_host = false
+/health                                 respond 403        text/plain; charset=utf-8, 4 bytes
+/old/*                                  redirect_to new
+orders  forwarded
+  origin-1       weight       2   66.67%
+  origin-2:8443  weight       1   33.33%
+  drained        weight       0    0.00%
+new  302
+  new.example.com  weight       1  100.00%
+"""  # noqa: E501  as wide as it is printed
+
+
+def test_check_prints_routes(file: Path) -> None:
+    """The most specific of a host first, with what is not as usual; of a pool what it is used for."""
+    file.write_text(ROUTES)
+    result = run("check")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, CHECKED_ROUTES, "")
+    file.write_text(f'{ROUTES}is_default = true\n[[routes]]\nforward_to = "new"\n')
+    assert "new  302  forwarded  default\n" in run("check").stdout
+
+
+def test_check_json_of_routes(file: Path) -> None:
+    """In the same order, every key."""
+    file.write_text(ROUTES)
+    printed = json.loads(run("check", "--json").stdout)
+    assert [each["name"] for each in printed["routes"]] == [
+        line.partition("  ")[0] for line in CHECKED_ROUTES.splitlines()[:5]
+    ]
+    assert printed["routes"][0] == {
+        "name": "GET,POST shop.example.com/api/orders/*",
+        "host": "shop.example.com",
+        "path": None,
+        "path_prefix": "/api/orders/",
+        "methods": ["GET", "POST"],
+        "forward_to": "orders",
+        "redirect_to": None,
+        "respond": None,
+        "strip_prefix": True,
+        "target": None,
+        "pass_host": None,
+        "timeouts": {"connect": 1, "answer": 5, "idle": 60, "total": 0.5},
+        "retries": 0,
+        "retry_on": [502, 503],
+    }
+    response = {"status": 403, "body": "né\n", "content_type": "text/plain; charset=utf-8", "headers": []}
+    assert printed["routes"][3]["respond"] == response
+    assert [pool["is_default"] for pool in printed["pools"]] == [False, False]
+
+
 def test_check_json_of_faults(file: Path) -> None:
     """--json prints the faults for machines, nothing else; exit code 1."""
     file.write_text("[p]\nweighted_hosts = {}\nis_default = true\n")
@@ -202,6 +293,124 @@ def test_explain(file: Path, arguments: list[str], printed: str) -> None:
     """Explain says which pool answers, and what each origin would mean for the request."""
     result = run("explain", *arguments)
     assert (result.exit_code, result.stdout, result.stderr) == (0, printed, "")
+
+
+ROUTED = {
+    "forwarded": (
+        ["http://shop.example.com/api/%6Frders/7?x"],
+        "route    GET,POST shop.example.com/api/orders/*\n"
+        "  host   is shop.example.com\n"
+        "  path   begins with /api/orders, no longer prefix matches\n"
+        "  method is one of GET, POST\n"
+        "next     *.example.com/*\n"
+        "pool     orders (forward_to)\n"
+        "request  GET http://shop.example.com/api/%6Frders/7?x\n"
+        "  origin-1        66.67%  forward to https://origin-1/7?x\n"
+        "  origin-2:8443   33.33%  forward to https://origin-2:8443/7?x\n"
+        "  drained          0.00%  never: drained\n",
+    ),
+    "HEAD": (
+        ["--method", "HEAD", "--host", "shop.example.com", "/api/orders"],
+        "route    GET,POST shop.example.com/api/orders/*\n"
+        "  host   is shop.example.com\n"
+        "  path   begins with /api/orders, no longer prefix matches\n"
+        "  method is taken by GET\n"
+        "next     *.example.com/*\n"
+        "pool     orders (forward_to)\n"
+        "request  HEAD http://shop.example.com/api/orders\n"
+        "  origin-1        66.67%  forward to https://origin-1/\n"
+        "  origin-2:8443   33.33%  forward to https://origin-2:8443/\n"
+        "  drained          0.00%  never: drained\n",
+    ),
+    "a method that is not taken": (
+        ["--method", "DELETE", "http://shop.example.com/api/orders/7"],
+        "route    none takes DELETE: 405, allowed are GET, POST, HEAD\n"
+        "next     GET,POST shop.example.com/api/orders/*\n"
+        "next     *.example.com/*\n"
+        "request  DELETE http://shop.example.com/api/orders/7\n",
+    ),
+    "a wildcard, an exact path and a target": (
+        ["--method", "PUT", "http://b.example.com/a?x"],
+        "route    PUT *.example.com/a\n"
+        "  host   is below example.com\n"
+        "  path   is /a\n"
+        "  method is one of PUT\n"
+        "next     *.example.com/*\n"
+        "pool     orders (forward_to)\n"
+        "request  PUT http://b.example.com/a?x\n"
+        "  origin-1        66.67%  forward to https://origin-1/b?x\n"
+        "  origin-2:8443   33.33%  forward to https://origin-2:8443/b?x\n"
+        "  drained          0.00%  never: drained\n",
+    ),
+    "redirected": (
+        ["/old/x"],
+        "route    /old/*\n"
+        "  host   any, as no route for it matches\n"
+        "  path   begins with /old, no longer prefix matches\n"
+        "  method any\n"
+        "pool     new (redirect_to)\n"
+        "request  GET http://localhost/old/x\n"
+        "  new.example.com  100.00%  302 http://new.example.com/old/x\n",
+    ),
+    "a response": (
+        ["/health"],
+        "route    /health\n"
+        "  host   any, as no route for it matches\n"
+        "  path   is /health\n"
+        "  method any\n"
+        "answer   403 text/plain; charset=utf-8, 4 bytes\n"
+        "request  GET http://localhost/health\n",
+    ),
+    "a segment of dots": (
+        ["/old/%2e./x"],
+        "route    none is asked: 400, some origins would take a segment of dots for another path\n"
+        "request  GET http://localhost/old/%2e./x\n",
+    ),
+    "no route": (
+        ["/x"],
+        "route    none matches\npool     none: 404, there is no default pool\nrequest  GET http://localhost/x\n",
+    ),
+    "no route, an unknown pool": (
+        ["--pool", "nope", "/x"],
+        "route    none matches\n"
+        "pool     none: 404, there is no default pool: 'nope' is no pool\n"
+        "request  GET http://localhost/x\n",
+    ),
+    "no route, a pool": (
+        ["--pool", "new", "/x"],
+        "route    none matches\n"
+        "pool     new (named by X-Redirect-Pool-ID)\n"
+        "request  GET http://localhost/x\n"
+        "  new.example.com  100.00%  302 http://new.example.com/x\n",
+    ),
+    "no route, a pool that is forwarded to": (
+        ["--pool", "orders", "/x"],
+        "route    none matches\n"
+        "pool     none: 404, there is no default pool: 'orders' is forwarded to by a route, and cannot be named\n"
+        "request  GET http://localhost/x\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "printed"), ROUTED.values(), ids=ROUTED)
+def test_explain_routes(file: Path, arguments: list[str], printed: str) -> None:
+    """Which route takes the request, why, which would come next, and what becomes of the request."""
+    file.write_text(ROUTES)
+    result = run("explain", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, printed, "")
+
+
+def test_explain_where_no_route_matches_and_a_pool_is_the_default(file: Path) -> None:
+    file.write_text(f"{ROUTES}is_default = true\n")
+    assert "pool     new (the default pool)\n" in run("explain", "/x").stdout
+    assert (
+        "'orders' is forwarded to by a route, and cannot be named)" in run("explain", "--pool", "orders", "/x").stdout
+    )
+
+
+def test_dots_without_routes(file: Path) -> None:
+    """They are passed on as they are."""
+    assert "302 http://origin-1/a/../b\n" in run("explain", "/a/../b").stdout
 
 
 @pytest.mark.parametrize(

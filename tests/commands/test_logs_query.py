@@ -23,7 +23,8 @@ def test_the_view_has_a_column_for_each_key(log: Path) -> None:
     types = {each["column_name"]: each["column_type"] for each in answers("DESCRIBE access")}
     assert types.pop("time") == "TIMESTAMP"
     assert types.pop("truncated") == "BOOLEAN"
-    assert {types.pop(key) for key in ("status", "duration_us", "worker")} == {"INTEGER", "BIGINT"}
+    whole = "status duration_us worker origin_status origin_us tries bytes_in bytes_out".split()
+    assert {types.pop(key) for key in whole} == {"INTEGER", "BIGINT"}
     assert {*types.values()} == {"VARCHAR"}
 
 

@@ -392,6 +392,12 @@ MANY = "[pool-a]\nis_default = true\nweighted_hosts = { " + ", ".join(f"o{number
             id="pool to add to",
         ),
         pytest.param(
+            f"[[routes]]\nrespond = {{}}\n{MANY}",
+            setting("o1", 1, "routes"),
+            'there is no pool "routes"; there are "pool-a"',
+            id="routes",
+        ),
+        pytest.param(
             TWO,
             adding("ORIGIN-1.example.com."),
             'p has "origin-1.example.com" with weight 1 already; set-weight changes it',

@@ -10,7 +10,7 @@ HEAD = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
 
 
 def read(lines: str) -> Pool:
-    return parse_config((HEAD + lines).encode(), "pools.toml").default
+    return parse_config((HEAD + lines).encode(), "pools.toml").pools["p"]
 
 
 def refused(lines: str) -> str:

@@ -81,8 +81,31 @@ def shown(text: str) -> dict[Path, tuple[str, str]]:
         ),
         pytest.param(
             "[[a]]\nb = 1\n[[a]]\nc = 2",
-            {("a",): ("1:3", "3:6"), ("a", "b"): ("2:1", "2:5"), ("a", "c"): ("4:1", "4:5")},
+            {
+                ("a",): ("1:3", "3:6"),
+                ("a", 0): ("1:3", "1:6"),
+                ("a", 0, "b"): ("2:1", "2:5"),
+                ("a", 1): ("3:3", "3:6"),
+                ("a", 1, "c"): ("4:1", "4:5"),
+            },
             id="array of tables",
+        ),
+        pytest.param(
+            "[[a]]\n[[a]]\n[a.b]\nc = 1\n[[a.d]]\n[a.d.e]\n[b]\n[[a]]\n[a.b]",
+            {
+                ("a",): ("1:3", "8:6"),
+                ("a", 0): ("1:3", "1:6"),
+                ("a", 1): ("2:3", "2:6"),
+                ("a", 1, "b"): ("3:4", "3:6"),
+                ("a", 1, "b", "c"): ("4:1", "4:5"),
+                ("a", 1, "d"): ("5:5", "5:8"),
+                ("a", 1, "d", 0): ("5:5", "5:8"),
+                ("a", 1, "d", 0, "e"): ("6:6", "6:8"),
+                ("b",): ("7:2", "7:4"),
+                ("a", 2): ("8:3", "8:6"),
+                ("a", 2, "b"): ("9:4", "9:6"),
+            },
+            id="tables within the last of an array of tables",
         ),
         pytest.param(
             'a = { "b" = 1, c.d = { } , e = [] }',
@@ -198,6 +221,9 @@ class Writer:
                 table = self.key(())
                 self.text += "]" * brackets
                 self.places[table] = self.places[table]._replace(value=len(self.text))
+                if brackets == 2:
+                    table, place = (*table, 0), self.places[table]
+                    self.places[table] = place
             else:
                 self.pair(table, 0)
             self.text += self.draw(st.sampled_from(["\n", "  # ] } = 1\n"]))

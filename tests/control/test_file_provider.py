@@ -35,7 +35,7 @@ def seen(provider: FileProvider, now: float, *, force: bool = False) -> str | No
         config = provider.look(now, force=force)
     except ConfigError as error:
         return str(error).partition("\n")[0].partition("pools.toml")[2]
-    return None if config is None else config.default.origins[0].name
+    return None if config is None else next(iter(config.pools.values())).origins[0].name
 
 
 def in_place(file: Path, content: bytes) -> None:

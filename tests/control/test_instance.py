@@ -51,8 +51,8 @@ def test_states_of_origins(scoreboard: Scoreboard) -> None:
     all are up, since the start."""
     found = {name: HealthStatus(name == "b", 200.0, 5.0, f"probe of {name}") for name in "abc"}
     scoreboard.health.publish(encode({"p": found, "q": {"a": found["a"]}}))
-    instance = look(scoreboard)
-    states = {origin.name: instance.state(CONFIG.default, origin) for origin in CONFIG.default.origins}
+    instance, pool = look(scoreboard), CONFIG.pools["p"]
+    states = {origin.name: instance.state(pool, origin) for origin in pool.origins}
     assert states == {
         "a": State("down", 200.0, "probe of a"),
         "b": State("up", 200.0, "probe of b"),

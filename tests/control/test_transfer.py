@@ -21,6 +21,24 @@ slow_start = 30
 """
 
 
+ROUTES = """
+[[routes]]
+host = "*.example"
+path_prefix = "/a"
+methods = ["GET", "PUT"]
+forward_to = "b"
+strip_prefix = true
+timeouts = { answer = 5 }
+retry_on = [503]
+[[routes]]
+respond = { status = 404, headers = { "x-a" = "b" } }
+[b]
+weighted_hosts = { "a-1" = 5 }
+scheme = "https"
+pick = "least_requests"
+"""
+
+
 def read(text: str) -> Config:
     return parse_config(text.encode(), "pools.toml")
 
@@ -28,7 +46,8 @@ def read(text: str) -> Config:
 def changed(before: Config, after: Config) -> tuple[set[str], set[str]]:
     """Names of the pools that a difference carries, and of those that it removes."""
     head, pieces = unpack(pack_difference(after, before))
-    assert (head.hash, head.base, head.default) == (after.hash, before.hash, after.default.name)
+    assert (head.hash, head.base, head.routes) == (after.hash, before.hash, after.routes)
+    assert head.default == (after.default.name if after.default else None)
     pools = {pool.name: pool for piece in pieces for pool in piece}
     kept = {name: pool for name, pool in before.pools.items() if name not in head.removed}
     assert {**kept, **pools} == after.pools
@@ -61,6 +80,26 @@ def test_a_difference_carries_only_the_pools_that_differ() -> None:
     assert changed(before, read(f"[b]{back}{front}")) == (set(), set())
 
 
+def test_routes_arrive() -> None:
+    """With no default pool, and without any pool."""
+    for text in (ROUTES, "[[routes]]\nrespond = {}", ALL + ROUTES.partition("[b]")[0]):
+        config = read(text)
+        assert unpack_config(pack(config, {})) == (config, {})
+
+
+def test_a_difference_carries_the_routes() -> None:
+    """And no pool, where only routes changed; a default pool comes and goes."""
+    before = read(ROUTES)
+    after = read(ROUTES.replace("answer = 5", "answer = 6"))
+    assert before.routes != after.routes
+    assert changed(before, after) == (set(), set())
+    assert changed(before, read(f"{ROUTES}is_default = true")) == (set(), set())
+    assert changed(read(f"{ROUTES}is_default = true"), before) == (set(), set())
+    assert changed(before, read(ROUTES.replace("least_requests", "random"))) == ({"b"}, set())
+    assert changed(before, read(ROUTES.replace('"https"', '"http"'))) == ({"b"}, set())
+    assert changed(before, read("[[routes]]\nrespond = {}")) == (set(), {"b"})
+
+
 def test_a_difference_of_one_pool_is_short() -> None:
     """One weight of 20,000 pools changed travels in less than a kilobyte."""
     one = read(ALL).pools["c"]
@@ -72,7 +111,7 @@ def test_a_difference_of_one_pool_is_short() -> None:
 
 def test_many_pools_arrive_in_pieces() -> None:
     """A configuration of many pools, one of them large, arrives in pieces of about PIECE_ORIGINS."""
-    one = read("[p]\nis_default = true\nweighted_hosts = { a = 1, b = 2 }").default
+    one = read("[p]\nis_default = true\nweighted_hosts = { a = 1, b = 2 }").pools["p"]
     pools = {f"p{n}": replace(one, name=f"p{n}") for n in range(2000)}
     pools["many"] = Pool("many", one.origins * 5000, 302)
     config = Config(pools, pools["many"], "0", read(ALL).warnings * 2000)

@@ -8,10 +8,9 @@ An origin is found by what it means (Origin-1.Example.COM. is origin-1.example.c
 says what is wrong with the command; what a file may hold is checked by `config`, on the whole result.
 """
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from redirect.config import positions, schema
@@ -20,8 +19,6 @@ from redirect.core.authority import Authority, parse
 from redirect.core.pools import Config
 
 Edit = Callable[[str], str]
-
-MAX_LISTED_NAMES = 10
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[0-9A-Za-z_+.-]+")
@@ -116,9 +113,9 @@ def remove(text: str, pool: str, origin: str) -> str:
 
 def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     """Returns the origins of the pool that have numbers for weights, in the order of the text."""
-    document = tomllib.loads(text)
+    document = {name: table for name, table in tomllib.loads(text).items() if not isinstance(table, list)}
     if pool not in document:
-        raise EditError(f"there is no pool {schema.shown(pool)}{_instead(pool, document)}{remedy}")
+        raise EditError(f"there is no pool {schema.shown(pool)}{schema.instead(pool, document)}{remedy}")
     table = document[pool]
     hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
     places = positions.places(text)
@@ -134,7 +131,9 @@ def _find(text: str, pool: str, origin: str) -> _Entry:
     entries = _entries(text, pool)
     if entry := _named(entries, origin):
         return entry
-    raise EditError(f"{pool} has no origin {schema.shown(origin)}{_instead(origin, (each.name for each in entries))}")
+    raise EditError(
+        f"{pool} has no origin {schema.shown(origin)}{schema.instead(origin, (each.name for each in entries))}"
+    )
 
 
 def _named(entries: list[_Entry], origin: str) -> _Entry | None:
@@ -149,15 +148,6 @@ def _authority(name: str) -> Authority | None:
         return parse(name)
     except ValueError:
         return None
-
-
-def _instead(name: str, names: Iterable[str]) -> str:
-    """Lists `names` for a message, the one that is most like `name` first."""
-    names = list(names)
-    near = difflib.get_close_matches(name, names, n=1)
-    listed = ", ".join(map(schema.shown, names[:MAX_LISTED_NAMES])) or "none"
-    rest = f" and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else ""
-    return (f"; did you mean {schema.shown(near[0])}? There" if near else "; there") + f" are {listed}{rest}"
 
 
 def _is_member(text: str, entry: _Entry) -> bool:

@@ -1,0 +1,121 @@
+"""Checks the table of a pool, and names its faults."""
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from redirect.config.schema import BARE_KEY, POOL_KEYS, ROUTE_KEYS, Finding, finding, key, model, shown
+from redirect.core.authority import DEFAULT_PORTS, parse
+from redirect.core.pools import Pool
+
+_POOL_NAME = re.compile(r"[!-~]{1,128}")
+_POOL_RULE = "a pool must be a table that begins with a line like [pool-a]"
+_NAME_RULE = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
+_ROUTE_RULE = "a route begins with a line like [[routes]], with two brackets"
+_POOL_TABLE = model(POOL_KEYS)
+_NO_POOL_KEYS = ROUTE_KEYS.keys() - POOL_KEYS
+
+
+def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
+    """The pool that a document has under `name`, and all its faults; the pool is good only if there are none."""
+    is_named_well = _POOL_NAME.fullmatch(name)
+    faults = [] if is_named_well else [Finding((name,), f"{_NAME_RULE}, got {shown(name)}", is_at_key=True)]
+    if is_meant_as_route(name, value):
+        return None, [*faults, Finding((name,), f"{_ROUTE_RULE}, got {_header(name, value)}", is_at_key=True)]
+    if not isinstance(value, dict):
+        return None, [*faults, Finding((name,), f"{_POOL_RULE}, got {shown(value)}", is_at_key=True)]
+    try:
+        values = vars(_POOL_TABLE.model_validate(value))
+    except ValidationError as error:
+        unquoted = {found.path: found for found in _unquoted(name, value)}
+        found = [finding((name,), each, POOL_KEYS) for each in error.errors(include_url=False)]
+        faults += (_with_remedy(each, value) for each in found if each.path not in unquoted)
+        return None, [*faults, *unquoted.values(), *_duplicates(name, value)]
+    del values["is_default"]  # a piece has this for faulty tables as well
+    pool = Pool(name, values.pop("weighted_hosts"), **values)
+    if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
+        faults += _duplicates(name, value)
+    return pool, faults
+
+
+def is_meant_as_route(name: str, value: object) -> bool:
+    """Whether this is [[route]], [routes] or [routes.orders], with the keys of a route; or no table but `routes`."""
+    if isinstance(value, dict) and "weighted_hosts" in value:
+        return False
+    is_near = bool(difflib.get_close_matches(name.lower(), ["routes"], n=1, cutoff=0.8))
+    if isinstance(value, dict):
+        tables = [value, *value.values()] if is_near else []
+    else:
+        tables = value if isinstance(value, list) else []
+        if name == "routes" or (is_near and tables):
+            return True
+    return any(isinstance(table, dict) and not _NO_POOL_KEYS.isdisjoint(table) for table in tables)
+
+
+def _header(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return f"[[{key((name,))}]]"
+    if not isinstance(value, dict):
+        return shown(value)
+    inner = next((part for part in value if isinstance(value[part], dict) and part not in ROUTE_KEYS), None)
+    return f"[{key((name,) if inner is None else (name, inner))}]"
+
+
+def _with_remedy(found: Finding, table: dict[str, object]) -> Finding:
+    """What to write instead of [eu.west], where that was to name a pool."""
+    if len(found.path) < 2 or found.path[-1] in POOL_KEYS or not found.is_at_key:
+        return found
+    value: object = table
+    for part in found.path[1:]:
+        value = value.get(part) if isinstance(value, dict) else None
+    path = found.path
+    while isinstance(value, dict) and value:
+        if "weighted_hosts" in value:
+            name = ".".join(map(str, path))
+            return found._replace(message=f'{found.message}; a pool\'s name with dots must be quoted, write ["{name}"]')
+        inner, value = next(iter(value.items()))
+        path = (*path, inner)
+    return found
+
+
+def _unquoted(name: str, table: object) -> Iterator[Finding]:
+    """Hosts with dots as bare keys, which TOML reads as nested tables, and what to write instead."""
+    for host, value in _hosts(table).items():
+        if BARE_KEY.fullmatch(host) and isinstance(value, dict) and (leaves := [*_leaves((host,), value)]):
+            quoted = ", ".join(f'"{".".join(path)}" = {shown(leaf)}' for path, leaf in leaves)
+            message = f"a host with dots must be quoted, write {quoted}"
+            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
+
+
+def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The values of nested tables with their paths. Not recursive: dotted keys may nest deeper than Python's stack."""
+    pending = [(path, value)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            pending += (((*path, part), inner) for part, inner in reversed(value.items()))
+        else:
+            yield path, value
+
+
+def _duplicates(name: str, table: object) -> Iterator[Finding]:
+    """Hosts that a client connects to at one place, under http or https, in whatever spelling."""
+    seen: dict[tuple[str, tuple[str, int]], str] = {}
+    for host in _hosts(table):
+        try:
+            authority = parse(host)
+        except ValueError:
+            continue  # a fault already, with a message of its own
+        endpoints = [(scheme, authority.endpoint(scheme)) for scheme in DEFAULT_PORTS]
+        first = next((seen[each] for each in endpoints if each in seen), None)
+        if first is not None:
+            message = f"is the same host as {shown(first)}, name it once"
+            yield Finding((name, "weighted_hosts", host), message, is_at_key=True)
+        seen.update((each, host) for each in endpoints)
+
+
+def _hosts(table: object) -> dict[str, object]:
+    hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
+    return hosts if isinstance(hosts, dict) else {}

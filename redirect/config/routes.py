@@ -1,0 +1,105 @@
+"""Checks the array of the routes, and names its faults.
+
+The rule: what one route says is checked here, also where one of its keys has a fault of its own. Whether its pools are
+there is known once all of the file is read: `loader` asks for that.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from redirect.config.positions import Path
+from redirect.config.schema import ROUTE_KEYS, Finding, finding, key, model, shown
+from redirect.core.routes import ACTIONS, FORWARD_KEYS, Place, Route
+
+_ROUTE_RULE = "a route must be a table that begins with a line like [[routes]]"
+_TABLE = model(ROUTE_KEYS)
+_CONDITIONS = ("host", "path", "path_prefix", "methods")
+_CONDITIONS_TABLE = model({name: ROUTE_KEYS[name] for name in _CONDITIONS})
+_BODILESS = (204, 205, 304)
+_NOT_OF = {
+    "redirect_to": "redirects keep the target, and ask no origin",
+    "respond": "a response of ours asks no origin",
+}
+
+
+class Lead(NamedTuple):
+    """A route's key at `path` names a pool."""
+
+    path: Path
+    pool: str
+
+
+def check(tables: list[Any]) -> tuple[list[Route], list[Finding]]:
+    """The routes that a document has, and all their faults; the routes are good only if there are none."""
+    routes: list[Route] = []
+    faults: list[Finding] = []
+    for index, table in enumerate(tables):
+        path = ("routes", index)
+        if not isinstance(table, dict):
+            faults.append(Finding(path, f"{_ROUTE_RULE}, got {shown(table)}"))
+            continue
+        try:
+            routes.append(Route(**vars(_TABLE.model_validate(table))))
+        except ValidationError as error:
+            faults += (finding(path, each, ROUTE_KEYS) for each in error.errors(include_url=False))
+        faults += (Finding((*path, *at), message, is_at_key=True) for at, message in _misfits(table))
+    return routes, [*faults, *_doubles(tables)]
+
+
+def leads(tables: list[Any]) -> list[Lead]:
+    return [
+        Lead(("routes", index, name), table[name])
+        for index, table in enumerate(tables)
+        if isinstance(table, dict)
+        for name in ("forward_to", "redirect_to")
+        if isinstance(table.get(name), str)
+    ]
+
+
+def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Keys that do not go together."""
+    actions = [name for name in table if name in ACTIONS]
+    if not actions:
+        yield (), f"a route needs one action: {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}"
+    if len(actions) > 1:
+        yield (actions[1],), f"a route has one action, got {' and '.join(actions)}"
+    if "path" in table and "path_prefix" in table:
+        yield ("path_prefix",), "a route has path or path_prefix, not both"
+    respond = table.get("respond")
+    if isinstance(respond, dict) and respond.get("status") in _BODILESS and respond.get("body"):
+        yield ("respond", "body"), f"a response of status {respond['status']} has no body"
+    if actions and "forward_to" not in actions:
+        yield from (
+            ((name,), f"belongs to forward_to: {_NOT_OF[actions[0]]}") for name in FORWARD_KEYS if name in table
+        )
+        return
+    if table.get("strip_prefix") is True and "path_prefix" not in table:
+        yield ("strip_prefix",), "cuts what path_prefix matched, and there is no path_prefix"
+    if "target" in table and "path" not in table:
+        yield ("target",), "takes the place of path, and there is no path; strip_prefix = true cuts a path_prefix"
+
+
+def _doubles(tables: list[Any]) -> Iterator[Finding]:
+    """Routes of which neither is more specific."""
+    seen: dict[tuple[Place, str | None], int] = {}
+    for index, table in enumerate(tables):
+        same: dict[int, list[str]] = {}
+        for condition in _conditions(table):
+            if (first := seen.setdefault(condition, index)) != index:
+                same.setdefault(first, []).append(condition[1] or "")
+        for first, methods in same.items():
+            what = f"the same {' and '.join(methods)} requests" if any(methods) else "the same requests"
+            where = f"{key(('routes', first))} in line {{line}}"
+            message = f"takes {what} as {where}, and neither is more specific; change host, path or methods of one"
+            yield Finding(("routes", index), message, is_at_key=True, other=("routes", first))
+
+
+def _conditions(table: Any) -> Iterator[tuple[Place, str | None]]:
+    """Those of a route whose other keys may have faults."""
+    given = {name: table[name] for name in _CONDITIONS if name in table} if isinstance(table, dict) else None
+    try:
+        yield from Route(**vars(_CONDITIONS_TABLE.model_validate(given))).conditions()
+    except ValidationError:
+        return

@@ -1,0 +1,511 @@
+"""`[[routes]]` in the TOML: what a good array becomes, and every fault with its place."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from redirect.config.loader import ConfigError, Loader, parse_config
+from redirect.config.schema import ROUTE_KEYS, keys_of
+from redirect.core.pools import Config, Fault
+from redirect.core.routes import Response, Route, Timeouts
+
+POOLS = "[orders]\nweighted_hosts = { a = 1 }\n[payment]\nweighted_hosts = { b = 1 }\n"
+
+
+def read(text: str) -> Config:
+    return parse_config(text.encode(), "pools.toml")
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConfigError) as refusal:
+        read(text)
+    return str(refusal.value)
+
+
+def route(lines: str) -> str:
+    """What refuses a route of these lines, the first of which is line 3; without the file's name."""
+    return refused(f'[[routes]]\nforward_to = "orders"\n{lines}\n{POOLS}').removeprefix("pools.toml:")
+
+
+# What a good file becomes
+
+
+def test_all_keys() -> None:
+    config = read(
+        '[[routes]]\nhost = "*.Example.com:8080"\npath_prefix = "/api/"\nmethods = ["GET", "POST"]\n'
+        'forward_to = "orders"\nstrip_prefix = true\npass_host = false\nretries = 0\nretry_on = [502, 503]\n'
+        "[routes.timeouts]\nconnect = 0.5\nanswer = 5\nidle = 7\ntotal = 10\n"
+        '[[routes]]\npath = "/a"\nforward_to = "orders"\ntarget = "/b/c"\n'
+        '[[routes]]\npath = "/b"\nredirect_to = "payment"\n'
+        '[[routes]]\nrespond = { status = 403, body = "é", content_type = "text/html", headers = { "X-A" = "b c" } }\n'
+        + POOLS
+    )
+    assert config.routes == (
+        Route(
+            host="*.Example.com:8080",
+            path_prefix="/api/",
+            methods=("GET", "POST"),
+            forward_to="orders",
+            strip_prefix=True,
+            pass_host=False,
+            timeouts=Timeouts(0.5, 5, 7, 10),
+            retries=0,
+            retry_on=(502, 503),
+        ),
+        Route(path="/a", forward_to="orders", target="/b/c"),
+        Route(path="/b", redirect_to="payment"),
+        Route(respond=Response(403, "é", "text/html", (("X-A", "b c"),))),
+    )
+    assert [*config.pools] == ["orders", "payment"]
+    assert (config.default, config.warnings) == (None, ())
+
+
+def test_what_is_left_out() -> None:
+    (taken,) = read(f'[[routes]]\nforward_to = "orders"\n{POOLS}').routes
+    assert taken == Route(None, None, None, (), "orders", None, None, False, None, None, Timeouts(1, 30, 60), 1, ())
+    (taken,) = read("[[routes]]\nrespond = {}").routes
+    assert taken.respond == Response(200, "", "text/plain; charset=utf-8", ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/"\nrespond = {{}}\n{POOLS}',
+        f'routes = [{{ forward_to = "orders" }}, {{ path = "/", respond = {{}} }}]\n{POOLS}',
+        f'{POOLS}[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/"\n[routes.respond]\n',
+    ],
+)
+def test_forms_of_an_array(text: str) -> None:
+    """TOML's two forms of an array of tables are one, before the pools or behind them."""
+    assert read(text).routes == (Route(forward_to="orders"), Route(path="/", respond=Response()))
+
+
+def test_a_table_called_routes_is_a_pool() -> None:
+    """As it was before there were routes."""
+    config = read("[routes]\nis_default = true\nweighted_hosts = { a = 1 }\n")
+    assert (config.default, config.routes) == (config.pools["routes"], ())
+
+
+def test_routes_need_no_pool_and_no_default() -> None:
+    """An empty array is no route."""
+    assert read("[[routes]]\nrespond = { status = 404 }").pools == {}
+    default = read(f'[[routes]]\nforward_to = "orders"\n{POOLS}is_default = true\n').default
+    assert default is not None
+    assert default.name == "payment"
+    assert refused("routes = []") == "pools.toml:1:1: holds no pool; a pool begins with a line like [pool-a]"
+    assert refused(f"routes = []\n{POOLS}").startswith("pools.toml:1:1: no pool is the default; ")
+
+
+# Faults of a route
+
+_PATH = "must begin with / and have at most 1024 visible ASCII characters"
+_WILD = "a prefix is whole segments without *, ? and #"
+_DOTS = "a segment of dots never arrives: requests with one are refused"
+_HOST = 'must be a host with an optional port, or "*." before one'
+_LDH = "a host name is made of letters, digits, - and _ between dots"
+_METHODS = 'must be an array of methods such as ["GET", "POST"], each once'
+_SECONDS = "must be a number of seconds from 0.1 to 3600"
+_FIELDS = 'must be a table of header fields such as { "cache-control" = "no-store" }'
+_STRIP = "must be true or false: what path_prefix matched is cut"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("host = 1", f"{_HOST}, got 1"),
+        ('host = "*"', f'{_HOST}, got "*": {_LDH}'),
+        ('host = "a.*.b"', f'{_HOST}, got "a.*.b": {_LDH}'),
+        ('host = "http://a"', f'{_HOST}, got "http://a": not a host with an optional port'),
+        ('path = "a"', f'{_PATH}, got "a"'),
+        ('path = "/a b"', f'{_PATH}, got "/a b"'),
+        ('path = "/é"', f'{_PATH}, got "/é"'),
+        ('path = "/a?b"', f'{_PATH}, got "/a?b": a path has no *, ? and #'),
+        (f'path = "/{"x" * 1024}"', f'{_PATH}, got "/{"x" * 77}…'),
+        ('path_prefix = ""', f'{_PATH}, got ""'),
+        ('path_prefix = "api"', f'{_PATH}, got "api"'),
+        ('path_prefix = "/api/*"', f'{_PATH}, got "/api/*": {_WILD}'),
+        ('path_prefix = "/a?"', f'{_PATH}, got "/a?": {_WILD}'),
+        ('path_prefix = "/a#b"', f'{_PATH}, got "/a#b": {_WILD}'),
+        ('path_prefix = "/a/../b"', f'{_PATH}, got "/a/../b": {_DOTS}'),
+        ('path_prefix = "/a/%2e"', f'{_PATH}, got "/a/%2e": {_DOTS}'),
+        ('path_prefix = ["/a", "/b"]', f"{_PATH}, got an array"),
+        ('methods = "GET"', f'{_METHODS}, got "GET"'),
+        ("methods = []", f"{_METHODS}, got an array: there is none"),
+        ('methods = ["GET", "GET"]', f"{_METHODS}, got an array: GET is there twice"),
+        ('methods = ["a b"]', f'{_METHODS}, got an array: "a b" is no method'),
+        ('methods = ["get"]', f"{_METHODS}, got an array: methods are in capitals, write GET"),
+        ("pass_host = 1", "must be true or false, got 1"),
+        ("timeouts = 5", "must be a table such as { answer = 5 }, got 5"),
+        ("retries = -1", "must be a whole number from 0 to 10, got -1"),
+        ("retries = true", "must be a whole number from 0 to 10, got true"),
+        ("retry_on = 503", "must be an array of 502, 503 and 504, got 503"),
+        ("retry_on = [500]", "must be an array of 502, 503 and 504, got an array: 500 is none of them"),
+    ],
+)
+def test_values(line: str, said: str) -> None:
+    """What is wrong with a value is said with its place, and what is allowed."""
+    key, _, _ = line.partition(" ")
+    assert route(line) == f"3:{len(key) + 4}: routes[0].{key}: {key} {said}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('methods = ["GET", 1]', f"3:19: routes[0].methods[1]: methods {_METHODS}, got 1"),
+        ('retry_on = ["503"]', '3:13: routes[0].retry_on[0]: retry_on must be an array of 502, 503 and 504, got "503"'),
+        ("timeouts = { total = 0 }", f"3:22: routes[0].timeouts.total: total {_SECONDS}, got 0"),
+        ('timeouts = { idle = "1s" }', f'3:21: routes[0].timeouts.idle: idle {_SECONDS}, got "1s"'),
+        (
+            "timeouts = { anser = 1 }",
+            "3:14: routes[0].timeouts.anser: unknown key, did you mean answer? "
+            "Allowed are connect, answer, idle, total",
+        ),
+    ],
+)
+def test_values_within_others(line: str, said: str) -> None:
+    """The elements of an array count from 0."""
+    assert route(line) == said
+
+
+@pytest.mark.parametrize(
+    ("respond", "said"),
+    [
+        ("status = 199", "22: routes[0].respond.status: status must be a whole number from 200 to 599, got 199"),
+        ("body = 1", "20: routes[0].respond.body: body must be a string of 0 to 65536 characters, got 1"),
+        (
+            'content_type = "a/b\\r\\n"',
+            "28: routes[0].respond.content_type: content_type must be a media type such as "
+            '"text/html; charset=utf-8", got "a/b\\r\\n"',
+        ),
+        ("headers = []", f"23: routes[0].respond.headers: headers {_FIELDS}, got an array"),
+        ("headers = { a = 1 }", f"29: routes[0].respond.headers.a: headers {_FIELDS}, got 1"),
+        (
+            'headers = { "a b" = "" }',
+            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: "
+            "a b is no header field in visible ASCII characters",
+        ),
+        (
+            'headers = { a = "b\\r\\nc: d" }',
+            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: "
+            "a is no header field in visible ASCII characters",
+        ),
+        (
+            'headers = { Content-Length = "1" }',
+            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: Content-Length is written by the service",
+        ),
+        ('status = 204, body = "a"', "27: routes[0].respond.body: a response of status 204 has no body"),
+        (
+            "Status = 404",
+            "13: routes[0].respond.Status: unknown key, did you mean status? "
+            f"Allowed are {', '.join(keys_of(Response))}",
+        ),
+    ],
+)
+def test_values_of_a_response(respond: str, said: str) -> None:
+    """What would make another response of it is refused, too."""
+    assert refused(f"[[routes]]\nrespond = {{ {respond} }}\n").replace("pools.toml:2:", "") == said
+
+
+def test_unknown_keys() -> None:
+    """With the nearest known name, or the table where it belongs."""
+    allowed = f"Allowed are {', '.join(ROUTE_KEYS)}"
+    assert route("prefix = 1") == f"3:1: routes[0].prefix: unknown key, did you mean path_prefix? {allowed}"
+    assert route("x = 1") == f"3:1: routes[0].x: unknown key, {allowed.lower()}"
+    assert route("answer = 1") == "3:1: routes[0].answer: answer belongs to timeouts"
+    pool = "a pool; write it below a line like [pool-a]"
+    assert route('scheme = "https"') == f"3:1: routes[0].scheme: scheme belongs to {pool}"
+    assert route("status = 404") == f"3:1: routes[0].status: status belongs to respond, or to {pool}"
+    for later in ("discover", "limit", "cache", "show", "error_log"):
+        assert f"routes[0].{later}: unknown key" in route(f"{later} = 1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('path = "/"', "1:3: routes[0]: a route needs one action: forward_to, redirect_to or respond"),
+        (
+            'redirect_to = "orders"\nforward_to = "orders"',
+            "3:1: routes[0].forward_to: a route has one action, got redirect_to and forward_to",
+        ),
+        (
+            'respond = {}\nforward_to = "orders"\nredirect_to = "orders"',
+            "3:1: routes[0].forward_to: a route has one action, got respond and forward_to and redirect_to",
+        ),
+        (
+            'path_prefix = "/a"\npath = "/a"\nforward_to = "orders"',
+            "2:1: routes[0].path_prefix: a route has path or path_prefix, not both",
+        ),
+        (
+            'forward_to = "orders"\nstrip_prefix = true',
+            "3:1: routes[0].strip_prefix: cuts what path_prefix matched, and there is no path_prefix",
+        ),
+        (
+            'path_prefix = "/api"\nforward_to = "orders"\nstrip_prefix = "/api"',
+            f'4:16: routes[0].strip_prefix: strip_prefix {_STRIP}, got "/api"',
+        ),
+        (
+            'path_prefix = "/a"\nforward_to = "orders"\ntarget = "/b"',
+            "4:1: routes[0].target: takes the place of path, and there is no path; "
+            "strip_prefix = true cuts a path_prefix",
+        ),
+        (
+            'path_prefix = "/a"\nredirect_to = "orders"\nstrip_prefix = true',
+            "4:1: routes[0].strip_prefix: belongs to forward_to: redirects keep the target, and ask no origin",
+        ),
+        (
+            "respond = {}\nretries = 1\ntimeouts = {}",
+            "4:1: routes[0].timeouts: belongs to forward_to: a response of ours asks no origin\n"
+            "pools.toml:3:1: routes[0].retries: belongs to forward_to: a response of ours asks no origin",
+        ),
+    ],
+)
+def test_keys_that_do_not_go_together(lines: str, said: str) -> None:
+    faults = sorted(f"pools.toml:{said}".split("\n"))
+    assert refused(f"[[routes]]\n{lines}\n{POOLS}").split("\n") == faults
+
+
+def test_every_key_of_a_forward_has_no_meaning_elsewhere() -> None:
+    values = {"strip_prefix": "true", "target": '"/b"', "timeouts": "{}", "retry_on": "[]", "pass_host": "true"}
+    for key in ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on"):
+        for action in ('redirect_to = "orders"', "respond = {}"):
+            assert f"routes[0].{key}: belongs to forward_to: " in refused(
+                f"[[routes]]\n{action}\n{key} = {values.get(key, 2)}\n{POOLS}"
+            )
+
+
+def test_unknown_pools() -> None:
+    """With the nearest name; a pool that has faults itself is known."""
+    text = f'[[routes]]\nforward_to = "order"\n[[routes]]\npath = "/"\nredirect_to = "x"\n{POOLS}status = 1\n'
+    assert refused(text) == (
+        'pools.toml:2:14: routes[0].forward_to: there is no pool "order"; did you mean "orders"? '
+        'There are "orders", "payment"\n'
+        'pools.toml:5:15: routes[1].redirect_to: there is no pool "x"; there are "orders", "payment"\n'
+        "pools.toml:10:10: payment.status: status must be one of 301, 302, 303, 307, 308, got 1"
+    )
+    assert refused('[[routes]]\nforward_to = "x"') == (
+        'pools.toml:2:14: routes[0].forward_to: there is no pool "x"; there are none'
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        ("", "", "the same requests"),
+        ('path_prefix = "/"', "", "the same requests"),
+        ('host = "A.example"', 'host = "a.example."', "the same requests"),
+        ('path_prefix = "/a/"', 'path_prefix = "/%61"', "the same requests"),
+        ('methods = ["GET"]', 'methods = ["GET"]', "the same GET requests"),
+        ('methods = ["A", "B", "C"]', 'methods = ["C", "D", "B"]', "the same C and B requests"),
+        ("retries = 99", 'path = 1\n[[routes]]\nforward_to = "b"', "the same requests"),
+    ],
+)
+def test_routes_of_which_neither_is_more_specific(one: str, other: str, what: str) -> None:
+    """Both places are named, also where other keys have faults."""
+    text = f'# first\n[[routes]]\nredirect_to = "orders"\n{one}\n\n[[routes]]\nrespond = {{}}\n{other}\n{POOLS}'
+    last = 2 if "[[" in other else 1
+    assert (
+        f"pools.toml:{6 if last == 1 else 9}:3: routes[{last}]: takes {what} as routes[0] in line 2, "
+        "and neither is more specific; change host, path or methods of one"
+    ) in refused(text).split("\n")
+
+
+def test_routes_that_differ() -> None:
+    """By the method, by the host, or as a path and a prefix."""
+    others = ['methods = ["PUT"]', 'host = "a"', 'host = "*.a"', 'host = "a:80"', 'path = "/"', 'path_prefix = "/a"']
+    text = "".join(f"[[routes]]\nrespond = {{}}\n{each}\n" for each in ["", *others])
+    assert len(read(text).routes) == 7
+
+
+# What was meant as a route, or as a pool
+
+_HEADER = "a route begins with a line like [[routes]], with two brackets"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[route]]\npath = "/"\n', f"1:3: route: {_HEADER}, got [[route]]"),
+        ("[[Routes]]\nx = 1\n", f"1:3: Routes: {_HEADER}, got [[Routes]]"),
+        ('[[api]]\nforward_to = "orders"\n', f"1:3: api: {_HEADER}, got [[api]]"),
+        ('[routes]\npath_prefix = "/a"\nforward_to = "orders"\n', f"1:2: routes: {_HEADER}, got [routes]"),
+        ('[routes.orders]\npath_prefix = "/a"\n', f"1:2: routes: {_HEADER}, got [routes.orders]"),
+        ("routes = 1\n", f"1:1: routes: {_HEADER}, got 1"),
+        ("routes = [1]\n", "1:11: routes[0]: a route must be a table that begins with a line like [[routes]], got 1"),
+    ],
+)
+def test_headers_of_routes(text: str, said: str) -> None:
+    """Nothing else is said of them: what they hold is all right where it belongs."""
+    assert refused(text + POOLS) == f"pools.toml:{said}"
+
+
+def test_keys_of_a_route_below_a_pool() -> None:
+    """TOML takes a key for the table above it."""
+    text = f'{POOLS}is_default = true\npath_prefix = "/api"\nforward_to = "x"\nhost = "a"\n'
+    assert refused(text) == (
+        "pools.toml:6:1: payment.path_prefix: path_prefix belongs to a route; write it below [[routes]]\n"
+        "pools.toml:7:1: payment.forward_to: forward_to belongs to a route; write it below [[routes]]\n"
+        "pools.toml:8:1: payment.host: host belongs to health_check, or to a route; write it below [[routes]]"
+    )
+
+
+def test_routes_twice() -> None:
+    """An array and a table of that name, or two arrays of different forms, are refused by TOML itself."""
+    for text in (f'{POOLS}[[routes]]\nforward_to = "orders"\n[routes]\n', f"routes = []\n{POOLS}[[routes]]\n"):
+        assert ": not TOML: " in refused(text)
+
+
+# The keys of a pool that routes use
+
+
+def test_scheme_and_pick() -> None:
+    text = '[[routes]]\nforward_to = "orders"\n[orders]\nweighted_hosts = { a = 1 }\n'
+    pool = read(text + 'scheme = "https"\npick = "least_requests"\n').pools["orders"]
+    assert (pool.scheme, pool.pick) == ("https", "least_requests")
+    pool = read(text).pools["orders"]
+    assert (pool.scheme, pool.pick) == (None, "round_robin")
+    assert refused(f'{text}scheme = "ftp"\npick = "turn"\n') == (
+        'pools.toml:5:10: orders.scheme: scheme must be "http" or "https", got "ftp"\n'
+        "pools.toml:6:8: orders.pick: pick must be one of "
+        '"round_robin", "random", "least_requests", got "turn"'
+    )
+
+
+def test_least_requests_needs_a_route() -> None:
+    """A redirect is never under way, so the weights of the origins would not be their shares."""
+    text = f'[[routes]]\nredirect_to = "orders"\n{POOLS}is_default = true\npick = "least_requests"\n'
+    assert refused(text.replace("weighted_hosts = { b = 1 }", "weighted_hosts = { b = 0 }")) == (
+        "pools.toml:6:18: payment.weighted_hosts: weighted_hosts needs at least one host with a weight above 0\n"
+        "pools.toml:8:8: payment.pick: least_requests counts forwards under way, and no route forwards to this pool; "
+        'write "random"'
+    )
+
+
+# Warnings
+
+_HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
+
+
+@pytest.mark.parametrize(
+    ("lines", "warnings"),
+    [
+        ("", []),
+        ("status = 302", ["8:10: p.status: has no effect, for routes only forward to this pool"]),
+        ("status = 302\nis_default = true", []),
+        ('status = 302\n[[routes]]\npath = "/"\nredirect_to = "p"', []),
+    ],
+)
+def test_a_status_of_a_pool_that_is_only_forwarded_to(lines: str, warnings: list[str]) -> None:
+    text = (
+        f'[[routes]]\nforward_to = "p"\n\n[q]\nweighted_hosts = {{ a = 1 }}\n[p]\nweighted_hosts = {{ a = 1 }}\n{lines}'
+    )
+    assert [str(each) for each in read(text).warnings] == [f"pools.toml:{each}" for each in warnings]
+
+
+@pytest.mark.parametrize(
+    ("action", "scheme", "is_warned_of"),
+    [
+        ("forward_to", "", True),
+        ("forward_to", 'scheme = "http"', False),
+        ("forward_to", 'scheme = "https"', False),
+        ("redirect_to", "", False),
+    ],
+)
+def test_an_origin_at_the_port_of_https(action: str, scheme: str, is_warned_of: bool) -> None:
+    text = f'[[routes]]\n{action} = "p"\n[p]\nweighted_hosts = {{ a = 1, "b:443" = 2 }}\n{scheme}\n'
+    expected = [f'pools.toml:4:27: p.weighted_hosts."b:443": {_HTTP}'] if is_warned_of else []
+    assert [str(each) for each in read(text).warnings] == expected
+
+
+# Reading in pieces
+
+WRONG = """\
+[[routes]]
+path_prefix = "/api/*"
+forward_to = "b"
+[routes.timeouts]
+total = 0
+[a]
+weighted_hosts = { a = 1, "b:443" = 1 }
+pick = "least_requests"
+[b]
+is_default = true
+weighted_hosts = { a = 1, "b:443" = 1 }
+status = 301
+[[routes]]
+redirect_to = "a"
+[[routes]]
+redirect_to = "c"
+[routes.respond]
+[routes]
+path = "/"
+"""
+GOOD = f'[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/"\nredirect_to = "payment"\n{POOLS}is_default = true\n'
+
+
+def outcome(text: str, size: int) -> Config | tuple[Fault, ...]:
+    """What `text` becomes when pieces have `size` pools, about."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("redirect.config.pieces.POOLS_PER_PIECE", size)
+        try:
+            return read(text)
+        except ConfigError as error:
+            return error.faults
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        WRONG,
+        POOLS + GOOD.partition("[orders]")[0],
+        f'[[routes]]\nforward_to = "payment"\n{POOLS}status = 301\n[[routes]]\npath = "/"\nforward_to = "orders"\n',
+        f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes.timeouts]\ntotal = 5\n',
+        f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes.timeouts]\ntotal = 0\n',
+        f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes]\nweighted_hosts = {{ a = 1 }}\n',
+        f'[routes]\npath = "/"\n{POOLS}[[routes]]\nforward_to = "payment"\n',
+    ],
+)
+def test_pieces_mean_what_the_whole_means(text: str) -> None:
+    """Routes and pools that know of each other may be in different pieces; routes in two pieces are read together."""
+    assert outcome(text, 1) == outcome(text, 2**64)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from([*WRONG.splitlines(), *GOOD.splitlines()]), max_size=20))
+def test_any_pieces(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    assert outcome(text, 1) == outcome(text, 2**64)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([*ROUTE_KEYS, "x"]),
+            st.sampled_from(['"/a"', '"a"', '"p"', "true", "1", "[]", '["GET"]', "[503]", "{}", "{ status = 1 }"]),
+            max_size=6,
+        )
+    )
+)
+def test_any_routes(routes: list[dict[str, str]]) -> None:
+    """Any array is taken whole, or each fault has a place in the file."""
+    lines = [line for each in routes for line in ("[[routes]]", *(f"{key} = {value}" for key, value in each.items()))]
+    text = "\n".join([*lines, "[p]", "is_default = true", "weighted_hosts = { a = 1 }"])
+    try:
+        taken, faults = read(text).routes, tuple[Fault, ...]()
+    except ConfigError as error:
+        taken, faults = (), error.faults
+    assert bool(faults) or len(taken) == len(routes)
+    assert all(fault.key.startswith("routes[") and fault.line <= len(lines) for fault in faults)
+
+
+def test_a_changed_route_reads_its_piece_alone() -> None:
+    """Routes that stand first are a piece of their own, so that pools stay the same objects."""
+    pools = "".join(f"[p{n}]\nweighted_hosts = {{ a = 1 }}\n" for n in range(1000))
+    loader = Loader("pools.toml")
+    before = loader.parse(f'[[routes]]\nforward_to = "p1"\n{pools}'.encode())
+    after = loader.parse(f'[[routes]]\nforward_to = "p2"\n{pools}'.encode())
+    assert [each.forward_to for each in (*before.routes, *after.routes)] == ["p1", "p2"]
+    assert sum(before.pools[name] is not pool for name, pool in after.pools.items()) < 500
