@@ -5,6 +5,7 @@ A folder is a wing. Each imports only wings above it, as `tests/test_layers.py` 
     core        values and decisions: the product, without I/O
     config      the TOML and the environment, checked
     telemetry   the access log and the numbers
+    proxy       requests forwarded to origins, and their answers
     edge        the public listener: a request in, an answer out
     control     configurations and health, from their sources to the workers
     admin       the admin listener and its page

@@ -17,11 +17,12 @@ WINGS: dict[str, set[str]] = {
     "core": set(),
     "config": {"core"},
     "telemetry": {"core"},
-    "edge": {"core", "telemetry"},
+    "proxy": {"core", "telemetry"},
+    "edge": {"core", "telemetry", "proxy"},
     "control": {"core", "config", "telemetry"},
     "admin": {"core", "telemetry", "control"},
-    "processes": {"core", "config", "telemetry", "edge", "control", "admin"},
-    "commands": {"core", "config", "telemetry", "edge", "control", "admin", "processes"},
+    "processes": {"core", "config", "telemetry", "proxy", "edge", "control", "admin"},
+    "commands": {"core", "config", "telemetry", "proxy", "edge", "control", "admin", "processes"},
 }
 
 # Libraries that a wing must not know, in any of its modules.

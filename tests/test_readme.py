@@ -24,6 +24,7 @@ from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
 from redirect.core.pools import HealthCheck
+from redirect.core.routes import Response, Timeouts
 from redirect.telemetry import access_log
 
 PATHS = [
@@ -210,18 +211,28 @@ def test_what_make_installs(tmp_path: Path) -> None:
 
 def test_the_toml() -> None:
     """Each TOML that is shown is one, and shows what the text says of it."""
-    (block,) = blocks("README.md", "toml")
-    assert [origin.weight for origin in parse_config(block.encode(), "README.md").default.origins] == [3, 2, 1]
-    (block,) = blocks("docs/configuration.md", "toml")
-    config = parse_config(block.encode(), "docs/configuration.md")
-    assert config.warnings == ()
-    assert config.default.health_check is not None
+    redirecting, forwarding = (parse_config(block.encode(), "README.md") for block in blocks("README.md", "toml"))
+    assert redirecting.default is not None
+    assert [origin.weight for origin in redirecting.default.origins] == [3, 2, 1]
+    assert [route.forward_to for route in forwarding.routes] == ["api"]
+    probed, routed = (
+        parse_config(block.encode(), "docs/configuration.md") for block in blocks("docs/configuration.md", "toml")
+    )
+    assert probed.warnings == routed.warnings == ()
+    assert probed.pools["downloads"].health_check is not None
+    assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "respond"]
     assert load(ROOT / "redirect_pools_config.toml").warnings == ()
 
 
 @pytest.mark.parametrize(
     ("heading", "keys"),
-    [("key of a pool", schema.POOL_KEYS), ("key of `health_check`", schema.keys_of(HealthCheck))],
+    [
+        ("key of a pool", schema.POOL_KEYS),
+        ("key of `health_check`", schema.keys_of(HealthCheck)),
+        ("key of a route", schema.ROUTE_KEYS),
+        ("key of `timeouts`", schema.keys_of(Timeouts)),
+        ("key of `respond`", schema.keys_of(Response)),
+    ],
 )
 def test_the_table_of_keys_has_every_key_with_its_default_and_help_text(
     heading: str, keys: dict[str, schema.Key]
@@ -230,7 +241,7 @@ def test_the_table_of_keys_has_every_key_with_its_default_and_help_text(
     assert [(name(key), meaning) for key, _, meaning in table] == [(each, keys[each].help) for each in keys]
     for key, default, _ in table:
         value = keys[name(key)].default
-        assert value in (None, ...) or name(default) == schema.shown(value), key  # others are said in words
+        assert value in (None, ..., (), Timeouts()) or name(default) == schema.shown(value), key  # or said in words
 
 
 def test_the_record_has_every_key_in_order() -> None:

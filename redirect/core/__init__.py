@@ -3,6 +3,7 @@
 authority   hosts and ports in one normal spelling
 forwarded   which proxies are trusted, and what is taken from them
 keys        what a key of the TOML may hold
+routes      what becomes of a request, by its host, path and method
 pools       a configuration as frozen values
 request     what a request asks for
 health      which origins are up or down, as values and as bytes
@@ -10,5 +11,6 @@ decision    an answer before it is bytes
 destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
 balancer    which origins of a pool may be picked, and how often
+forward     the decision that an origin answers
 service     which pool, which origin, which answer
 """

@@ -7,7 +7,9 @@ are empty. If all origins are down none may be picked, or all of them, as the po
 Nothing is remembered between two calls, so a reload, a new worker and a late health status all give the same weights.
 """
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Container, Mapping
+from itertools import accumulate
 from math import gcd, inf
 from random import Random
 
@@ -61,8 +63,35 @@ class Balancer:
         assert pick is not None  # a weight is above 0
         return pick()
 
+    def pick_other(self, tried: Container[str]) -> Destination | None:
+        """By chance and weight, one of those that may be picked and whose names are not among the `tried`."""
+        left = [(each, weight) for each, weight in self._weighted() if each.origin.name not in tried]
+        pick = _random_picker(left, self._random)
+        return pick() if pick else None
+
     def _picker(self, cycles: Cycles) -> Callable[[], Destination] | None:
-        return picker(list(zip(self._destinations, self._weights, strict=True)), cycles, self._random)
+        if self.pool.pick == "round_robin":
+            return picker(self._weighted(), cycles, self._random)
+        pick = _random_picker(self._weighted(), self._random)
+        if pick is None or self.pool.pick == "random":
+            return pick
+        return lambda: min(pick(), pick(), key=_load)
+
+    def _weighted(self) -> list[tuple[Destination, int]]:
+        return list(zip(self._destinations, self._weights, strict=True))
+
+
+def _random_picker(weighted: list[tuple[Destination, int]], random: Random) -> Callable[[], Destination] | None:
+    """Picks by chance, in proportion to the weights; None if all are 0."""
+    bounds = [*accumulate(weight for _, weight in weighted)]
+    if not bounds or not bounds[-1]:
+        return None
+    items, total = [item for item, _ in weighted], bounds[-1]
+    return lambda: items[bisect_right(bounds, random.randrange(total))]
+
+
+def _load(destination: Destination) -> float:
+    return destination.requests / destination.origin.weight
 
 
 def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> tuple[list[int], float]:

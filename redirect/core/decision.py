@@ -14,17 +14,32 @@ TITLES = {
     422: "Unprocessable Content",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
+    508: "Loop Detected",
 }
+
+
+class Outcome(NamedTuple):
+    """What happened between the service and origins, for a request that was forwarded."""
+
+    origin_status: int | None  # of the last answer that began
+    origin_us: int | None  # from when the request was sent to the head of that answer
+    tries: int  # origins that were tried
+    bytes_in: int  # of the request's body, from the client
+    bytes_out: int  # of the answer's body, from the origin
 
 
 class Decision(NamedTuple):
     """An answer, before it is bytes on a connection or a line in the access log.
 
     A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
-    that is sent to that origin. A refusal has a `detail` for the client. `pool` and `origin` are None where the
-    decision did not get that far: a loop names both, a malformed request neither.
+    that is sent to that origin. A refusal has a `detail` for the client, a constant response a `body`. `pool` and
+    `origin` are None where the decision did not get that far: a loop names both, a malformed request neither. An
+    `outcome` is that of a request that was forwarded, and stands in the record only.
     """
 
     status: int
@@ -33,6 +48,19 @@ class Decision(NamedTuple):
     prefix: str | None = None
     detail: str | None = None
     close: bool = False  # close the connection after this answer
+    route: str | None = None  # its name
+    fields: tuple[tuple[str, str], ...] = ()  # of the header, beside those that each response has
+    body: str | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def action(self) -> str:
+        """What became of the request, as the access log has it."""
+        if self.outcome is not None:
+            return "forward"
+        if self.prefix is not None:
+            return "redirect"
+        return "respond" if self.detail is None else "refuse"
 
     def problem(self) -> dict[str, object]:
         """The members of a refusal's problem document (RFC 9457)."""

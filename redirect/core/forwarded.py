@@ -31,11 +31,14 @@ class TrustedProxies:
         self._networks = () if self._trusts_all else tuple(_network(entry) for entry in entries)
         self._is_listed = lru_cache(maxsize=4096)(self._find)
 
+    def trusts(self, peer: str | None) -> bool:
+        return self._trusts_all or (peer is not None and self._is_listed(peer))
+
     def resolve(
         self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
     ) -> tuple[str, str | None]:
         """The scheme and the client's address, given those of the connection and the two fields' values."""
-        if (proto is None and forwarded_for is None) or not (self._trusts_all or (peer and self._is_listed(peer))):
+        if (proto is None and forwarded_for is None) or not self.trusts(peer):
             return scheme, peer
         if proto in DEFAULT_PORTS:
             scheme = proto

@@ -2,7 +2,10 @@
 
 The rule: plain values in, a frozen decision out. It knows no web framework, server, parser or clock.
 
-1. The pool that the request names, or the default pool.
+Where the configuration has routes, the one that matches says what becomes of the request; it may forward it or answer
+it with a constant. Without one, or where it redirects to a pool:
+
+1. The pool that the route or the request names, or the default pool. What is forwarded to cannot be named by a request.
 2. The next origin of that pool's cycle (`cycles`), among those that may be picked (`balancer`).
 3. 422 if that origin is the endpoint that was asked for: a redirect would loop.
 4. Otherwise a redirect to the origin (`destination`), to which the raw target is appended.
@@ -17,8 +20,10 @@ from redirect.core.balancer import Balancer
 from redirect.core.cycles import Cycles
 from redirect.core.decision import Decision
 from redirect.core.destination import Destination
+from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
+from redirect.core.routes import Response, Route, Routes, has_dot_segment
 
 # Seconds after which a client may try again if a pool has no origin to send it to.
 RETRY_AFTER = 5
@@ -32,7 +37,13 @@ class Service:
     def __init__(self, config: Config, prepared: Mapping[str, Balancer]) -> None:
         self.config = config
         self._balancers = prepared
-        self._default = prepared[config.default.name]
+        self._default = prepared[config.default.name] if config.default else None
+        self.routes = Routes(config.routes) if config.routes else None
+        forwarded = {route.forward_to for route in config.routes}
+        # The pools that requests may name.
+        self._named = (
+            {name: each for name, each in prepared.items() if name not in forwarded} if forwarded else prepared
+        )
         self._health = NO_HEALTH
         self._next_step = -inf
         self._growing = {name for name, balancer in prepared.items() if balancer.statuses}  # or so it may be
@@ -59,14 +70,50 @@ class Service:
 
         `pool_requested` is the header's value; None or an unknown name means the default pool.
         """
-        balancer = self._balancers.get(pool_requested or "", self._default)
-        pick = balancer.pick
-        if pick is None:
-            name = balancer.pool.name
-            return Decision(503, name, detail=f"no origin of {name} is eligible")
-        picked = pick()
-        endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
-        return _loop(redirect) if endpoint == asked else redirect
+        balancer = self._named.get(pool_requested or "", self._default)
+        return _NO_POOL if balancer is None else _redirect(balancer, scheme, asked)
+
+    def decide_by_route(
+        self, method: str, target: str, pool_requested: str | None, scheme: str, asked: Endpoint | None
+    ) -> Decision | Forward:
+        """The same where there are routes; `target` is raw."""
+        assert self.routes is not None
+        path = target.partition("?")[0]
+        if has_dot_segment(path):
+            return _DOT_SEGMENT
+        route = self.routes.find(asked, path, method)
+        if route is None:
+            return self.decide(pool_requested, scheme, asked)
+        if isinstance(route, tuple):
+            allowed = ", ".join(route)
+            return Decision(405, detail=f"{path} takes {allowed}, not {method}", fields=(("allow", allowed),))
+        if route.forward_to is not None:
+            return Forward(route, self._balancers[route.forward_to])
+        if route.respond is not None:
+            return _constant(route, route.respond)
+        assert route.redirect_to is not None
+        return _redirect(self._balancers[route.redirect_to], scheme, asked)._replace(route=route.name)
+
+
+_NO_POOL = Decision(404, detail="no route matches the request, and there is no default pool")
+_DOT_SEGMENT = Decision(400, detail="the path has a segment of dots, which a server may resolve to another path")
+
+
+def _redirect(balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+    pick = balancer.pick
+    if pick is None:
+        name = balancer.pool.name
+        return Decision(503, name, detail=f"no origin of {name} is eligible")
+    picked = pick()
+    endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
+    return _loop(redirect) if endpoint == asked else redirect
+
+
+def _constant(route: Route, response: Response) -> Decision:
+    fields = response.headers
+    if response.body:
+        fields = (("content-type", response.content_type), *fields)
+    return Decision(response.status, route=route.name, fields=fields, body=response.body)
 
 
 def balancers(

@@ -7,6 +7,8 @@ asgi              the Starlette front
 connection_limit  how many connections a worker accepts
 limits            sizes, times, and the refusals of requests that exceed them
 deadlines         the states of a connection, and how long each may last
+forwarding        the client's side of a request that is forwarded
+asgi_forwarding   the same behind any ASGI server
 connection        framing and the order of requests on a connection
 fast_path         the fast front
 """

@@ -14,13 +14,17 @@ from time import monotonic_ns
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+from redirect.core.decision import Decision
+from redirect.core.forward import Forward
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.core.request import Request
 from redirect.core.service import new_service
+from redirect.edge.asgi_forwarding import NO_SWITCH, AsgiClient
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader
 from redirect.edge.response import fields_and_body
+from redirect.proxy.forwarder import Forwarder
 from redirect.telemetry.record import quote
 from redirect.telemetry.recorder import Recorder
 
@@ -33,15 +37,23 @@ def create_app(
     A protocol in front of it uses its `app.state.handler`.
     """
     app = Starlette()
-    app.state.handler = handler = RequestHandler(new_service(config, random), Reader(pool_id_header, trusted), recorder)
+    app.state.handler = handler = RequestHandler(
+        new_service(config, random), Reader(pool_id_header, trusted), recorder, Forwarder(recorder, config)
+    )
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         started = monotonic_ns()
         config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
         head = request.head
-        decision = request.answer or handler.decide(head.pool_requested, head.scheme, head.endpoint)
-
+        decision: Decision | Forward = request.answer or handler.decide(
+            request.method, request.target, head.pool_requested, head.scheme, head.endpoint
+        )
+        if isinstance(decision, Forward):
+            refusal = await _forward(handler, decision, request, scope, receive, send, started)
+            if refusal is None:
+                return
+            decision = refusal
         fields, body = fields_and_body(decision, request.target)
         await send({"type": "http.response.start", "status": decision.status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
@@ -50,6 +62,28 @@ def create_app(
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = answer
     return app
+
+
+async def _forward(
+    handler: RequestHandler,
+    forward: Forward,
+    request: Request,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    started: int,
+) -> Decision | None:
+    """Forwards the request; returns the refusal if it must not be."""
+    peer = scope["client"][0] if scope["client"] else None
+    client = AsgiClient()
+    exchange = handler.exchange(client, forward, request, scope["headers"], scope["http_version"], peer, started)
+    if isinstance(exchange, Decision):
+        return exchange
+    if exchange.asks_for_upgrade:
+        return NO_SWITCH._replace(route=forward.route.name)
+    client.exchange = exchange
+    await client.run(receive, send)
+    return None
 
 
 def _read(reader: Reader, scope: Scope) -> Request:

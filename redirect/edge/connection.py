@@ -18,12 +18,16 @@ from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from redirect.core.decision import FAULT, Decision
+from redirect.core.forward import Forward
 from redirect.core.request import Request
 from redirect.edge import limits
 from redirect.edge.connection_limit import CONNECTION_LIMIT
-from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, SILENT, TimedConnection
+from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
+from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, OTHER_VERSION
+from redirect.edge.response import whole
+from redirect.proxy.exchange import Exchange
 
 # Methods of RTSP and ICE: the parser takes their requests for HTTP's, and shows their versions as such.
 NOT_HTTP = frozenset(
@@ -59,7 +63,10 @@ class HttpConnection(TimedConnection):
     """
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
-    __slots__ = ("_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_message_bytes", "_pending", "handler")
+    __slots__ = (
+        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_at_end", "_message_bytes", "_pending",
+        "_upload", "handler",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -68,10 +75,12 @@ class HttpConnection(TimedConnection):
 
         # Connection
         self._draining = False  # the worker stops: the next response is the last
+        self._is_at_end = False  # the client sends no more
         self._feeding: asyncio.Handle | None = None  # the next call of `_feed`
 
         # Request
         self._pending: _Pending | None = None  # in BODY
+        self._upload: ForwardingClient | None = None  # that takes the body in PASSING, or what follows a switch
         self._message_bytes = 0  # fed after the chunk in which the request began
         self._incomplete_bytes = 0  # fed since the parser last completed something
         self._body_bytes = 0
@@ -87,6 +96,9 @@ class HttpConnection(TimedConnection):
         self.cycle = None  # type: ignore[assignment]
         self.pipeline.clear()
         self._buffer = b""
+        forwarding, self._forwarding, self._upload = self._forwarding, None, None
+        if forwarding:
+            forwarding.exchange.client_lost()
         if self._feeding:
             self._feeding.cancel()
 
@@ -100,9 +112,18 @@ class HttpConnection(TimedConnection):
         self._since = monotonic_ns()
         if self.transport.is_closing():
             return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        self._start_next()
         self._feed()
+
+    def _start_next(self) -> None:
+        """Answers the next request that waits, if there is one."""
+        if self.pipeline:
+            waiting = self.pipeline.pop()
+            if isinstance(waiting, ForwardingClient):
+                self._forwarding = waiting
+                waiting.exchange.begin()
+            else:
+                self._start_asgi_task(*waiting)
 
     def shutdown(self) -> None:
         """The worker stops: the next response is the last. May be called again."""
@@ -111,7 +132,9 @@ class HttpConnection(TimedConnection):
         self._draining = True
         if self._state is IDLE:
             self._since = monotonic_ns()
-        if self._is_answering() and not self.cycle.response_started:
+        if self._forwarding is not None:
+            self._forwarding.closes = True
+        elif self._is_answering() and not self.cycle.response_started:
             self._state = LAST
             self.cycle.keep_alive = False
         self._keep_alive = min(limits.DRAIN_SECONDS, (self.config.timeout_graceful_shutdown or inf) / 2)
@@ -122,7 +145,37 @@ class HttpConnection(TimedConnection):
         still sent."""
         self._state = SILENT
         self.pipeline.clear()
+        forwarding, self._forwarding, self._upload = self._forwarding, None, None
+        if forwarding:
+            forwarding.exchange.stop()
+            self.transport.abort()
         self._feed()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """A client may send no more, and wait for its answers. The rest of a request never comes."""
+        forwarding = self._forwarding
+        if (
+            forwarding is None
+            or forwarding.exchange.is_tunnel
+            or (self._state is PASSING and self._upload is forwarding)
+        ):
+            return None
+        self._is_at_end = True
+        if self._state is PASSING and self._upload is not None:
+            self.pipeline.remove(self._upload)  # type: ignore[arg-type]
+            self._upload = None
+            self._state = LAST
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._forwarding is not None:
+            self._forwarding.exchange.pause_answer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._forwarding is not None:
+            self._forwarding.exchange.resume_answer()
 
     # The transport as uvicorn's cycles see it
 
@@ -149,19 +202,40 @@ class HttpConnection(TimedConnection):
     # Feeding the parser
 
     def _feed(self) -> None:
-        """Feeds a chunk of the buffer, unless a request waits for the response to another; the next chunk in the next
-        cycle of the loop, so that a client that sends many requests at once leaves time for others."""
-        if self._buffer and self._state < LAST and not self.pipeline:
-            chunk, self._buffer = self._buffer[: limits.MAX_FED_BYTES], self._buffer[limits.MAX_FED_BYTES :]
+        """Feeds a chunk of the buffer, unless a request waits for the response to another, or an origin does not take
+        the body; the next chunk in the next cycle of the loop, so that a client that sends many requests at once leaves
+        time for others."""
+        if self._forwarding is not None and self._forwarding.exchange.is_tunnel:
+            self._feed_tunnel(self._forwarding.exchange)
+            return
+        if self._buffer and self._state < LAST and self._may_feed():
+            is_counted = self._upload is not None and not self._upload.exchange.is_chunked
+            size = limits.MAX_PASSED_BYTES if is_counted else limits.MAX_FED_BYTES
+            chunk, self._buffer = self._buffer[:size], self._buffer[size:]
             self._parse(chunk)
         if self._state >= LAST:
             self._buffer = b""
-        if not self._buffer:
+        if self._is_at_end and not self._buffer and not self._is_answering() and self._state < LAST:
+            self.transport.close()  # within a request that has no end
+        elif self._buffer or self._is_full():
+            self.flow.pause_reading()
+            if self._buffer and self._may_feed() and self._feeding is None:
+                self._feeding = self.loop.call_soon(self._feed_next)
+        else:
             self.flow.resume_reading()
-            return
-        self.flow.pause_reading()
-        if not self.pipeline and self._feeding is None:
-            self._feeding = self.loop.call_soon(self._feed_next)
+
+    def _feed_tunnel(self, tunnel: Exchange) -> None:
+        data, self._buffer = self._buffer, b""
+        if data:
+            tunnel.request_data(data)
+        if not tunnel.is_full:
+            self.flow.resume_reading()
+
+    def _may_feed(self) -> bool:
+        return not self.pipeline and not self._is_full() and not (self._upload and self._upload.waits_for_switch())
+
+    def _is_full(self) -> bool:
+        return self._upload is not None and self._upload.exchange.is_full
 
     def _feed_next(self) -> None:
         self._feeding = None
@@ -174,8 +248,11 @@ class HttpConnection(TimedConnection):
         try:
             self.parser.feed_data(chunk)
             refusal = self._exceeded_limit()
-        except httptools.HttpParserUpgrade:
-            return  # it has its last response
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._state < LAST:  # the request is forwarded, and what follows is its body, or may be other requests
+                self._buffer = chunk[upgrade.args[0] :] + self._buffer
+                self._renew_parser()
+            return
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if isinstance(cause, _Stop):
@@ -189,14 +266,24 @@ class HttpConnection(TimedConnection):
             is_ours = self.parser.get_http_version() in ("0.0", "0.1", "1.0", "1.1")
             malformed = limits.refusal(400, f"the request is malformed: {error}") if is_ours else OTHER_VERSION
             refusal = self._exceeded_limit() or malformed
-        if refusal is not None and self._state < LAST:
+        if refusal is not None and self._state is PASSING and self._upload:
+            self._upload.exchange.refuse_request(refusal)
+        elif refusal is not None and self._state < LAST:
             self._refuse(refusal, in_target=in_target)
+
+    def _renew_parser(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        if self._state is PASSING and self._upload is not None:
+            # The parser skips the body of a request to upgrade, and this one has to know only where it ends.
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._upload.exchange.framing)
+            self.headers = []
 
     def _exceeded_limit(self) -> Decision | None:
         """The refusal of a head, or trailers, over the limits: asked when they end, and where a chunk ends."""
         if self._incomplete_bytes > limits.MAX_HEADER_BYTES:
             return limits.FIELD_TOO_LONG
-        if self._state is HEAD or self._state is BODY:
+        if self._state in (HEAD, BODY, PASSING):
             if len(self.headers) > limits.MAX_HEADER_FIELDS:
                 return limits.HEADERS_TOO_LARGE
             if self._message_bytes + limits.MAX_FED_BYTES > limits.MAX_HEADER_BYTES:  # else there cannot be too many
@@ -210,6 +297,8 @@ class HttpConnection(TimedConnection):
     def on_message_begin(self) -> None:
         if self._state >= LAST:
             raise _Stop
+        if self._state is PASSING:  # see `_renew_parser`
+            return
         self.url = b""
         self.headers = []
         self._incomplete_bytes = self._message_bytes = self._body_bytes = 0
@@ -231,6 +320,8 @@ class HttpConnection(TimedConnection):
         self._incomplete_bytes = 0
 
     def on_headers_complete(self) -> None:
+        if self._state is PASSING:
+            return
         if refusal := self._exceeded_limit():
             raise _Stop(refusal)
         parser, reader = self.parser, self.handler.reader
@@ -240,6 +331,15 @@ class HttpConnection(TimedConnection):
         fields = reader.fields(self.headers)
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
+        if request.answer is None and self.handler.service.routes is not None:
+            head = request.head
+            decision = self.handler.decide(
+                method.decode("ascii"), request.target, head.pool_requested, head.scheme, head.endpoint
+            )
+            answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
+            if answer is None:
+                return
+            request = request._replace(answer=answer)
         # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
         length = fields.get("content-length", "").lstrip("0")  # int() raises for thousands of them
         unread = (
@@ -259,8 +359,11 @@ class HttpConnection(TimedConnection):
             self._end_request(request, close=close)
 
     def on_body(self, body: bytes) -> None:
-        """Discards the body; only its end tells the length of a chunked one."""
+        """Passes on the body, or discards it; only its end tells the length of a chunked one."""
         self._incomplete_bytes = 0
+        if self._upload is not None:
+            self._upload.exchange.request_data(body)
+            return
         self._since = monotonic_ns()
         self._body_bytes += len(body)
         if self._pending and self._body_bytes > limits.MAX_BODY_BYTES:
@@ -269,6 +372,12 @@ class HttpConnection(TimedConnection):
 
     def on_message_complete(self) -> None:
         self._incomplete_bytes = 0
+        if self._upload is not None:
+            if refusal := self._exceeded_limit():
+                raise _Stop(refusal)
+            if self._upload.exchange.is_complete or not self.parser.should_upgrade():
+                self._end_upload(self._upload)
+            return
         if self._pending:
             if refusal := self._exceeded_limit():
                 raise _Stop(refusal)
@@ -276,6 +385,69 @@ class HttpConnection(TimedConnection):
             self._end_request(self._pending.request, close=close)
         if self._state is DISCARDING:
             self._state = IDLE
+
+    # Forwarding
+
+    def _forward(self, forward: Forward, request: Request, version: str, peer: str | None) -> Decision | None:
+        """Begins to forward the request, or lets it wait for those before it; returns the refusal if it must not be."""
+        is_http11 = version == "1.1"
+        closes = not is_http11 or not self.parser.should_keep_alive() or self._draining
+        client = ForwardingClient(self, is_http11=is_http11, closes=closes)
+        exchange = self.handler.exchange(client, forward, request, self.headers, version, peer, monotonic_ns())
+        if isinstance(exchange, Decision):
+            return exchange
+        client.exchange = exchange
+        self._upload = client
+        self.headers = []  # trailers, which end here
+        self._state = PASSING
+        if self._is_answering():
+            self.pipeline.appendleft(client)  # type: ignore[arg-type]
+        else:
+            self._forwarding = client
+            exchange.begin()
+        return None
+
+    def _end_upload(self, upload: ForwardingClient) -> None:
+        """The body was read to its end."""
+        upload.exchange.request_end()
+        is_switching = upload.waits_for_switch()
+        if not is_switching:
+            self._upload = None
+        if self._state is PASSING:
+            self._state = LAST if upload.closes and not is_switching else IDLE
+
+    def on_forwarded(self, *, closes: bool) -> None:
+        """The answer was written, and the connection goes on if it is not to close."""
+        self.server_state.total_requests += 1
+        self._since = monotonic_ns()
+        if self._upload is self._forwarding:
+            self._upload = None
+        self._forwarding = None
+        if self.transport.is_closing():
+            return
+        if self._is_at_end and not self.pipeline and not self._buffer:
+            self.transport.close()
+            return
+        if closes:
+            self.close()
+            return
+        self._start_next()
+        if (self._buffer or self.flow.read_paused) and self._feeding is None:  # this may be within the parser
+            self._feeding = self.loop.call_soon(self._feed_next)
+
+    def on_switched(self) -> None:
+        """From here on the bytes of either side are the other's."""
+        if self._feeding is None:
+            self._feeding = self.loop.call_soon(self._feed_next)
+
+    def resume_request(self) -> None:
+        if self._feeding is None:
+            self._feeding = self.loop.call_soon(self._feed_next)
+
+    def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
+        default = self.server_state.default_headers
+        self.write(whole(default, decision, request.method, request.target, close=closes))
+        self.on_forwarded(closes=closes)
 
     # Answering
 

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from redirect.core.decision import Decision
 from redirect.edge import limits
+from redirect.edge.forwarding import ForwardingClient
 
 
 class State(IntEnum):
@@ -24,25 +25,27 @@ class State(IntEnum):
     IDLE = 0  # between two requests, or before the first
     HEAD = 1  # a request has begun
     BODY = 2  # of a chunked body, whose end decides the response
-    DISCARDING = 3  # a body whose request has its response already
-    LAST = 4  # the last response is decided
-    LINGERING = 5  # and sent
-    LATE = 6  # the last response is a 408
-    SILENT = 7  # the worker has stopped: nothing is sent any more either
+    PASSING = 3  # a body that is forwarded
+    DISCARDING = 4  # a body whose request has its response already
+    LAST = 5  # the last response is decided
+    LINGERING = 6  # and sent
+    LATE = 7  # the last response is a 408
+    SILENT = 8  # the worker has stopped: nothing is sent any more either
 
 
-IDLE, HEAD, BODY, DISCARDING, LAST, LINGERING, LATE, SILENT = State
+IDLE, HEAD, BODY, PASSING, DISCARDING, LAST, LINGERING, LATE, SILENT = State
 
 
 class TimedConnection(HttpToolsProtocol):
     """uvicorn's protocol with deadlines in place of its keep-alive timer."""
 
-    __slots__ = ("_buffer", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_written")
+    __slots__ = ("_buffer", "_forwarding", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_written")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._state = IDLE
         self._buffer = b""  # received, and not fed to the parser yet
+        self._forwarding: ForwardingClient | None = None  # the request that is forwarded at this moment, or the tunnel
 
         # Timers
         self._timer: asyncio.TimerHandle
@@ -73,8 +76,8 @@ class TimedConnection(HttpToolsProtocol):
         raise NotImplementedError
 
     def _is_answering(self) -> bool:
-        """Whether the app works on a request of this connection."""
-        return self.cycle is not None and not self.cycle.response_complete
+        """Whether the app works on a request of this connection, or one is forwarded."""
+        return self._forwarding is not None or (self.cycle is not None and not self.cycle.response_complete)
 
     def _enter(self, state: State) -> None:
         self._state = state
@@ -111,11 +114,12 @@ class TimedConnection(HttpToolsProtocol):
         return others.get(state, limits.CLIENT_TIMEOUT_SECONDS) - (now - self._since) / 1e9
 
     def _is_stalled(self, now: int) -> bool:
-        """Whether the client has read nothing of what waits for it for CLIENT_TIMEOUT_SECONDS, whatever it sent."""
+        """Whether the client has read nothing of what waits for it for so long, whatever it sent."""
+        longest = self._forwarding.exchange.idle_seconds if self._forwarding else limits.CLIENT_TIMEOUT_SECONDS
         unread = self.transport.get_write_buffer_size()
         read = self._written - unread
         if not unread:
             self._read_progress = None
         elif self._read_progress is None or self._read_progress[0] < read:
             self._read_progress = read, now
-        return self._read_progress is not None and now - self._read_progress[1] >= limits.CLIENT_TIMEOUT_SECONDS * 1e9
+        return self._read_progress is not None and now - self._read_progress[1] >= longest * 1e9

@@ -12,15 +12,14 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic_ns
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
+from redirect.core.forward import Forward
 from redirect.core.request import Request
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import CLOSE, Field, fields_and_body
+from redirect.edge.response import Field, head, whole
 from redirect.telemetry.record import Quoted, quote
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
@@ -60,7 +59,9 @@ class FastPath(HttpConnection):
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
                 pool_requested, scheme, endpoint, quoted = self._known
-                decision = self.handler.decide(pool_requested, scheme, endpoint)
+                decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint)
+                if isinstance(decision, Forward):
+                    return False
                 self._answer(decision, quoted, "GET", text, target, started, False)
                 return True
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
@@ -73,7 +74,9 @@ class FastPath(HttpConnection):
             self._known = pool_requested, scheme, endpoint, quoted
             self._target_end = len(_GET) - 1 + len(target) - len(data)
             self._last_end = data[self._target_end :]
-        decision = self.handler.decide(pool_requested, scheme, endpoint)
+        decision = self.handler.decide(method, text, pool_requested, scheme, endpoint)
+        if isinstance(decision, Forward):
+            return False
         self._answer(decision, quoted, method, text, target, started, False)
         return True
 
@@ -93,14 +96,19 @@ class FastPath(HttpConnection):
     def respond(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
         answer = request.answer
-        if self._is_answering() or self.flow.write_paused or (answer is not None and answer.status < 300):
+        if (
+            self._is_answering()
+            or self.flow.write_paused
+            or (answer is not None and answer.status < 300 and answer.body is None)
+        ):
             self._is_at_rest = False
             super().respond(request, close=close)
             return
         started = monotonic_ns()
         method, text, head, _ = request
         quoted = quote(method, head)
-        decision = answer or self.handler.decide(head.pool_requested, head.scheme, head.endpoint)
+        decision = answer or self.handler.decide(method, text, head.pool_requested, head.scheme, head.endpoint)
+        assert isinstance(decision, Decision)  # the connection forwards
         self._is_at_rest = True
         self._answer(decision, quoted, method, text, text.encode("latin-1"), started, close)
 
@@ -115,7 +123,7 @@ class FastPath(HttpConnection):
             answer = _openings[decision] + target + _END
         else:
             close = close or decision.close
-            answer = _whole(default, decision, method, text, close)
+            answer = whole(default, decision, method, text, close=close)
         if self._read_progress is not None:
             self._written += len(answer)
         self.transport.write(answer)
@@ -143,21 +151,9 @@ class _Openings(dict[Decision, bytes]):
 
     def __missing__(self, decision: Decision) -> bytes:
         location = b"location: " + (decision.prefix or "").encode("latin-1")
-        self[decision] = opening = _head(decision, self.default) + location
+        self[decision] = opening = head(decision.status, self.default) + location
         return opening
 
 
 # All connections of the process share them.
 _openings = _Openings()
-
-
-def _whole(default: Sequence[Field], decision: Decision, method: str, target: str, close: bool) -> bytes:
-    """A response that is rare enough to be built for each request."""
-    fields, body = fields_and_body(decision, target)
-    if close and CLOSE not in fields:
-        fields.append(CLOSE)
-    return _head(decision, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
-
-
-def _head(decision: Decision, fields: Sequence[Field]) -> bytes:
-    return STATUS_LINE[decision.status] + b"".join(b"%b: %b\r\n" % field for field in fields)

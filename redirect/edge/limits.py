@@ -15,6 +15,9 @@ MAX_BODY_BYTES = 64 * 1024
 # pipeline without end: nothing is fed while requests wait, so at most one chunk of requests does.
 MAX_FED_BYTES = 4 * 1024
 
+# The same while the bytes are a body of known length that is passed on. No more, as requests may follow it.
+MAX_PASSED_BYTES = 64 * 1024
+
 # For a client that has to act: to complete a head, from its first byte on; to send more of a body; to read any of
 # what waits for it; and to send its first byte, as in nginx. Browsers that connect in advance connect again.
 CLIENT_TIMEOUT_SECONDS = 10.0

@@ -45,6 +45,9 @@ class Reader:
         self._trusted = trusted
         self._endpoints = lru_cache(maxsize=1024)(_endpoints)
 
+    def trusts(self, peer: str | None) -> bool:
+        return self._trusted.trusts(peer)
+
     def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         """The fields that are used, by lower-case name. Values of one name are joined by commas (RFC 9110,
         section 5.3), so two Hosts are no authority and two pools are one unknown name."""

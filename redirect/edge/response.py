@@ -5,6 +5,9 @@ connection says so.
 """
 
 import json
+from collections.abc import Sequence
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from redirect.core.decision import Decision
 from redirect.core.service import RETRY_AFTER
@@ -21,6 +24,9 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
     location = decision.location(target)
     if location is not None:
         fields, body = [(b"location", location.encode("latin-1")), _EMPTY], b""
+    elif decision.body is not None:
+        body = decision.body.encode()
+        fields = [] if decision.status == 204 else [(b"content-length", str(len(body)).encode())]
     elif decision.status == 204:
         fields, body = [(b"allow", ALLOW.encode())], b""
     else:
@@ -28,4 +34,17 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
         fields = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/problem+json")]
         if decision.status == 503:
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
+    fields += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in decision.fields]
     return [*fields, CLOSE] if decision.close else fields, body
+
+
+def whole(default: Sequence[Field], decision: Decision, method: str, target: str, *, close: bool) -> bytes:
+    """The bytes of a response that is rare enough to be built for each request. The `default` fields come first."""
+    fields, body = fields_and_body(decision, target)
+    if close and CLOSE not in fields:
+        fields.append(CLOSE)
+    return head(decision.status, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
+
+
+def head(status: int, fields: Sequence[Field]) -> bytes:
+    return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -18,7 +18,7 @@ from math import inf
 from time import monotonic_ns, time_ns
 from typing import Any, NamedTuple
 
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
 from redirect.telemetry.record import Record
 
@@ -52,14 +52,24 @@ KEYS = (
     Key("instance", "VARCHAR", "host name"),
     Key("worker", "BIGINT", "process id"),
     Key("config", "VARCHAR", "hash of the configuration"),
+    Key("route", "VARCHAR", "the route that matched, or null"),
+    Key("action", "VARCHAR", "redirect, forward, respond or refuse"),
+    Key("origin_status", "INTEGER", "of the origin's answer, or null; these and the next of forwards only"),
+    Key("origin_us", "BIGINT", "microseconds from the request sent to the origin to the head of its answer, or null"),
+    Key("tries", "INTEGER", "how many origins were tried, or null"),
+    Key("bytes_in", "BIGINT", "of the request's body, or null"),
+    Key("bytes_out", "BIGINT", "of the answer's body, or null"),
+    Key("detail", "VARCHAR", "why it was refused or failed, or null"),
 )
 
 # The values that can be long; a line over the limit is made to fit by cutting these.
-_CUT = "pool_requested origin location method host path query client_ip user_agent referer".split()
+_CUT = "pool_requested origin location method host path query client_ip user_agent referer route detail".split()
 
 # The part of a line that a decision determines: the level; what is before the target in Location; what is behind it;
-# whether the target is in it.
-_Part = tuple[str, str, str, bool]
+# whether the target is in it; and what is behind the configuration.
+_Part = tuple[str, str, str, bool, str]
+
+_NO_OUTCOME = Outcome(*[None] * len(Outcome._fields))  # type: ignore[arg-type]
 
 
 class LineFormatter:
@@ -85,14 +95,14 @@ class LineFormatter:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000
                 now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
-            level, opening, closing, has_target = parts.get(decision) or self._part(decision)
+            level, opening, closing, has_target, end = parts.get(decision) or self._part(decision)
             number += 1
             escaped = _text(target)[1:-1]
             path, _, query = escaped.partition("?")
             line = (
                 f'{{"time":"{time}","level":"{level}","pool_requested":{pool_requested}'
                 f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
-                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"}}\n'
+                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"{end}'
             )
             if not target:  # refused before its target was read
                 line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
@@ -103,10 +113,20 @@ class LineFormatter:
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
         where = f',"pool":{_or_null(decision.pool)},"origin":{_or_null(decision.origin)},"location":'
         status = f',"status":{decision.status},'
+        end = _end(decision)
         if decision.prefix is None:
-            return level, where + "null", status, False
-        part = self._parts[decision] = level, where + _text(decision.prefix)[:-1], '"' + status, True
+            return level, where + "null", status, False, end
+        part = self._parts[decision] = level, where + _text(decision.prefix)[:-1], '"' + status, True, end
         return part
+
+
+def _end(decision: Decision) -> str:
+    numbers = zip(Outcome._fields, decision.outcome or _NO_OUTCOME, strict=True)
+    outcome = "".join([f'"{name}":{"null" if value is None else value},' for name, value in numbers])
+    return (
+        f',"route":{_or_null(decision.route)},"action":"{decision.action}",{outcome}'
+        f'"detail":{_or_null(decision.detail)}}}\n'
+    )
 
 
 def fit(record: dict[str, Any]) -> str:

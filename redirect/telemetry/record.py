@@ -7,6 +7,7 @@ Plain tuples: each request makes one and unpacks it, and named tuples take three
 """
 
 import re
+import secrets
 from json.encoder import encode_basestring_ascii as _text
 
 from redirect.core.decision import Decision
@@ -23,9 +24,17 @@ Quoted = tuple[str, str, str, str | None]
 Record = tuple[Decision, Quoted, str, int, int, str]
 
 
+def new_request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def is_request_id(text: str) -> bool:
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def quote(method: str, head: Head) -> Quoted:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id = head
-    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+    if request_id is not None and not is_request_id(request_id):
         request_id = None
     return (
         "null" if pool_requested is None else _text(pool_requested),

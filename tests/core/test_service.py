@@ -308,7 +308,7 @@ def outcomes(pool: Pool, scheme: str, asked: Endpoint | None) -> list[Decision]:
 
 def test_outcome() -> None:
     """An outcome says of an origin, a drained one too, what it would mean for a request."""
-    assert outcomes(serving(MIXED).config.default, "https", ("a.example", 443)) == [
+    assert outcomes(serving(MIXED).config.pools["a"], "https", ("a.example", 443)) == [
         Decision(
             422, "a", "A.example", detail="a picked A.example, the host that was asked for: a redirect would loop"
         ),
@@ -321,7 +321,7 @@ def test_outcomes_pick_nothing() -> None:
     """Asking for outcomes does not change what is picked next."""
     service, undisturbed = serving(MIXED), serving(MIXED)
     for _ in range(7):
-        outcomes(service.config.default, "http", None)
+        outcomes(service.config.pools["a"], "http", None)
         assert service.decide(None, "http", None) == undisturbed.decide(None, "http", None)
 
 
@@ -329,7 +329,7 @@ def test_outcomes_are_what_is_decided() -> None:
     """Every decision of the service is the outcome of one of the origins that are not drained."""
     service = serving(MIXED)
     asked = ("xn--bcher-kva.example", 80)
-    expected = outcomes(service.config.default, "http", asked)[:2]
+    expected = outcomes(service.config.pools["a"], "http", asked)[:2]
     decided = [service.decide(None, "http", asked) for _ in range(3)]
     assert all(decision in expected for decision in decided)
     assert all(decision in decided for decision in expected)

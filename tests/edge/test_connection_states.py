@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from support.timed import CHUNKED, On, Timed, clock_in_place, runs_on
-from support.wire import NEXT, head
+from support.wire import NEXT, POOLS, head
 
 from redirect.edge.deadlines import State
 from redirect.edge.fast_path import FastPath
+from redirect.proxy.connections import Connections
 
 RECORD = Path(__file__, "../../../docs/decisions/0009-connection-states.md").resolve()
 (_, *EVENTS), *ROWS = [
@@ -28,18 +29,34 @@ SENT = {
     "IDLE": (NEXT, NEXT, b"?"),
     "HEAD": (NEXT + NEXT[:20], NEXT[20:], b"?\0"),
     "BODY": (CHUNKED + b"4\r\nbo", b"dy\r\n0\r\n\r\n", b"dy?"),
+    "PASSING": (head("POST /inner HTTP/1.1", "Transfer-Encoding: chunked") + b"4\r\nbo", b"dy\r\n0\r\n\r\n", b"dy?"),
     "DISCARDING": (head("POST / HTTP/1.1", "Content-Length: 4") + b"bo", b"dy", b"dy?"),
     "LAST": (head("OPTIONS * HTTP/1.1", "Connection: close"), NEXT, b"?"),
     "LINGERING": (head("GET / HTTP/1.1", "Connection: close"), NEXT, b"?"),
     "LATE": (NEXT[:20], NEXT[20:], b"?"),
     "SILENT": (NEXT, NEXT, b"?"),
 }
+ROUTE = b"""
+[[routes]]
+path_prefix = "/inner"
+forward_to = "inner"
+
+[inner]
+weighted_hosts = { "127.0.0.1:1" = 1 }
+"""
 BLANK_LINES = b"\r\n" * 20_000
-TOO_MANY = {"HEAD": b"X" * 40_000, "BODY": b"dy\r\n0;" + b"x" * 40_000, "DISCARDING": b"dy" + BLANK_LINES}
+IN_A_CHUNK = b"dy\r\n0;" + b"x" * 40_000
+TOO_MANY = {"HEAD": b"X" * 40_000, "BODY": IN_A_CHUNK, "PASSING": IN_A_CHUNK, "DISCARDING": b"dy" + BLANK_LINES}
+
+
+async def never(*_: object) -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.fixture
 def on_a_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> On:
+    """With a route to an origin that does not answer."""
+    monkeypatch.setattr(Connections, "connect", never)
     return runs_on(FastPath, clock_in_place(monkeypatch), tmp_path / "log")
 
 
@@ -85,7 +102,7 @@ def test_the_table_holds(state: str, event: str, expected: str, on_a_connection:
         end = "abort" if transport.aborted else "close" if transport.closed else "-"
         assert f"{' '.join(statuses) or end}, {protocol._state.name}" == expected
 
-    on_a_connection(test)
+    on_a_connection(test, toml=ROUTE + POOLS)
 
 
 def test_every_state_has_a_row() -> None:

@@ -142,7 +142,7 @@ def test_a_large_pool(kind: str) -> None:
     text = pools.toml({"pool-0": pools.large(100, kind), "pool-1": pools.large(3, kind)})
     config = parse_config(text.encode(), "pools.toml")
     assert [len(pool.origins) for pool in config.pools.values()] == [100, 3]
-    assert config.default.name == "pool-0"
+    assert config.default is config.pools["pool-0"]
     assert text == pools.toml({"pool-0": pools.large(100, kind), "pool-1": pools.large(3, kind)})
 
 

@@ -20,6 +20,7 @@ from redirect.core.service import balancers, new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import Reader
 from redirect.processes.updates import Updates, in_steps
+from redirect.proxy.forwarder import Forwarder
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
 
@@ -47,12 +48,13 @@ def publish(scoreboard: Scoreboard, config: Config, before: Config) -> None:
 
 def worker(scoreboard: Scoreboard, config: Config = OLD) -> tuple[RequestHandler, Updates]:
     reader = Reader("X-Pool", TrustedProxies(""))
-    handler = RequestHandler(new_service(config, Random(1)), reader, new_recorder(config, "off", scoreboard))
+    recorder = new_recorder(config, "off", scoreboard)
+    handler = RequestHandler(new_service(config, Random(1)), reader, recorder, Forwarder(recorder, config))
     return handler, Updates(scoreboard, handler, Random(1))
 
 
 def picked(handler: RequestHandler, pool: str | None = None) -> str | None:
-    return handler.decide(pool, "http", None).origin
+    return handler.service.decide(pool, "http", None).origin
 
 
 def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:

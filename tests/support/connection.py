@@ -28,9 +28,15 @@ class Connection:
     """A connection to the fast front or another, without a network; `loop` stands in for the event loop."""
 
     def __init__(
-        self, protocol: type[HttpConnection] = FastPath, *, loop: Any = None, log: str = "off", **options: Any
+        self,
+        protocol: type[HttpConnection] = FastPath,
+        *,
+        loop: Any = None,
+        log: str = "off",
+        toml: bytes = POOLS,
+        **options: Any,
     ) -> None:
-        pools = parse_config(POOLS, "p")
+        pools = parse_config(toml, "p")
         self.recorder = new_recorder(pools, log)
         app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), self.recorder, Random(1))
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)

@@ -37,6 +37,9 @@ RECORD = dict(
             "web-1",
             28378,
             "7a2d11038640",
+            None,
+            "redirect",
+            *[None] * 6,
         ],
         strict=True,
     )

@@ -50,6 +50,9 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         "user_agent": "curl/8",
         "referer": "http://here/",
         "request_id": "abc.DEF-1_2",
+        "route": None,
+        "action": "redirect",
+        **dict.fromkeys(["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "detail"]),
     }
 
 
@@ -77,7 +80,14 @@ CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
     ),
     "a loop": (
         head("GET / HTTP/1.1", host="origin-1"),
-        {"level": "warning", "status": 422, "pool": "pool-a", "origin": "origin-1", "location": None},
+        {
+            "level": "warning",
+            "status": 422,
+            "pool": "pool-a",
+            "origin": "origin-1",
+            "location": None,
+            "action": "refuse",
+        },
     ),
     "a refusal": (
         head("GET /x?y HTTP/1.1", host="a b"),
@@ -154,7 +164,7 @@ def test_everything_is_too_long() -> None:
     """With all that can be long at its longest, what is short by its nature stays whole."""
     short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
-        ["level", "status", "duration_us", "worker"], 99_999
+        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out".split(), 99_999
     )
     cut = json.loads(fit(record | short))
     assert len(fit(record | short)) <= MAX_LINE_BYTES
@@ -172,7 +182,7 @@ def test_a_line_just_fits() -> None:
 def test_lines_around_the_limit(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line is cut as soon as it would be longer than 4,096 bytes, and not before."""
     clock_in_place(monkeypatch)  # a duration with more digits would make a line longer than the next one
-    asked = [head("GET / HTTP/1.1", f"User-Agent: {'x' * length}") for length in range(3600, 3800)]
+    asked = [head("GET / HTTP/1.1", f"User-Agent: {'x' * length}") for length in range(3450, 3650)]
     seen = wire.converse(asked)
     lines = seen.log.splitlines(keepends=True)
     assert max(len(line) for line in lines) > MAX_LINE_BYTES - 20

@@ -1,0 +1,124 @@
+"""The client's side of a request that is forwarded, behind any ASGI server.
+
+The rule: what the exchange calls and what ASGI awaits meet in a queue, which is bounded by pausing the origin. ASGI
+knows neither informational responses nor other protocols: the first are left out, the second are refused.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+
+from starlette.types import Message, Receive, Send
+
+from redirect.core.decision import Decision
+from redirect.edge.response import fields_and_body
+from redirect.proxy.exchange import Exchange
+from redirect.proxy.fields import Field
+
+# Bytes that wait to be sent before the origin is paused.
+MAX_WAITING_BYTES = 64 * 1024
+
+NO_SWITCH = Decision(501, detail="this server does not switch to another protocol")
+
+
+class AsgiClient:
+    exchange: Exchange
+
+    def __init__(self) -> None:
+        self._messages: deque[Message] = deque()
+        self._waiting_bytes = 0
+        self._is_over = False
+        self._changed = asyncio.Event()
+        self._is_taking = asyncio.Event()
+        self._is_taking.set()
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Carries the exchange to its end."""
+        self.exchange.begin()
+        reading = asyncio.create_task(self._read(receive))
+        try:
+            await self._send(send)
+        finally:
+            reading.cancel()
+            self.exchange.client_lost()  # where the server gave up
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read(self, receive: Receive) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.exchange.client_lost()
+                self.cut()
+                return
+            if body := message.get("body"):
+                self.exchange.request_data(body)
+            if not message.get("more_body"):
+                self.exchange.request_end()
+            await self._is_taking.wait()
+
+    async def _send(self, send: Send) -> None:
+        while self._messages or not self._is_over:
+            if not self._messages:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            message = self._messages.popleft()
+            self._waiting_bytes -= len(message.get("body", b""))
+            await send(message)
+            if not self._messages:
+                self.exchange.resume_answer()
+
+    def _put(self, message: Message) -> None:
+        self._messages.append(message)
+        self._changed.set()
+
+    def _body(self, data: bytes, *, more: bool) -> None:
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self.exchange.pause_answer()
+        self._put({"type": "http.response.body", "body": data, "more_body": more})
+
+    # For the exchange
+
+    def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
+        pass
+
+    def head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> None:
+        if not self.exchange.is_complete:
+            fields.append((b"connection", b"close"))
+        if status == 304:  # servers hold a length against the body that comes
+            fields = [field for field in fields if field[0].lower() != b"content-length"]
+        self._put({"type": "http.response.start", "status": status, "headers": fields})
+
+    def data(self, data: bytes) -> None:
+        self._body(data, more=True)
+
+    def flush(self) -> None:
+        pass
+
+    def end(self, data: bytes, trailers: list[Field]) -> None:
+        self._body(data, more=False)
+        self._is_over = True
+
+    def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
+        raise AssertionError("no other protocol was asked for")
+
+    def cut(self) -> None:
+        """Without the end of a response the server cuts the connection."""
+        self._is_over = True
+        self._changed.set()
+
+    def refuse(self, decision: Decision) -> None:
+        fields, body = fields_and_body(
+            decision._replace(close=not self.exchange.is_complete), self.exchange.request.target
+        )
+        self._put({"type": "http.response.start", "status": decision.status, "headers": fields})
+        self._put({"type": "http.response.body", "body": body})
+        self._is_over = True
+
+    def pause(self) -> None:
+        self._is_taking.clear()
+
+    def resume(self) -> None:
+        self._is_taking.set()

@@ -1,0 +1,123 @@
+"""The client's side of a request that is forwarded, on a connection of ours.
+
+The rule: the framing is ours. A length passes as it is, an answer of unknown length goes out in chunks to HTTP/1.1 and
+ends with the connection otherwise. What came in one read goes out in one write, and a head that came alone at once.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from redirect.core.decision import Decision
+from redirect.core.request import Request
+from redirect.proxy.exchange import Exchange
+from redirect.proxy.fields import Field
+
+_RESET = struct.pack("ii", 1, 0)  # lingers for 0 s
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Connection(Protocol):
+    """A connection of a client, as a request that is forwarded sees it."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+
+    def write(self, data: bytes) -> None: ...
+
+    def on_forwarded(self, *, closes: bool) -> None:
+        """The answer was written."""
+
+    def on_switched(self) -> None:
+        """From here on the bytes of either side are the other's."""
+
+    def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
+        """Sends a response of ours."""
+
+    def resume_request(self) -> None: ...
+
+
+class ForwardingClient:
+    __slots__ = ("_connection", "_ends_with_connection", "_head", "_is_chunked", "_is_http11", "closes", "exchange")
+
+    exchange: Exchange
+
+    def __init__(self, connection: Connection, *, is_http11: bool, closes: bool) -> None:
+        self._connection = connection
+        self._is_http11 = is_http11
+        self.closes = closes  # the connection ends with this answer
+        self._head = b""  # of the answer, not sent yet
+        self._is_chunked = self._ends_with_connection = False
+
+    def waits_for_switch(self) -> bool:
+        """Whether what follows the request may belong to another protocol."""
+        return self.exchange.asks_for_upgrade and self.exchange.is_complete
+
+    def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
+        if self._is_http11:
+            self._connection.write(_head(status, reason, fields) + b"\r\n")
+
+    def head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> None:
+        if length is None:
+            self._is_chunked = self._is_http11
+            if self._is_chunked:
+                fields.append((b"transfer-encoding", b"chunked"))
+            else:
+                self.closes = self._ends_with_connection = True
+        if not self.exchange.is_complete or self.exchange.asks_for_upgrade:  # what follows may be no request
+            self.closes = True
+        if self.closes:
+            fields.append((b"connection", b"close"))
+        self._head = _head(status, reason, fields) + b"\r\n"
+
+    def data(self, data: bytes) -> None:
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._connection.write(data)
+        if self._connection.flow.write_paused:
+            self.exchange.pause_answer()
+
+    def flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._connection.write(head)
+
+    def end(self, data: bytes, trailers: list[Field]) -> None:
+        if self._is_chunked:
+            last = b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in trailers]) if trailers else _LAST_CHUNK
+            data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + last
+        if data or self._head:
+            self._connection.write(self._head + data)
+        self._connection.on_forwarded(closes=self.closes)
+
+    def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
+        self.closes = True
+        switched = [*fields, (b"connection", b"upgrade"), (b"upgrade", protocol)]
+        self._connection.write(_head(101, reason, switched) + b"\r\n")
+        self._connection.on_switched()
+
+    def cut(self) -> None:
+        transport = self._connection.transport
+        if self._ends_with_connection:  # only a reset tells that this is not its end
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+
+    def refuse(self, decision: Decision) -> None:
+        if not self.exchange.is_complete or self.exchange.asks_for_upgrade:
+            self.closes = True
+        self._connection.refuse_forward(decision, self.exchange.request, closes=self.closes)
+
+    def pause(self) -> None:
+        self._connection.flow.pause_reading()
+
+    def resume(self) -> None:
+        self._connection.resume_request()
+
+
+def _head(status: int, reason: bytes, fields: list[Field]) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join([b"%b: %b\r\n" % field for field in fields]))

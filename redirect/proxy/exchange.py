@@ -1,0 +1,424 @@
+"""One request that is forwarded: from the origin that is picked to the record of what became of it.
+
+The rule: nothing is gathered but what may have to be sent again, at most KEPT_BYTES of a request. Either side that does
+not take what comes stops the other. An answer that was cut is cut for the client, and a client that leaves ends the
+origin's work.
+"""
+
+import asyncio
+from time import monotonic_ns
+from typing import Protocol
+
+from redirect.core.decision import Decision, Outcome
+from redirect.core.destination import Destination
+from redirect.core.forward import Forward
+from redirect.core.request import Request
+from redirect.proxy.connections import ConnectError, Connections
+from redirect.proxy.fields import NO_BODY, Field, Forwarded, RequestFields
+from redirect.proxy.forwarder import Forwarder
+from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
+from redirect.proxy.upstream import Upstream
+from redirect.telemetry.record import quote
+
+# Bytes of a request's body that are kept, to be sent again.
+KEPT_BYTES = 64 * 1024
+
+# The status in the log for a client that left.
+LEFT = 499
+
+_STATUSES = {Failure.UNREACHED: 503, Failure.LATE: 504}
+
+
+class Client(Protocol):
+    """The client's side of an exchange."""
+
+    def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
+        """A response before the final one (1xx)."""
+
+    def head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> None:
+        """The head of the answer. `length` is that of the body, 0 if none is to be sent, None if it is not known."""
+
+    def data(self, data: bytes) -> None: ...
+
+    def flush(self) -> None:
+        """No more will come at this moment."""
+
+    def end(self, data: bytes, trailers: list[Field]) -> None:
+        """The last part of the answer, or of a tunnel."""
+
+    def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
+        """From here on both sides send what they like."""
+
+    def cut(self) -> None:
+        """The answer ends before its end."""
+
+    def refuse(self, decision: Decision) -> None:
+        """A response of ours, in place of the origin's."""
+
+    def pause(self) -> None:
+        """No more of the request is taken."""
+
+    def resume(self) -> None: ...
+
+
+class Exchange:
+    __slots__ = (
+        "_about",
+        "_answer_us",
+        "_bytes_in",
+        "_bytes_out",
+        "_complete_at",
+        "_config",
+        "_connecting",
+        "_destination",
+        "_fields",
+        "_forward",
+        "_forwarder",
+        "_has_moved",
+        "_has_tried_stale",
+        "_is_answering",
+        "_is_over",
+        "_is_retry",
+        "_kept",
+        "_kept_bytes",
+        "_origin_status",
+        "_retries_left",
+        "_sent_at",
+        "_started",
+        "_still_since",
+        "_tried",
+        "_tries",
+        "_upstream",
+        "client",
+        "is_complete",
+        "is_full",
+        "is_tunnel",
+        "request",
+    )
+
+    def __init__(
+        self, forwarder: Forwarder, client: Client, forward: Forward, request: Request, fields: RequestFields,
+        about: Forwarded, started: int,
+    ) -> None:  # fmt: skip
+        # Request
+        self._forwarder = forwarder
+        self.client = client
+        self._forward = forward
+        self.request = request
+        self._fields = fields
+        self._about = about
+        self._started = self._still_since = self._complete_at = started
+        self._config = forwarder.config_hash
+        self.is_complete = fields.framing in NO_BODY  # the request was read to its end
+        self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
+        self._kept_bytes = 0
+
+        # Tries
+        self._retries_left = forward.route.retries
+        self._tried: set[str] = set()
+        self._tries = 0
+        self._has_tried_stale = self._is_retry = False
+        self._destination: Destination | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._sent_at = started
+
+        # Answer
+        self._is_answering = self.is_tunnel = self._is_over = False
+        self._origin_status: int | None = None
+        self._answer_us: int | None = None
+        self._bytes_in = self._bytes_out = 0
+        self._has_moved = False  # a part of the body came, since the last check
+        self.is_full = False  # the origin takes no more of the request for now
+
+    @property
+    def asks_for_upgrade(self) -> bool:
+        return self._fields.upgrade
+
+    @property
+    def is_chunked(self) -> bool:
+        return self._fields.is_chunked
+
+    @property
+    def framing(self) -> bytes:
+        """The line of the header that says where the request ends."""
+        return self._fields.framing
+
+    @property
+    def idle_seconds(self) -> float:
+        return self._forward.route.timeouts.idle
+
+    def begin(self) -> None:
+        self._still_since = monotonic_ns()
+        self._forwarder.began(self, self._forward.pool.name)
+        pick = self._forward.balancer.pick
+        if pick is None:
+            name = self._forward.pool.name
+            self._refuse(503, f"no origin of {name} is eligible", "destination_unavailable")
+            return
+        self._try(pick())
+
+    # The request, from the client
+
+    def request_data(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        self._bytes_in += len(data)
+        self._has_moved = True
+        if self._upstream is not None and self.is_tunnel:
+            self._upstream.transport.write(data)
+        else:
+            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._fields.is_chunked else data, len(data))
+
+    def request_end(self) -> None:
+        if self.is_complete or self._is_over:
+            return
+        self.is_complete = True
+        self._complete_at = monotonic_ns()
+        if self._fields.is_chunked:
+            self._send(b"0\r\n\r\n", 0)
+
+    def _send(self, piece: bytes, size: int) -> None:
+        if self._kept is not None:
+            self._kept.append(piece)
+            self._kept_bytes += size
+            if self._kept_bytes > KEPT_BYTES:
+                if self._upstream is None:
+                    self.pause_request()
+                else:
+                    self._kept = None
+        if self._upstream is not None:
+            self._upstream.transport.write(piece)
+
+    def refuse_request(self, refusal: Decision) -> None:
+        """The rest of the request is not passed on."""
+        if self._is_answering:
+            self._cut(f"the answer was cut: {refusal.detail}")
+        elif not self._is_over:
+            self._refuse(refusal.status, refusal.detail or "", None)
+
+    def client_lost(self) -> None:
+        """The client has gone: whatever its origin does is in vain."""
+        if not self._is_over:
+            self._finish(self._origin_status or 101 if self.is_tunnel else LEFT, "the client left")
+
+    def stop(self) -> None:
+        """The worker ends."""
+        if not self._is_over:
+            status = self._origin_status if self._is_answering else None
+            self._finish(status or 503, "the worker ended")
+
+    def pause_answer(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resume_answer(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    # Tries
+
+    def _try(self, destination: Destination) -> None:
+        self._destination = destination
+        destination.requests += 1
+        self._tries += 1
+        self._tried.add(destination.origin.name)
+        connections = self._forwarder.connections(destination, self._forward.scheme)
+        upstream = connections.take()
+        if upstream is not None:
+            self._attach(upstream)
+        else:
+            self._connect(connections)
+
+    def _connect(self, connections: Connections) -> None:
+        self._connecting = asyncio.get_running_loop().create_task(self._use_new(connections))
+
+    async def _use_new(self, connections: Connections) -> None:
+        try:
+            upstream = await connections.connect(self._forward.route.timeouts.connect)
+        except ConnectError as error:
+            self._connecting = None
+            self._failed(Failure.UNREACHED, error.error, str(error))
+            return
+        self._connecting = None
+        self._attach(upstream)
+
+    def _attach(self, upstream: Upstream) -> None:
+        assert self._destination is not None
+        self._upstream = upstream
+        self._sent_at = monotonic_ns()
+        head = self._request_head(self._destination)
+        kept = self._kept or ()
+        upstream.ask(self, head + b"".join(kept) if kept else head, is_head=self.request.method == "HEAD")
+        if self._kept_bytes > KEPT_BYTES:
+            self._kept = None
+        self.resume_request()
+
+    def _request_head(self, destination: Destination) -> bytes:
+        forward, request = self._forward, self.request
+        host = self._about.host
+        if host is None or not forward.passes_host:
+            host = str(destination.origin.authority).encode("ascii")
+        target, prefix = forward.route.target_of(request.target)
+        line = f"{request.method} {target} HTTP/1.1\r\n".encode("latin-1")
+        stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
+        return b"%bhost: %b\r\n%b%b\r\n" % (line, host, self._fields.lines, stripped)
+
+    def _failed(self, failure: Failure, error: str, detail: str) -> None:
+        """Tries again where that is safe, else answers in the origin's place."""
+        self._upstream = None
+        if not self._retry(failure):
+            name = self._forward.pool.name
+            self._refuse(_STATUSES.get(failure, 502), f"no answer from {name}: its origin failed: {detail}", error)
+
+    def _retry(self, failure: Failure) -> bool:
+        is_idempotent = self.request.method in IDEMPOTENT or self._fields.is_repeatable
+        where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
+        destination = self._destination
+        assert destination is not None
+        if where is Again.SAME and not self._has_tried_stale:
+            self._has_tried_stale = True
+            self._connect(self._forwarder.connections(destination, self._forward.scheme))
+            return True
+        if where is Again.NEVER or self._retries_left == 0:
+            return False
+        other = self._forward.balancer.pick_other(self._tried)
+        if other is None or not (self._is_retry or self._forwarder.begin_retry(self._forward.pool.name)):
+            return False
+        self._is_retry = True
+        self._retries_left -= 1
+        destination.requests -= 1
+        self._try(other)
+        return True
+
+    # The answer, from the connection to the origin
+
+    def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
+        self._has_moved = True
+        if status != 100 or self._fields.expects_continue:
+            self.client.interim(status, reason, fields)
+
+    def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
+        """Returns whether this is the answer; if not, another origin is asked already."""
+        self._origin_status = status
+        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        if status in self._forward.route.retry_on:
+            upstream, self._upstream = self._upstream, None
+            if self._retry(Failure.STATUS):
+                return False
+            self._upstream = upstream
+        self._is_answering = True
+        self._kept = None
+        self.client.head(status, reason, fields, length)
+        return True
+
+    def on_switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
+        self._origin_status = 101
+        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        self._is_answering = self.is_tunnel = True
+        self._kept = None
+        self.client.switch(reason, fields, protocol)
+
+    def on_data(self, data: bytes) -> None:
+        self._has_moved = True
+        self._bytes_out += len(data)
+        self.client.data(data)
+
+    def flush(self) -> None:
+        self.client.flush()
+
+    def on_end(self, data: bytes, trailers: list[Field]) -> None:
+        self._upstream = None
+        self._bytes_out += len(data)
+        status = self._origin_status
+        assert status is not None
+        self._finish(status)
+        self.client.end(data, trailers if self._fields.takes_trailers else [])
+
+    def on_lost(self, upstream: Upstream, error: str, detail: str) -> None:
+        self._upstream = None
+        if self.is_tunnel:
+            self._finish(101)
+            self.client.end(b"", [])
+        elif self._is_answering:
+            self._cut(f"the answer was cut: {detail}")
+        elif error != "http_response_incomplete":
+            self._failed(Failure.BROKEN, error, detail)
+        elif upstream.is_reused and not upstream.has_answered:
+            self._failed(Failure.STALE, "connection_terminated", detail)
+        else:
+            self._failed(Failure.CUT, error, detail)
+
+    def pause_request(self) -> None:
+        self.is_full = True
+        self.client.pause()
+
+    def resume_request(self) -> None:
+        if self.is_full:
+            self.is_full = False
+            self.client.resume()
+
+    # Deadlines
+
+    def check(self, now: int) -> None:
+        """Ends the exchange if a deadline has passed; `now` is by `monotonic_ns`."""
+        if self._is_over:
+            return
+        if self._has_moved:
+            self._has_moved, self._still_since = False, now
+        timeouts = self._forward.route.timeouts
+        is_idle = now - self._still_since > timeouts.idle * 1e9
+        if self.is_complete and timeouts.total is not None and now - self._complete_at > timeouts.total * 1e9:
+            self._expire(f"no end of the answer within {timeouts.total:g} s")
+        elif self._is_answering:
+            if is_idle:
+                self._expire(f"nothing came for {timeouts.idle:g} s")
+        elif not self.is_complete:
+            if is_idle and self.is_full:
+                self._expire(f"the origin took nothing of the request for {timeouts.idle:g} s")
+            elif is_idle:
+                self._refuse(408, f"the request's body did not go on for {timeouts.idle:g} seconds", None)
+        elif self._upstream is not None:
+            since = max(self._sent_at, self._complete_at, self._still_since)
+            if now - since > timeouts.answer * 1e9:
+                self._expire(f"no head of an answer within {timeouts.answer:g} s")
+
+    def _expire(self, detail: str) -> None:
+        if self._is_answering:
+            self._cut(f"the answer was cut: {detail}")
+        else:
+            self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", "http_response_timeout")
+
+    # Ends
+
+    def _refuse(self, status: int, detail: str, error: str | None) -> None:
+        fields = (("proxy-status", f"redirect; error={error}"),) if error else ()
+        decision = self._finish(status, detail)
+        self.client.refuse(decision._replace(fields=fields, outcome=None))
+
+    def _cut(self, detail: str) -> None:
+        self._finish(self._origin_status or 502, detail)
+        self.client.cut()
+
+    def _finish(self, status: int, detail: str | None = None) -> Decision:
+        """Ends the work of the origin if there still is some, and writes the record."""
+        self._is_over = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._upstream is not None:
+            (self._upstream.close if self.is_tunnel else self._upstream.abort)()
+            self._upstream = None
+        self._kept = None
+        forward, destination = self._forward, self._destination
+        if destination is not None:
+            destination.requests -= 1
+        self._forwarder.ended(self, forward.pool.name, is_retry=self._is_retry)
+        outcome = Outcome(self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
+        origin = None if destination is None else destination.origin.name
+        decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.route.name, outcome=outcome)
+        request = self.request
+        head = request.head._replace(request_id=self._about.request_id.decode("latin-1"))
+        self._forwarder.recorder.write(
+            decision, quote(request.method, head), request.target, self._started, self._config
+        )
+        return decision

@@ -1,0 +1,265 @@
+"""Header fields on their way through: which pass, which end here, and which are ours to write.
+
+The rule: what a connection means by a field stays with that connection (RFC 9110, section 7.6.1), and no client can
+remove or forge what we add. All else passes as it came: spelling, order and repetition. Only what the parser has read
+is sent on, built anew, so that an origin cannot read the bytes as other requests than we did.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+Field = tuple[bytes, bytes]
+
+# By which a request that comes back is known. All processes of an instance share it, as they are forked from one.
+PSEUDONYM = f"redirect-{secrets.token_hex(4)}".encode()
+
+_VIA = b"1.1 " + PSEUDONYM
+
+# Spellings of field names that are cached: all that clients use, and no unlimited number of others.
+_MAX_SPELLINGS = 1024
+_MAX_SPELLING_BYTES = 64
+
+
+class _Kind(IntEnum):
+    PASSED = 0
+    DROPPED = 1
+    READ = 2  # and passed, dropped or written anew, as its value says
+
+
+PASSED, DROPPED, READ = _Kind
+
+# Fields of one connection, in both directions.
+_HOP_BY_HOP = "keep-alive proxy-connection proxy-authenticate proxy-authorization trailer".split()
+
+_OF_REQUESTS = {
+    **dict.fromkeys([*_HOP_BY_HOP, "http2-settings", "x-forwarded-prefix"], DROPPED),
+    **dict.fromkeys(
+        "connection te upgrade transfer-encoding via host forwarded x-forwarded-for x-forwarded-proto x-forwarded-host "
+        "x-request-id expect content-length idempotency-key x-idempotency-key".split(),
+        READ,
+    ),
+}
+_OF_RESPONSES = {
+    **dict.fromkeys([*_HOP_BY_HOP, "te", "upgrade", "alt-svc"], DROPPED),
+    **dict.fromkeys("connection content-length transfer-encoding via upgrade".split(), READ),
+}
+
+# Names that a client must not list in Connection: it would remove what says who it is, or where the request ends.
+_PROTECTED = frozenset(b"host content-length transfer-encoding authorization cookie forwarded via x-request-id".split())
+_PROTECTED_PREFIX = b"x-forwarded-"
+
+# Protocols that an origin must not be asked for: behind them a client could ask for what no route forwards.
+_HTTP2 = frozenset((b"h2", b"h2c", b"http/2.0"))
+
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+NO_BODY = (b"", b"content-length: 0\r\n")
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z/-]+")
+
+
+class FieldError(ValueError):
+    """Why a message is not passed on. `status` is that of the response in its place, `error` the name of RFC 9209,
+    section 2.3."""
+
+    def __init__(self, detail: str, status: int = 400, error: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.error = error
+
+
+class Forwarded(NamedTuple):
+    """What the origin is told of the request's way. `host` is the client's; the peers that are not trusted have what
+    they say of others dropped."""
+
+    host: bytes | None
+    peer: bytes
+    scheme: bytes
+    is_trusted: bool
+    request_id: bytes
+
+
+class RequestFields(NamedTuple):
+    """The fields for an origin, but for its Host, as lines; and what they say of the request."""
+
+    lines: bytes
+    framing: bytes  # which of the lines says where the body ends; empty if there is none
+    expects_continue: bool
+    takes_trailers: bool
+    upgrade: bool
+    is_repeatable: bool  # whether it says so, whatever its method
+
+    @property
+    def is_chunked(self) -> bool:
+        return self.framing is _CHUNKED
+
+
+class ResponseFields(NamedTuple):
+    fields: list[Field]
+    connection: frozenset[bytes]  # what it lists, in lower case
+    length: int | None  # None if it is not stated
+    is_chunked: bool
+    upgrade: bytes | None
+
+
+class _Kinds(dict[bytes, _Kind]):
+    """From a name as it is spelled to what becomes of the field."""
+
+    def __init__(self, known: dict[str, _Kind]) -> None:
+        super().__init__()
+        self._known = {name.encode(): kind for name, kind in known.items()}
+
+    def __missing__(self, spelled: bytes) -> _Kind:
+        kind = self._known.get(spelled.lower(), PASSED)
+        if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
+            self[spelled] = kind
+        return kind
+
+
+_request_kinds = _Kinds(_OF_REQUESTS)
+_response_kinds = _Kinds(_OF_RESPONSES)
+
+
+def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: bool) -> RequestFields:
+    """Raises FieldError for requests that must not be passed on. HTTP/1.0 does not upgrade."""
+    lines: list[bytes] = []
+    read: dict[bytes, bytes] = {}
+    kinds = _request_kinds
+    for field in headers:
+        kind = kinds[field[0]]
+        if kind is PASSED:
+            lines.append(b"%b: %b\r\n" % field)
+        elif kind is READ:
+            name, value = field[0].lower(), field[1]
+            read[name] = b"%b, %b" % (read[name], value) if name in read else value
+            if name in _PASSED_AS_READ:
+                lines.append(b"%b: %b\r\n" % field)
+    listed = _tokens(read[b"connection"]) if b"connection" in read else _NOTHING
+    if not listed <= _NO_FIELDS or b"content-length" in listed:
+        lines = _without(lines, listed)
+    coding = read.get(b"transfer-encoding")
+    if coding is not None and coding.strip().lower() != b"chunked":
+        raise FieldError("a request with another Transfer-Encoding than chunked is not passed on")
+    lines += _added(read, about)
+    takes_trailers = b"te" in read and b"trailers" in _tokens(read[b"te"])
+    framing = b""
+    if coding is not None:
+        framing = _CHUNKED
+    elif length := read.get(b"content-length"):
+        framing = b"content-length: %d\r\n" % int(length)
+    # Behind a body it would not be known where the other protocol begins.
+    upgrades = may_upgrade and b"upgrade" in listed and framing in NO_BODY
+    protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
+    if protocol or takes_trailers:
+        options = b", ".join([b"te"] * takes_trailers + [b"upgrade"] * bool(protocol))
+        lines.append(b"connection: %b\r\n" % options)
+        if takes_trailers:
+            lines.append(b"te: trailers\r\n")
+        if protocol:
+            lines.append(b"upgrade: %b\r\n" % protocol)
+    lines.append(framing)
+    return RequestFields(
+        b"".join(lines),
+        framing,
+        b"100-continue" in read.get(b"expect", b"").lower(),
+        takes_trailers,
+        bool(protocol),
+        b"idempotency-key" in read or b"x-idempotency-key" in read,
+    )
+
+
+_PASSED_AS_READ = frozenset((b"expect", b"idempotency-key", b"x-idempotency-key"))
+
+
+def _added(read: dict[bytes, bytes], about: Forwarded) -> Iterable[bytes]:
+    via = read.get(b"via")
+    if via is None:
+        yield b"via: %b\r\n" % _VIA
+    else:
+        if PSEUDONYM in via:
+            raise FieldError(
+                "the request has passed here before: its origin leads back to this service", 508, "proxy_loop_detected"
+            )
+        yield b"via: %b, %b\r\n" % (via, _VIA)
+    before = read.get(b"x-forwarded-for") if about.is_trusted else None
+    yield b"x-forwarded-for: %b\r\n" % (about.peer if before is None else b"%b, %b" % (before, about.peer))
+    yield b"x-forwarded-proto: %b\r\n" % about.scheme
+    host = (read.get(b"x-forwarded-host") if about.is_trusted else None) or about.host
+    if host is not None:
+        yield b"x-forwarded-host: %b\r\n" % host
+    if about.is_trusted and b"forwarded" in read:
+        yield b"forwarded: %b\r\n" % read[b"forwarded"]
+    yield b"x-request-id: %b\r\n" % about.request_id
+
+
+def response_fields(headers: Sequence[Field]) -> ResponseFields:
+    """Raises FieldError for responses that must not be passed on."""
+    fields: list[Field] = []
+    connection, via, length, is_chunked, upgrade = None, _VIA, None, False, None
+    kinds = _response_kinds
+    for field in headers:
+        kind = kinds[field[0]]
+        if kind is PASSED:
+            fields.append(field)
+        elif kind is READ:
+            name, value = field[0].lower(), field[1]
+            if name == b"content-length":
+                length = int(value)  # the parser has checked it, and that there is one
+                fields.append(field)
+            elif name == b"connection":
+                connection = value if connection is None else b"%b, %b" % (connection, value)
+            elif name == b"transfer-encoding":
+                if is_chunked or value.strip().lower() != b"chunked":
+                    raise FieldError("it has another Transfer-Encoding than chunked", 502, "http_protocol_error")
+                is_chunked = True
+            elif name == b"via":
+                via = b"%b, %b" % (value, via)
+            else:
+                upgrade = value
+    listed = _NOTHING if connection is None else _tokens(connection)
+    if not listed <= _NO_FIELDS:
+        fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
+    fields.append((b"via", via))
+    return ResponseFields(fields, listed, length, is_chunked, upgrade)
+
+
+_NOTHING: frozenset[bytes] = frozenset()
+# What Connection may list and is no field that it could remove.
+_NO_FIELDS = frozenset((b"keep-alive", b"close", b"upgrade", b"te", b"content-length"))
+
+
+@lru_cache(maxsize=1024)
+def _tokens(value: bytes) -> frozenset[bytes]:
+    """The members of a list, in lower case."""
+    return frozenset(token.lower() for token in _TOKEN.findall(value))
+
+
+def _without(lines: list[bytes], listed: frozenset[bytes]) -> list[bytes]:
+    if protected := [name for name in listed if name in _PROTECTED or name.startswith(_PROTECTED_PREFIX)]:
+        names = ", ".join(sorted(name.decode() for name in protected))
+        raise FieldError(f"Connection must not list {names}")
+    return [line for line in lines if line[: line.index(b":")].lower() not in listed]
+
+
+def _upgrade(value: bytes) -> bytes:
+    """The protocols that are asked for, without those that are not passed on."""
+    names = [name.strip() for name in value.split(b",")]
+    return b", ".join(name for name in names if name and name.lower() not in _HTTP2)
+
+
+def trailer_fields(headers: Sequence[Field]) -> list[Field]:
+    """The trailer fields that may pass: no more than what any field may, and none that frames or routes."""
+    return [field for field in headers if _trailer_kinds[field[0]] is PASSED]
+
+
+_trailer_kinds = _Kinds(
+    {
+        **_OF_REQUESTS,
+        **_OF_RESPONSES,
+        **dict.fromkeys("content-length content-encoding content-type content-range authorization cookie set-cookie "
+        "cache-control location age date expires retry-after vary max-forwards te trailer".split(), DROPPED),
+    }
+)  # fmt: skip

@@ -1,0 +1,83 @@
+"""All exchanges of a worker, and its connections to the origins."""
+
+import asyncio
+from collections import Counter
+from time import monotonic_ns
+from typing import Protocol
+
+from redirect.core.destination import Destination
+from redirect.core.pools import Config
+from redirect.core.routes import forwarded
+from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
+from redirect.proxy.retries import is_within_budget
+from redirect.telemetry.recorder import Recorder
+
+# Between two looks at the deadlines of all exchanges, so that a request sets no timer.
+CHECK_SECONDS = 0.1
+
+
+class Timed(Protocol):
+    """An exchange, which has deadlines."""
+
+    def check(self, now: int) -> None:
+        """Ends what is late; `now` is by `monotonic_ns`."""
+
+
+class Forwarder:
+    def __init__(self, recorder: Recorder, config: Config) -> None:
+        self.recorder = recorder
+        self.config_hash = config.hash
+        self._connections: dict[Place, Connections] = {}
+        self._exchanges: set[Timed] = set()
+        self._requests: Counter[str] = Counter()  # under way, by pool
+        self._retries: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def use(self, config: Config) -> None:
+        """Lets go of the origins that the configuration does not have."""
+        self.config_hash = config.hash
+        pools = [config.pools[name] for name in forwarded(config.routes)]
+        known = {
+            Place(scheme, *origin.authority.endpoint(scheme))
+            for pool in pools
+            for scheme in [pool.scheme or "http"]
+            for origin in pool.origins
+        }
+        for place in self._connections.keys() - known:
+            self._connections.pop(place).close()
+
+    def connections(self, destination: Destination, scheme: str) -> Connections:
+        place = Place(scheme, *destination.origin.authority.endpoint(scheme))
+        found = self._connections.get(place)
+        if found is None:
+            found = self._connections[place] = Connections(place)
+        return found
+
+    def began(self, exchange: Timed, pool: str) -> None:
+        self._exchanges.add(exchange)
+        self._requests[pool] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+
+    def begin_retry(self, pool: str) -> bool:
+        """Whether there is room in the budget for another retry, which then is taken."""
+        is_allowed = is_within_budget(self._retries[pool], self._requests[pool])
+        self._retries[pool] += is_allowed
+        return is_allowed
+
+    def ended(self, exchange: Timed, pool: str, *, is_retry: bool) -> None:
+        self._exchanges.discard(exchange)
+        self._requests[pool] -= 1
+        self._retries[pool] -= is_retry
+
+    def _check(self) -> None:
+        now = monotonic_ns()
+        for exchange in [*self._exchanges]:
+            exchange.check(now)
+        loop = asyncio.get_running_loop()
+        resting = 0
+        for connections in self._connections.values():
+            connections.close_idle(loop.time() - MAX_IDLE_SECONDS)
+            resting += connections.idle
+        again = self._exchanges or resting
+        self._timer = loop.call_later(CHECK_SECONDS, self._check) if again else None

@@ -1,0 +1,45 @@
+"""Which failures are tried again, and where: a table, after RFC 9110, section 9.2.2.
+
+The rule: what may have had an effect is never sent twice. A request has reached no origin as long as there was no
+connection; a method that is idempotent may be sent again; all others may not.
+"""
+
+from enum import Enum
+
+IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
+
+# Retries under way in a pool, at least this many or this part of its requests under way.
+MIN_BUDGET = 3
+BUDGET = 0.2
+
+
+class Failure(Enum):
+    UNREACHED = "there was no connection"
+    STALE = "a connection that had been used before was closed without a byte of an answer"
+    CUT = "a new connection was closed before the head of an answer was whole"
+    STATUS = "the answer has a status that is to be tried again"
+    BROKEN = "what came is no answer"
+    LATE = "the answer did not come in time"
+
+
+class Again(Enum):
+    NEVER = 0
+    SAME = 1  # at the same origin, on a new connection; no retry, and no failure of the origin
+    OTHER = 2  # at another origin
+
+
+_AGAIN = {Failure.STALE: Again.SAME, Failure.CUT: Again.OTHER, Failure.STATUS: Again.OTHER}
+
+
+def again(failure: Failure, *, is_idempotent: bool, is_kept: bool) -> Again:
+    """`is_kept` says whether all of the request that was read is still there."""
+    if not is_kept:
+        return Again.NEVER
+    if failure is Failure.UNREACHED:
+        return Again.OTHER
+    return _AGAIN.get(failure, Again.NEVER) if is_idempotent else Again.NEVER
+
+
+def is_within_budget(retries: int, requests: int) -> bool:
+    """Whether another of the `requests` under way may be retried, while so many `retries` are."""
+    return retries < max(MIN_BUDGET, BUDGET * requests)

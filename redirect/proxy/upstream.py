@@ -1,0 +1,316 @@
+"""A connection to an origin: writes requests, reads answers, and becomes a tunnel.
+
+The rule: what an origin sends is the answer to the request that was sent, or the end of the connection. Bytes behind an
+answer are never the answer to the next request. A body of known length is counted and passed, not parsed.
+
+The exchange that a connection works for is told from within `data_received` or `connection_lost`; after `on_end` and
+`on_lost` the connection works for none.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+
+from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
+
+MAX_HEAD_BYTES = 32 * 1024
+MAX_HEAD_FIELDS = 100
+
+_UNKNOWN = -1
+
+_NO_HTTP = "http_protocol_error"
+_SECTION_SIZE = "http_response_header_section_size"
+_TOO_LARGE = f"its head has more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
+_BEGIN = b"HTTP/1."
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+class Asking(Protocol):
+    """An exchange, as its connection to the origin sees it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the request was sent."""
+
+    @property
+    def asks_for_upgrade(self) -> bool: ...
+
+    def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None: ...
+
+    def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
+        """The length is that of the body, None if it is not known. Returns whether this answer is taken."""
+
+    def on_switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def flush(self) -> None:
+        """No more will come at this moment."""
+
+    def on_end(self, data: bytes, trailers: list[Field]) -> None: ...
+
+    def on_lost(self, upstream: "Upstream", error: str, detail: str) -> None:
+        """The answer has no end; `error` is the name of RFC 9209, section 2.3."""
+
+    def pause_request(self) -> None: ...
+
+    def resume_request(self) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """`rest` takes a connection that waits for the next request, `forget` one that is lost."""
+
+    __slots__ = (
+        "_ends_with_connection",
+        "_forget",
+        "_has_no_body",
+        "_headers",
+        "_held",
+        "_is_answered",
+        "_is_paused",
+        "_is_reusable",
+        "_is_tunnel",
+        "_left",
+        "_parser",
+        "_reason",
+        "_rest",
+        "_unparsed_bytes",
+        "exchange",
+        "has_answered",
+        "idle_since",
+        "is_reused",
+        "transport",
+    )
+
+    def __init__(self, rest: "Callable[[Upstream], None]", forget: "Callable[[Upstream], None]") -> None:
+        # Connection
+        self._rest = rest
+        self._forget = forget
+        self._parser = httptools.HttpResponseParser(self)
+        self.transport: asyncio.Transport
+        self.exchange: Asking | None = None
+        self.is_reused = False  # it has answered a request before
+        self.idle_since = 0.0  # by the event loop's clock
+        self._is_paused = False
+
+        # Request
+        self.has_answered = False  # a byte of the answer came
+        self._has_no_body = False  # whatever the head of the answer says
+        self._is_tunnel = False
+        self._is_reusable = False
+        self._is_answered = False  # the final head was read
+        self._ends_with_connection = False
+        self._left = _UNKNOWN  # bytes of the body that are still to come, if they are counted
+        self._held = b""  # the last bytes of the body, to be passed with its end
+        self._unparsed_bytes = 0  # since a part of the head was complete
+        self._reason = b""
+        self._headers: list[Field] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def ask(self, exchange: Asking, request: bytes, *, is_head: bool) -> None:
+        """Sends what there is of a request: its head, and the body as far as it came."""
+        self.exchange = exchange
+        self.has_answered = self._is_answered = self._is_reusable = self._ends_with_connection = False
+        self._has_no_body = is_head
+        self._left, self._unparsed_bytes = _UNKNOWN, 0
+        self._headers = []
+        self.transport.write(request)
+
+    def pause(self) -> None:
+        """Reads no more of the answer for now."""
+        self._is_paused = True
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Ends the connection; the exchange is not told."""
+        self.exchange = None
+        self.transport.abort()
+
+    def close(self) -> None:
+        """The same, but what was written is sent."""
+        self.exchange = None
+        self.transport.close()
+
+    # From the event loop
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:  # bytes that answer nothing
+            self.transport.abort()
+            return
+        if not self.has_answered:
+            self.has_answered = True
+            if not _BEGIN.startswith(data[: len(_BEGIN)]):  # the parser reads RTSP as well
+                self._fail(_NO_HTTP, "what it sent is no HTTP")
+                return
+        if self._is_tunnel:
+            exchange.on_data(data)
+        elif self._left > 0:
+            self._pass_counted(exchange, data)
+        else:
+            self._parse(exchange, data)
+
+    def _pass_counted(self, exchange: Asking, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left > 0:
+            exchange.on_data(data)
+            return
+        if self._left < 0:
+            data, self._is_reusable = data[: self._left], False
+        self._parser = httptools.HttpResponseParser(self)  # this one waits for the body that it was not given
+        self._end(exchange, data)
+        self._end_request()
+
+    def _parse(self, exchange: Asking, data: bytes) -> None:
+        self._unparsed_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._is_tunnel and (rest := data[upgrade.args[0] :]):
+                exchange.on_data(rest)
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, FieldError):
+                self._fail(cause.error or _NO_HTTP, str(cause))
+                return
+            if cause is not None:
+                _logger.error("a fault while an answer was read", exc_info=cause)
+            self._fail(_NO_HTTP, f"what it sent is no HTTP: {error}")
+            return
+        if self.exchange is None:
+            self._end_request()
+        elif not self._is_answered and self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._fail(_SECTION_SIZE, _TOO_LARGE)
+        else:
+            exchange.flush()
+
+    def eof_received(self) -> None:
+        exchange = self.exchange
+        if exchange is not None and self._ends_with_connection:
+            self._is_reusable = False
+            self._end(exchange, b"")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_lost(
+                self, "http_response_incomplete", "it closed the connection before its answer was complete"
+            )
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.pause_request()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.resume_request()
+
+    # From the parser
+
+    def on_message_begin(self) -> None:
+        if self.exchange is None:  # bytes behind an answer
+            self._is_reusable = False
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        headers, self._headers, self._unparsed_bytes = self._headers, [], 0
+        if len(headers) > MAX_HEAD_FIELDS or sum([len(name) + len(value) for name, value in headers]) > MAX_HEAD_BYTES:
+            raise FieldError(_TOO_LARGE, 502, _SECTION_SIZE)
+        status = self._parser.get_status_code()
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise FieldError(f"it speaks HTTP/{version}", 502)
+        if status < 100:
+            raise FieldError(f"its status is {status}", 502)
+        read = response_fields(headers)
+        if status == 101:
+            self._switch(exchange, read)
+        elif status < 200:
+            exchange.on_interim(status, self._reason, read.fields)
+        else:
+            self._answer(exchange, status, read)
+
+    def _switch(self, exchange: Asking, read: ResponseFields) -> None:
+        if not exchange.asks_for_upgrade or read.upgrade is None:
+            raise FieldError("it switches to a protocol that was not asked for", 502)
+        self._is_tunnel = self._is_answered = True
+        exchange.on_switch(self._reason, read.fields, read.upgrade)
+
+    def _answer(self, exchange: Asking, status: int, read: ResponseFields) -> None:
+        self._is_answered = True
+        has_no_body = self._has_no_body or status in (204, 304)
+        self._ends_with_connection = not has_no_body and read.length is None and not read.is_chunked
+        is_kept = self._parser.get_http_version() == "1.1" if self._has_no_body else self._parser.should_keep_alive()
+        self._is_reusable = is_kept and b"close" not in read.connection and not self._ends_with_connection
+        if not exchange.on_head(status, self._reason, read.fields, 0 if has_no_body else read.length):
+            self._headers, self.exchange = [], None  # another origin is asked
+            self.transport.abort()
+        elif self._has_no_body:  # the parser cannot be told so
+            self._parser = httptools.HttpResponseParser(self)
+            self._end(exchange, b"")
+        elif read.length is not None and not has_no_body:
+            self._left = read.length
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self._is_reusable = False
+            return
+        self._unparsed_bytes = 0
+        if self._left > 0:
+            self._left -= len(body)
+            if self._left == 0:
+                self._held = body  # goes out with the end, in one write
+                return
+        exchange.on_data(body)
+
+    def on_message_complete(self) -> None:
+        exchange = self.exchange
+        if exchange is None or not self._is_answered or self._is_tunnel:
+            return
+        held, self._held = self._held, b""
+        self._end(exchange, held, trailer_fields(self._headers))
+
+    # Ends of an exchange
+
+    def _end(self, exchange: Asking, data: bytes, trailers: list[Field] = []) -> None:  # noqa: B006  read only
+        self.exchange = None
+        self._left = _UNKNOWN
+        self.is_reused = True
+        self._is_reusable = self._is_reusable and exchange.is_complete
+        exchange.on_end(data, trailers)
+
+    def _end_request(self) -> None:
+        """Waits for the next request, once it is known whether bytes followed the answer."""
+        if self._is_reusable and not self.transport.is_closing():
+            self.resume()
+            self._rest(self)
+        else:
+            self.transport.close()
+
+    def _fail(self, error: str, detail: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.transport.abort()
+        if exchange is not None:
+            exchange.on_lost(self, error, detail)

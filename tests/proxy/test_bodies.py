@@ -1,0 +1,588 @@
+"""Bodies pass both ways as they come, framed anew, and nobody is sent more than they take."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+import pytest
+from support.gateway import Client, Forwarding, Gateway
+from support.origin import Call, answer, chunk, chunks, head, says
+from support.wire import head as request
+
+CHUNKED = "Transfer-Encoding: chunked"
+MIB = 2**20
+
+# What a transfer of 64 MiB may have got ahead of a reader that reads nothing. Two pairs of kernel buffers take most
+# of it: on Linux up to 6 MiB to receive and 4 MiB to send on each side of the gateway.
+MOST_AHEAD_BYTES = 24 * MIB
+SMALL_BUFFER_BYTES = 64 * 1024
+
+# Bodies by how they are framed: the fields, the bytes, and what they mean.
+REQUESTS = {
+    "none": ([], b"", b""),
+    "a length": (["Content-Length: 5"], b"hello", b"hello"),
+    "a length of 0": (["Content-Length: 0"], b"", b""),
+    "chunked": ([CHUNKED], chunks(b"he", b"llo"), b"hello"),
+    "chunked, empty": ([CHUNKED], chunks(), b""),
+    "chunked, with extensions": ([CHUNKED], b'5;a="b"\r\nhello\r\n0;c\r\n\r\n', b"hello"),
+    "chunked, with a trailer": ([CHUNKED], chunks(b"hello", trailers="X-Sum: 1\r\n"), b"hello"),
+    "a request in the body": (["Content-Length: 24"], b"GET /evil HTTP/1.1\r\n\r\nxx", b"GET /evil HTTP/1.1\r\n\r\nxx"),
+    "64 KiB and a byte": (["Content-Length: 65537"], b"b" * 65537, b"b" * 65537),
+    "64 KiB and a byte in chunks": ([CHUNKED], chunks(b"b" * 65536, b"b"), b"b" * 65537),
+}
+ANSWERS = {
+    "a length": (["Content-Length: 5"], b"hello", b"hello", False),
+    "a length of 0": (["Content-Length: 0"], b"", b"", False),
+    "chunked": ([CHUNKED], chunks(b"he", b"llo"), b"hello", False),
+    "chunked, spelt otherwise": (["transfer-encoding: CHUNKED"], chunks(b"hello"), b"hello", False),
+    "chunked, empty": ([CHUNKED], chunks(), b"", False),
+    "chunked, with extensions": ([CHUNKED], b'5;a="b"\r\nhello\r\n0;c\r\n\r\n', b"hello", False),
+    "until the close": (["X-A: b"], b"hello", b"hello", True),
+    "until the close, empty": ([], b"", b"", True),
+    "a length, and a close": (["Content-Length: 5", "Connection: close"], b"hello", b"hello", True),
+}
+
+
+def framing(gateway: Gateway) -> dict[str, list[str]]:
+    """How the last request came to the origin."""
+    asked = gateway.origin.asked[-1]
+    return {name: asked.all(name) for name in ("content-length", "transfer-encoding")}
+
+
+# Requests
+
+
+@pytest.mark.parametrize(("fields", "sent", "body"), REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+async def test_a_request_reaches_the_origin_with_its_body(
+    method: str, fields: list[str], sent: bytes, body: bytes, forwarding: Forwarding
+) -> None:
+    """A known length stays one, everything else is chunked."""
+    async with forwarding() as gateway:
+        client = await gateway.client()
+        for n in range(2):
+            got = await client.ask(f"{method} /{n} HTTP/1.1", *fields, body=sent)
+            assert (got.status, got.body) == (200, b"ok")
+            assert gateway.origin.asked[-1].body == body
+            length = [field.partition(": ")[2] for field in fields if field.startswith("Content-Length")]
+            codings = ["chunked"] if CHUNKED in fields else []
+            assert framing(gateway) == {"content-length": length, "transfer-encoding": codings}
+        assert gateway.origin.targets == ["/0", "/1"]
+        assert [record["bytes_in"] for record in await gateway.records(2)] == [len(body)] * 2
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
+async def test_pieces_of_a_request_pass_as_they_come(length: bool, forwarding: Forwarding) -> None:
+    """The origin has its head before the body, and each piece before the next is sent."""
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def note(call: Call) -> None:
+        arrived.put_nowait(b"")
+        for _ in range(3):
+            arrived.put_nowait(await call.peer.exactly(3) if length else await one_chunk(call))
+        await call.write(answer(b"noted"))
+        call.close()
+
+    async with forwarding() as gateway:
+        gateway.origin.default = note
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 9" if length else CHUNKED))
+        assert await arrived.get() == b""
+        for piece in (b"abc", b"def", b"ghi"):
+            await client.send(piece if length else chunk(piece))
+            assert await arrived.get() == piece
+        await client.send(b"" if length else b"0\r\n\r\n")
+        assert (await client.answer()).body == b"noted"
+
+
+async def one_chunk(call: Call) -> bytes:
+    size = int(await call.peer.until(b"\r\n"), 16)
+    return (await call.peer.exactly(size + 2))[:-2]
+
+
+@pytest.mark.parametrize(("fields", "sent", "body"), list(REQUESTS.values())[:3], ids=list(REQUESTS)[:3])
+async def test_requests_of_http_1_0_pass_as_1_1(
+    fields: list[str], sent: bytes, body: bytes, forwarding: Forwarding
+) -> None:
+    async with forwarding() as gateway:
+        client = await gateway.client()
+        got = await client.ask("POST /x HTTP/1.0", *fields, body=sent)
+        assert (got.status, got.body) == (200, b"ok")
+        assert await client.is_ended()
+        assert (gateway.origin.asked[0].line, gateway.origin.asked[0].body) == ("POST /x HTTP/1.1", body)
+
+
+async def test_pipelined_requests_are_answered_in_their_order(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        for n in range(5):
+            gateway.origin.on(f"/{n}", says(answer(b"%d" % n)))
+        client = await gateway.client()
+        posts = [request(f"POST /{n} HTTP/1.1", "Content-Length: 3") + b"abc" for n in range(0, 5, 2)]
+        gets = [request(f"GET /{n} HTTP/1.1") for n in range(1, 5, 2)]
+        await client.send(posts[0] + gets[0] + posts[1] + gets[1] + posts[2])
+        assert [(await client.answer()).body for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+        assert gateway.origin.targets == ["/0", "/1", "/2", "/3", "/4"]
+        assert [asked.body for asked in gateway.origin.asked] == [b"abc", b"", b"abc", b"", b"abc"]
+
+
+async def test_a_forward_and_other_answers_keep_their_order(forwarding: Forwarding) -> None:
+    release = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await release.wait()
+        await call.write(answer(b"late"))
+
+    constant = '[[routes]]\npath = "/constant"\nrespond = { body = "constant" }\n'
+    async with forwarding(more=constant) as gateway:
+        gateway.origin.on("/late", wait)
+        client = await gateway.client()
+        await client.send(
+            request("GET /late HTTP/1.1") + request("GET /constant HTTP/1.1") + request("GET /x HTTP/1.1")
+        )
+        await gateway.origin.until_asked()
+        release.set()
+        assert [(await client.answer()).body for _ in range(3)] == [b"late", b"constant", b"ok"]
+        actions = [record["action"] for record in await gateway.records(3)]
+        assert actions == ["forward", "respond", "forward"]
+
+
+# Answers
+
+
+@pytest.mark.parametrize(("fields", "sent", "body", "close"), ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_reaches_the_client_with_its_body(
+    fields: list[str], sent: bytes, body: bytes, close: bool, forwarding: Forwarding
+) -> None:
+    """A known length stays one, everything else is chunked, and the client's connection goes on in any case."""
+    async with forwarding() as gateway:
+        gateway.origin.default = says(head("200 OK", *fields) + sent, close=close)
+        client = await gateway.client()
+        for _ in range(2):
+            got = await client.ask("GET / HTTP/1.1")
+            assert (got.status, got.body, got.is_cut) == (200, body, False)
+            is_known = any(field.startswith("Content-Length") for field in fields)
+            assert (got.has("content-length"), got.has("transfer-encoding")) == (is_known, not is_known)
+        assert [record["bytes_out"] for record in await gateway.records(2)] == [len(body)] * 2
+
+
+@pytest.mark.parametrize(("fields", "sent", "body", "close"), ANSWERS.values(), ids=ANSWERS)
+async def test_clients_of_http_1_0_get_no_chunks(
+    fields: list[str], sent: bytes, body: bytes, close: bool, own: Forwarding
+) -> None:
+    """What has no length ends with the connection. uvicorn's protocol sends chunks, so this is not asked of ASGI."""
+    async with own() as gateway:
+        early = head("103 Early Hints", "Link: </a>")
+        gateway.origin.default = says(early + head("200 OK", *fields) + sent, close=close)
+        client = await gateway.client()
+        got = await client.ask("GET / HTTP/1.0")
+        assert (got.status, got.body, got.is_cut, got.interim) == (200, body, False, [])
+        assert not got.has("transfer-encoding")
+        assert got.has("content-length") == any(field.startswith("Content-Length") for field in fields)
+        assert await client.is_ended()
+
+
+BODYLESS = {
+    "HEAD": ("HEAD", head("200 OK", "Content-Length: 1024")),
+    "HEAD of chunks": ("HEAD", head("200 OK", CHUNKED)),
+    "HEAD of nothing": ("HEAD", head("200 OK")),
+    "204": ("GET", head("204 No Content")),
+    "304": ("GET", head("304 Not Modified", "ETag: x")),
+    "304 with a length": ("GET", head("304 Not Modified", "Content-Length: 1024")),
+}
+
+
+@pytest.mark.parametrize(("method", "sent"), BODYLESS.values(), ids=BODYLESS)
+async def test_connections_are_used_again_after_an_answer_without_a_body(
+    method: str, sent: bytes, forwarding: Forwarding
+) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.on("/bodyless", says(sent))
+        client = await gateway.client()
+        got = await client.ask(f"{method} /bodyless HTTP/1.1")
+        assert (got.status, got.body) == (int(sent[9:12]), b"")
+        lengths = [line[16:] for line in sent.decode().split("\r\n") if line.startswith("Content-Length")]
+        assert not got.all("content-length") or got.all("content-length") == lengths
+        assert (await client.ask("GET / HTTP/1.1")).body == b"ok"
+        assert [(asked.connection, asked.nth) for asked in gateway.origin.asked] == [(0, 1), (0, 2)]
+
+
+async def test_the_length_of_an_answer_to_head_is_passed(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = says(head("200 OK", "Content-Length: 1024"))
+        assert (await gateway.ask("HEAD / HTTP/1.1")).all("content-length") == ["1024"]
+
+
+@pytest.mark.parametrize("framed", ["chunked", "length", "close"])
+async def test_the_head_of_an_answer_and_each_piece_pass_as_they_come(framed: str, forwarding: Forwarding) -> None:
+    """As server-sent events need it: the head before any body, and each piece before the next is written."""
+    pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def stream(call: Call) -> None:
+        fields = {"chunked": [CHUNKED], "length": ["Content-Length: 12"], "close": []}[framed]
+        await call.write(head("200 OK", "Content-Type: text/event-stream", *fields))
+        while (piece := await pieces.get()) is not None:
+            await call.write(chunk(piece) if framed == "chunked" else piece)
+        await call.write(b"0\r\n\r\n" if framed == "chunked" else b"")
+        if framed == "close":
+            call.close()
+
+    async with forwarding() as gateway:
+        gateway.origin.default = stream
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        assert (await client.head()).status_code == 200
+        for piece in (b"one\n", b"two\n", b"six\n"):
+            pieces.put_nowait(piece)
+            assert await client.piece() == piece
+        pieces.put_nowait(None)
+        rest, end = await client.body()
+        assert rest == b""
+        assert end is not None
+
+
+@pytest.mark.parametrize("asked_for", [True, False], ids=["asked for", "not asked for"])
+async def test_trailers_reach_a_client_that_said_it_takes_them(asked_for: bool, own: Forwarding) -> None:
+    whole = head("200 OK", CHUNKED) + chunks(b"body", trailers="X-Sum: 7\r\nx-sum: 8\r\n")
+    async with own() as gateway:
+        gateway.origin.default = says(whole)
+        client = await gateway.client()
+        for _ in range(2):
+            got = await client.ask("GET / HTTP/1.1", *(["TE: trailers"] if asked_for else []))
+            assert got.body == b"body"
+            assert got.trailers == ([("X-Sum", "7"), ("x-sum", "8")] if asked_for else [])
+
+
+async def test_trailers_never_make_an_answer_another_one(forwarding: Forwarding) -> None:
+    """Fields of framing in them are no framing."""
+    bad = "Content-Length: 99\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nX: y\r\n"
+    async with forwarding() as gateway:
+        gateway.origin.on("/bad", says(head("200 OK", CHUNKED) + chunks(b"body", trailers=bad), close=True))
+        client = await gateway.client()
+        got = await client.ask("GET /bad HTTP/1.1", "TE: trailers")
+        names = {name.lower() for name, _ in got.trailers}
+        assert not names & {"content-length", "transfer-encoding", "connection"}
+        assert got.is_cut or (await client.ask("GET / HTTP/1.1")).body == b"ok"
+
+
+# Interim answers and expectations
+
+
+async def test_early_hints_reach_the_client_before_the_answer(own: Forwarding) -> None:
+    release = asyncio.Event()
+
+    async def hint(call: Call) -> None:
+        await call.write(head("103 Early Hints", "Link: </a>", "Link: </b>"))
+        await release.wait()
+        await call.write(answer(b"ok"))
+
+    async with own() as gateway:
+        gateway.origin.default = hint
+        client = await gateway.client()
+        for _ in range(2):
+            release.clear()
+            await client.send(request("GET / HTTP/1.1"))
+            client.expect()
+            early = await client.event()
+            assert getattr(early, "status_code", None) == 103
+            assert b"Link: </a>\r\nLink: </b>" in client.received
+            release.set()
+            final = await client.event()
+            assert getattr(final, "status_code", None) == 200
+            assert (await client.body())[0] == b"ok"
+        assert len(gateway.origin.peers) == 1
+
+
+@pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints", "199 Odd"])
+@pytest.mark.parametrize("count", [1, 3])
+async def test_interim_answers_nobody_waits_for_do_no_harm(interim: str, count: int, forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = says(head(interim) * count + answer(b"ok"))
+        client = await gateway.client()
+        for _ in range(2):
+            got = await client.ask("GET / HTTP/1.1")
+            assert (got.status, got.body) == (200, b"ok")
+            assert [status for status, _ in got.interim] in ([], [int(interim[:3])] * count)
+        assert len(gateway.origin.peers) == 1
+
+
+@pytest.mark.parametrize("framed", ["Content-Length: 5", CHUNKED])
+async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
+    framed: str, forwarding: Forwarding
+) -> None:
+    ask_for_it = asyncio.Event()
+
+    async def wants(call: Call) -> None:
+        assert call.asked.all("Expect") == ["100-continue"]
+        await ask_for_it.wait()
+        await call.write(head("100 Continue"))
+        await call.write(answer(await call.body()))
+
+    async with forwarding() as gateway:
+        gateway.origin.default = wants
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", framed, "Expect: 100-continue"))
+        await gateway.origin.until_asked()
+        ask_for_it.set()
+        client.expect("POST")
+        assert getattr(await client.event(), "status_code", None) == 100
+        await client.send(b"hello" if framed != CHUNKED else chunks(b"hello"))
+        response = await client.event()
+        assert getattr(response, "status_code", None) == 200
+        assert (await client.body())[0] == b"hello"
+        gateway.origin.default = says(answer(b"next"))
+        assert (await client.ask("GET / HTTP/1.1")).body == b"next"
+
+
+async def test_no_100_is_said_before_the_origin_says_it(own: Forwarding) -> None:
+    """A final answer in its place is passed, and ends the connection: the body may come or not."""
+
+    async def refuse(call: Call) -> None:
+        await call.write(answer(b"no", status="417 Expectation Failed"))
+        await call.until_ended()
+
+    async with own() as gateway:
+        gateway.origin.default = refuse
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+        got = await client.answer("POST")
+        assert (got.status, got.body, got.interim) == (417, b"no", [])
+        assert got.all("Connection") == ["close"]
+        assert await client.is_ended()
+        await gateway.origin.until_ended()
+
+
+# Early answers
+
+
+def upload(client: Client, size: int, piece: bytes = b"z" * 65536) -> asyncio.Task[None]:
+    """Sends that many bytes, or as many as are taken."""
+
+    async def send() -> None:
+        with suppress(ConnectionError):
+            for _ in range(size // len(piece)):
+                await client.send(piece)
+
+    return asyncio.create_task(send())
+
+
+@asynccontextmanager
+async def uploading(client: Client, size: int) -> AsyncIterator[asyncio.Task[None]]:
+    task = upload(client, size)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+async def test_an_early_answer_is_passed_while_the_client_sends(framed: str, own: Forwarding) -> None:
+    """Then both connections end: nobody reads the rest of the body. The origin reads none of it and closes."""
+    size = 8_000_000 // 65536 * 65536
+
+    async def refuse(call: Call) -> None:
+        await call.write(answer(b"big", "Connection: close", status="413 Content Too Large"))
+        await call.until_ended()
+
+    async with own() as gateway:
+        gateway.origin.default = refuse
+        client = await gateway.client()
+        fields = f"Content-Length: {size}" if framed == "length" else CHUNKED
+        await client.send(request("POST / HTTP/1.1", fields) + (b"" if framed == "length" else b"%x\r\n" % size))
+        async with uploading(client, size):
+            got = await client.answer("POST")
+            assert (got.status, got.body, got.is_cut) == (413, b"big", False)
+            assert got.all("connection") == ["close"]
+            peer = await gateway.origin.until_ended()
+            assert peer.count < size, "the whole body was sent behind the answer"
+        record = await gateway.record()
+        assert (record["status"], record["origin_status"], record["tries"]) == (413, 413, 1)
+
+
+# Cut answers
+
+
+@asynccontextmanager
+async def cut(
+    forwarding: Forwarding, sent: bytes, *, how: str, version: str = "1.1"
+) -> AsyncIterator[tuple[Gateway, Client]]:
+    """A client that was given the head of an answer that is cut then."""
+    go = asyncio.Event()
+
+    async def behave(call: Call) -> None:
+        await call.write(sent)
+        await go.wait()
+        call.close() if how == "close" else call.reset()
+
+    async with forwarding() as gateway:
+        gateway.origin.default = behave
+        client = await gateway.client()
+        await client.send(request(f"GET / HTTP/{version}"))
+        assert (await client.head()).status_code == 200
+        go.set()
+        yield gateway, client
+
+
+CUTS = {
+    "length": head("200 OK", "Content-Length: 100") + b"x" * 50,
+    "length, before its first byte": head("200 OK", "Content-Length: 100"),
+    "chunked": head("200 OK", CHUNKED) + chunk(b"hello"),
+    "chunked, in a chunk": head("200 OK", CHUNKED) + b"a\r\nhello",
+    "chunked, in the last one": head("200 OK", CHUNKED) + chunk(b"hello") + b"0\r\n",
+}
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("sent", CUTS.values(), ids=CUTS)
+async def test_a_cut_answer_is_cut_for_the_client(sent: bytes, how: str, forwarding: Forwarding) -> None:
+    async with cut(forwarding, sent, how=how) as (gateway, client):
+        _, end = await client.body()
+        assert end is None
+        record = await gateway.record()
+        assert (record["status"], record["origin_status"], record["tries"]) == (200, 200, 1)
+        assert record["detail"]
+
+
+@pytest.mark.parametrize("sent", [CUTS["chunked"], CUTS["length"]], ids=["chunked", "length"])
+async def test_a_cut_answer_is_cut_for_a_client_of_http_1_0(sent: bytes, own: Forwarding) -> None:
+    """Where only a close ends the answer, only a reset tells that it is cut."""
+    async with cut(own, sent, how="close", version="1.0") as (_, client):
+        assert (await client.body())[1] is None
+        assert client.was_reset or b"Content-Length" in sent
+
+
+async def test_a_reset_cuts_an_answer_that_a_close_would_end(forwarding: Forwarding) -> None:
+    async with cut(forwarding, head("200 OK") + b"hello", how="reset") as (_, client):
+        assert (await client.body())[1] is None
+
+
+# Backpressure
+
+
+async def stalled(count: Callable[[], int]) -> int:
+    """The count, once it has not grown for a while."""
+    before, still = -1, 0
+    while still < 5:
+        await asyncio.sleep(0.02)
+        now = count()
+        still = still + 1 if now == before else 0
+        before = now
+    return before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framed", ["length", "chunked", "close"])
+async def test_a_client_that_does_not_read_stops_the_origin(framed: str, forwarding: Forwarding) -> None:
+    """And goes on when it does: the whole of it arrives."""
+    piece, count, written = b"d" * 65536, 64 * MIB // 65536, 0
+
+    async def download(call: Call) -> None:
+        nonlocal written
+        fields = {"length": [f"Content-Length: {64 * MIB}"], "chunked": [CHUNKED], "close": []}[framed]
+        await call.write(head("200 OK", *fields))
+        whole = chunk(piece) if framed == "chunked" else piece
+        for _ in range(count):
+            await call.write(whole)
+            written += len(piece)
+        await call.write(b"0\r\n\r\n" if framed == "chunked" else b"")
+        call.close()
+
+    async with forwarding(buffer=SMALL_BUFFER_BYTES) as gateway:
+        gateway.origin.default = download
+        client = await gateway.client(buffer=SMALL_BUFFER_BYTES)
+        await client.send(request("GET / HTTP/1.1"))
+        await gateway.origin.until_asked()
+        assert await stalled(lambda: written) < MOST_AHEAD_BYTES
+        assert (await client.head()).status_code == 200
+        received = 0
+        while read := await client.piece():
+            received += len(read)
+        assert received == written == 64 * MIB
+        record = await gateway.record()
+        assert (record["status"], record["bytes_out"], record["detail"]) == (200, 64 * MIB, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+async def test_an_origin_that_does_not_read_stops_the_client(framed: str, forwarding: Forwarding) -> None:
+    piece, count, taken, go = b"u" * 65536, 64 * MIB // 65536, 0, asyncio.Event()
+
+    async def read_later(call: Call) -> None:
+        await go.wait()
+        await call.write(answer(b"%d" % len(await call.body())))
+
+    async def send(client: Client) -> None:
+        nonlocal taken
+        for _ in range(count):
+            await client.send(piece if framed == "length" else chunk(piece))
+            taken += len(piece)
+        await client.send(b"" if framed == "length" else b"0\r\n\r\n")
+
+    async with forwarding(buffer=SMALL_BUFFER_BYTES) as gateway:
+        gateway.origin.default = read_later
+        client = await gateway.client(buffer=SMALL_BUFFER_BYTES)
+        fields = f"Content-Length: {64 * MIB}" if framed == "length" else CHUNKED
+        await client.send(request("POST / HTTP/1.1", fields))
+        sending = asyncio.create_task(send(client))
+        await gateway.origin.until_asked()
+        assert await stalled(lambda: taken) < MOST_AHEAD_BYTES
+        go.set()
+        await sending
+        assert (await client.answer("POST")).body == b"%d" % (64 * MIB)
+        assert (await gateway.record())["bytes_in"] == 64 * MIB
+
+
+# Large ones
+
+
+def random_pieces(seed: int, size: int) -> Iterator[bytes]:
+    """Pieces of odd sizes, `size` bytes in all."""
+    random = Random(seed)
+    while size:
+        piece = random.randbytes(min(size, random.choice([1, 100, 4096, 70_000])))
+        size -= len(piece)
+        yield piece
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+async def test_a_large_upload_and_its_echo_arrive_as_they_were_sent(framed: str, forwarding: Forwarding) -> None:
+    pieces = [*random_pieces(1, 3 * MIB)]
+    sum_of_all = zlib.crc32(b"".join(pieces))
+
+    async def echo(call: Call) -> None:
+        body = await call.body()
+        await call.write(head("200 OK", f"Content-Length: {len(body)}" if framed == "length" else CHUNKED))
+        for piece in pieces:
+            await call.write(piece if framed == "length" else chunk(piece))
+        await call.write(b"" if framed == "length" else b"0\r\n\r\n")
+
+    async with forwarding() as gateway:
+        gateway.origin.default = echo
+        client = await gateway.client()
+        await client.send(request("PUT / HTTP/1.1", f"Content-Length: {3 * MIB}" if framed == "length" else CHUNKED))
+        for piece in pieces:
+            await client.send(piece if framed == "length" else chunk(piece))
+        await client.send(b"" if framed == "length" else b"0\r\n\r\n")
+        got = await client.answer("PUT")
+        assert zlib.crc32(gateway.origin.asked[0].body) == sum_of_all
+        assert (zlib.crc32(got.body), got.is_cut) == (sum_of_all, False)
+
+
+async def test_many_clients_get_each_their_own_answer(forwarding: Forwarding) -> None:
+    async def echo(call: Call) -> None:
+        await call.write(answer(call.asked.target.encode() + await call.body()))
+
+    async def talk(gateway: Gateway, n: int) -> None:
+        client = await gateway.client()
+        for turn in range(5):
+            body = b"%d" % n * 100
+            got = await client.ask(f"POST /{n}/{turn} HTTP/1.1", f"Content-Length: {len(body)}", body=body)
+            assert got.body == f"/{n}/{turn}".encode() + body
+
+    async with forwarding() as gateway:
+        gateway.origin.default = echo
+        await asyncio.gather(*(talk(gateway, n) for n in range(20)))
+        assert len(gateway.origin.asked) == 100
+        assert len(gateway.origin.peers) <= 20

@@ -1,0 +1,185 @@
+"""Clients that leave, that only stop to send, and that stay."""
+
+import asyncio
+import json
+
+import pytest
+from support.gateway import Client, Forwarding, Gateway
+from support.origin import Call, answer, chunk, hang, head
+from support.wire import head as request
+
+CHUNKED = "Transfer-Encoding: chunked"
+# From the client's close to the origin's sight of it.
+AT_ONCE_SECONDS = 0.05
+
+
+def leave(client: Client, how: str) -> float:
+    """Ends the client's side in one way; when that was."""
+    getattr(client, how)()
+    return asyncio.get_running_loop().time()
+
+
+async def left(gateway: Gateway, since: float) -> None:
+    """The origin sees its connection end at once, and the log calls it 499."""
+    peer = await gateway.origin.until_ended()
+    assert peer.ended_at - since < AT_ONCE_SECONDS
+    record = await gateway.record()
+    assert (record["status"], record["action"]) == (499, "forward")
+    assert record["detail"]
+
+
+async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 4") + b"body")
+        await gateway.origin.until_asked()
+        await left(gateway, leave(client, "reset"))
+        assert (await gateway.records(1))[0]["bytes_in"] == 4
+
+
+async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 100") + b"body")
+        await gateway.origin.until_asked()
+        await left(gateway, leave(client, "reset"))
+
+
+async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwarding) -> None:
+    """What it still owes never comes."""
+    async with forwarding() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"body"))
+        await gateway.origin.until_asked()
+        since = leave(client, "close")
+        peer = await gateway.origin.until_ended()
+        assert peer.ended_at - since < AT_ONCE_SECONDS
+        assert (await gateway.record())["status"] in (400, 499)
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: Forwarding) -> None:
+    """A close is seen when the next piece cannot be delivered."""
+
+    async def endless(call: Call) -> None:
+        await call.write(head("200 OK", CHUNKED))
+        while not call.peer.ended:
+            await call.write(chunk(b"d" * 1000))
+            try:
+                await asyncio.wait_for(call.peer.more(), 0.01)
+            except TimeoutError:
+                continue
+        call.close()
+
+    async with forwarding() as gateway:
+        gateway.origin.default = endless
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        assert (await client.head()).status_code == 200
+        await client.piece()
+        since = leave(client, how)
+        peer = await gateway.origin.until_ended()
+        assert peer.ended_at - since < AT_ONCE_SECONDS * 2
+        record = await gateway.record()
+        assert (record["status"], record["origin_status"]) == (499, 200)
+
+
+async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(own: Forwarding) -> None:
+    """The first is aborted, the others are not begun."""
+    async with own() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("GET /1 HTTP/1.1") + request("GET /2 HTTP/1.1"))
+        await gateway.origin.until_asked()
+        since = leave(client, "reset")
+        peer = await gateway.origin.until_ended()
+        assert peer.ended_at - since < AT_ONCE_SECONDS
+        assert gateway.origin.targets == ["/1"]
+
+
+async def test_a_client_that_leaves_while_the_origin_is_connected_to_ends_it(forwarding: Forwarding) -> None:
+    """192.0.2.0/24 is nowhere, so nothing is refused or reached; where it is refused at once, nothing is aborted."""
+    async with forwarding("timeouts = { connect = 2 }\nretries = 0", hosts='"192.0.2.1:9" = 1') as gateway:
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        await asyncio.sleep(0.02)
+        client.reset()
+        assert (await gateway.record())["status"] in (499, 503)
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_half_closed_client_still_gets_its_answer(version: str, own: Forwarding) -> None:
+    release = asyncio.Event()
+
+    async def think(call: Call) -> None:
+        await release.wait()
+        await call.write(answer(b"ok"))
+
+    async with own() as gateway:
+        gateway.origin.default = think
+        client = await gateway.client()
+        await client.send(request(f"GET / HTTP/{version}"))
+        await gateway.origin.until_asked()
+        client.write_eof()
+        await asyncio.sleep(0.02)
+        assert not gateway.origin.peers[0].ended
+        release.set()
+        got = await client.answer()
+        assert (got.status, got.body, got.is_cut) == (200, b"ok", False)
+        assert await client.is_ended()
+        assert (await gateway.record())["status"] == 200
+
+
+async def test_a_half_closed_client_gets_all_its_answers(own: Forwarding) -> None:
+    async with own() as gateway:
+        client = await gateway.client()
+        await client.send(request("GET /1 HTTP/1.1") + request("GET /2 HTTP/1.1") + request("GET /3 HTTP/1.1"))
+        client.write_eof()
+        assert [(await client.answer()).body for _ in range(3)] == [b"ok"] * 3
+        assert await client.is_ended()
+        assert gateway.origin.targets == ["/1", "/2", "/3"]
+
+
+async def test_a_half_closed_client_gets_a_long_answer_to_a_long_request(own: Forwarding) -> None:
+    async def echo(call: Call) -> None:
+        await call.write(answer(await call.body()))
+
+    body = b"0123456789abcdef" * 65536
+    async with own() as gateway:
+        gateway.origin.default = echo
+        client = await gateway.client()
+        sending = asyncio.create_task(client.send(request("PUT / HTTP/1.1", f"Content-Length: {len(body)}") + body))
+        await sending
+        client.write_eof()
+        got = await client.answer("PUT")
+        assert (got.body == body, got.is_cut) == (True, False)
+
+
+async def test_a_client_that_asks_for_the_end_gets_it_behind_the_answer(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        client = await gateway.client()
+        got = await client.ask("GET / HTTP/1.1", "Connection: close")
+        assert (got.body, got.all("Connection")) == (b"ok", ["close"])
+        assert await client.is_ended()
+        assert "close" not in gateway.origin.asked[0].all("Connection")
+
+
+async def test_connections_to_an_origin_outlive_their_clients(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        for _ in range(3):
+            client = await gateway.client()
+            assert (await client.ask("GET / HTTP/1.1", "Connection: close")).body == b"ok"
+        assert [(asked.connection, asked.nth) for asked in gateway.origin.asked] == [(0, 1), (0, 2), (0, 3)]
+
+
+async def test_no_answer_is_logged_twice(forwarding: Forwarding) -> None:
+    """A client that leaves behind its answer has got it."""
+    async with forwarding() as gateway:
+        client = await gateway.client()
+        await client.ask("GET / HTTP/1.1")
+        client.reset()
+        await asyncio.sleep(0.02)
+        assert json.dumps([record["status"] for record in await gateway.records(1)]) == "[200]"

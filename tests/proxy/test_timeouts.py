@@ -1,0 +1,226 @@
+"""The four timeouts of a route, each with its beginning and its end."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from support.gateway import Forwarding
+from support.origin import Call, answer, chunk, hang, head, in_turn, says
+from support.wire import head as request
+
+CHUNKED = "Transfer-Encoding: chunked"
+# A timeout of 0.1 s has passed by then, also where deadlines are looked at now and then.
+SOON_SECONDS = 0.6
+
+
+def seconds(begin: float) -> float:
+    return asyncio.get_running_loop().time() - begin
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """Where connections are not refused and never made: a listener whose queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        host, port = listener.getsockname()
+        waiting = []
+        for _ in range(4):
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex((host, port))
+            waiting.append(connection)
+        yield f"{host}:{port}"
+        for connection in waiting:
+            connection.close()
+
+
+async def test_connect_ends_with_503(full: str, forwarding: Forwarding) -> None:
+    async with forwarding("timeouts = { connect = 0.1 }\nretries = 0", hosts=f'"{full}" = 1') as gateway:
+        begin = asyncio.get_running_loop().time()
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.error) == (503, "connection_timeout")
+        assert got.has("retry-after")
+        assert 0.08 < seconds(begin) < SOON_SECONDS
+
+
+async def test_connect_is_followed_by_the_next_origin(full: str, forwarding: Forwarding) -> None:
+    """Also for POST: nothing was sent."""
+    async with forwarding("timeouts = { connect = 0.1 }", hosts=f'"{full}" = 1, {{}}') as gateway:
+        client = await gateway.client()
+        for _ in range(2):
+            assert (await client.ask("POST / HTTP/1.1", "Content-Length: 1", body=b"b")).status == 200
+        assert len(gateway.origin.asked) == 2
+        assert sorted(record["tries"] for record in await gateway.records(2)) == [1, 2]
+
+
+async def test_answer_ends_with_504(forwarding: Forwarding) -> None:
+    async with forwarding("timeouts = { answer = 0.1 }") as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        begin = asyncio.get_running_loop().time()
+        got = await client.ask("POST / HTTP/1.1", "Content-Length: 1", body=b"b")
+        assert (got.status, got.error) == (504, "http_response_timeout")
+        assert 0.08 < seconds(begin) < SOON_SECONDS
+        await gateway.origin.until_ended()
+        record = await gateway.record()
+        assert (record["status"], record["origin_status"], record["action"]) == (504, None, "forward")
+        assert record["detail"]
+        gateway.origin.default = says(answer(b"ok"))
+        assert (await client.ask("GET / HTTP/1.1")).body == b"ok"  # the client's connection goes on
+
+
+@pytest.mark.parametrize("interim", ["", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"])
+async def test_answer_ends_when_the_head_is_whole(interim: str, forwarding: Forwarding) -> None:
+    """Neither an interim answer nor a part of the head is one."""
+
+    async def begin(call: Call) -> None:
+        await call.write(interim.encode())
+        await call.until_ended()
+
+    async with forwarding("timeouts = { answer = 0.1 }") as gateway:
+        gateway.origin.default = begin
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+
+
+async def test_answer_begins_with_the_last_byte_of_the_request(forwarding: Forwarding) -> None:
+    """However long the client takes for its body."""
+    async with forwarding("timeouts = { answer = 0.1 }") as gateway:
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 5"))
+        for _ in range(5):
+            await asyncio.sleep(0.06)
+            await client.send(b"b")
+        assert (await client.answer("POST")).status == 200
+
+
+async def test_answer_does_not_limit_the_body(forwarding: Forwarding) -> None:
+    async def drip(call: Call) -> None:
+        await call.write(head("200 OK", CHUNKED))
+        for _ in range(5):
+            await asyncio.sleep(0.06)
+            await call.write(chunk(b"d"))
+        await call.write(b"0\r\n\r\n")
+
+    async with forwarding("timeouts = { answer = 0.1 }") as gateway:
+        gateway.origin.default = drip
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.body, got.is_cut) == (b"ddddd", False)
+
+
+async def test_idle_cuts_an_answer_that_pauses(forwarding: Forwarding) -> None:
+    async def pause(call: Call) -> None:
+        await call.write(head("200 OK", CHUNKED) + chunk(b"d"))
+        await call.until_ended()
+
+    async with forwarding("timeouts = { idle = 0.1 }") as gateway:
+        gateway.origin.default = pause
+        begin = asyncio.get_running_loop().time()
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.body, got.is_cut) == (200, b"d", True)
+        assert 0.08 < seconds(begin) < SOON_SECONDS
+        await gateway.origin.until_ended()
+        assert (await gateway.record())["detail"]
+
+
+async def test_idle_does_not_limit_an_answer_that_goes_on(forwarding: Forwarding) -> None:
+    async def drip(call: Call) -> None:
+        await call.write(head("200 OK", CHUNKED))
+        for _ in range(6):
+            await asyncio.sleep(0.06)
+            await call.write(chunk(b"d"))
+        await call.write(b"0\r\n\r\n")
+
+    async with forwarding("timeouts = { idle = 0.2 }") as gateway:
+        gateway.origin.default = drip
+        assert (await gateway.ask("GET / HTTP/1.1")).body == b"dddddd"
+
+
+async def test_idle_ends_a_request_that_pauses(forwarding: Forwarding) -> None:
+    """The client is late, not the origin."""
+    async with forwarding("timeouts = { idle = 0.1 }") as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 5") + b"b")
+        got = await client.answer("POST")
+        assert got.status in (408, 504)
+        assert await client.is_ended()
+        await gateway.origin.until_ended()
+
+
+async def test_idle_does_not_limit_the_origin_before_its_head(forwarding: Forwarding) -> None:
+    """That is what `answer` does: the request is sent, and nothing is between two pieces."""
+    release = asyncio.Event()
+
+    async def think(call: Call) -> None:
+        await release.wait()
+        await call.write(answer(b"ok"))
+
+    async with forwarding("timeouts = { idle = 0.1, answer = 5 }") as gateway:
+        gateway.origin.default = think
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        await asyncio.sleep(0.35)
+        release.set()
+        assert (await client.answer()).body == b"ok"
+
+
+async def test_total_ends_with_504_before_the_head(forwarding: Forwarding) -> None:
+    async with forwarding("timeouts = { total = 0.1 }") as gateway:
+        gateway.origin.default = hang
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.error) == (504, "http_response_timeout")
+        await gateway.origin.until_ended()
+
+
+async def test_total_cuts_an_answer_that_goes_on(forwarding: Forwarding) -> None:
+    async def drip(call: Call) -> None:
+        await call.write(head("200 OK", CHUNKED))
+        while not call.peer.ended:
+            await call.write(chunk(b"d"))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(call.peer.more(), 0.02)
+        call.close()
+
+    async with forwarding("timeouts = { total = 0.2 }") as gateway:
+        gateway.origin.default = drip
+        begin = asyncio.get_running_loop().time()
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.is_cut) == (200, True)
+        assert 0.18 < seconds(begin) < 0.2 + SOON_SECONDS
+
+
+async def test_total_is_of_all_tries_together(forwarding: Forwarding) -> None:
+    async def late(call: Call) -> None:
+        await asyncio.sleep(0.07)
+        call.close()
+
+    async with forwarding("timeouts = { total = 0.1 }\nretries = 5", origins=6) as gateway:
+        for origin in gateway.origins:
+            origin.default = late
+        begin = asyncio.get_running_loop().time()
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+        assert seconds(begin) < 0.1 + SOON_SECONDS / 2
+
+
+async def test_total_of_one_request_is_none_of_the_next(forwarding: Forwarding) -> None:
+    """Nor does a late answer reach it."""
+    async with forwarding("timeouts = { total = 0.1 }") as gateway:
+        gateway.origin.default = in_turn(hang, says(answer(b"ok")))
+        client = await gateway.client()
+        assert (await client.ask("GET / HTTP/1.1")).status == 504
+        for _ in range(2):
+            await asyncio.sleep(0.06)
+            assert (await client.ask("GET / HTTP/1.1")).body == b"ok"
+
+
+@pytest.mark.parametrize("which", ["answer", "idle", "total"])
+async def test_a_quick_answer_meets_no_timeout(which: str, forwarding: Forwarding) -> None:
+    async with forwarding(f"timeouts = {{ {which} = 0.1 }}") as gateway:
+        client = await gateway.client()
+        for _ in range(3):
+            assert (await client.ask("GET / HTTP/1.1")).status == 200
+        await asyncio.sleep(0.15)
+        assert (await client.ask("GET / HTTP/1.1")).status == 200
