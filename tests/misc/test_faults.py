@@ -81,14 +81,17 @@ def test_bad_answers(given: bytes, fault: str) -> None:
 @contextmanager
 def serving(answers: Iterator[bytes | None], closes: bool) -> Iterator[Target]:
     """A server that gives each request the next answer, with `@` for the target that was asked for. It `closes` a
-    connection after each; None closes it without."""
+    connection after each, and says so: without a word the next request may be on its way. None closes it without."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve(client: socket.socket) -> None:
             with client:
                 while head := client.recv(4096):
                     given = next(answers)
-                    client.sendall((given or b"").replace(b"@", head.split(b" ")[1]))
+                    told = (given or b"").replace(
+                        b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n" if closes else b"\r\n\r\n"
+                    )
+                    client.sendall(told.replace(b"@", head.split(b" ")[1]))
                     if closes or given is None:
                         return
 
