@@ -143,6 +143,7 @@ def test_our_own_refusals_have_our_own_words(log: Path, sql: str, message: str) 
     assert run("query", sql, "access.jsonl").stderr == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [

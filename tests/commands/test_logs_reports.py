@@ -127,6 +127,7 @@ def test_equal_counts_are_in_the_order_of_their_values(report: Path) -> None:
     assert [row["host"] for row in said("latency", "--by", "host")["rows"]] == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_counts_of_many_parts_are_added_up(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What DuckDB does not read itself is copied part by part."""
     monkeypatch.setattr("redirect.commands.logs.database._PART_BYTES", 1000)

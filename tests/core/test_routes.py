@@ -288,6 +288,7 @@ def lookups(number: int, path: str) -> int:
     return Counted.lookups
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("path", ["/", "/v002/x", "/v001/x/y", "/none/of/them/at/all", "/" * 4000])
 def test_a_lookup_costs_the_same_for_three_routes_and_for_a_thousand(path: str) -> None:
