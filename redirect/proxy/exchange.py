@@ -249,10 +249,10 @@ class Exchange:
         self._sent_at = monotonic_ns()
         head = self._request_head(self._destination)
         kept = self._kept or ()
+        self.resume_request()  # before the origin may say that it takes no more
         upstream.ask(self, head + b"".join(kept) if kept else head, is_head=self.request.method == "HEAD")
         if self._kept_bytes > KEPT_BYTES:
             self._kept = None
-        self.resume_request()
 
     def _request_head(self, destination: Destination) -> bytes:
         forward, request = self._forward, self.request

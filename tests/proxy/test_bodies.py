@@ -1,6 +1,7 @@
-"""Bodies pass both ways as they come, framed anew, and nobody is sent more than they take."""
+"""Bodies pass both ways as they come, in frames of ours, and neither side is sent more than it takes."""
 
 import asyncio
+import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -10,6 +11,9 @@ import pytest
 from support.gateway import Client, Forwarding, Gateway
 from support.origin import Call, answer, chunk, chunks, head, says
 from support.wire import head as request
+
+from redirect.proxy.connections import Connections
+from redirect.proxy.upstream import Upstream
 
 CHUNKED = "Transfer-Encoding: chunked"
 MIB = 2**20
@@ -296,7 +300,7 @@ async def test_early_hints_reach_the_client_before_the_answer(own: Forwarding) -
 
 @pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints", "199 Odd"])
 @pytest.mark.parametrize("count", [1, 3])
-async def test_interim_answers_nobody_waits_for_do_no_harm(interim: str, count: int, forwarding: Forwarding) -> None:
+async def test_unexpected_interim_answers_do_no_harm(interim: str, count: int, forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = says(head(interim) * count + answer(b"ok"))
         client = await gateway.client()
@@ -379,7 +383,7 @@ async def uploading(client: Client, size: int) -> AsyncIterator[asyncio.Task[Non
 
 @pytest.mark.parametrize("framed", ["length", "chunked"])
 async def test_an_early_answer_is_passed_while_the_client_sends(framed: str, own: Forwarding) -> None:
-    """Then both connections end: nobody reads the rest of the body. The origin reads none of it and closes."""
+    """Then both connections end: the rest of the body is not read. The origin reads none of it and closes."""
     size = 8_000_000 // 65536 * 65536
 
     async def refuse(call: Call) -> None:
@@ -532,6 +536,45 @@ async def test_an_origin_that_does_not_read_stops_the_client(framed: str, forwar
         await sending
         assert (await client.answer("POST")).body == b"%d" % (64 * MIB)
         assert (await gateway.record())["bytes_in"] == 64 * MIB
+
+
+@pytest.mark.slow
+async def test_an_origin_that_is_full_at_once_stops_the_client(
+    own: Forwarding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept until there was a connection fills it."""
+    connect, taken, may_connect, ends = Connections.connect, 0, asyncio.Event(), asyncio.Event()
+
+    async def late(connections: Connections, seconds: float) -> Upstream:
+        await may_connect.wait()
+        upstream = await connect(connections, seconds)
+        upstream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        upstream.transport.set_write_buffer_limits(high=1024)
+        return upstream
+
+    async def read_nothing(call: Call) -> None:
+        await ends.wait()
+        call.reset()
+
+    async def send(client: Client) -> None:
+        nonlocal taken
+        for _ in range(64):
+            await client.send(b"u" * MIB)
+            taken += MIB
+
+    monkeypatch.setattr(Connections, "connect", late)
+    async with own(buffer=SMALL_BUFFER_BYTES) as gateway:
+        gateway.origin.default = read_nothing
+        client = await gateway.client(buffer=SMALL_BUFFER_BYTES)
+        await client.send(request("POST / HTTP/1.1", f"Content-Length: {64 * MIB}"))
+        sending = asyncio.create_task(send(client))
+        assert await stalled(lambda: taken) < MOST_AHEAD_BYTES
+        may_connect.set()
+        await gateway.origin.until_asked()
+        assert await stalled(lambda: taken) < MOST_AHEAD_BYTES
+        sending.cancel()
+        ends.set()
+        client.reset()
 
 
 # Large ones
