@@ -6,10 +6,11 @@ origin's work.
 """
 
 import asyncio
+import logging
 from time import monotonic_ns
 from typing import Protocol
 
-from redirect.core.decision import Decision, Outcome
+from redirect.core.decision import FAULT, Decision, Outcome
 from redirect.core.destination import Destination
 from redirect.core.forward import Forward
 from redirect.core.request import Request
@@ -26,7 +27,7 @@ KEPT_BYTES = 64 * 1024
 # The status in the log for a client that left.
 LEFT = 499
 
-_STATUSES = {Failure.UNREACHED: 503, Failure.LATE: 504}
+_logger = logging.getLogger("gunicorn.error")
 
 
 class Client(Protocol):
@@ -67,6 +68,7 @@ class Exchange:
         "_answer_us",
         "_bytes_in",
         "_bytes_out",
+        "_client",
         "_complete_at",
         "_config",
         "_connecting",
@@ -89,7 +91,6 @@ class Exchange:
         "_tried",
         "_tries",
         "_upstream",
-        "client",
         "is_complete",
         "is_full",
         "is_tunnel",
@@ -102,7 +103,7 @@ class Exchange:
     ) -> None:  # fmt: skip
         # Request
         self._forwarder = forwarder
-        self.client = client
+        self._client = client
         self._forward = forward
         self.request = request
         self._fields = fields
@@ -200,7 +201,7 @@ class Exchange:
     def client_lost(self) -> None:
         """The client has gone: whatever its origin does is in vain."""
         if not self._is_over:
-            self._finish(self._origin_status or 101 if self.is_tunnel else LEFT, "the client left")
+            self._finish(101 if self.is_tunnel else LEFT, "the client left")
 
     def stop(self) -> None:
         """The worker ends."""
@@ -240,6 +241,11 @@ class Exchange:
             self._connecting = None
             self._failed(Failure.UNREACHED, error.error, str(error))
             return
+        except Exception:  # a fault of this program: without an answer the client would wait for good
+            self._connecting = None
+            _logger.exception("no connection to an origin of %s", self._forward.pool.name)
+            self._refuse(500, FAULT.detail or "", "proxy_internal_error")
+            return
         self._connecting = None
         self._attach(upstream)
 
@@ -269,7 +275,8 @@ class Exchange:
         self._upstream = None
         if not self._retry(failure):
             name = self._forward.pool.name
-            self._refuse(_STATUSES.get(failure, 502), f"no answer from {name}: its origin failed: {detail}", error)
+            status = 503 if failure is Failure.UNREACHED else 502
+            self._refuse(status, f"no answer from {name}: its origin failed: {detail}", error)
 
     def _retry(self, failure: Failure) -> bool:
         is_idempotent = self.request.method in IDEMPOTENT or self._fields.is_repeatable
@@ -296,7 +303,7 @@ class Exchange:
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         self._has_moved = True
         if status != 100 or self._fields.expects_continue:
-            self.client.interim(status, reason, fields)
+            self._client.interim(status, reason, fields)
 
     def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
         """Returns whether this is the answer; if not, another origin is asked already."""
@@ -309,7 +316,7 @@ class Exchange:
             self._upstream = upstream
         self._is_answering = True
         self._kept = None
-        self.client.head(status, reason, fields, length)
+        self._client.head(status, reason, fields, length)
         return True
 
     def on_switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
@@ -317,15 +324,15 @@ class Exchange:
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
         self._is_answering = self.is_tunnel = True
         self._kept = None
-        self.client.switch(reason, fields, protocol)
+        self._client.switch(reason, fields, protocol)
 
     def on_data(self, data: bytes) -> None:
         self._has_moved = True
         self._bytes_out += len(data)
-        self.client.data(data)
+        self._client.data(data)
 
     def flush(self) -> None:
-        self.client.flush()
+        self._client.flush()
 
     def on_end(self, data: bytes, trailers: list[Field]) -> None:
         self._upstream = None
@@ -333,13 +340,13 @@ class Exchange:
         status = self._origin_status
         assert status is not None
         self._finish(status)
-        self.client.end(data, trailers if self._fields.takes_trailers else [])
+        self._client.end(data, trailers if self._fields.takes_trailers else [])
 
     def on_lost(self, upstream: Upstream, error: str, detail: str) -> None:
         self._upstream = None
         if self.is_tunnel:
             self._finish(101)
-            self.client.end(b"", [])
+            self._client.end(b"", [])
         elif self._is_answering:
             self._cut(f"the answer was cut: {detail}")
         elif error != "http_response_incomplete":
@@ -351,12 +358,12 @@ class Exchange:
 
     def pause_request(self) -> None:
         self.is_full = True
-        self.client.pause()
+        self._client.pause()
 
     def resume_request(self) -> None:
         if self.is_full:
             self.is_full = False
-            self.client.resume()
+            self._client.resume()
 
     # Deadlines
 
@@ -394,11 +401,11 @@ class Exchange:
     def _refuse(self, status: int, detail: str, error: str | None) -> None:
         fields = (("proxy-status", f"redirect; error={error}"),) if error else ()
         decision = self._finish(status, detail)
-        self.client.refuse(decision._replace(fields=fields, outcome=None))
+        self._client.refuse(decision._replace(fields=fields, outcome=None))
 
     def _cut(self, detail: str) -> None:
         self._finish(self._origin_status or 502, detail)
-        self.client.cut()
+        self._client.cut()
 
     def _finish(self, status: int, detail: str | None = None) -> Decision:
         """Ends the work of the origin if there still is some, and writes the record."""

@@ -19,7 +19,6 @@ class Failure(Enum):
     CUT = "a new connection was closed before the head of an answer was whole"
     STATUS = "the answer has a status that is to be tried again"
     BROKEN = "what came is no answer"
-    LATE = "the answer did not come in time"
 
 
 class Again(Enum):

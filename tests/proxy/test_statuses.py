@@ -6,6 +6,8 @@ import pytest
 from support.gateway import Answer, Forwarding, Gateway
 from support.origin import Behaviour, answer, close_at_once, hang, head, reset_at_once, says
 
+from redirect.proxy.connections import Connections
+
 LONG = "a" * 33 * 1024
 # An origin's failure before the head of its answer is whole: the status, and the name of RFC 9209.
 FAILURES: dict[str, tuple[Behaviour, int, str]] = {
@@ -22,7 +24,7 @@ FAILURES: dict[str, tuple[Behaviour, int, str]] = {
 
 
 def unused_port() -> int:
-    """A port where nobody listens."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
@@ -35,6 +37,21 @@ async def refusal(gateway: Gateway, *fields: str) -> tuple[Answer, dict[str, obj
     assert record["status"] == got.status
     assert record["origin_status"] is None
     return got, record
+
+
+async def test_a_fault_of_this_program_is_answered_and_logged(
+    forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its traceback; the client does not wait for good."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Connections, "connect", broken)
+    async with forwarding() as gateway:
+        got, record = await refusal(gateway)
+        assert (got.status, got.error, record["tries"]) == (500, "proxy_internal_error", 1)
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(("behaviour", "status", "error"), FAILURES.values(), ids=FAILURES)
