@@ -49,7 +49,7 @@ class Decision(NamedTuple):
     detail: str | None = None
     close: bool = False  # close the connection after this answer
     route: str | None = None  # its name
-    fields: tuple[tuple[str, str], ...] = ()  # of the header, beside those that each response has
+    fields: tuple[tuple[str, str], ...] = ()  # of the header, in addition to those of each response
     body: str | None = None
     outcome: Outcome | None = None
 

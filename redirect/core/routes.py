@@ -28,7 +28,7 @@ FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "r
 
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-# What some servers take for the border of a segment, beside the slash.
+# What servers take for the border of a segment: some take more than the slash.
 _BORDER = r"[/\\;]|%2f|%5c|%3b"
 _DOT_SEGMENT = re.compile(rf"(?:^|{_BORDER})(?:\.|%2e){{1,2}}(?:$|{_BORDER})", re.IGNORECASE)
 _PATH = re.compile(r"/[!-~]*")

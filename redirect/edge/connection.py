@@ -219,8 +219,8 @@ class HttpConnection(TimedConnection):
             self.transport.close()  # within a request that has no end
         elif self._buffer or self._is_full():
             self.flow.pause_reading()
-            if self._buffer and self._may_feed() and self._feeding is None:
-                self._feeding = self.loop.call_soon(self._feed_next)
+            if self._buffer and self._may_feed():
+                self.feed_soon()
         else:
             self.flow.resume_reading()
 
@@ -236,6 +236,11 @@ class HttpConnection(TimedConnection):
 
     def _is_full(self) -> bool:
         return self._upload is not None and self._upload.exchange.is_full
+
+    def feed_soon(self) -> None:
+        """Feeds in the next cycle of the loop: this one may be within the parser."""
+        if self._feeding is None:
+            self._feeding = self.loop.call_soon(self._feed_next)
 
     def _feed_next(self) -> None:
         self._feeding = None
@@ -432,17 +437,8 @@ class HttpConnection(TimedConnection):
             self.close()
             return
         self._start_next()
-        if (self._buffer or self.flow.read_paused) and self._feeding is None:  # this may be within the parser
-            self._feeding = self.loop.call_soon(self._feed_next)
-
-    def on_switched(self) -> None:
-        """From here on the bytes of either side are the other's."""
-        if self._feeding is None:
-            self._feeding = self.loop.call_soon(self._feed_next)
-
-    def resume_request(self) -> None:
-        if self._feeding is None:
-            self._feeding = self.loop.call_soon(self._feed_next)
+        if self._buffer or self.flow.read_paused:
+            self.feed_soon()
 
     def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
         default = self.server_state.default_headers

@@ -31,13 +31,11 @@ class Connection(Protocol):
     def on_forwarded(self, *, closes: bool) -> None:
         """The answer was written."""
 
-    def on_switched(self) -> None:
-        """From here on the bytes of either side are the other's."""
-
     def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
         """Sends a response of ours."""
 
-    def resume_request(self) -> None: ...
+    def feed_soon(self) -> None:
+        """Reads on from the client: more of the request, or what it sends into a tunnel."""
 
 
 class ForwardingClient:
@@ -99,7 +97,7 @@ class ForwardingClient:
         self.closes = True
         switched = [*fields, (b"connection", b"upgrade"), (b"upgrade", protocol)]
         self._connection.write(_head(101, reason, switched) + b"\r\n")
-        self._connection.on_switched()
+        self._connection.feed_soon()
 
     def cut(self) -> None:
         transport = self._connection.transport
@@ -116,7 +114,7 @@ class ForwardingClient:
         self._connection.flow.pause_reading()
 
     def resume(self) -> None:
-        self._connection.resume_request()
+        self._connection.feed_soon()
 
 
 def _head(status: int, reason: bytes, fields: list[Field]) -> bytes:

@@ -2,7 +2,7 @@
 
 The rule: what a connection means by a field stays with that connection (RFC 9110, section 7.6.1), and no client can
 remove or forge what we add. All else passes as it came: spelling, order and repetition. Only what the parser has read
-is sent on, built anew, so that an origin cannot read the bytes as other requests than we did.
+is sent on, built by us, so that an origin cannot read the bytes as other requests than we did.
 """
 
 import re
@@ -27,7 +27,7 @@ _MAX_SPELLING_BYTES = 64
 class _Kind(IntEnum):
     PASSED = 0
     DROPPED = 1
-    READ = 2  # and passed, dropped or written anew, as its value says
+    READ = 2  # and passed, dropped or replaced, as its value says
 
 
 PASSED, DROPPED, READ = _Kind
@@ -44,7 +44,7 @@ _OF_REQUESTS = {
     ),
 }
 _OF_RESPONSES = {
-    **dict.fromkeys([*_HOP_BY_HOP, "te", "upgrade", "alt-svc"], DROPPED),
+    **dict.fromkeys([*_HOP_BY_HOP, "te", "alt-svc"], DROPPED),
     **dict.fromkeys("connection content-length transfer-encoding via upgrade".split(), READ),
 }
 
@@ -140,27 +140,12 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     listed = _tokens(read[b"connection"]) if b"connection" in read else _NOTHING
     if not listed <= _NO_FIELDS or b"content-length" in listed:
         lines = _without(lines, listed)
-    coding = read.get(b"transfer-encoding")
-    if coding is not None and coding.strip().lower() != b"chunked":
-        raise FieldError("a request with another Transfer-Encoding than chunked is not passed on")
-    lines += _added(read, about)
+    framing = _framing(read)
     takes_trailers = b"te" in read and b"trailers" in _tokens(read[b"te"])
-    framing = b""
-    if coding is not None:
-        framing = _CHUNKED
-    elif length := read.get(b"content-length"):
-        framing = b"content-length: %d\r\n" % int(length)
     # Behind a body it would not be known where the other protocol begins.
     upgrades = may_upgrade and b"upgrade" in listed and framing in NO_BODY
     protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
-    if protocol or takes_trailers:
-        options = b", ".join([b"te"] * takes_trailers + [b"upgrade"] * bool(protocol))
-        lines.append(b"connection: %b\r\n" % options)
-        if takes_trailers:
-            lines.append(b"te: trailers\r\n")
-        if protocol:
-            lines.append(b"upgrade: %b\r\n" % protocol)
-    lines.append(framing)
+    lines += (*_added(read, about), *_options(takes_trailers, protocol), framing)
     return RequestFields(
         b"".join(lines),
         framing,
@@ -169,6 +154,25 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
         bool(protocol),
         b"idempotency-key" in read or b"x-idempotency-key" in read,
     )
+
+
+def _framing(read: dict[bytes, bytes]) -> bytes:
+    coding, length = read.get(b"transfer-encoding"), read.get(b"content-length")
+    if coding is None:
+        return b"content-length: %d\r\n" % int(length) if length else b""
+    if coding.strip().lower() != b"chunked":
+        raise FieldError("a request with another Transfer-Encoding than chunked is not passed on")
+    return _CHUNKED
+
+
+def _options(takes_trailers: bool, protocol: bytes) -> Iterable[bytes]:
+    """What the request says of the connection to the origin."""
+    if takes_trailers:
+        yield b"te: trailers\r\n"
+    if protocol:
+        yield b"upgrade: %b\r\n" % protocol
+    if takes_trailers or protocol:
+        yield b"connection: %b\r\n" % b", ".join([b"te"] * takes_trailers + [b"upgrade"] * bool(protocol))
 
 
 _PASSED_AS_READ = frozenset((b"expect", b"idempotency-key", b"x-idempotency-key"))
@@ -255,11 +259,9 @@ def trailer_fields(headers: Sequence[Field]) -> list[Field]:
     return [field for field in headers if _trailer_kinds[field[0]] is PASSED]
 
 
-_trailer_kinds = _Kinds(
-    {
-        **_OF_REQUESTS,
-        **_OF_RESPONSES,
-        **dict.fromkeys("content-length content-encoding content-type content-range authorization cookie set-cookie "
-        "cache-control location age date expires retry-after vary max-forwards te trailer".split(), DROPPED),
-    }
-)  # fmt: skip
+# What an answer must not say behind its body: framing, routing and what its head has decided (RFC 9110, section 6.5.1).
+_NO_TRAILERS = (
+    "content-length content-encoding content-type content-range authorization cookie set-cookie cache-control location "
+    "age date expires retry-after vary max-forwards"
+).split()
+_trailer_kinds = _Kinds({**_OF_REQUESTS, **_OF_RESPONSES, **dict.fromkeys(_NO_TRAILERS, DROPPED)})
