@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.pieces import outcome_as_a_whole, outcome_in_pieces
 
 from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
 from redirect.config.schema import POOL_KEYS
@@ -850,8 +851,6 @@ def test_places_with_crlf_inside_strings() -> None:
 
 # A large file is read in pieces
 
-ENDLESS = 2**64
-
 
 @pytest.mark.slow
 def test_a_piece_is_read_once() -> None:
@@ -899,16 +898,6 @@ def test_the_same_piece_twice() -> None:
     assert str(twice.value).startswith("pools.toml:901:4: not TOML: Cannot declare ('p0',) twice")
 
 
-def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
-    """What `text` becomes when pieces have `size` pools, about."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("redirect.config.pieces.POOLS_PER_PIECE", size)
-        try:
-            return read(text)
-        except ConfigError as error:
-            return error.faults
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -928,7 +917,7 @@ def outcome_in_pieces(text: str, size: int) -> Config | tuple[Fault, ...]:
 )
 def test_pieces_mean_what_the_whole_means(text: str) -> None:
     """Where the pieces of a file end makes no difference, neither to what it holds nor to its faults."""
-    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, ENDLESS)
+    assert outcome_in_pieces(text) == outcome_as_a_whole(text)
 
 
 def test_one_fault_refuses_the_file() -> None:
@@ -987,7 +976,7 @@ def test_any_document(document: dict[str, Any]) -> None:
 def test_any_pieces(lines: list[str]) -> None:
     """The same for any lines, in any order."""
     text = "\n".join(lines)
-    assert outcome_in_pieces(text, 1) == outcome_in_pieces(text, ENDLESS)
+    assert outcome_in_pieces(text) == outcome_as_a_whole(text)
 
 
 # Warnings: what is legal but will surprise

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.pieces import outcome_as_a_whole, outcome_in_pieces
 
 from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.config.schema import ROUTE_KEYS, keys_of
@@ -442,16 +443,6 @@ path = "/"
 GOOD = f'[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/"\nredirect_to = "payment"\n{POOLS}is_default = true\n'
 
 
-def outcome(text: str, size: int) -> Config | tuple[Fault, ...]:
-    """What `text` becomes when pieces have `size` pools, about."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("redirect.config.pieces.POOLS_PER_PIECE", size)
-        try:
-            return read(text)
-        except ConfigError as error:
-            return error.faults
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -467,7 +458,7 @@ def outcome(text: str, size: int) -> Config | tuple[Fault, ...]:
 )
 def test_pieces_mean_what_the_whole_means(text: str) -> None:
     """Routes and pools that know of each other may be in different pieces; routes in two pieces are read together."""
-    assert outcome(text, 1) == outcome(text, 2**64)
+    assert outcome_in_pieces(text) == outcome_as_a_whole(text)
 
 
 @pytest.mark.slow
@@ -475,7 +466,7 @@ def test_pieces_mean_what_the_whole_means(text: str) -> None:
 @given(st.lists(st.sampled_from([*WRONG.splitlines(), *GOOD.splitlines()]), max_size=20))
 def test_any_pieces(lines: list[str]) -> None:
     text = "\n".join(lines)
-    assert outcome(text, 1) == outcome(text, 2**64)
+    assert outcome_in_pieces(text) == outcome_as_a_whole(text)
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ async def test_bytes_behind_the_heads_are_passed(own: Forwarding) -> None:
 
 
 async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> None:
-    """The client did not wait; whoever answers without a switch never gets them as a request."""
+    """The client did not wait; an origin that answers without a switch never gets them as a request."""
     release = asyncio.Event()
 
     async def late(call: Call) -> None:

@@ -313,7 +313,7 @@ class Forwarding:
         trusted: str = "",
         buffer: int | None = None,
     ) -> AsyncIterator[Gateway]:
-        """Runs the gateway before so many origins; `hosts` has others beside, `more` is TOML before the route."""
+        """Runs the gateway before so many origins; `hosts` has further ones, `more` is TOML before the route."""
         behind = [Origin() for _ in range(origins)]
         async with AsyncExitStack() as stack:
             for origin in behind:
