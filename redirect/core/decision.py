@@ -24,7 +24,7 @@ TITLES = {
 
 
 class Outcome(NamedTuple):
-    """What happened between the service and origins, for a request that was forwarded."""
+    """What happened between the service and origins, for one request that was forwarded."""
 
     origin_status: int | None  # of the last answer that began
     origin_us: int | None  # from when the request was sent to the head of that answer
@@ -38,8 +38,8 @@ class Decision(NamedTuple):
 
     A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
     that is sent to that origin. A refusal has a `detail` for the client, a constant response a `body`. `pool` and
-    `origin` are None where the decision did not get that far: a loop names both, a malformed request neither. An
-    `outcome` is that of a request that was forwarded, and stands in the record only.
+    `origin` are None where the decision did not get that far: a loop names both, a malformed request neither. Of a
+    request that was forwarded it stands in the record only, with its outcome.
     """
 
     status: int
@@ -51,16 +51,21 @@ class Decision(NamedTuple):
     route: str | None = None  # its name
     fields: tuple[tuple[str, str], ...] = ()  # of the header, in addition to those of each response
     body: str | None = None
-    outcome: Outcome | None = None
+    is_forward: bool = False
 
     @property
     def action(self) -> str:
         """What became of the request, as the access log has it."""
-        if self.outcome is not None:
+        if self.is_forward:
             return "forward"
         if self.prefix is not None:
             return "redirect"
         return "respond" if self.detail is None else "refuse"
+
+    @property
+    def is_one_of_few(self) -> bool:
+        """Whether the same decision is made again and again, so that what follows from it may be kept."""
+        return self.detail is None and self.origin is not None
 
     def problem(self) -> dict[str, object]:
         """The members of a refusal's problem document (RFC 9457)."""

@@ -401,7 +401,7 @@ class Exchange:
     def _refuse(self, status: int, detail: str, error: str | None) -> None:
         fields = (("proxy-status", f"redirect; error={error}"),) if error else ()
         decision = self._finish(status, detail)
-        self._client.refuse(decision._replace(fields=fields, outcome=None))
+        self._client.refuse(decision._replace(fields=fields))
 
     def _cut(self, detail: str) -> None:
         self._finish(self._origin_status or 502, detail)
@@ -422,10 +422,10 @@ class Exchange:
         self._forwarder.ended(self, forward.pool.name, is_retry=self._is_retry)
         outcome = Outcome(self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
         origin = None if destination is None else destination.origin.name
-        decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.route.name, outcome=outcome)
+        decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.route.name, is_forward=True)
         request = self.request
         head = request.head._replace(request_id=self._about.request_id.decode("latin-1"))
         self._forwarder.recorder.write(
-            decision, quote(request.method, head), request.target, self._started, self._config
+            decision, quote(request.method, head), request.target, self._started, self._config, outcome
         )
         return decision

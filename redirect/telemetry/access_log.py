@@ -66,10 +66,12 @@ KEYS = (
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer route detail".split()
 
 # The part of a line that a decision determines: the level; what is before the target in Location; what is behind it;
-# whether the target is in it; and what is behind the configuration.
+# whether the target is in it; and what is behind the configuration, of a forward with places for its outcome.
 _Part = tuple[str, str, str, bool, str]
 
-_NO_OUTCOME = Outcome(*[None] * len(Outcome._fields))  # type: ignore[arg-type]
+_NULLS = tuple("null" for _ in Outcome._fields)
+
+_CONFIG = 5  # its place in a record
 
 
 class LineFormatter:
@@ -83,19 +85,21 @@ class LineFormatter:
 
     def format(self, records: Sequence[Record]) -> list[str]:
         """The lines of a batch, in one loop: code and tables stay in the processor's caches."""
-        if records and records[-1][-1] != self._config:
-            self._config = records[-1][-1]
+        if records and records[-1][_CONFIG] != self._config:
+            self._config = records[-1][_CONFIG]
             self._parts.clear()  # another configuration has other decisions
         number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
         self._last_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
         lines: list[str] = []
         now, time = inf, ""  # a millisecond, and its text; none yet
-        for decision, (pool_requested, asked, client, request_id), target, started, ended, config in records:
+        for decision, (pool_requested, asked, client, request_id), target, started, ended, config, outcome in records:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000
                 now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
             level, opening, closing, has_target, end = parts.get(decision) or self._part(decision)
+            if outcome is not None:
+                end = _filled(end, outcome)
             number += 1
             escaped = _text(target)[1:-1]
             path, _, query = escaped.partition("?")
@@ -115,18 +119,23 @@ class LineFormatter:
         status = f',"status":{decision.status},'
         end = _end(decision)
         if decision.prefix is None:
-            return level, where + "null", status, False, end
-        part = self._parts[decision] = level, where + _text(decision.prefix)[:-1], '"' + status, True, end
+            part = level, where + "null", status, False, end
+        else:
+            part = level, where + _text(decision.prefix)[:-1], '"' + status, True, end
+        if decision.is_one_of_few:
+            self._parts[decision] = part
         return part
 
 
 def _end(decision: Decision) -> str:
-    numbers = zip(Outcome._fields, decision.outcome or _NO_OUTCOME, strict=True)
-    outcome = "".join([f'"{name}":{"null" if value is None else value},' for name, value in numbers])
-    return (
-        f',"route":{_or_null(decision.route)},"action":"{decision.action}",{outcome}'
-        f'"detail":{_or_null(decision.detail)}}}\n'
-    )
+    route, detail = (_or_null(value).replace("%", "%%") for value in (decision.route, decision.detail))
+    numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
+    end = f',"route":{route},"action":"{decision.action}",{numbers}"detail":{detail}}}\n'
+    return end if decision.is_forward else end % _NULLS
+
+
+def _filled(end: str, outcome: Outcome) -> str:
+    return end % (outcome if None not in outcome else tuple(["null" if value is None else value for value in outcome]))
 
 
 def fit(record: dict[str, Any]) -> str:

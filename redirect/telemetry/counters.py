@@ -70,7 +70,7 @@ class Counters:
         if counts[index + 3] != configs:  # the first under this configuration
             counts[index + 1] = counts[index]
             counts[index + 3] = configs
-        if decision.prefix is not None:
+        if decision.is_one_of_few:
             self._prepared[decision] = index
         return index
 

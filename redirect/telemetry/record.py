@@ -10,7 +10,7 @@ import re
 import secrets
 from json.encoder import encode_basestring_ascii as _text
 
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -20,8 +20,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 Quoted = tuple[str, str, str, str | None]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
-# and the hash of the configuration that decided.
-Record = tuple[Decision, Quoted, str, int, int, str]
+# the hash of the configuration that decided; and the outcome of a request that was forwarded.
+Record = tuple[Decision, Quoted, str, int, int, str, Outcome | None]
 
 
 def new_request_id() -> str:

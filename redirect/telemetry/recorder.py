@@ -6,7 +6,7 @@ The rule: a request only adds its record. A batch is a hundred records, or those
 import asyncio
 from time import monotonic_ns
 
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.core.pools import Config
 from redirect.telemetry.access_log import LineFormatter
 from redirect.telemetry.counters import Counters
@@ -31,13 +31,15 @@ class Recorder:
         self._records: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, decision: Decision, quoted: Quoted, target: str, started: int, config: str) -> None:
+    def write(
+        self, decision: Decision, quoted: Quoted, target: str, started: int, config: str, outcome: Outcome | None = None
+    ) -> None:
         """Adds the record of a request that is answered now; `started` is by `monotonic_ns`, `config` the hash of the
         configuration that decided."""
         records = self._records
         if not records:
             self._timer = asyncio.get_running_loop().call_later(MAX_BATCH_SECONDS, self.flush)
-        records.append((decision, quoted, target, started, monotonic_ns(), config))
+        records.append((decision, quoted, target, started, monotonic_ns(), config, outcome))
         if len(records) == MAX_BATCH_RECORDS:
             self.flush()
 
