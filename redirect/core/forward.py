@@ -1,27 +1,30 @@
 """A forward: the decision that an origin of a pool answers, and how it is asked."""
 
-from typing import NamedTuple
-
 from redirect.core.balancer import Balancer
-from redirect.core.pools import Pool
+from redirect.core.decision import Decision
 from redirect.core.routes import Route
 
 
-class Forward(NamedTuple):
-    """The origin is picked when the request is sent, and another one if that fails."""
+class Forward:
+    """What a route that forwards says of each of its requests. The origin is picked when the request is sent, and
+    another one if that fails."""
 
-    route: Route
-    balancer: Balancer
+    __slots__ = ("_answered", "balancer", "name", "passes_host", "pool", "route", "scheme")
 
-    @property
-    def pool(self) -> Pool:
-        return self.balancer.pool
+    def __init__(self, route: Route, balancer: Balancer) -> None:
+        self.route = route
+        self.name = route.name
+        self.balancer = balancer
+        self.pool = balancer.pool
+        self.scheme = self.pool.scheme or "http"
+        # Whether the origin gets the client's Host: over TLS it must fit the name in the certificate.
+        self.passes_host = self.scheme == "http" if route.pass_host is None else route.pass_host
+        self._answered: dict[tuple[str, int], Decision] = {}
 
-    @property
-    def scheme(self) -> str:
-        return self.balancer.pool.scheme or "http"
-
-    @property
-    def passes_host(self) -> bool:
-        """Whether the origin gets the client's Host: over TLS it must fit the name in the certificate."""
-        return self.scheme == "http" if self.route.pass_host is None else self.route.pass_host
+    def answered(self, origin: str, status: int) -> Decision:
+        """The decision in the record where the `origin` answered with this status."""
+        found = self._answered.get((origin, status))
+        if found is None:
+            found = Decision(status, self.pool.name, origin, route=self.name, is_forward=True)
+            self._answered[origin, status] = found
+        return found

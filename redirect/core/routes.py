@@ -45,7 +45,9 @@ def normalised(path: str) -> str:
 
 def has_dot_segment(path: str) -> bool:
     """Whether a server behind us might resolve a segment of `path` as `.` or `..`."""
-    return ("." in path or "%2" in path) and _DOT_SEGMENT.search(path) is not None
+    if path[:1] == "." or "/." in path or "%" in path or "\\" in path or ";" in path:  # else there is none
+        return _DOT_SEGMENT.search(path) is not None
+    return False
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -222,11 +224,11 @@ class Route:
 
     def target_of(self, target: str) -> tuple[str, str]:
         """What an origin is asked for where the client asked for `target`, and the prefix that was cut, all raw."""
+        if self.target is None and not self.strip_prefix:
+            return target, ""
         path, mark, query = target.partition("?")
         if self.target is not None:
             return self.target + mark + query, ""
-        if not self.strip_prefix:
-            return target, ""
         segments = path.split("/")
         cut = self.prefix.count("/") + 1  # an escape is never a slash
         return f"/{'/'.join(segments[cut:])}{mark}{query}", "/".join(segments[:cut])

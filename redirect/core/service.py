@@ -40,6 +40,11 @@ class Service:
         self._default = prepared[config.default.name] if config.default else None
         self.routes = Routes(config.routes) if config.routes else None
         forwarded = {route.forward_to for route in config.routes}
+        self._forwards = {
+            id(route): Forward(route, prepared[route.forward_to])
+            for route in config.routes
+            if route.forward_to is not None
+        }
         # The pools that requests may name.
         self._named = (
             {name: each for name, each in prepared.items() if name not in forwarded} if forwarded else prepared
@@ -88,7 +93,7 @@ class Service:
             allowed = ", ".join(route)
             return Decision(405, detail=f"{path} takes {allowed}, not {method}", fields=(("allow", allowed),))
         if route.forward_to is not None:
-            return Forward(route, self._balancers[route.forward_to])
+            return self._forwards[id(route)]
         if route.respond is not None:
             return _constant(route, route.respond)
         assert route.redirect_to is not None

@@ -80,7 +80,7 @@ async def _forward(
     if isinstance(exchange, Decision):
         return exchange
     if exchange.asks_for_upgrade:
-        return NO_SWITCH._replace(route=forward.route.name)
+        return NO_SWITCH._replace(route=forward.name)
     client.exchange = exchange
     await client.run(receive, send)
     return None

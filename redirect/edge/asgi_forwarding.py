@@ -23,6 +23,7 @@ NO_SWITCH = Decision(501, detail="this server does not switch to another protoco
 
 class AsgiClient:
     exchange: Exchange
+    takes_plain = False  # ASGI has fields one by one
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
@@ -91,6 +92,9 @@ class AsgiClient:
             fields = [field for field in fields if field[0].lower() != b"content-length"]
         self._put({"type": "http.response.start", "status": status, "headers": fields})
 
+    def plain(self, head: bytes, body: bytes, *, is_whole: bool) -> None:
+        raise AssertionError("it takes none")
+
     def data(self, data: bytes) -> None:
         self._body(data, more=True)
 
@@ -110,9 +114,7 @@ class AsgiClient:
         self._changed.set()
 
     def refuse(self, decision: Decision) -> None:
-        fields, body = fields_and_body(
-            decision._replace(close=not self.exchange.is_complete), self.exchange.request.target
-        )
+        fields, body = fields_and_body(decision._replace(close=not self.exchange.is_complete), self.exchange.target)
         self._put({"type": "http.response.start", "status": decision.status, "headers": fields})
         self._put({"type": "http.response.body", "body": body})
         self._is_over = True

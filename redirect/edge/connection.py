@@ -440,9 +440,8 @@ class HttpConnection(TimedConnection):
         if self._buffer or self.flow.read_paused:
             self.feed_soon()
 
-    def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
-        default = self.server_state.default_headers
-        self.write(whole(default, decision, request.method, request.target, close=closes))
+    def refuse_forward(self, decision: Decision, method: str, target: str, *, closes: bool) -> None:
+        self.write(whole(self.server_state.default_headers, decision, method, target, close=closes))
         self.on_forwarded(closes=closes)
 
     # Answering

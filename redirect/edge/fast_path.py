@@ -2,7 +2,7 @@
 
 The rule: it sends and logs what the Starlette front would, byte for byte, in the order of the requests. It leaves to
 the app what it cannot answer at once, because an earlier request of the connection waits or the client does not read,
-and what is neither redirect nor refusal.
+and what is neither redirect nor refusal. A plain request that is forwarded begins here, too.
 
 Most requests are plain (`plain_head`), and are answered without the connection's parser. A client often sends the same
 head again and again, so a GET that differs from the last one on its connection in its target alone is not read at all.
@@ -18,8 +18,12 @@ from redirect.core.forward import Forward
 from redirect.core.request import Request
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
+from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.limits import MAX_FED_BYTES
 from redirect.edge.response import Field, head, whole
+from redirect.proxy.exchange import Exchange
+from redirect.proxy.fields import FieldError, Forwarded, Traits
+from redirect.proxy.plain_fields import plain_request_fields
 from redirect.telemetry.record import Quoted, quote
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
@@ -34,7 +38,7 @@ class FastPath(HttpConnection):
     `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    __slots__ = ("_is_at_rest", "_known", "_last_end", "_target_end")
+    __slots__ = ("_about", "_is_at_rest", "_known", "_last_end", "_target_end")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,6 +48,8 @@ class FastPath(HttpConnection):
         self._last_end: bytes | tuple[()] = ()  # () ends nothing
         self._target_end = 0
         self._known: _Known
+        # What origins are told of the way of requests for this host by this scheme.
+        self._about: tuple[str | None, str, Forwarded] | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._is_at_rest and self._answer_plain(data):
@@ -58,27 +64,61 @@ class FastPath(HttpConnection):
             target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
-                pool_requested, scheme, endpoint, quoted = self._known
+                pool_requested, scheme, endpoint, quoted, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint)
                 if isinstance(decision, Forward):
-                    return False
+                    return self._forward_plain(decision, "GET", text, quoted, passed, started)
                 self._answer(decision, quoted, "GET", text, target, started, False)
                 return True
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
         method, target, text, head = read
-        pool_requested, scheme, endpoint, _, _, _, _, _ = head
+        pool_requested, scheme, endpoint, host, _, _, _, _ = head
         quoted = quote(method, head)
+        decision = self.handler.decide(method, text, pool_requested, scheme, endpoint)
+        passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None
         if method == "GET":
-            self._known = pool_requested, scheme, endpoint, quoted
+            self._known = pool_requested, scheme, endpoint, quoted, passed
             self._target_end = len(_GET) - 1 + len(target) - len(data)
             self._last_end = data[self._target_end :]
-        decision = self.handler.decide(method, text, pool_requested, scheme, endpoint)
         if isinstance(decision, Forward):
-            return False
+            return self._forward_plain(decision, method, text, quoted, passed, started)
         self._answer(decision, quoted, method, text, target, started, False)
         return True
+
+    def _passed(self, data: bytes, host: str | None, scheme: str) -> "_Passed | None":
+        """The host and the fields for an origin; None if the connection is to read them."""
+        if self._about is None or self._about[:2] != (host, scheme):
+            about = self.handler.about(host, scheme, self.client[0] if self.client else None)
+            self._about = host, scheme, about
+        else:
+            about = self._about[2]
+        try:
+            lines = plain_request_fields(data, data.find(b"\n") + 1, about)
+        except FieldError:
+            return None
+        return None if lines is None else (about.host, lines)
+
+    def _forward_plain(
+        self, forward: Forward, method: str, text: str, quoted: Quoted, passed: "_Passed | None", started: int
+    ) -> bool:
+        """Forwards a plain request; returns whether it could."""
+        if passed is None:
+            return False
+        self._is_at_rest = False
+        handler, (host, lines) = self.handler, passed
+        self._forwarding = client = ForwardingClient(self, is_http11=True, closes=False)
+        client.exchange = exchange = Exchange(
+            handler.forwarder, client, forward, method, text, handler.identified(quoted), lines, _PLAIN, host, started
+        )
+        exchange.begin()
+        return True
+
+    def on_forwarded(self, *, closes: bool) -> None:
+        super().on_forwarded(closes=closes)
+        is_idle = self._state is IDLE and self._forwarding is None and not self._buffer
+        self._is_at_rest = is_idle and not (self._is_answering() or self.flow.write_paused or self._draining)
 
     def _feed(self) -> None:
         HttpConnection._feed(self)
@@ -135,8 +175,13 @@ class FastPath(HttpConnection):
             self.close()
 
 
-# The arguments of the service, and the head's part of the access record.
-_Known = tuple[str | None, str, Endpoint | None, Quoted]
+# The host and the fields for an origin, as lines.
+_Passed = tuple[bytes | None, bytes]
+
+_PLAIN = Traits()
+
+# The arguments of the service, the head's part of the access record, and what passes if it was forwarded.
+_Known = tuple[str | None, str, Endpoint | None, Quoted, _Passed | None]
 
 
 class _Openings(dict[Decision, bytes]):

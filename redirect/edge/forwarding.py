@@ -12,7 +12,6 @@ from typing import Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from redirect.core.decision import Decision
-from redirect.core.request import Request
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
 
@@ -31,7 +30,7 @@ class Connection(Protocol):
     def on_forwarded(self, *, closes: bool) -> None:
         """The answer was written."""
 
-    def refuse_forward(self, decision: Decision, request: Request, *, closes: bool) -> None:
+    def refuse_forward(self, decision: Decision, method: str, target: str, *, closes: bool) -> None:
         """Sends a response of ours."""
 
     def feed_soon(self) -> None:
@@ -42,6 +41,7 @@ class ForwardingClient:
     __slots__ = ("_connection", "_ends_with_connection", "_head", "_is_chunked", "_is_http11", "closes", "exchange")
 
     exchange: Exchange
+    takes_plain = True
 
     def __init__(self, connection: Connection, *, is_http11: bool, closes: bool) -> None:
         self._connection = connection
@@ -65,11 +65,24 @@ class ForwardingClient:
                 fields.append((b"transfer-encoding", b"chunked"))
             else:
                 self.closes = self._ends_with_connection = True
-        if not self.exchange.is_complete or self.exchange.asks_for_upgrade:  # what follows may be no request
+        self._head = _head(status, reason, fields) + self._head_end()
+
+    def plain(self, head: bytes, body: bytes, *, is_whole: bool) -> None:
+        self._connection.write(head + self._head_end() + body)
+        if is_whole:
+            self._connection.on_forwarded(closes=self.closes)
+        elif self._connection.flow.write_paused:
+            self.exchange.pause_answer()
+
+    def _head_end(self) -> bytes:
+        if self.closes or self._ends_unclear():
             self.closes = True
-        if self.closes:
-            fields.append((b"connection", b"close"))
-        self._head = _head(status, reason, fields) + b"\r\n"
+            return b"connection: close\r\n\r\n"
+        return b"\r\n"
+
+    def _ends_unclear(self) -> bool:
+        """Whether what follows the request may be no other request."""
+        return not self.exchange.is_complete or self.exchange.asks_for_upgrade
 
     def data(self, data: bytes) -> None:
         if self._is_chunked:
@@ -106,9 +119,10 @@ class ForwardingClient:
         transport.abort()
 
     def refuse(self, decision: Decision) -> None:
-        if not self.exchange.is_complete or self.exchange.asks_for_upgrade:
+        if self._ends_unclear():
             self.closes = True
-        self._connection.refuse_forward(decision, self.exchange.request, closes=self.closes)
+        exchange = self.exchange
+        self._connection.refuse_forward(decision, exchange.method, exchange.target, closes=self.closes)
 
     def pause(self) -> None:
         self._connection.flow.pause_reading()

@@ -1,7 +1,7 @@
 """What both fronts share. They differ in how they receive a request and send the response, and in nothing else."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
@@ -12,7 +12,7 @@ from redirect.edge.reader import Reader
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Forwarded, request_fields
 from redirect.proxy.forwarder import Forwarder
-from redirect.telemetry.record import is_request_id, new_request_id
+from redirect.telemetry.record import Quoted, RequestIds, quote
 from redirect.telemetry.recorder import Recorder
 
 _logger = logging.getLogger("uvicorn.error")
@@ -24,6 +24,7 @@ class RequestHandler:
     reader: Reader
     recorder: Recorder
     forwarder: Forwarder
+    _request_ids: RequestIds = field(default_factory=RequestIds, init=False)
 
     def use(self, service: Service) -> None:
         self.recorder.use(service.config)
@@ -48,22 +49,26 @@ class RequestHandler:
         started: int,
     ) -> Exchange | Decision:  # fmt: skip
         """The exchange of a request that is to be forwarded; its refusal if it must not be."""
-        about = self._about(request, peer)
+        method, target, head, _ = request
+        about = self.about(head.host, head.scheme, peer)
         try:
-            fields = request_fields(headers, about, may_upgrade=version == "1.1")
+            lines, traits = request_fields(headers, about, may_upgrade=version == "1.1")
         except FieldError as error:
-            status = (("proxy-status", f"redirect; error={error.error}"),) if error.error else ()
-            return Decision(error.status, detail=str(error), close=True, route=forward.route.name, fields=status)
-        return Exchange(self.forwarder, client, forward, request, fields, about, started)
+            return refusal(forward, error)
+        quoted = self.identified(quote(method, head))
+        return Exchange(self.forwarder, client, forward, method, target, quoted, lines, traits, about.host, started)
 
-    def _about(self, request: Request, peer: str | None) -> Forwarded:
+    def about(self, host: str | None, scheme: str, peer: str | None) -> Forwarded:
         """What an origin is told of the request's way."""
-        head = request.head
-        request_id = head.request_id if head.request_id and is_request_id(head.request_id) else new_request_id()
-        return Forwarded(
-            None if head.host is None else head.host.encode("latin-1"),
-            (peer or "unknown").encode(),
-            head.scheme.encode(),
-            self.reader.trusts(peer),
-            request_id.encode(),
-        )
+        host_bytes = None if host is None else host.encode("latin-1")
+        return Forwarded(host_bytes, (peer or "unknown").encode(), scheme.encode(), self.reader.trusts(peer))
+
+    def identified(self, quoted: Quoted) -> Quoted:
+        """The same with an id, which the origin gets, too."""
+        pool, asked, client, request_id = quoted
+        return quoted if request_id else (pool, asked, client, self._request_ids.new())
+
+
+def refusal(forward: Forward, error: FieldError) -> Decision:
+    fields = (("proxy-status", f"redirect; error={error.error}"),) if error.error else ()
+    return Decision(error.status, detail=str(error), close=True, route=forward.name, fields=fields)

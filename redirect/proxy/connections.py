@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections import deque
 from ipaddress import ip_address
+from time import monotonic
 from typing import NamedTuple
 
 import aiohappyeyeballs
@@ -60,7 +61,7 @@ class Connections:
         if self._is_closed or len(self._idle) >= MAX_IDLE:
             upstream.transport.close()
             return
-        upstream.idle_since = asyncio.get_running_loop().time()
+        upstream.idle_since = monotonic()
         self._idle.append(upstream)
 
     def lost(self, upstream: Upstream) -> None:
@@ -72,7 +73,7 @@ class Connections:
         return len(self._idle)
 
     def close_idle(self, since: float) -> None:
-        """Closes those that rest since before that time, by the event loop's clock."""
+        """Closes those that rest since before that time, by `monotonic`."""
         while self._idle and self._idle[0].idle_since <= since:
             self._idle.popleft().transport.close()
 

@@ -10,16 +10,15 @@ import logging
 from time import monotonic_ns
 from typing import Protocol
 
-from redirect.core.decision import FAULT, Decision, Outcome
+from redirect.core.decision import FAULT, Decision
 from redirect.core.destination import Destination
 from redirect.core.forward import Forward
-from redirect.core.request import Request
 from redirect.proxy.connections import ConnectError, Connections
-from redirect.proxy.fields import NO_BODY, Field, Forwarded, RequestFields
+from redirect.proxy.fields import NO_BODY, Field, Traits
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
 from redirect.proxy.upstream import Upstream
-from redirect.telemetry.record import quote
+from redirect.telemetry.record import Quoted
 
 # Bytes of a request's body that are kept, to be sent again.
 KEPT_BYTES = 64 * 1024
@@ -31,13 +30,19 @@ _logger = logging.getLogger("gunicorn.error")
 
 
 class Client(Protocol):
-    """The client's side of an exchange."""
+    """The client's side of an exchange. `takes_plain` says whether it can have `plain` called in place of `head` and
+    `data`, and `end` if all of the answer is there."""
+
+    takes_plain: bool
 
     def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         """A response before the final one (1xx)."""
 
     def head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> None:
         """The head of the answer. `length` is that of the body, 0 if none is to be sent, None if it is not known."""
+
+    def plain(self, head: bytes, body: bytes, *, is_whole: bool) -> None:
+        """A head, without its last line end, that states the length of the body, and what came of that."""
 
     def data(self, data: bytes) -> None: ...
 
@@ -64,7 +69,6 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_about",
         "_answer_us",
         "_bytes_in",
         "_bytes_out",
@@ -73,50 +77,60 @@ class Exchange:
         "_config",
         "_connecting",
         "_destination",
-        "_fields",
         "_forward",
         "_forwarder",
         "_has_moved",
         "_has_tried_stale",
+        "_host",
         "_is_answering",
         "_is_over",
         "_is_retry",
         "_kept",
         "_kept_bytes",
+        "_lines",
         "_origin_status",
+        "_quoted",
         "_retries_left",
         "_sent_at",
         "_started",
         "_still_since",
+        "_traits",
         "_tried",
         "_tries",
         "_upstream",
+        "asks_for_upgrade",
         "is_complete",
         "is_full",
         "is_tunnel",
-        "request",
+        "method",
+        "takes_plain",
+        "target",
     )
 
     def __init__(
-        self, forwarder: Forwarder, client: Client, forward: Forward, request: Request, fields: RequestFields,
-        about: Forwarded, started: int,
+        self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, quoted: Quoted,
+        lines: bytes, traits: Traits, host: bytes | None, started: int,
     ) -> None:  # fmt: skip
         # Request
         self._forwarder = forwarder
         self._client = client
         self._forward = forward
-        self.request = request
-        self._fields = fields
-        self._about = about
+        self.method = method
+        self.target = target
+        self._quoted = quoted
+        self._lines = lines
+        self._traits = traits
+        self._host = host
         self._started = self._still_since = self._complete_at = started
         self._config = forwarder.config_hash
-        self.is_complete = fields.framing in NO_BODY  # the request was read to its end
+        self.asks_for_upgrade = traits.upgrade
+        self.is_complete = traits.framing in NO_BODY  # the request was read to its end
         self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
         self._kept_bytes = 0
 
         # Tries
         self._retries_left = forward.route.retries
-        self._tried: set[str] = set()
+        self._tried: tuple[str, ...] = ()
         self._tries = 0
         self._has_tried_stale = self._is_retry = False
         self._destination: Destination | None = None
@@ -125,6 +139,7 @@ class Exchange:
         self._sent_at = started
 
         # Answer
+        self.takes_plain = client.takes_plain and not forward.route.retry_on
         self._is_answering = self.is_tunnel = self._is_over = False
         self._origin_status: int | None = None
         self._answer_us: int | None = None
@@ -133,17 +148,13 @@ class Exchange:
         self.is_full = False  # the origin takes no more of the request for now
 
     @property
-    def asks_for_upgrade(self) -> bool:
-        return self._fields.upgrade
-
-    @property
     def is_chunked(self) -> bool:
-        return self._fields.is_chunked
+        return self._traits.is_chunked
 
     @property
     def framing(self) -> bytes:
         """The line of the header that says where the request ends."""
-        return self._fields.framing
+        return self._traits.framing
 
     @property
     def idle_seconds(self) -> float:
@@ -169,14 +180,14 @@ class Exchange:
         if self._upstream is not None and self.is_tunnel:
             self._upstream.transport.write(data)
         else:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._fields.is_chunked else data, len(data))
+            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._traits.is_chunked else data, len(data))
 
     def request_end(self) -> None:
         if self.is_complete or self._is_over:
             return
         self.is_complete = True
         self._complete_at = monotonic_ns()
-        if self._fields.is_chunked:
+        if self._traits.is_chunked:
             self._send(b"0\r\n\r\n", 0)
 
     def _send(self, piece: bytes, size: int) -> None:
@@ -223,7 +234,7 @@ class Exchange:
         self._destination = destination
         destination.requests += 1
         self._tries += 1
-        self._tried.add(destination.origin.name)
+        self._tried += (destination.origin.name,)
         connections = self._forwarder.connections(destination, self._forward.scheme)
         upstream = connections.take()
         if upstream is not None:
@@ -254,21 +265,24 @@ class Exchange:
         self._upstream = upstream
         self._sent_at = monotonic_ns()
         head = self._request_head(self._destination)
-        kept = self._kept or ()
-        self.resume_request()  # before the origin may say that it takes no more
-        upstream.ask(self, head + b"".join(kept) if kept else head, is_head=self.request.method == "HEAD")
+        if self.is_full:
+            self.resume_request()  # before the origin may say that it takes no more
+        upstream.ask(self, head + b"".join(self._kept) if self._kept else head, is_head=self.method == "HEAD")
         if self._kept_bytes > KEPT_BYTES:
             self._kept = None
 
     def _request_head(self, destination: Destination) -> bytes:
-        forward, request = self._forward, self.request
-        host = self._about.host
+        forward, host = self._forward, self._host
         if host is None or not forward.passes_host:
             host = str(destination.origin.authority).encode("ascii")
-        target, prefix = forward.route.target_of(request.target)
-        line = f"{request.method} {target} HTTP/1.1\r\n".encode("latin-1")
+        target, prefix = forward.route.target_of(self.target)
+        line = f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
-        return b"%bhost: %b\r\n%b%b\r\n" % (line, host, self._fields.lines, stripped)
+        request_id = self._quoted[-1]
+        assert request_id is not None
+        return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
+            line, host, self._lines, stripped, request_id.encode("ascii"),
+        )  # fmt: skip
 
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
         """Tries again where that is safe, else answers in the origin's place."""
@@ -279,7 +293,7 @@ class Exchange:
             self._refuse(status, f"no answer from {name}: its origin failed: {detail}", error)
 
     def _retry(self, failure: Failure) -> bool:
-        is_idempotent = self.request.method in IDEMPOTENT or self._fields.is_repeatable
+        is_idempotent = self.method in IDEMPOTENT or self._traits.is_repeatable
         where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
         destination = self._destination
         assert destination is not None
@@ -302,7 +316,7 @@ class Exchange:
 
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         self._has_moved = True
-        if status != 100 or self._fields.expects_continue:
+        if status != 100 or self._traits.expects_continue:
             self._client.interim(status, reason, fields)
 
     def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
@@ -318,6 +332,20 @@ class Exchange:
         self._kept = None
         self._client.head(status, reason, fields, length)
         return True
+
+    def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None:
+        """The head of the answer, without its last line end, and what came of its body; `left` bytes are to come."""
+        self._origin_status = status
+        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        self._bytes_out = len(body)
+        if left:
+            self._is_answering = self._has_moved = True
+            self._kept = None
+            self._client.plain(head, body, is_whole=False)
+        else:
+            self._upstream = None
+            self._finish(status)
+            self._client.plain(head, body, is_whole=True)
 
     def on_switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
         self._origin_status = 101
@@ -340,7 +368,7 @@ class Exchange:
         status = self._origin_status
         assert status is not None
         self._finish(status)
-        self._client.end(data, trailers if self._fields.takes_trailers else [])
+        self._client.end(data, trailers if self._traits.takes_trailers else [])
 
     def on_lost(self, upstream: Upstream, error: str, detail: str) -> None:
         self._upstream = None
@@ -417,15 +445,15 @@ class Exchange:
             self._upstream = None
         self._kept = None
         forward, destination = self._forward, self._destination
+        origin = None
         if destination is not None:
             destination.requests -= 1
+            origin = destination.origin.name
         self._forwarder.ended(self, forward.pool.name, is_retry=self._is_retry)
-        outcome = Outcome(self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
-        origin = None if destination is None else destination.origin.name
-        decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.route.name, is_forward=True)
-        request = self.request
-        head = request.head._replace(request_id=self._about.request_id.decode("latin-1"))
-        self._forwarder.recorder.write(
-            decision, quote(request.method, head), request.target, self._started, self._config, outcome
-        )
+        outcome = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
+        if detail is None and origin is not None:
+            decision = forward.answered(origin, status)
+        else:
+            decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True)
+        self._forwarder.recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
         return decision

@@ -17,25 +17,25 @@ Field = tuple[bytes, bytes]
 # By which a request that comes back is known. All processes of an instance share it, as they are forked from one.
 PSEUDONYM = f"redirect-{secrets.token_hex(4)}".encode()
 
-_VIA = b"1.1 " + PSEUDONYM
+VIA = b"1.1 " + PSEUDONYM
 
 # Spellings of field names that are cached: all that clients use, and no unlimited number of others.
 _MAX_SPELLINGS = 1024
 _MAX_SPELLING_BYTES = 64
 
 
-class _Kind(IntEnum):
+class Kind(IntEnum):
     PASSED = 0
     DROPPED = 1
     READ = 2  # and passed, dropped or replaced, as its value says
 
 
-PASSED, DROPPED, READ = _Kind
+PASSED, DROPPED, READ = Kind
 
 # Fields of one connection, in both directions.
 _HOP_BY_HOP = "keep-alive proxy-connection proxy-authenticate proxy-authorization trailer".split()
 
-_OF_REQUESTS = {
+OF_REQUESTS = {
     **dict.fromkeys([*_HOP_BY_HOP, "http2-settings", "x-forwarded-prefix"], DROPPED),
     **dict.fromkeys(
         "connection te upgrade transfer-encoding via host forwarded x-forwarded-for x-forwarded-proto x-forwarded-host "
@@ -43,7 +43,7 @@ _OF_REQUESTS = {
         READ,
     ),
 }
-_OF_RESPONSES = {
+OF_RESPONSES = {
     **dict.fromkeys([*_HOP_BY_HOP, "te", "alt-svc"], DROPPED),
     **dict.fromkeys("connection content-length transfer-encoding via upgrade".split(), READ),
 }
@@ -79,18 +79,16 @@ class Forwarded(NamedTuple):
     peer: bytes
     scheme: bytes
     is_trusted: bool
-    request_id: bytes
 
 
-class RequestFields(NamedTuple):
-    """The fields for an origin, but for its Host, as lines; and what they say of the request."""
+class Traits(NamedTuple):
+    """What the fields of a request say of it."""
 
-    lines: bytes
-    framing: bytes  # which of the lines says where the body ends; empty if there is none
-    expects_continue: bool
-    takes_trailers: bool
-    upgrade: bool
-    is_repeatable: bool  # whether it says so, whatever its method
+    framing: bytes = b""  # the line that says where the body ends; empty if there is none
+    expects_continue: bool = False
+    takes_trailers: bool = False
+    upgrade: bool = False
+    is_repeatable: bool = False  # whether it says so, whatever its method
 
     @property
     def is_chunked(self) -> bool:
@@ -105,26 +103,27 @@ class ResponseFields(NamedTuple):
     upgrade: bytes | None
 
 
-class _Kinds(dict[bytes, _Kind]):
+class _Kinds(dict[bytes, Kind]):
     """From a name as it is spelled to what becomes of the field."""
 
-    def __init__(self, known: dict[str, _Kind]) -> None:
+    def __init__(self, known: dict[str, Kind]) -> None:
         super().__init__()
         self._known = {name.encode(): kind for name, kind in known.items()}
 
-    def __missing__(self, spelled: bytes) -> _Kind:
+    def __missing__(self, spelled: bytes) -> Kind:
         kind = self._known.get(spelled.lower(), PASSED)
         if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
             self[spelled] = kind
         return kind
 
 
-_request_kinds = _Kinds(_OF_REQUESTS)
-_response_kinds = _Kinds(_OF_RESPONSES)
+_request_kinds = _Kinds(OF_REQUESTS)
+_response_kinds = _Kinds(OF_RESPONSES)
 
 
-def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: bool) -> RequestFields:
-    """Raises FieldError for requests that must not be passed on. HTTP/1.0 does not upgrade."""
+def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: bool) -> tuple[bytes, Traits]:
+    """The fields for an origin, but for Host and X-Request-ID, as lines, and what they say. Raises FieldError for
+    requests that must not be passed on. HTTP/1.0 does not upgrade."""
     lines: list[bytes] = []
     read: dict[bytes, bytes] = {}
     kinds = _request_kinds
@@ -145,15 +144,17 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     # Behind a body it would not be known where the other protocol begins.
     upgrades = may_upgrade and b"upgrade" in listed and framing in NO_BODY
     protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
-    lines += (*_added(read, about), *_options(takes_trailers, protocol), framing)
-    return RequestFields(
-        b"".join(lines),
+    via, before, host, forwarded = map(read.get, OF_WAY)
+    added = added_fields(via, before, host, forwarded, about)
+    lines += (added, *_options(takes_trailers, protocol), framing)
+    traits = Traits(
         framing,
         b"100-continue" in read.get(b"expect", b"").lower(),
         takes_trailers,
         bool(protocol),
         b"idempotency-key" in read or b"x-idempotency-key" in read,
     )
+    return b"".join(lines), traits
 
 
 def _framing(read: dict[bytes, bytes]) -> bytes:
@@ -178,31 +179,33 @@ def _options(takes_trailers: bool, protocol: bytes) -> Iterable[bytes]:
 _PASSED_AS_READ = frozenset((b"expect", b"idempotency-key", b"x-idempotency-key"))
 
 
-def _added(read: dict[bytes, bytes], about: Forwarded) -> Iterable[bytes]:
-    via = read.get(b"via")
-    if via is None:
-        yield b"via: %b\r\n" % _VIA
-    else:
-        if PSEUDONYM in via:
-            raise FieldError(
-                "the request has passed here before: its origin leads back to this service", 508, "proxy_loop_detected"
-            )
-        yield b"via: %b, %b\r\n" % (via, _VIA)
-    before = read.get(b"x-forwarded-for") if about.is_trusted else None
-    yield b"x-forwarded-for: %b\r\n" % (about.peer if before is None else b"%b, %b" % (before, about.peer))
-    yield b"x-forwarded-proto: %b\r\n" % about.scheme
-    host = (read.get(b"x-forwarded-host") if about.is_trusted else None) or about.host
-    if host is not None:
-        yield b"x-forwarded-host: %b\r\n" % host
-    if about.is_trusted and b"forwarded" in read:
-        yield b"forwarded: %b\r\n" % read[b"forwarded"]
-    yield b"x-request-id: %b\r\n" % about.request_id
+# What earlier proxies say of the request's way, in the order of `added_fields`.
+OF_WAY = (b"via", b"x-forwarded-for", b"x-forwarded-host", b"forwarded")
+
+
+def added_fields(
+    via: bytes | None, before: bytes | None, host: bytes | None, forwarded: bytes | None, about: Forwarded
+) -> bytes:
+    if via is not None and PSEUDONYM in via:
+        raise FieldError(
+            "the request has passed here before: its origin leads back to this service", 508, "proxy_loop_detected"
+        )
+    if not about.is_trusted:
+        before = host = forwarded = None
+    host = host or about.host
+    return b"via: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n%b%b" % (
+        VIA if via is None else b"%b, %b" % (via, VIA),
+        about.peer if before is None else b"%b, %b" % (before, about.peer),
+        about.scheme,
+        b"" if host is None else b"x-forwarded-host: %b\r\n" % host,
+        b"" if forwarded is None else b"forwarded: %b\r\n" % forwarded,
+    )
 
 
 def response_fields(headers: Sequence[Field]) -> ResponseFields:
     """Raises FieldError for responses that must not be passed on."""
     fields: list[Field] = []
-    connection, via, length, is_chunked, upgrade = None, _VIA, None, False, None
+    connection, via, length, is_chunked, upgrade = None, VIA, None, False, None
     kinds = _response_kinds
     for field in headers:
         kind = kinds[field[0]]
@@ -264,4 +267,4 @@ _NO_TRAILERS = (
     "content-length content-encoding content-type content-range authorization cookie set-cookie cache-control location "
     "age date expires retry-after vary max-forwards"
 ).split()
-_trailer_kinds = _Kinds({**_OF_REQUESTS, **_OF_RESPONSES, **dict.fromkeys(_NO_TRAILERS, DROPPED)})
+_trailer_kinds = _Kinds({**OF_REQUESTS, **OF_RESPONSES, **dict.fromkeys(_NO_TRAILERS, DROPPED)})

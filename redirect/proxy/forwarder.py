@@ -28,6 +28,7 @@ class Forwarder:
         self.recorder = recorder
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
+        self._of_destinations: dict[Destination, Connections] = {}
         self._exchanges: set[Timed] = set()
         self._requests: Counter[str] = Counter()  # under way, by pool
         self._retries: Counter[str] = Counter()
@@ -36,6 +37,7 @@ class Forwarder:
     def use(self, config: Config) -> None:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
+        self._of_destinations.clear()
         pools = [config.pools[name] for name in forwarded(config.routes)]
         known = {
             Place(scheme, *origin.authority.endpoint(scheme))
@@ -47,10 +49,11 @@ class Forwarder:
             self._connections.pop(place).close()
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
-        place = Place(scheme, *destination.origin.authority.endpoint(scheme))
-        found = self._connections.get(place)
+        found = self._of_destinations.get(destination)
         if found is None:
-            found = self._connections[place] = Connections(place)
+            place = Place(scheme, *destination.origin.authority.endpoint(scheme))
+            found = self._connections.setdefault(place, Connections(place))
+            self._of_destinations[destination] = found
         return found
 
     def began(self, exchange: Timed, pool: str) -> None:
@@ -77,7 +80,7 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         resting = 0
         for connections in self._connections.values():
-            connections.close_idle(loop.time() - MAX_IDLE_SECONDS)
+            connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
             resting += connections.idle
         again = self._exchanges or resting
         self._timer = loop.call_later(CHECK_SECONDS, self._check) if again else None

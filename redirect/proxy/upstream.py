@@ -9,12 +9,14 @@ The exchange that a connection works for is told from within `data_received` or 
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import Protocol
 
 import httptools
 
 from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
+from redirect.proxy.plain_fields import plain_answer
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
@@ -26,7 +28,25 @@ _SECTION_SIZE = "http_response_header_section_size"
 _TOO_LARGE = f"its head has more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
 _BEGIN = b"HTTP/1."
 
+# Status lines that are cached: all that servers send, and no unlimited number of others.
+_MAX_STATUS_LINES = 1024
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t -~]{0,64}\r\n")
+
 _logger = logging.getLogger("gunicorn.error")
+
+
+class _Statuses(dict[bytes, int]):
+    """From a status line to the status of an answer that may have a body; 0 where that is not plain."""
+
+    def __missing__(self, line: bytes) -> int:
+        match = _STATUS_LINE.fullmatch(line)
+        status = 0 if match is None or match[1] in (b"204", b"304") else int(match[1])
+        if len(self) < _MAX_STATUS_LINES:
+            self[line] = status
+        return status
+
+
+_statuses = _Statuses()
 
 
 class Asking(Protocol):
@@ -36,8 +56,10 @@ class Asking(Protocol):
     def is_complete(self) -> bool:
         """Whether all of the request was sent."""
 
-    @property
-    def asks_for_upgrade(self) -> bool: ...
+    asks_for_upgrade: bool
+    takes_plain: bool
+
+    def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None: ...
 
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None: ...
 
@@ -94,7 +116,7 @@ class Upstream(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.exchange: Asking | None = None
         self.is_reused = False  # it has answered a request before
-        self.idle_since = 0.0  # by the event loop's clock
+        self.idle_since = 0.0  # by `monotonic`
         self._is_paused = False
 
         # Request
@@ -151,6 +173,8 @@ class Upstream(asyncio.Protocol):
             return
         if not self.has_answered:
             self.has_answered = True
+            if exchange.takes_plain and not self._has_no_body and self._answer_plain(exchange, data):
+                return
             if not _BEGIN.startswith(data[: len(_BEGIN)]):  # the parser reads RTSP as well
                 self._fail(_NO_HTTP, "what it sent is no HTTP")
                 return
@@ -160,6 +184,30 @@ class Upstream(asyncio.Protocol):
             self._pass_counted(exchange, data)
         else:
             self._parse(exchange, data)
+
+    def _answer_plain(self, exchange: Asking, data: bytes) -> bool:
+        """Passes on an answer without the parser; returns whether it is plain."""
+        begin = data.find(b"\n") + 1
+        status = _statuses[data[:begin]]
+        found = plain_answer(data, begin) if status else None
+        if found is None:
+            return False
+        lines, body_begin, length = found
+        left = length - (len(data) - body_begin)
+        if left < 0 or body_begin > MAX_HEAD_BYTES:
+            return False
+        self._is_answered = self._is_reusable = True
+        head, body = data[:begin] + lines, data[body_begin:]
+        if left:
+            self._left = left
+            exchange.on_plain(status, head, body, left)
+        else:
+            self.exchange = None
+            self.is_reused = True
+            self._is_reusable = exchange.is_complete
+            self._end_request()
+            exchange.on_plain(status, head, body, 0)
+        return True
 
     def _pass_counted(self, exchange: Asking, data: bytes) -> None:
         self._left -= len(data)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
 from math import inf
 from time import monotonic_ns, time_ns
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from redirect.core.decision import Decision, Outcome
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
@@ -69,9 +69,11 @@ _CUT = "pool_requested origin location method host path query client_ip user_age
 # whether the target is in it; and what is behind the configuration, of a forward with places for its outcome.
 _Part = tuple[str, str, str, bool, str]
 
-_NULLS = tuple("null" for _ in Outcome._fields)
+# The keys of an outcome.
+_OUTCOME = ("origin_status", "origin_us", "tries", "bytes_in", "bytes_out")
+_NULLS = ("null",) * len(_OUTCOME)
 
-_CONFIG = 5  # its place in a record
+_CONFIG: Literal[5] = 5  # its place in a record
 
 
 class LineFormatter:
@@ -129,7 +131,7 @@ class LineFormatter:
 
 def _end(decision: Decision) -> str:
     route, detail = (_or_null(value).replace("%", "%%") for value in (decision.route, decision.detail))
-    numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
+    numbers = "".join([f'"{name}":%s,' for name in _OUTCOME])
     end = f',"route":{route},"action":"{decision.action}",{numbers}"detail":{detail}}}\n'
     return end if decision.is_forward else end % _NULLS
 

@@ -8,6 +8,7 @@ Plain tuples: each request makes one and unpacks it, and named tuples take three
 
 import re
 import secrets
+from itertools import count
 from json.encoder import encode_basestring_ascii as _text
 
 from redirect.core.decision import Decision, Outcome
@@ -24,8 +25,15 @@ Quoted = tuple[str, str, str, str | None]
 Record = tuple[Decision, Quoted, str, int, int, str, Outcome | None]
 
 
-def new_request_id() -> str:
-    return secrets.token_hex(16)
+class RequestIds:
+    """Generates ids of 32 digits, half of them of this object alone."""
+
+    def __init__(self) -> None:
+        self._begin = secrets.token_hex(8)
+        self._next = count(10**15)
+
+    def new(self) -> str:
+        return f"{self._begin}{next(self._next)}"
 
 
 def is_request_id(text: str) -> bool:

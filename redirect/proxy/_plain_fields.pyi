@@ -1,0 +1,3 @@
+def read(
+    names: tuple[bytes, ...], passed: int, taken: int, dropped: int, max_fields: int, data: bytes, begin: int
+) -> tuple[bytes, int, *tuple[bytes | None, ...]] | None: ...
