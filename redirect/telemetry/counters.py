@@ -17,7 +17,7 @@ from redirect.core.decision import Decision
 from redirect.core.pools import Config
 from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, Slot
-from redirect.telemetry.snapshot import BOUNDS_US
+from redirect.telemetry.snapshot import BOUNDS_US, Key
 
 _BOUNDS_NS = [*(1000 * bound for bound in BOUNDS_US), inf]
 _EMPTY = [0] * BUCKETS
@@ -29,7 +29,7 @@ class Counters:
 
     def __init__(self, slot: Slot, config: Config) -> None:
         self.slot = slot
-        self._indices = dict(slot.series())
+        self._indices: dict[Key, int] = dict(slot.series("requests"))
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
         numbers.requests = numbers.connections = numbers.health = 0
@@ -65,7 +65,7 @@ class Counters:
         key = decision.pool, decision.origin, decision.status
         index = self._indices.get(key)
         if index is None:
-            index = self._indices[key] = self.slot.add_series(key)
+            index = self._indices[key] = self.slot.add_series("requests", key)
         counts, configs = self.slot.counts, self.slot.numbers.configs
         if counts[index + 3] != configs:  # the first under this configuration
             counts[index + 1] = counts[index]

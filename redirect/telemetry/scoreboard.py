@@ -9,19 +9,21 @@ that maps it. It is sparse: a slot has addresses for millions of series, and tak
 
     common             numbers of the instance
     four notices       bytes that one process publishes and the others read
-    a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each its counts and
-                       its key as JSON. A series counts once `series_bytes` includes it.
+    a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
+                       which is the kind and the labels, and the numbers that KINDS names. A series counts once
+                       `series_bytes` includes it.
 """
 
 import json
 import mmap
 import os
+import sys
 import tempfile
 from ctypes import Structure, c_uint64, sizeof
-from struct import Struct
 from time import monotonic_ns
+from typing import Any
 
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Key
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS
 
 BUCKETS = len(BOUNDS_US) + 1
 
@@ -99,9 +101,17 @@ class Numbers(Structure):
     )
 
 
-# Before the key of a series: how often it happened, how often of that before the configuration under which it happened
-# last, when last (see `snapshot.Count`), which of the `configs` that was, all 0 at first; and the length of the key.
-_SERIES_HEAD = Struct("=32xQ")
+# What is counted apart, for each kind of series. All numbers are 0 at first.
+KINDS = {
+    # Labels: pool, origin and status. How often it happened, how often of that before the configuration under which it
+    # happened last, when last (see `snapshot.Count`), and which of the `configs` that was.
+    "requests": ("total", "before", "last_ms", "configs"),
+}
+
+# What JSON has: text, numbers, None.
+Labels = tuple[Any, ...]
+
+_NUMBER_BYTES = sizeof(c_uint64)
 
 _NOTICES = ("configuration", "change", "loading", "health")
 _COMMON_BYTES = mmap.PAGESIZE
@@ -191,37 +201,39 @@ class Slot:
         self._ring = memory[_RING_AT:_SERIES_AT]
         self._series = memory[_SERIES_AT:]
         self.counts = self._series.cast("Q")
-        self._read: list[tuple[Key, int]] = []
+        self._read: dict[str, list[tuple[Labels, int]]] = {kind: [] for kind in KINDS}
         self._read_bytes = 0  # of the series
 
     def free(self) -> None:
         """Marks the slot as held by no worker."""
         self.numbers.connections = self.numbers.heartbeat_ms = self.numbers.pid = 0
 
-    def add_series(self, key: Key) -> int:
-        """Adds a series with nothing counted; returns the index of its counts in `counts`.
+    def add_series(self, kind: str, labels: Labels) -> int:
+        """Adds a series with nothing counted; returns the index of its first number in `counts`.
 
         Raises ValueError where the slot is full.
         """
-        text = json.dumps(key).encode("ascii")
-        series = _SERIES_HEAD.pack(len(text)) + text
+        key = json.dumps((kind, *labels)).encode("ascii")
+        key += b" " * (-len(key) % _NUMBER_BYTES)
+        numbers = bytes(_NUMBER_BYTES * len(KINDS[kind]))  # what a worker that died meanwhile left there is cleared
+        series = len(key).to_bytes(_NUMBER_BYTES, sys.byteorder) + key + numbers
         begin: int = self.numbers.series_bytes
-        end = begin + -(-len(series) // 8) * 8
+        end = begin + len(series)
         if end > len(self._series):
             raise ValueError("there is no space for another series")
-        self._series[begin : begin + len(series)] = series
+        self._series[begin:end] = series
         self.numbers.series_bytes = end
-        return begin // 8
+        return (end - len(numbers)) // _NUMBER_BYTES
 
-    def series(self) -> list[tuple[Key, int]]:
-        """The keys of all series, each with the index of its counts in `counts`."""
+    def series(self, kind: str) -> list[tuple[Labels, int]]:
+        """The labels of all series of that kind, each with the index of its first number in `counts`."""
         while self._read_bytes < self.numbers.series_bytes:
-            index, key_at = self._read_bytes // 8, self._read_bytes + _SERIES_HEAD.size
-            key_end = key_at + self.counts[index + 4]
-            pool, origin, status = json.loads(bytes(self._series[key_at:key_end]))
-            self._read.append(((pool, origin, status), index))
-            self._read_bytes = -(-key_end // 8) * 8
-        return self._read
+            key_at = self._read_bytes + _NUMBER_BYTES
+            key_end = key_at + self.counts[self._read_bytes // _NUMBER_BYTES]
+            found, *labels = json.loads(bytes(self._series[key_at:key_end]))
+            self._read[found].append((tuple(labels), key_end // _NUMBER_BYTES))
+            self._read_bytes = key_end + _NUMBER_BYTES * len(KINDS[found])
+        return self._read[kind]
 
     def keep_lines(self, lines: bytes) -> None:
         """Writes whole lines into the ring, over the oldest."""

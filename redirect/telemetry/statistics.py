@@ -68,7 +68,7 @@ def _rows(slots: list[Slot]) -> list[Numbers]:
 
 def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
     """Adds what was counted in `slot`; `current` is which of its configurations is the one in use, if any."""
-    for key, index in slot.series():
+    for key, index in slot.series("requests"):
         total, before, last_ms, configs = slot.counts[index : index + 4]
         if total:
             count = Count(total, total - before if configs == current else 0, last_ms)

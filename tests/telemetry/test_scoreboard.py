@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from redirect.telemetry.scoreboard import RING_BYTES, Scoreboard
+from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Labels, Scoreboard
 from redirect.telemetry.snapshot import Key
 
 
@@ -34,12 +34,12 @@ def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
 
     def work() -> None:
         slot = scoreboard.slots()[0]
-        slot.counts[slot.add_series(("p", "o", 302))] = 7
+        slot.counts[slot.add_series("requests", ("p", "o", 302))] = 7
         slot.keep_lines(b"a line\n")
 
     in_another_process(work)
     slot = scoreboard.slots()[0]
-    ((key, index),) = slot.series()
+    ((key, index),) = slot.series("requests")
     assert (key, slot.counts[index]) == (("p", "o", 302), 7)
     assert slot.kept_lines(0) == (b"a line\n", 7)
 
@@ -48,17 +48,42 @@ def test_slots_are_apart(scoreboard: Scoreboard) -> None:
     """Each slot has its own series."""
     scoreboard.make_slot(2)
     assert len(scoreboard.slots()) == 3
-    scoreboard.slots()[2].add_series(("p", "o", 302))
-    assert scoreboard.slots()[0].series() == scoreboard.slots()[1].series() == []
+    scoreboard.slots()[2].add_series("requests", ("p", "o", 302))
+    assert scoreboard.slots()[0].series("requests") == scoreboard.slots()[1].series("requests") == []
 
 
 def test_a_slot_that_is_there_stays(scoreboard: Scoreboard) -> None:
     """Making a slot that is there changes nothing."""
     scoreboard.make_slot(1)
-    scoreboard.slots()[1].add_series(("p", "o", 302))
+    scoreboard.slots()[1].add_series("requests", ("p", "o", 302))
     scoreboard.make_slot(0)
     assert len(scoreboard.slots()) == 2
-    assert len(scoreboard.slots()[1].series()) == 1
+    assert len(scoreboard.slots()[1].series("requests")) == 1
+
+
+def test_kinds_of_series_are_apart(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Series of each kind are found by it, with as many numbers as it has, in whichever order they were added."""
+    monkeypatch.setitem(KINDS, "wide", tuple("abcdefghi"))
+    monkeypatch.setitem(KINDS, "narrow", ("a",))
+    slot = Scoreboard().make_slot(0)
+    added: dict[str, list[tuple[Labels, int]]] = {"wide": [], "requests": [], "narrow": []}
+    for labels in ((), ("p",), ("p", "o", 302), ("a longer label",)):
+        for kind, series in added.items():
+            series.append((labels, slot.add_series(kind, labels)))
+    indices = [index + at for kind in added for _, index in added[kind] for at in range(len(KINDS[kind]))]
+    for value, index in enumerate(indices):
+        slot.counts[index] = value
+    assert {kind: slot.series(kind) for kind in added} == added
+    assert [slot.counts[index] for index in indices] == [*range(len(indices))]
+
+
+def test_what_a_worker_left_half_written_is_no_count(scoreboard: Scoreboard) -> None:
+    """A series begins at 0 where a worker was killed while it added one with a longer key."""
+    slot = scoreboard.slots()[0]
+    slot.add_series("requests", ("a longer name", "o" * 100, 302))
+    slot.numbers.series_bytes = 0
+    index = slot.add_series("requests", ("p", "o", 302))
+    assert [*slot.counts[index : index + len(KINDS["requests"])]] == [0, 0, 0, 0]
 
 
 def test_series_grow(scoreboard: Scoreboard) -> None:
@@ -69,23 +94,23 @@ def test_series_grow(scoreboard: Scoreboard) -> None:
 
     def add(keys: list[Key]) -> None:
         for key in keys:
-            slot.counts[slot.add_series(key)] = 1
+            slot.counts[slot.add_series("requests", key)] = 1
 
     for begin, end in ((0, 3), (3, 5003)):
         in_another_process(lambda new=keys[begin:end]: add(new))
-        assert [key for key, _ in slot.series()] == keys[:end]
-        assert sum(slot.counts[index] for _, index in slot.series()) == end
+        assert [key for key, _ in slot.series("requests")] == keys[:end]
+        assert sum(slot.counts[index] for _, index in slot.series("requests")) == end
 
 
 def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
     """A slot that has no room for another series says so, and has what it had."""
     slot = scoreboard.slots()[0]
-    slot.add_series(("p", "o", 302))
+    slot.add_series("requests", ("p", "o", 302))
     used, slot.numbers.series_bytes = slot.numbers.series_bytes, 2**30 - RING_BYTES - 64
     with pytest.raises(ValueError, match="no space"):
-        slot.add_series(("p", "o" * 300_000, 302))
+        slot.add_series("requests", ("p", "o" * 300_000, 302))
     slot.numbers.series_bytes = used
-    assert [key for key, _ in slot.series()] == [("p", "o", 302)]
+    assert [key for key, _ in slot.series("requests")] == [("p", "o", 302)]
 
 
 def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
