@@ -15,7 +15,7 @@ HEIGHT = 100
 # Where the axis of the rates may end; half of it is a whole number too.
 _ENDS = [digit * 10**power for power in range(9) for digit in (1, 2, 4, 6, 8)][1:]
 
-# The axis of the durations shows at least 1 us to 1 ms, so that it seldom changes.
+# The axis of durations has at least so many decades, so that it seldom changes.
 _MIN_DECADES = 3
 
 Ticks = list[tuple[int, float]]  # values on an axis, and how far each is below the top
@@ -39,8 +39,9 @@ class Durations(NamedTuple):
     path: str
 
 
-def rates(seconds: Sequence[Second]) -> Rates:
-    counts = [second.requests for second in seconds]
+def rates(*histories: Sequence[Second]) -> Rates:
+    """The requests of all `histories` together, which are of the same seconds."""
+    counts = [sum(second.requests for second in same) for same in zip(*histories, strict=True)]
     most = max(counts)
     end = next((end for end in _ENDS if end >= most), most)
     bars = [f"M{x} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}" for x, count in enumerate(counts) if count]
@@ -48,25 +49,25 @@ def rates(seconds: Sequence[Second]) -> Rates:
     return Rates(counts[-1], sum(counts) / len(counts), most, ticks, "".join(bars))
 
 
-def durations(seconds: Sequence[Second], *parts: float) -> tuple[list[Durations], Ticks]:
-    """One for each of `parts`, on a common logarithmic axis."""
+def durations(seconds: Sequence[Second], *parts: float, least_us: int = 1) -> tuple[list[Durations], Ticks]:
+    """One for each of `parts`, on a common logarithmic axis that begins at `least_us`, a power of ten."""
     lines = [[quantile(second.buckets, part) for second in seconds] for part in parts]
-    longest = max((value for line in lines for value in line if value is not None), default=1.0)
-    decades = max(_MIN_DECADES, ceil(log10(max(1.0, longest))))
+    longest = max((value for line in lines for value in line if value is not None), default=least_us)
+    decades = max(_MIN_DECADES, ceil(log10(longest / least_us)))
     overall = added(second.buckets for second in seconds)
     drawn = [
-        Durations(line[-1], quantile(overall, part), _steps(line, decades))
+        Durations(line[-1], quantile(overall, part), _steps(line, least_us, decades))
         for part, line in zip(parts, lines, strict=True)
     ]
-    return drawn, [(10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
+    return drawn, [(least_us * 10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
 
 
-def _steps(values: Sequence[float | None], decades: int) -> str:
+def _steps(values: Sequence[float | None], least_us: int, decades: int) -> str:
     """A line that is level for each second, with a gap where there is no value."""
     path, drawing = [], False
     for index, value in enumerate(values):
         if value is not None:
-            y = HEIGHT - HEIGHT * log10(max(1.0, value)) / decades
+            y = HEIGHT - HEIGHT * log10(max(1.0, value / least_us)) / decades
             path.append(f"V{y:.1f}" if drawing else f"M{index} {y:.1f}")
             path.append(f"H{index + 1}")
         drawing = value is not None

@@ -19,10 +19,13 @@ from starlette.responses import Response
 
 from redirect.control.instance import Instance
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Key
+from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Key
 
 OPEN_METRICS = "application/openmetrics-text"
-BOUNDS = (*(f"{bound / 1e6:g}" for bound in BOUNDS_US), "+Inf")
+
+# Bounds of the buckets that are shown, in microseconds: from, to.
+OF_ANSWERS = 1, 1_000_000
+OF_FORWARDS = 100, 60_000_000
 
 _Samples = Iterable[tuple[float, *tuple[str, ...]]]  # the value, and those of the labels
 
@@ -44,8 +47,11 @@ class _Collector(NamedTuple):
         instance, snapshot = self.instance, self.instance.snapshot()
         loading, common, now = snapshot.loading, instance.common, now_ms()
         pairs = [(pool, origin) for pool in instance.config.pools.values() for origin in pool.origins]
-        # Without a sample of 0 Prometheus would not see the first redirect to an origin as an increase.
-        totals: dict[Key, int] = {(pool.name, origin.name, pool.status): 0 for pool, origin in pairs}
+        # Without a sample of 0 Prometheus would not see the first request to an origin as an increase.
+        only_forwarded = instance.config.only_forwarded()
+        totals: dict[Key, int] = {
+            (pool.name, origin.name, 200 if pool.name in only_forwarded else pool.status): 0 for pool, origin in pairs
+        }
         totals |= {key: count.total for key, count in snapshot.requests.items()}
         requests = [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()]
         is_reloaded = loading.error is None and not instance.is_late(snapshot)
@@ -55,14 +61,22 @@ class _Collector(NamedTuple):
         died = [(common.workers_died, "worker"), (common.controllers_died, "controller")]
         hung = [(common.workers_hung, "worker"), (common.controllers_hung, "controller"), (common.probes_hung, "probe")]
         connections = sum(worker.connections for worker in snapshot.workers)
-        buckets = [*zip(BOUNDS, accumulate(snapshot.durations), strict=True)]
         build = [(1, instance.version, platform.python_version())]
         weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
         yield Histogram(
-            "redirect_request_duration_seconds", "From request read to response sent.", buckets, snapshot.duration_sum
+            "redirect_request_duration_seconds",
+            "From request read to response sent, of what was not forwarded.",
+            _buckets(snapshot.answers.buckets, *OF_ANSWERS),
+            snapshot.answers.sum,
+        )
+        yield Histogram(
+            "redirect_forward_duration_seconds",
+            "From request read to the last byte of the answer, of what was forwarded.",
+            _buckets(snapshot.forwards.buckets, *OF_FORWARDS),
+            snapshot.forwards.sum,
         )
         yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
@@ -103,6 +117,12 @@ class _Collector(NamedTuple):
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
+
+
+def _buckets(buckets: Buckets, least_us: int, most_us: int) -> Sequence[tuple[str, float]]:
+    totals = [*accumulate(buckets)]
+    shown = zip(BOUNDS_US, totals, strict=False)  # the last bucket has no bound
+    return [(f"{us / 1e6:g}", total) for us, total in shown if least_us <= us <= most_us] + [("+Inf", totals[-1])]
 
 
 def _labelled(kind: type[Counter | Gauge], name: str, meaning: str, labels: Sequence[str], samples: _Samples) -> Metric:

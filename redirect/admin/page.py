@@ -26,6 +26,7 @@ from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
 from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
+from redirect.core.routes import forwarded
 from redirect.telemetry.snapshot import Count, Snapshot
 from redirect.telemetry.statistics import Cursor
 
@@ -143,9 +144,19 @@ class View:
             "picks": picks,
             "origin_views": origin_views,
             "query": self.query,
-            "rates": charts.rates(snapshot.seconds),
-            "durations": charts.durations(snapshot.seconds, 0.5, 0.99),
+            "rates": charts.rates(snapshot.answers.seconds, snapshot.forwards.seconds),
+            "durations": self._durations(snapshot),
         }
+
+    def _durations(self, snapshot: Snapshot) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
+        """A title, lines and an axis for each chart: the second one only where there is something to forward."""
+        config, answers, forwards = self.instance.config, snapshot.answers, snapshot.forwards
+        if not forwarded(config.routes) and not forwards.requests:
+            return [("Duration", *charts.durations(answers.seconds, 0.5, 0.99))]
+        return [
+            ("Duration of what is answered here", *charts.durations(answers.seconds, 0.5, 0.99)),
+            ("Duration of forwards", *charts.durations(forwards.seconds, 0.5, 0.99, least_us=100)),
+        ]
 
     def _select(self) -> Selection:
         config = self.instance.config

@@ -9,20 +9,20 @@ from typing import Any
 from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.pools import Origin, Pool
-from redirect.telemetry.snapshot import Count, quantile
+from redirect.telemetry.snapshot import Buckets, Count, added, quantile
 
 
 def stats(instance: Instance) -> dict[str, Any]:
     """Requests, durations, and the picks of each origin."""
     snapshot = instance.snapshot()
-    total = sum(snapshot.durations)
+    answers, forwards = snapshot.answers, snapshot.forwards
     picks = snapshot.picks()
     return {
         "requests_count": {"success": snapshot.answered(100, 399), "error": snapshot.answered(400, 599)},
-        "latency_ms": {
-            "average": snapshot.duration_sum * 1000 / total if total else None,
-            "p95": _milliseconds(quantile(snapshot.durations, 0.95)),
-            "p99": _milliseconds(quantile(snapshot.durations, 0.99)),
+        "latency_ms": _latency(added([answers.buckets, forwards.buckets]), answers.sum + forwards.sum, 0.95, 0.99),
+        "forwards": {
+            "requests": forwards.requests,
+            "latency_ms": _latency(forwards.buckets, forwards.sum, 0.95, 0.99),
         },
         "pools": {pool.name: _picks(pool, picks.get(pool.name, {})) for pool in instance.config.pools.values()},
     }
@@ -74,8 +74,14 @@ def _origin(instance: Instance, pool: Pool, origin: Origin, share: float) -> dic
     return {"weight": origin.weight, "share": share, "state": state.name, "since": since, "reason": state.reason}
 
 
-def _milliseconds(microseconds: float | None) -> float | None:
-    return None if microseconds is None else microseconds / 1000
+def _latency(buckets: Buckets, seconds: float, *parts: float) -> dict[str, float | None]:
+    """The average and quantiles of durations of which `seconds` is the sum, in milliseconds."""
+    count = sum(buckets)
+    quantiles = {f"p{part * 100:g}": quantile(buckets, part) for part in parts}
+    return {
+        "average": seconds * 1000 / count if count else None,
+        **{name: None if value is None else value / 1000 for name, value in quantiles.items()},
+    }
 
 
 def _rfc3339(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from redirect.core.authority import Authority
 from redirect.core.keys import HOST, Limit, one_of, seconds, whole
-from redirect.core.routes import Route
+from redirect.core.routes import Route, forwarded
 
 MAX_WEIGHT = 1_000_000
 
@@ -98,3 +98,8 @@ class Config:
     hash: str
     warnings: tuple[Fault, ...] = ()
     routes: tuple[Route, ...] = ()
+
+    def only_forwarded(self) -> frozenset[str]:
+        """The pools that routes forward to and to which no client is redirected."""
+        redirected = {route.redirect_to for route in self.routes} | {self.default.name if self.default else None}
+        return forwarded(self.routes) - redirected

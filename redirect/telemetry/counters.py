@@ -16,12 +16,13 @@ from time import monotonic, time
 from redirect.core.decision import Decision
 from redirect.core.pools import Config
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, Slot
+from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Slot
 from redirect.telemetry.snapshot import BOUNDS_US, Key
 
 _BOUNDS_NS = [*(1000 * bound for bound in BOUNDS_US), inf]
 _EMPTY = [0] * BUCKETS
 _decision, _quoted, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
+_outcome = itemgetter(-1)
 
 
 class Counters:
@@ -55,11 +56,12 @@ class Counters:
             counts[index] += count
             counts[index + 2] = now
         self._count_unknown(records)
-        numbers = self.slot.numbers
+        numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)
-        durations = sorted(map(sub, map(_ended, records), map(_started, records)))
-        numbers.duration_ns += sum(durations)
-        self._count_durations(durations, int(monotonic()))
+        if any(map(_outcome, records)):
+            _count_durations([record for record in records if record[-1]], numbers.forwards, second)
+            records = [record for record in records if not record[-1]]
+        _count_durations(records, numbers.answers, second)
 
     def _index(self, decision: Decision) -> int:
         key = decision.pool, decision.origin, decision.status
@@ -83,16 +85,19 @@ class Counters:
                     quoted[0] == pool and decision.pool is not None for decision, quoted, *_ in records
                 )
 
-    def _count_durations(self, durations: list[int], second: int) -> None:
-        total, row = self.slot.numbers.buckets, self.slot.numbers.history[second % HISTORY_ROWS]
-        if row.second != second:
-            row.buckets[:] = _EMPTY
-            row.second = second
-        below = bucket = 0
-        while below < len(durations):
-            upto = bisect_right(durations, _BOUNDS_NS[bucket])
-            if upto > below:
-                total[bucket] += upto - below
-                row.buckets[bucket] += upto - below
-                below = upto
-            bucket += 1
+
+def _count_durations(records: Sequence[Record], into: DurationNumbers, second: int) -> None:
+    durations = sorted(map(sub, map(_ended, records), map(_started, records)))
+    into.sum_ns += sum(durations)
+    total, row = into.buckets, into.history[second % HISTORY_ROWS]
+    if row.second != second:
+        row.buckets[:] = _EMPTY
+        row.second = second
+    below = bucket = 0
+    while below < len(durations):
+        upto = bisect_right(durations, _BOUNDS_NS[bucket])
+        if upto > below:
+            total[bucket] += upto - below
+            row.buckets[bucket] += upto - below
+            below = upto
+        bucket += 1

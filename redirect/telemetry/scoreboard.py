@@ -76,6 +76,14 @@ class Second(Structure):
     _fields_ = (("second", c_uint64), ("buckets", c_uint64 * BUCKETS))
 
 
+class DurationNumbers(Structure):
+    _fields_ = (
+        ("sum_ns", c_uint64),
+        ("buckets", c_uint64 * BUCKETS),  # of all time
+        ("history", Second * HISTORY_ROWS),
+    )
+
+
 class Numbers(Structure):
     """The numbers of a slot. The worker that holds it writes all but `watched_until_ms`."""
 
@@ -88,7 +96,6 @@ class Numbers(Structure):
         ("lines", c_uint64),
         ("dropped", c_uint64),
         ("unknown_pool", c_uint64),
-        ("duration_ns", c_uint64),
         ("config", c_uint64),  # hash of the worker's configuration, as a number
         ("configs", c_uint64),  # how many configurations the slot's workers have had, one after another
         ("health", c_uint64),  # number of the health status that the worker has applied
@@ -96,8 +103,8 @@ class Numbers(Structure):
         ("ring_begun", c_uint64),  # bytes ever written into the ring, including those being written
         ("ring_ended", c_uint64),  # and those that can be read
         ("watched_until_ms", c_uint64),  # until when all lines are kept, by the monotonic clock; readers write it
-        ("buckets", c_uint64 * BUCKETS),  # the durations of all time
-        ("history", Second * HISTORY_ROWS),
+        ("answers", DurationNumbers),  # see `snapshot.Snapshot`
+        ("forwards", DurationNumbers),
     )
 
 

@@ -10,8 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Upper bounds of the buckets, included, in microseconds: 1 us to 1 s, five to a decade.
-BOUNDS_US: tuple[int, ...] = (*[digit * 10**power for power in range(6) for digit in (1, 2, 3, 5, 7)], 1_000_000)
+# Upper bounds of the buckets, included, in microseconds: 1 us to 10 s, five to a decade, and up to a minute. A redirect
+# takes some microseconds, an answer from an origin as long as the origin does.
+BOUNDS_US: tuple[int, ...] = (
+    *[digit * 10**power for power in range(7) for digit in (1, 2, 3, 5, 7)],
+    *[digit * 10**7 for digit in (1, 2, 3, 6)],
+)
 
 # Seconds of which the durations are kept apart, for what is drawn over time.
 SECONDS = 60
@@ -49,6 +53,19 @@ class Second(NamedTuple):
         return sum(self.buckets)
 
 
+class Durations(NamedTuple):
+    """How long requests took: all of them, their sum in seconds, and those of the last SECONDS whole seconds, oldest
+    first, without a gap."""
+
+    buckets: Buckets
+    sum: float
+    seconds: Sequence[Second]
+
+    @property
+    def requests(self) -> int:
+        return sum(self.buckets)
+
+
 class Worker(NamedTuple):
     """A worker process that is alive: since when (Unix time), open connections, requests answered, the hash of its
     configuration, the number of the health status that it has applied, and seconds since its last heartbeat."""
@@ -75,15 +92,14 @@ class Loading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The numbers of an instance at `time` (Unix time). `duration_sum` is in seconds. `seconds` are the last SECONDS
-    whole ones, oldest first, without a gap."""
+    """The numbers of an instance at `time` (Unix time). `answers` are the durations of what was answered here, from the
+    request read to the response sent; `forwards` those of what was forwarded, to the last byte of the answer."""
 
     time: float
     requests: Mapping[Key, Count]
     unknown_pool: int
-    durations: Buckets
-    duration_sum: float
-    seconds: Sequence[Second]
+    answers: Durations
+    forwards: Durations
     lines: int
     dropped: int
     workers: Sequence[Worker]

@@ -6,8 +6,19 @@ from collections.abc import Mapping
 from heapq import merge
 from time import monotonic, time
 
-from redirect.telemetry.scoreboard import HISTORY_ROWS, Numbers, Scoreboard, Slot, now_ms
-from redirect.telemetry.snapshot import NO_COUNT, SECONDS, Count, Key, Loading, Second, Snapshot, Worker, added
+from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Numbers, Scoreboard, Slot, now_ms
+from redirect.telemetry.snapshot import (
+    NO_COUNT,
+    SECONDS,
+    Count,
+    Durations,
+    Key,
+    Loading,
+    Second,
+    Snapshot,
+    Worker,
+    added,
+)
 
 # Milliseconds for which all lines are kept after lines were read.
 WATCH_MS = 5_000
@@ -28,7 +39,7 @@ class Statistics:
             return _workers(_rows(self._scoreboard.slots()))
 
     def snapshot(self, loading: Loading) -> Snapshot:
-        now = time()
+        now, second = time(), int(monotonic())
         current = int(loading.config or "0", 16)
         with self._lock:
             slots = self._scoreboard.slots()
@@ -40,9 +51,8 @@ class Statistics:
             now,
             requests,
             sum(row.unknown_pool for row in rows),
-            added(row.buckets for row in rows),
-            sum(row.duration_ns for row in rows) / 1e9,
-            _history(rows, int(monotonic())),
+            _durations([row.answers for row in rows], second),
+            _durations([row.forwards for row in rows], second),
             sum(row.lines for row in rows),
             sum(row.dropped for row in rows),
             _workers(rows),
@@ -79,13 +89,13 @@ def _time_of(line: bytes) -> bytes:
     return line[len('{"time":"') : len('{"time":"2026-11-20T19:43:07.002Z')]
 
 
-def _history(rows: list[Numbers], now: int) -> list[Second]:
-    """The seconds before `now`, which is not over."""
+def _durations(counted: list[DurationNumbers], now: int) -> Durations:
+    """Those of all workers; the second that begins at `now` is not over."""
     seconds = []
     for second in range(now - SECONDS, now):
-        of_workers = [row.history[second % HISTORY_ROWS] for row in rows]
+        of_workers = [each.history[second % HISTORY_ROWS] for each in counted]
         seconds.append(Second(second, added(each.buckets for each in of_workers if each.second == second)))
-    return seconds
+    return Durations(added(each.buckets for each in counted), sum(each.sum_ns for each in counted) / 1e9, seconds)
 
 
 def _workers(rows: list[Numbers]) -> list[Worker]:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
-from support.admin import LOOP, POOLS, TO_1, ask, new_scoreboard, serve
+from support.admin import FORWARDED, LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
@@ -109,6 +109,26 @@ def test_durations_are_a_histogram_in_seconds(scoreboard: Scoreboard) -> None:
     assert 2.5 < value(seen, f"{name}_sum") < 3.5
 
 
+def test_forwards_have_a_histogram_of_their_own(scoreboard: Scoreboard) -> None:
+    """Its buckets go up to a minute; those of what was not forwarded keep theirs, and end at a second."""
+    serve(scoreboard, TO_1, microseconds=60)
+    serve(scoreboard, FORWARDED, FORWARDED, microseconds=2_500_000)
+    serve(scoreboard, FORWARDED, microseconds=61_000_000)
+    seen = samples(scoreboard)
+    answered, forwarded = "redirect_request_duration_seconds", "redirect_forward_duration_seconds"
+    assert value(seen, f"{answered}_count") == value(seen, f"{answered}_bucket", le="1") == 1
+    assert value(seen, f"{forwarded}_count") == value(seen, f"{forwarded}_bucket", le="+Inf") == 3
+    assert value(seen, f"{forwarded}_bucket", le="60") == value(seen, f"{forwarded}_bucket", le="3") == 2
+    assert value(seen, f"{forwarded}_bucket", le="2") == 0
+    assert 66 < value(seen, f"{forwarded}_sum") < 68
+    bounds: dict[str, list[float]] = {name: [] for name in (answered, forwarded)}
+    for name, labels in seen:
+        if name.endswith("_bucket"):
+            bounds[name.removesuffix("_bucket")].append(float(dict(labels)["le"]))
+    assert (bounds[answered][0], bounds[answered][-2], len(bounds[answered])) == (1e-6, 1, 32)
+    assert (bounds[forwarded][0], bounds[forwarded][-2]) == (1e-4, 60)
+
+
 def test_each_origin_has_a_weight_a_state_and_zero_requests_from_the_start(scoreboard: Scoreboard) -> None:
     seen = samples(scoreboard)
     for origin, weight in {"origin-1": 3, "origin-2": 1, "origin-3": 0}.items():
@@ -116,6 +136,11 @@ def test_each_origin_has_a_weight_a_state_and_zero_requests_from_the_start(score
         assert value(seen, "redirect_origin_up", pool="pool-a", origin=origin) == 1
         assert value(seen, "redirect_requests_total", pool="pool-a", origin=origin, code="302") == 0
     assert value(seen, "redirect_origin_weight", pool='b"\\', origin="origin-4") == 1
+
+
+def test_an_origin_that_is_only_forwarded_to_has_no_redirects(scoreboard: Scoreboard) -> None:
+    seen = [labels for name, labels in samples(scoreboard) if name == "redirect_requests_total"]
+    assert {labels["code"] for labels in map(dict, seen) if labels["pool"] == "inner"} == {"200"}
 
 
 def test_a_failed_reload_leaves_the_time_of_the_last_successful_one(scoreboard: Scoreboard) -> None:
@@ -178,10 +203,23 @@ def test_stats_show_requests_latency_and_shares(scoreboard: Scoreboard) -> None:
     seen = ask("/stats", scoreboard).json()
     assert seen["requests_count"] == {"success": 2, "error": 2}
     assert 0.06 <= seen["latency_ms"]["average"] <= seen["latency_ms"]["p99"] * 1.5
+    assert seen["forwards"] == {"requests": 0, "latency_ms": {"average": None, "p95": None, "p99": None}}
     pool = seen["pools"]["pool-a"]
     assert pool["picks"] == 3
     assert pool["origins"]["origin-1"] == {"picks": 2, "configured_share": 0.75, "observed_share": pytest.approx(2 / 3)}
     assert pool["origins"]["origin-3"] == {"picks": 0, "configured_share": 0, "observed_share": 0}
+
+
+def test_stats_show_the_latency_of_all_requests_and_of_forwards(scoreboard: Scoreboard) -> None:
+    serve(scoreboard, *[TO_1] * 96, microseconds=60)
+    serve(scoreboard, *[FORWARDED] * 4, microseconds=2_500_000)
+    seen = ask("/stats", scoreboard).json()
+    assert seen["requests_count"] == {"success": 100, "error": 0}
+    assert seen["latency_ms"]["p95"] <= 1 < 2000 < seen["latency_ms"]["p99"] < 3000
+    assert 100 < seen["latency_ms"]["average"] < 120
+    forwards = seen["forwards"]
+    assert forwards["requests"] == 4
+    assert all(2000 < forwards["latency_ms"][name] < 3000 for name in ("average", "p95", "p99"))
 
 
 def test_stats_before_the_first_request_have_no_latency_and_no_observed_share(scoreboard: Scoreboard) -> None:

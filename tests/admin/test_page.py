@@ -29,7 +29,7 @@ from redirect.admin.view import MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Que
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, State
 from redirect.core.pools import Config, Origin, Pool
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Key, Loading, Second, Snapshot, Worker
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Durations, Key, Loading, Second, Snapshot, Worker
 from redirect.telemetry.statistics import Cursor
 
 TOML = """
@@ -82,7 +82,7 @@ class FakeInstance:
         self.config: Config = parse_config(toml.encode(), "pools.toml")
         self.started_at = time.time() - 90
         self.requests: dict[Key, Count] = {}
-        self.seconds = [second(0)] * SECONDS
+        self.answers = self.forwards = Durations([0] * (len(BOUNDS_US) + 1), 0, [second(0)] * SECONDS)
         self.loading = Loading(self.started_at)
         self.unknown_pool = 0
         self.log: list[bytes] = []
@@ -93,9 +93,8 @@ class FakeInstance:
         self.snapshots += 1
         self.threads.add(threading.get_ident())
         workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0, 0.1)]
-        none = [0] * (len(BOUNDS_US) + 1)
         return Snapshot(
-            time.time(), self.requests, self.unknown_pool, none, 0, self.seconds, 0, 0, workers, self.loading
+            time.time(), self.requests, self.unknown_pool, self.answers, self.forwards, 0, 0, workers, self.loading
         )
 
     def state(self, pool: Pool, origin: Origin) -> State:
@@ -320,6 +319,29 @@ def test_each_second_is_a_step_of_the_charts() -> None:
     assert p50.path == "M56 69.0H57M58 2.4H59V2.4H60"
     assert [p50.now, p50.overall] == [pytest.approx(850), pytest.approx(812.5)]
     assert [value for value, _ in ticks] == [1, 10, 100, 1000]
+
+
+def test_forwards_have_a_chart_of_their_own() -> None:
+    """Where routes forward, durations of forwards are drawn apart; all requests are one rate."""
+    fake = FakeInstance()
+    fake.answers = fake.answers._replace(seconds=[second(3)] * SECONDS)
+    assert re.findall(r"<b>(Duration.*?)</b>", ask(fake).text) == ["Duration"]
+    fake = FakeInstance(TOML + '[[routes]]\npath = "/x"\nforward_to = "pool-c"\n')
+    fake.answers = fake.answers._replace(seconds=[second(3)] * SECONDS)
+    fake.forwards = fake.forwards._replace(seconds=[second(2, 20_000)] * SECONDS)
+    html = ask(fake).text
+    assert re.findall(r"<b>(Duration.*?)</b>", html) == ["Duration of what is answered here", "Duration of forwards"]
+    assert re.findall(r'p50 now <b class="big">(.*?)</b>', html) == ["8 µs", "15 ms"]
+    assert re.findall(r'now <b class="big">(\d+)</b>', html) == ["5"]
+
+
+def test_the_axis_of_durations_begins_where_it_is_told() -> None:
+    """It has three decades at least, and as many as the longest needs; what is below its begin lies on it."""
+    (p50,), ticks = charts.durations([second(1)] * SECONDS, 0.5, least_us=100)
+    assert [value for value, _ in ticks] == [100, 1000, 10_000, 100_000]
+    assert p50.path.startswith("M0 100.0H1")
+    _, ticks = charts.durations([second(1, 60_000_000)] * SECONDS, 0.5, least_us=100)
+    assert ticks[-1] == (100_000_000, 0)
 
 
 def test_without_requests_the_charts_show_their_axes_only() -> None:

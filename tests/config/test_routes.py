@@ -500,3 +500,12 @@ def test_a_changed_route_reads_its_piece_alone() -> None:
     after = loader.parse(f'[[routes]]\nforward_to = "p2"\n{pools}'.encode())
     assert [each.forward_to for each in (*before.routes, *after.routes)] == ["p1", "p2"]
     assert sum(before.pools[name] is not pool for name, pool in after.pools.items()) < 500
+
+
+def test_pools_that_are_only_forwarded_to() -> None:
+    """No client is redirected to a pool that routes forward to, unless it is the default or a route redirects there."""
+    pools = "".join(f"[{name}]\nweighted_hosts = {{ a = 1 }}\n" for name in ("only", "both", "plain", "default"))
+    routes = [("forward_to", name) for name in ("only", "both", "default")] + [("redirect_to", "both")]
+    tables = "".join(f'[[routes]]\npath = "/{n}"\n{key} = "{pool}"\n' for n, (key, pool) in enumerate(routes))
+    config = parse_config((pools + "is_default = true\n" + tables).encode(), "pools.toml")
+    assert config.only_forwarded() == {"only"}

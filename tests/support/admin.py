@@ -10,7 +10,7 @@ from redirect.config.loader import Loader, parse_config
 from redirect.control.instance import Instance
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, publish_loading
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
 from redirect.telemetry.record import quote
 from redirect.telemetry.scoreboard import Scoreboard
@@ -25,13 +25,23 @@ is_default = true
 ["b\\"\\\\"]
 weighted_hosts = { "origin-4" = 1 }
 status = 307
-"""
 
+[[routes]]
+path_prefix = "/inner"
+forward_to = "inner"
+
+[inner]
+weighted_hosts = { "origin-5:8000" = 1, "origin-6" = 1 }
+"""
 
 TO_1 = Decision(302, "pool-a", "origin-1", "http://origin-1")
 
-
 LOOP = Decision(422, "pool-a", "origin-1", detail="a loop")
+
+FORWARDED = Decision(200, "inner", "origin-5:8000", route="/inner/*", is_forward=True)
+
+# 2 ms at the origin, bodies of 10 and 1000 bytes.
+OUTCOME = Outcome(200, 2000, 1, 10, 1000)
 
 
 def serve(
@@ -44,7 +54,8 @@ def serve(
     async def answer() -> None:
         recorder = new_recorder(config, "off", scoreboard)
         for decision in decisions:
-            recorder.write(decision, quoted, "/", monotonic_ns() - microseconds * 1000, config.hash)
+            outcome = OUTCOME if decision.is_forward else None
+            recorder.write(decision, quoted, "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
         recorder.close()
 
     asyncio.run(answer())

@@ -10,7 +10,7 @@ import pytest
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
@@ -88,7 +88,7 @@ def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
         work(scoreboard, 0, ["one", "two"], ends=ends)
     seen = look(scoreboard)
     assert counts(look(scoreboard)) == {"one": (3, 3), "two": (3, 3)}
-    assert sum(seen.durations) == 6
+    assert sum(seen.answers.buckets) == 6
 
 
 def test_another_configuration(scoreboard: Scoreboard) -> None:
@@ -128,12 +128,32 @@ def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
     """Durations are counted in buckets, for ever and for each of the last sixty seconds, which have no gap."""
     work(scoreboard, 0, ["one"] * 3)
     seen = look(scoreboard)
-    assert sum(seen.durations) == 3
-    assert sum(seen.durations[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
-    assert seen.duration_sum >= 3 * 1.5e-6
-    assert len(seen.seconds) == SECONDS
-    first = seen.seconds[0].at
-    assert [second.at for second in seen.seconds] == [*range(first, first + SECONDS)]
+    assert sum(seen.answers.buckets) == 3
+    assert sum(seen.answers.buckets[: BOUNDS_US.index(1)]) == 0  # none was shorter than it said
+    assert seen.answers.sum >= 3 * 1.5e-6
+    assert len(seen.answers.seconds) == SECONDS
+    first = seen.answers.seconds[0].at
+    assert [second.at for second in seen.answers.seconds] == [*range(first, first + SECONDS)]
+
+
+def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
+    """Their durations are no durations of answers; all are requests."""
+    forwarded, outcome = Decision(200, "pool", "one", is_forward=True), Outcome(200, 1, 1, 0, 0)
+
+    async def answer() -> None:
+        recorder = Recorder(Counters(scoreboard.slots()[0], CONFIG), None)
+        began = monotonic_ns() - 20_000_000_000
+        for _ in range(2):
+            recorder.write(forwarded, HEAD, "/", began, CONFIG.hash, outcome)
+            recorder.write(redirect_to("one"), HEAD, "/", began, CONFIG.hash)
+            recorder.write(forwarded, HEAD, "/", began, CONFIG.hash, outcome)
+        recorder.flush()
+
+    asyncio.run(answer())
+    seen = look(scoreboard)
+    assert (seen.answers.requests, seen.forwards.requests) == (2, 4)
+    assert 80 < seen.forwards.sum < 90
+    assert {key[2]: count.total for key, count in seen.requests.items()} == {302: 2, 200: 4}
 
 
 @pytest.mark.parametrize("up", [0, 3, 1000])
@@ -143,7 +163,7 @@ def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: p
 
     def shown(now: float) -> dict[int, int]:
         monkeypatch.setattr("redirect.telemetry.statistics.monotonic", lambda: up + now)
-        seconds = look(scoreboard).seconds
+        seconds = look(scoreboard).answers.seconds
         assert len(seconds) == SECONDS
         return {second.at - up: second.requests for second in seconds if second.requests}
 
@@ -171,7 +191,7 @@ def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monk
         now, wall = now + 1, wall + 1
         wall += jump if now == 1030 else 0
     seen = look(scoreboard)
-    assert [second.requests for second in seen.seconds] == [1] * SECONDS
+    assert [second.requests for second in seen.answers.seconds] == [1] * SECONDS
     assert seen.time == wall
 
 
