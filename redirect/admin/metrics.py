@@ -54,6 +54,7 @@ class _Collector(NamedTuple):
         }
         totals |= {key: count.total for key, count in snapshot.requests.items()}
         requests = [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()]
+        by_route = [(total, route, str(code)) for (route, code), total in snapshot.routes.items()]
         is_reloaded = loading.error is None and not instance.is_late(snapshot)
         master_seen = (now - common.master_heartbeat_ms) / 1000
         controller_seen = (now - common.controller_heartbeat_ms) / 1000
@@ -66,6 +67,9 @@ class _Collector(NamedTuple):
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
+        yield _labelled(
+            Counter, "redirect_route_requests_total", "Requests that a route took.", ("route", "code"), by_route
+        )
         yield Histogram(
             "redirect_request_duration_seconds",
             "From request read to response sent, of what was not forwarded.",

@@ -16,13 +16,16 @@ from time import monotonic, time
 from redirect.core.decision import Decision
 from redirect.core.pools import Config
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Slot
-from redirect.telemetry.snapshot import BOUNDS_US, Key
+from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Series, Slot
+from redirect.telemetry.snapshot import BOUNDS_US
 
 _BOUNDS_NS = [*(1000 * bound for bound in BOUNDS_US), inf]
 _EMPTY = [0] * BUCKETS
 _decision, _quoted, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
 _outcome = itemgetter(-1)
+
+# Where a decision is counted: the index of its request's series, and that of its route's, if it has one.
+_Places = tuple[int, int | None]
 
 
 class Counters:
@@ -30,7 +33,7 @@ class Counters:
 
     def __init__(self, slot: Slot, config: Config) -> None:
         self.slot = slot
-        self._indices: dict[Key, int] = dict(slot.series("requests"))
+        self._series = Series(slot)
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
         numbers.requests = numbers.connections = numbers.health = 0
@@ -41,7 +44,7 @@ class Counters:
         numbers, number = self.slot.numbers, int(config.hash, 16)
         self._pools = config.pools
         self._known = {"null"}  # requested pools, as JSON, that are known or none
-        self._prepared: dict[Decision, int] = {}
+        self._prepared: dict[Decision, _Places] = {}
         if numbers.config != number:
             numbers.configs += 1
             numbers.config = number
@@ -50,11 +53,11 @@ class Counters:
         now = int(time() * 1000)
         counts = self.slot.counts
         for decision, count in Counter(map(_decision, records)).items():
-            index = self._prepared.get(decision)
-            if index is None:
-                index = self._index(decision)
-            counts[index] += count
-            counts[index + 2] = now
+            request, of_route = self._prepared.get(decision) or self._place(decision)
+            counts[request] += count
+            counts[request + 2] = now
+            if of_route is not None:
+                counts[of_route] += count
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)
@@ -63,18 +66,19 @@ class Counters:
             records = [record for record in records if not record[-1]]
         _count_durations(records, numbers.answers, second)
 
-    def _index(self, decision: Decision) -> int:
-        key = decision.pool, decision.origin, decision.status
-        index = self._indices.get(key)
-        if index is None:
-            index = self._indices[key] = self.slot.add_series("requests", key)
+    def _place(self, decision: Decision) -> _Places:
+        index = self._series.index("requests", decision.pool, decision.origin, decision.status)
         counts, configs = self.slot.counts, self.slot.numbers.configs
         if counts[index + 3] != configs:  # the first under this configuration
             counts[index + 1] = counts[index]
             counts[index + 3] = configs
+        places = (
+            index,
+            None if decision.route is None else self._series.index("routes", decision.route, decision.status),
+        )
         if decision.is_one_of_few:
-            self._prepared[decision] = index
-        return index
+            self._prepared[decision] = places
+        return places
 
     def _count_unknown(self, records: Sequence[Record]) -> None:
         for pool in {quoted[0] for quoted in map(_quoted, records)} - self._known:

@@ -113,6 +113,8 @@ KINDS = {
     # Labels: pool, origin and status. How often it happened, how often of that before the configuration under which it
     # happened last, when last (see `snapshot.Count`), and which of the `configs` that was.
     "requests": ("total", "before", "last_ms", "configs"),
+    # Labels: route and status.
+    "routes": ("total",),
 }
 
 # What JSON has: text, numbers, None.
@@ -167,6 +169,21 @@ class Scoreboard:
         if index >= len(self.slots()):
             os.truncate(self._file, _FIRST_SLOT + (index + 1) * _STRIDE)
         return self.slots()[index]
+
+
+class Series:
+    """The series of a slot, for the worker that holds it: each is added when it is first asked for."""
+
+    def __init__(self, slot: "Slot") -> None:
+        self._slot = slot
+        self._indices = {(kind, labels): index for kind in KINDS for labels, index in slot.series(kind)}
+
+    def index(self, kind: str, *labels: Any) -> int:
+        """The index of the first number in the slot's `counts`. Raises ValueError where the slot is full."""
+        index = self._indices.get((kind, labels))
+        if index is None:
+            index = self._indices[kind, labels] = self._slot.add_series(kind, labels)
+        return index
 
 
 class Notice:

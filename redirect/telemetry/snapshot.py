@@ -97,6 +97,7 @@ class Snapshot:
 
     time: float
     requests: Mapping[Key, Count]
+    routes: Mapping[tuple[str, int], int]  # requests by route and status
     unknown_pool: int
     answers: Durations
     forwards: Durations

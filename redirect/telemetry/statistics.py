@@ -2,11 +2,13 @@
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from heapq import merge
 from time import monotonic, time
+from typing import Any
 
-from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Numbers, Scoreboard, Slot, now_ms
+from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Labels, Numbers, Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import (
     NO_COUNT,
     SECONDS,
@@ -50,6 +52,7 @@ class Statistics:
         return Snapshot(
             now,
             requests,
+            _totals(slots, "routes"),
             sum(row.unknown_pool for row in rows),
             _durations([row.answers for row in rows], second),
             _durations([row.forwards for row in rows], second),
@@ -83,6 +86,15 @@ def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
         if total:
             count = Count(total, total - before if configs == current else 0, last_ms)
             requests[key] = requests.get(key, NO_COUNT).plus(count)
+
+
+def _totals(slots: list[Slot], kind: str) -> dict[Any, int]:
+    """What all workers counted, by the labels, of a kind of series that has no number but a total."""
+    totals: Counter[Labels] = Counter()
+    for slot in slots:
+        for labels, index in slot.series(kind):
+            totals[labels] += slot.counts[index]
+    return totals
 
 
 def _time_of(line: bytes) -> bytes:

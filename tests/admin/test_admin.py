@@ -98,6 +98,21 @@ def test_metrics_count_requests_by_pool_origin_and_status(scoreboard: Scoreboard
     assert value(seen, "redirect_unknown_pool_total") == 1  # what is refused asks no pool
 
 
+def test_metrics_count_requests_by_route_and_status(scoreboard: Scoreboard) -> None:
+    """Of each action, and refusals as well; requests without a route are in no series."""
+    moved = TO_1._replace(route="/old/*")
+    serve(scoreboard, TO_1, moved, moved, FORWARDED, FORWARDED._replace(status=502), LOOP._replace(route="/old/*"))
+    serve(scoreboard, moved, Decision(204, route="GET /constant"), REFUSED)
+    seen = {labels: total for (name, labels), total in samples(scoreboard).items() if "route_requests" in name}
+    assert {(dict(labels)["route"], dict(labels)["code"]): total for labels, total in seen.items()} == {
+        ("/old/*", "302"): 3,
+        ("/old/*", "422"): 1,
+        ("/inner/*", "200"): 1,
+        ("/inner/*", "502"): 1,
+        ("GET /constant", "204"): 1,
+    }
+
+
 def test_durations_are_a_histogram_in_seconds(scoreboard: Scoreboard) -> None:
     serve(scoreboard, TO_1, TO_1, microseconds=60)
     serve(scoreboard, TO_1, microseconds=2_500_000)

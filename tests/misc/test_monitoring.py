@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
-from support.admin import LOOP, POOLS, TO_1, ask, new_scoreboard, serve
+from support.admin import every_metric
 from support.service import ROOT
-from support.wire import new_recorder
 
 from redirect.admin.app import OPEN_PATHS
-from redirect.config.loader import parse_config
 from redirect.config.settings import Settings
 
 COMPOSE, PROMETHEUS = (
@@ -40,11 +38,8 @@ WORDS = "group_left and or unless bool offset".split()
 
 def exposed() -> dict[str, set[str]]:
     """By name of a sample: the labels that all of that name have, once they are scraped."""
-    scoreboard = new_scoreboard()
-    serve(scoreboard, TO_1, LOOP)
-    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)  # a worker that is alive
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(ask("/metrics", scoreboard).text):
+    for family in text_string_to_metric_families(every_metric()):
         for sample in family.samples:
             labels = sample.labels.keys() | OF_THE_SCRAPE
             found[sample.name] = found.get(sample.name, labels) & labels

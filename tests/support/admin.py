@@ -71,6 +71,14 @@ def new_scoreboard() -> Scoreboard:
     return scoreboard
 
 
+def every_metric() -> str:
+    """The metrics of an instance where each has a sample."""
+    scoreboard = new_scoreboard()
+    serve(scoreboard, TO_1, LOOP, FORWARDED)
+    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)  # a worker that is alive
+    return ask("/metrics", scoreboard).text
+
+
 def ask(
     path: str,
     scoreboard: Scoreboard,

@@ -20,6 +20,7 @@ def snapshot(**fields: object) -> Snapshot:
     nothing = {
         "time": 0.0,
         "requests": {},
+        "routes": {},
         "unknown_pool": 0,
         "answers": Durations(buckets(), 0.0, ()),
         "forwards": Durations(buckets(), 0.0, ()),
