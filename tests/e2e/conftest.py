@@ -1,18 +1,22 @@
-"""The stack that all tests here share; whatever happens, it is taken down at the end."""
+"""The stacks that tests here share; whatever happens, they are taken down at the end."""
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
+from .gateway import GatewayStack
 from .stack import Stack
 
+AnyStack = TypeVar("AnyStack", bound=Stack)
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+
+@contextmanager
+def running(stack: AnyStack) -> Iterator[AnyStack]:
     # A cancelled job of a CI system gets TERM, at which Python would end without another word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stack = Stack()
     try:
         try:
             stack.up()
@@ -22,6 +26,18 @@ def stack() -> Iterator[Stack]:
         yield stack
     finally:
         stack.down()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    with running(Stack()) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayStack]:
+    with running(GatewayStack(tmp_path_factory.mktemp("gateway"))) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

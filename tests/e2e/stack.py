@@ -32,15 +32,20 @@ class Answer(NamedTuple):
 
 
 class Stack:
-    def __init__(self) -> None:
+    """`more` are compose files on top of the usual one; of `services` none means all."""
+
+    def __init__(self, *more: Path, services: Sequence[str] = (), **variables: str) -> None:
         self.project = f"redirect-e2e-{secrets.token_hex(4)}"
         # Port 0: the engine takes one that is free, which no other process can take in between.
-        self.environment = {**os.environ, "REDIRECT_PORT": "0", "WRK_DURATION": "5s"}
+        self.environment = {**os.environ, "REDIRECT_PORT": "0", "WRK_DURATION": "5s", **variables}
         self.port = 0
+        self._files = [f"--file={each}" for each in (ROOT / "docker-compose.yml", *more)]
+        self._services = services
 
     def up(self) -> None:
-        """Returns when nginx and all replicas are healthy: wrk waits for nginx, nginx for them, and `up` for wrk."""
-        self.compose("up", "--detach", "--build", "--quiet-pull", timeout=900)
+        """Returns when nginx and all replicas are healthy; wrk waits for them, and runs on."""
+        waiting = ["--wait"] if self._services else []  # for wrk as well, if it is among them
+        self.compose("up", "--detach", "--build", "--quiet-pull", *waiting, *self._services, timeout=900)
         self.port = int(self.compose("port", "nginx", "8080").split(":")[-1])
 
     def down(self) -> None:
@@ -51,8 +56,7 @@ class Stack:
 
     def compose(self, *arguments: str, timeout: float = 60, stdin: str | None = None) -> str:
         """Standard output of a compose command."""
-        file = str(ROOT / "docker-compose.yml")
-        command = ("compose", "--file", file, "--project-name", self.project, *arguments)
+        command = ("compose", *self._files, "--project-name", self.project, *arguments)
         return self.docker(*command, timeout=timeout, stdin=stdin).stdout
 
     def docker(

@@ -192,21 +192,22 @@ Behaviour = Callable[[Call], Awaitable[None]]
 class Origin:
     """Serves on a port of its own, from `start` to `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.asked: list[Asked] = []
         self.peers: list[Peer] = []
         self.behaviours: dict[str, Behaviour] = {}
         self.default: Behaviour = says(answer(b"ok"))
         self.faults: list[BaseException] = []
         self.greeting = b""  # said before anything is asked
-        self.port = 0
+        self.host = host
+        self.port = port
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def name(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def targets(self) -> list[str]:
@@ -217,7 +218,7 @@ class Origin:
         self.behaviours[path] = behaviour
 
     async def start(self, receive_buffer: int | None = None) -> None:
-        listener = socket.create_server(("127.0.0.1", self.port))
+        listener = socket.create_server((self.host, self.port))
         if receive_buffer:  # both are inherited by what it accepts
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer)
