@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e browser bench faults diagram layout clean
+.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e browser software bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -88,6 +88,11 @@ browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is 
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
 		|| { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
 	@$(BIN)/python -m pytest tests/browser
+
+software: $(READY) ## Forward between programs that are not ours; on Debian, installs curl, nginx and Node if missing
+	@(for program in curl nginx node; do command -v $$program || exit 1; done) >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq curl nginx-light nodejs >/dev/null; }
+	@$(BIN)/python -m pytest tests/software
 
 bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
 	@$(BIN)/python misc/bench/bench.py --install
