@@ -160,10 +160,14 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
 def _framing(read: dict[bytes, bytes]) -> bytes:
     coding, length = read.get(b"transfer-encoding"), read.get(b"content-length")
     if coding is None:
-        return b"content-length: %d\r\n" % int(length) if length else b""
+        return b"content-length: %d\r\n" % _length(length) if length else b""
     if coding.strip().lower() != b"chunked":
         raise FieldError("a request with another Transfer-Encoding than chunked is not passed on")
     return _CHUNKED
+
+
+def _length(digits: bytes) -> int:
+    return int(digits.lstrip(b"0") or b"0")  # int() raises for thousands of them
 
 
 def _options(takes_trailers: bool, protocol: bytes) -> Iterable[bytes]:
@@ -214,7 +218,7 @@ def response_fields(headers: Sequence[Field]) -> ResponseFields:
         elif kind is READ:
             name, value = field[0].lower(), field[1]
             if name == b"content-length":
-                length = int(value)  # the parser has checked it, and that there is one
+                length = _length(value)  # the parser has checked it, and that there is one
                 fields.append(field)
             elif name == b"connection":
                 connection = value if connection is None else b"%b, %b" % (connection, value)

@@ -28,6 +28,7 @@ REQUESTS = {
     "none": ([], b"", b""),
     "a length": (["Content-Length: 5"], b"hello", b"hello"),
     "a length of 0": (["Content-Length: 0"], b"", b""),
+    "a length behind thousands of zeros": ([f"Content-Length: {'0' * 5000}5"], b"hello", b"hello"),
     "chunked": ([CHUNKED], chunks(b"he", b"llo"), b"hello"),
     "chunked, empty": ([CHUNKED], chunks(), b""),
     "chunked, with extensions": ([CHUNKED], b'5;a="b"\r\nhello\r\n0;c\r\n\r\n', b"hello"),
@@ -70,7 +71,7 @@ async def test_a_request_reaches_the_origin_with_its_body(
             got = await client.ask(f"{method} /{n} HTTP/1.1", *fields, body=sent)
             assert (got.status, got.body) == (200, b"ok")
             assert gateway.origin.asked[-1].body == body
-            length = [field.partition(": ")[2] for field in fields if field.startswith("Content-Length")]
+            length = [str(len(body)) for field in fields if field.startswith("Content-Length")]
             codings = ["chunked"] if CHUNKED in fields else []
             assert framing(gateway) == {"content-length": length, "transfer-encoding": codings}
         assert gateway.origin.targets == ["/0", "/1"]
