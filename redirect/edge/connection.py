@@ -273,6 +273,8 @@ class HttpConnection(TimedConnection):
             refusal = self._exceeded_limit() or malformed
         if refusal is not None and self._state is PASSING and self._upload:
             self._upload.exchange.refuse_request(refusal)
+            if self._upload is not self._forwarding:  # it waits for others, and is answered in its turn
+                self._upload, self._state = None, LAST
         elif refusal is not None and self._state < LAST:
             self._refuse(refusal, in_target=in_target)
 

@@ -90,6 +90,7 @@ class Exchange:
         "_lines",
         "_origin_status",
         "_quoted",
+        "_refusal",
         "_retries_left",
         "_sent_at",
         "_started",
@@ -127,6 +128,7 @@ class Exchange:
         self.is_complete = traits.framing in NO_BODY  # the request was read to its end
         self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
         self._kept_bytes = 0
+        self._refusal: Decision | None = None  # of a request that waits for others
 
         # Tries
         self._retries_left = forward.route.retries
@@ -163,6 +165,9 @@ class Exchange:
     def begin(self) -> None:
         self._still_since = monotonic_ns()
         self._forwarder.began(self, self._forward.pool.name)
+        if self._refusal is not None:
+            self.refuse_request(self._refusal)
+            return
         pick = self._forward.balancer.pick
         if pick is None:
             name = self._forward.pool.name
@@ -204,7 +209,9 @@ class Exchange:
 
     def refuse_request(self, refusal: Decision) -> None:
         """The rest of the request is not passed on."""
-        if self._is_answering:
+        if self._tries == 0 and self._refusal is None:
+            self._refusal = refusal
+        elif self._is_answering:
             self._cut(f"the answer was cut: {refusal.detail}")
         elif not self._is_over:
             self._refuse(refusal.status, refusal.detail or "", None)

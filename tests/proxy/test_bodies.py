@@ -153,6 +153,31 @@ async def test_a_forward_and_other_answers_keep_their_order(forwarding: Forwardi
         assert actions == ["forward", "respond", "forward"]
 
 
+@pytest.mark.parametrize("bad", [b"x\r\n", b"0\r\n\r", b"1\r\na\r\n0\r\n" + b"x: y\r\n" * 101 + b"\r\n"])
+async def test_a_refusal_waits_for_the_answers_before_it(bad: bytes, own: Forwarding) -> None:
+    """It is not taken for the answer to another request, and its own one reaches no origin."""
+    release = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await release.wait()
+        await call.write(answer(b"late"))
+
+    async with own() as gateway:
+        gateway.origin.on("/late", wait)
+        client = await gateway.client()
+        refused = request("POST /refused HTTP/1.1", CHUNKED) + bad
+        await client.send(request("GET /late HTTP/1.1") + request("GET /x HTTP/1.1") + refused)
+        await client.send(request("GET /smuggled HTTP/1.1"))
+        await gateway.origin.until_asked()
+        await asyncio.sleep(0.02)
+        release.set()
+        assert [(await client.answer()).body for _ in range(2)] == [b"late", b"ok"]
+        assert (await client.answer()).status in (400, 431)
+        assert await client.is_ended()
+        assert gateway.origin.targets == ["/late", "/x"]
+        assert [record["path"] for record in await gateway.records(3)] == ["/late", "/x", "/refused"]
+
+
 # Answers
 
 
