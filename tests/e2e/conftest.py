@@ -34,7 +34,7 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayStack]:
     with running(GatewayStack(tmp_path_factory.mktemp("gateway"))) as stack:
         yield stack

@@ -23,14 +23,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
-from support.corpus import CORPUS
+from support.generated import generated
 from support.wire import (
     FRONTS,
     NEXT,
     POOLS,
     Answer,
     KeptTransport,
-    delivered,
     essential,
     new_recorder,
     read_answers,
@@ -51,52 +50,6 @@ REQUESTS = int(os.environ.get("GENERATED", "20000"))
 STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
 FIELDS = {"location", "content-length", "content-type", "connection", "allow"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
-ENTRIES = [*CORPUS.values()]
-TOKENS = [
-    *[b"\r\n", b"\r", b"\n", b"\n\n", b"\r\n\r\n", b"\r\n ", b"\0", b" ", b"\t", b"\x0b", b"\x7f", b"\x80", b"\xff"],
-    *[
-        b":",
-        b",",
-        b";",
-        b"=",
-        b'"',
-        b"\\",
-        b"/",
-        b"//",
-        b"?",
-        b"#",
-        b"@",
-        b"*",
-        b"%",
-        b"%00",
-        b"%0d%0a",
-        b"..",
-        b"[::1]",
-    ],
-    *[
-        b"0",
-        b"-1",
-        b"+1",
-        b"0x1",
-        b"ff",
-        b"ffffffffffffffff",
-        b"99999999999999999999",
-        b"0\r\n\r\n",
-        b"1\r\na\r\n",
-        b"0;a",
-    ],
-    *[
-        b"Content-Length: 5\r\n",
-        b"Content-Length: 0\r\n",
-        b"Transfer-Encoding: chunked\r\n",
-        b"Host: b\r\n",
-        b"X: y\r\n",
-    ],
-    *[b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"X-Redirect-Pool-ID: pool-b\r\n"],
-    *[b"X-Forwarded-Proto: https\r\n", b"X-Forwarded-For: ::1\r\n", b"chunked", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.1"],
-    *[b"GET ", b"HEAD ", b"CONNECT ", b"OPTIONS * ", b"http://b", b"//evil.example", NEXT, b"a" * 300, b" " * 300],
-]
-
 # More pieces of memory, and more MiB, are left behind by whatever leaves something behind for each request.
 MOST_LEFT = 3000
 MOST_LEFT_MIB = 16
@@ -184,67 +137,6 @@ class Service:
             self._log.seek(0)
         assert all(len(line) < 4096 for line in lines)
         return [json.loads(line) for line in lines]
-
-
-def cut(random: Random, data: bytes) -> bytes:
-    at = random.randrange(len(data) + 1)
-    return data[:at] + data[at + random.choice((1, 1, 2, 5, 20, len(data))) :]
-
-
-def double(random: Random, data: bytes) -> bytes:
-    at = random.randrange(len(data) + 1)
-    end = at + random.choice((1, 1, 2, 5, 20, 100))
-    return data[:end] + data[at:end] * random.choice((1, 1, 1, 3, 50)) + data[end:]
-
-
-def swap(random: Random, data: bytes) -> bytes:
-    one, other = sorted((random.randrange(len(data) + 1), random.randrange(len(data) + 1)))
-    return data[:one] + data[other : other + 1] + data[one + 1 : other] + data[one : one + 1] + data[other + 1 :]
-
-
-def swap_lines(random: Random, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    one, other = random.randrange(len(lines)), random.randrange(len(lines))
-    lines[one], lines[other] = lines[other], lines[one]
-    return b"".join(lines)
-
-
-def double_line(random: Random, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    lines.insert(random.randrange(len(lines) + 1), random.choice(lines))
-    return b"".join(lines)
-
-
-def insert(random: Random, data: bytes) -> bytes:
-    at = random.randrange(len(data) + 1)
-    return data[:at] + random.choice(TOKENS) + data[at:]
-
-
-def replace(random: Random, data: bytes) -> bytes:
-    at = random.randrange(len(data) + 1)
-    return data[:at] + random.choice((random.choice(TOKENS), random.randbytes(1))) + data[at + 1 :]
-
-
-def splice(random: Random, data: bytes) -> bytes:
-    other = random.choice(ENTRIES)
-    return data[: random.randrange(len(data) + 1)] + other[random.randrange(len(other) + 1) :]
-
-
-def append(random: Random, data: bytes) -> bytes:
-    return data + random.choice(ENTRIES)
-
-
-MUTATIONS = [cut, double, swap, swap_lines, double_line, insert, insert, replace, replace, splice, append]
-
-
-def generated(random: Random, count: int) -> Iterator[list[bytes]]:
-    """So many requests, each as the pieces in which the network delivers it, some behind usual ones."""
-    for _ in range(count):
-        request = random.choice(ENTRIES)
-        for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 5))):
-            request = random.choice(MUTATIONS)(random, request)
-        before = [NEXT] * random.choice((0, 0, 0, 2))
-        yield [piece for piece in [*before, *delivered(random, [request or b"\0"])] if piece]
 
 
 # The same few answers come again and again.
