@@ -25,7 +25,7 @@ from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
 from redirect.core.pools import HealthCheck
 from redirect.core.routes import Response, Timeouts
-from redirect.telemetry import access_log
+from redirect.telemetry import access_log, failure_log
 
 PATHS = [
     *(ROOT / each for each in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -248,6 +248,13 @@ def test_the_record_has_every_key_in_order() -> None:
     assert list(json.loads(block)) == KEYS
     shown = [(name(key), meaning.replace("`", "")) for key, meaning in rows(DOCUMENTS["docs/logs.md"], "key")]
     assert shown == [(key.name, key.meaning) for key in access_log.KEYS]
+
+
+def test_the_tables_of_the_error_log_have_every_key_and_cause_in_order() -> None:
+    shown = [(name(key), meaning) for key, meaning in rows(DOCUMENTS["docs/logs.md"], "key of a line")]
+    assert shown == [(key.name, key.meaning) for key in failure_log.KEYS]
+    shown = [(name(what), meaning) for what, meaning in rows(DOCUMENTS["docs/logs.md"], "what")]
+    assert shown == [(what.name, what.meaning) for what in failure_log.WHATS]
 
 
 def test_the_table_of_settings_has_every_setting_with_its_option_and_default() -> None:

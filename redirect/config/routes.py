@@ -4,6 +4,7 @@ The rule: what one route says is checked here, also where one of its keys has a 
 there is known once all of the file is read: `loader` asks for that.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ def check(tables: list[Any]) -> tuple[list[Route], list[Finding]]:
         except ValidationError as error:
             faults += (finding(path, each, ROUTE_KEYS) for each in error.errors(include_url=False))
         faults += (Finding((*path, *at), message, is_at_key=True) for at, message in _misfits(table))
+        if reason := _not_opened(table.get("error_log")):
+            faults.append(Finding((*path, "error_log"), f"error_log cannot be opened: {reason}"))
     return routes, [*faults, *_doubles(tables)]
 
 
@@ -79,6 +82,19 @@ def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("strip_prefix",), "cuts what path_prefix matched, and there is no path_prefix"
     if "target" in table and "path" not in table:
         yield ("target",), "takes the place of path, and there is no path; strip_prefix = true cuts a path_prefix"
+
+
+def _not_opened(target: Any) -> str | None:
+    """Why a log at that path cannot be opened, as far as a look tells."""
+    if not isinstance(target, str) or target in ("", "-") or "\0" in target:
+        return None
+    directory = os.path.dirname(target) or "."
+    if os.path.isdir(target):
+        return f"{shown(target)} is a directory; name a file in it"
+    if not os.path.exists(target) and not os.path.isdir(directory):
+        return f"there is no directory {shown(directory)}; make it, or name another"
+    written, mode = (target, os.W_OK) if os.path.exists(target) else (directory, os.W_OK | os.X_OK)
+    return None if os.access(written, mode) else f"{shown(written)} is not writable; allow it, or name another"
 
 
 def _doubles(tables: list[Any]) -> Iterator[Finding]:

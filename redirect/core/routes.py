@@ -24,7 +24,7 @@ MAX_KNOWN_HOSTS = 4096
 
 # The keys of which a route has one, and those that only the first of them has.
 ACTIONS = ("forward_to", "redirect_to", "respond")
-FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on")
+FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "error_log")
 
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -98,6 +98,12 @@ def _statuses(values: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _log(value: str) -> str:
+    if not 1 <= len(value) <= MAX_PATH_CHARACTERS or "\0" in value:
+        raise ValueError
+    return value
+
+
 def _media_type(value: str) -> str:
     if "/" not in value or not _FIELD_VALUE.fullmatch(value):
         raise ValueError
@@ -122,6 +128,7 @@ _METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], eac
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
 _FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control" = "no-store" }', convert=_fields)
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
+_LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)
 _POOL_LIMIT = text("must be the name of a pool", 1, 128)
 
 
@@ -172,6 +179,7 @@ class Route:
     )
     retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
     retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
+    error_log: Annotated[str | None, _LOG_LIMIT, "where requests are logged that the remote side failed"] = None
 
     @property
     def name(self) -> str:

@@ -212,7 +212,7 @@ class Exchange:
         if self._tries == 0 and self._refusal is None:
             self._refusal = refusal
         elif self._is_answering:
-            self._cut(f"the answer was cut: {refusal.detail}")
+            self._cut(f"the answer was cut: {refusal.detail}", None)
         elif not self._is_over:
             self._refuse(refusal.status, refusal.detail or "", None)
 
@@ -383,7 +383,7 @@ class Exchange:
             self._finish(101)
             self._client.end(b"", [])
         elif self._is_answering:
-            self._cut(f"the answer was cut: {detail}")
+            self._cut(f"the answer was cut: {detail}", error)
         elif error != "http_response_incomplete":
             self._failed(Failure.BROKEN, error, detail)
         elif upstream.is_reused and not upstream.has_answered:
@@ -427,7 +427,7 @@ class Exchange:
 
     def _expire(self, detail: str) -> None:
         if self._is_answering:
-            self._cut(f"the answer was cut: {detail}")
+            self._cut(f"the answer was cut: {detail}", "http_response_timeout")
         else:
             self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", "http_response_timeout")
 
@@ -435,15 +435,16 @@ class Exchange:
 
     def _refuse(self, status: int, detail: str, error: str | None) -> None:
         fields = (("proxy-status", f"redirect; error={error}"),) if error else ()
-        decision = self._finish(status, detail)
+        decision = self._finish(status, detail, error)
         self._client.refuse(decision._replace(fields=fields))
 
-    def _cut(self, detail: str) -> None:
-        self._finish(self._origin_status or 502, detail)
+    def _cut(self, detail: str, error: str | None) -> None:
+        self._finish(self._origin_status or 502, detail, error)
         self._client.cut()
 
-    def _finish(self, status: int, detail: str | None = None) -> Decision:
-        """Ends the work of the origin if there still is some, and writes the record."""
+    def _finish(self, status: int, detail: str | None = None, error: str | None = None) -> Decision:
+        """Ends the work of the origin if there still is some, and writes the record. `error` is the name of RFC 9209,
+        section 2.3."""
         self._is_over = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -462,5 +463,9 @@ class Exchange:
             decision = forward.answered(origin, status)
         else:
             decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True)
-        self._forwarder.recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
+        recorder = self._forwarder.recorder
+        recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
+        if forward.route.error_log is not None:
+            log, request_id = forward.route.error_log, self._quoted[-1]
+            recorder.failures.write(log, decision, outcome, error, self.method, self.target, request_id, self._started)
         return decision

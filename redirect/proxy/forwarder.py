@@ -33,11 +33,13 @@ class Forwarder:
         self._requests: Counter[str] = Counter()  # under way, by pool
         self._retries: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
+        recorder.failures.use(config.routes)
 
     def use(self, config: Config) -> None:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
         self._of_destinations.clear()
+        self.recorder.failures.use(config.routes)
         pools = [config.pools[name] for name in forwarded(config.routes)]
         known = {
             Place(scheme, *origin.authority.endpoint(scheme))

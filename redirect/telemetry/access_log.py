@@ -146,7 +146,7 @@ def fit(record: dict[str, Any]) -> str:
     longest = MAX_LINE_BYTES
     while len(line) > MAX_LINE_BYTES:
         longest //= 2
-        cut = {key: record[key][:longest] for key in _CUT if record[key]}  # at 0 the rest fits, so this ends
+        cut = {key: record[key][:longest] for key in _CUT if record.get(key)}  # at 0 the rest fits, so this ends
         line = _encode({**record, **cut, "truncated": True})
     return line
 

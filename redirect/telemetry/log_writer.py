@@ -1,4 +1,4 @@
-"""The log writer: writes lines to a file, a pipe or standard output without ever blocking.
+"""The log writer: writes lines to a file, a pipe, standard output or error without ever blocking.
 
 The rule: what cannot be written at once is kept, up to a limit, and tried again; what is over the limit is lost,
 counted, and reported by a line of its own as soon as writing works again, in the place of the lost lines.
@@ -40,12 +40,14 @@ _logger = logging.getLogger("gunicorn.error")
 
 
 class LogWriter:
-    """Writes lines to `target`: `-` is standard output, a path is appended to. One that cannot be opened is tried again
-    like one that cannot be written."""
+    """Writes lines to `target`: `-` is the `standard` descriptor, a path is appended to. One that cannot be opened is
+    tried again like one that cannot be written. Messages call it `name`."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, name: str = "access log", standard: int = _STDOUT) -> None:
         self.lost = 0  # lines
         self._target = target
+        self._name = name
+        self._standard = standard
         self._given = 0  # lines, with those that report lost ones
         self._reported = 0  # lines of the lost ones that another line reports
         self._waiting: deque[bytes] = deque()  # whole lines, as many as may be written at once
@@ -78,7 +80,7 @@ class LogWriter:
             self._flush()
 
     def reopen(self) -> None:
-        """Opens the path again, after the file was renamed. Standard output stays."""
+        """Opens the path again, after the file was renamed. A standard descriptor stays."""
         if self._target == "-":
             return
         self._write_waiting()
@@ -86,15 +88,15 @@ class LogWriter:
         try:
             self._open()
         except OSError as error:
-            _logger.error("access log: %s cannot be opened again, the old file stays: %s", self._target, error)
+            _logger.error("%s: %s cannot be opened again, the old file stays: %s", self._name, self._target, error)
             return
         self._flush()
         if old != _NOT_OPEN:
             os.close(old)
 
-    def close(self) -> None:
-        """Writes what waits, as far as the reader takes it in time; standard output stays open."""
-        deadline = monotonic() + CLOSE_TIMEOUT_SECONDS
+    def close(self, seconds: float = CLOSE_TIMEOUT_SECONDS) -> None:
+        """Writes what waits, as far as the reader takes it in time; a standard descriptor stays open."""
+        deadline = monotonic() + seconds
         while not self._write_waiting() and (left := deadline - monotonic()) > 0 and self._blocks:
             poll = select.poll()
             poll.register(self._file, select.POLLOUT)
@@ -103,12 +105,12 @@ class LogWriter:
         self.lost += self._count_waiting()
         self._waiting.clear()
         if self.lost > self._reported:
-            _logger.error("access log: %d lines were lost at the end", self.lost - self._reported)
-        if self._file not in (_STDOUT, _NOT_OPEN):
+            _logger.error("%s: %d lines were lost at the end", self._name, self.lost - self._reported)
+        if self._file not in (self._standard, _NOT_OPEN):
             os.close(self._file)
 
     def _open(self) -> None:
-        self._file = _opened(self._target)
+        self._file = _opened(self._target, self._standard)
         mode = os.fstat(self._file).st_mode
         self._is_file, self._is_socket = stat.S_ISREG(mode), stat.S_ISSOCK(mode)
         self._blocks = self._is_failing = False
@@ -125,7 +127,8 @@ class LogWriter:
         lost, self._reported = self.lost - self._reported, self.lost
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         origin = {"instance": socket.gethostname(), "worker": os.getpid()}
-        line = {"time": now, "level": "error", "message": "lines of the access log were lost", "lost": lost, **origin}
+        message = f"lines of the {self._name} were lost"
+        line = {"time": now, "level": "error", "message": message, "lost": lost, **origin}
         self._keep(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
         self._given += 1
 
@@ -157,7 +160,8 @@ class LogWriter:
             self._blocks = True
         except OSError as error:
             if not self._is_failing:  # logged once, not at every try
-                _logger.error("access log: lines wait, and more than %d bytes are lost: %s", MAX_WAITING_BYTES, error)
+                message = "%s: lines wait, and more than %d bytes are lost: %s"
+                _logger.error(message, self._name, MAX_WAITING_BYTES, error)
             self._blocks, self._is_failing = False, True
         return not self._waiting
 
@@ -201,9 +205,9 @@ def try_target(target: str) -> None:
         os.close(file)
 
 
-def _opened(target: str) -> int:
+def _opened(target: str, standard: int = _STDOUT) -> int:
     if target == "-":
-        return without_blocking(_STDOUT)
+        return without_blocking(standard)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK  # a named pipe may block
     return os.open(target, flags, 0o644)
 

@@ -10,6 +10,7 @@ from redirect.core.decision import Decision, Outcome
 from redirect.core.pools import Config
 from redirect.telemetry.access_log import LineFormatter
 from redirect.telemetry.counters import Counters
+from redirect.telemetry.failure_log import FailureLogs
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.record import Quoted, Record
 from redirect.telemetry.scoreboard import now_ms
@@ -24,6 +25,7 @@ KEPT_LINES = 4
 class Recorder:
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
         self.numbers = counters.slot.numbers
+        self.failures = FailureLogs()
         self._counters = counters
         self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer
@@ -72,11 +74,13 @@ class Recorder:
             self.numbers.dropped = self._dropped + self._log_writer.lost
 
     def reopen(self) -> None:
+        self.failures.reopen()
         self.flush()
         if self._log_writer is not None:
             self._log_writer.reopen()
 
     def close(self) -> None:
+        self.failures.close()
         self.flush()
         if self._log_writer is not None:
             self._log_writer.close()

@@ -218,6 +218,7 @@ def test_check_json_of_routes(file: Path) -> None:
         "timeouts": {"connect": 1, "answer": 5, "idle": 60, "total": 0.5},
         "retries": 0,
         "retry_on": [502, 503],
+        "error_log": None,
     }
     response = {"status": 403, "body": "né\n", "content_type": "text/plain; charset=utf-8", "headers": []}
     assert printed["routes"][3]["respond"] == response

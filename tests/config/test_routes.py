@@ -1,5 +1,8 @@
 """`[[routes]]` in the TOML: what a good array becomes, and every fault with its place."""
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -8,7 +11,7 @@ from support.pieces import outcome_as_a_whole, outcome_in_pieces
 from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.config.schema import ROUTE_KEYS, keys_of
 from redirect.core.pools import Config, Fault
-from redirect.core.routes import Response, Route, Timeouts
+from redirect.core.routes import FORWARD_KEYS, Response, Route, Timeouts
 
 POOLS = "[orders]\nweighted_hosts = { a = 1 }\n[payment]\nweighted_hosts = { b = 1 }\n"
 
@@ -35,6 +38,7 @@ def test_all_keys() -> None:
     config = read(
         '[[routes]]\nhost = "*.Example.com:8080"\npath_prefix = "/api/"\nmethods = ["GET", "POST"]\n'
         'forward_to = "orders"\nstrip_prefix = true\npass_host = false\nretries = 0\nretry_on = [502, 503]\n'
+        'error_log = "-"\n'
         "[routes.timeouts]\nconnect = 0.5\nanswer = 5\nidle = 7\ntotal = 10\n"
         '[[routes]]\npath = "/a"\nforward_to = "orders"\ntarget = "/b/c"\n'
         '[[routes]]\npath = "/b"\nredirect_to = "payment"\n'
@@ -52,6 +56,7 @@ def test_all_keys() -> None:
             timeouts=Timeouts(0.5, 5, 7, 10),
             retries=0,
             retry_on=(502, 503),
+            error_log="-",
         ),
         Route(path="/a", forward_to="orders", target="/b/c"),
         Route(path="/b", redirect_to="payment"),
@@ -107,6 +112,7 @@ _LDH = "a host name is made of letters, digits, - and _ between dots"
 _METHODS = 'must be an array of methods such as ["GET", "POST"], each once'
 _SECONDS = "must be a number of seconds from 0.1 to 3600"
 _FIELDS = 'must be a table of header fields such as { "cache-control" = "no-store" }'
+_LOG = 'must be a path of 1 to 1024 characters, or "-" for standard error'
 _STRIP = "must be true or false: what path_prefix matched is cut"
 
 
@@ -141,12 +147,33 @@ _STRIP = "must be true or false: what path_prefix matched is cut"
         ("retries = true", "must be a whole number from 0 to 10, got true"),
         ("retry_on = 503", "must be an array of 502, 503 and 504, got 503"),
         ("retry_on = [500]", "must be an array of 502, 503 and 504, got an array: 500 is none of them"),
+        ('error_log = ""', f'{_LOG}, got ""'),
+        ('error_log = "a\\u0000"', f'{_LOG}, got "a\\u0000"'),
+        ('error_log = "/"', 'cannot be opened: "/" is a directory; name a file in it'),
+        ('error_log = "/nowhere/x"', 'cannot be opened: there is no directory "/nowhere"; make it, or name another'),
+        ('error_log = "/dev/null/x"', 'cannot be opened: there is no directory "/dev/null"; make it, or name another'),
     ],
 )
 def test_values(line: str, said: str) -> None:
     """What is wrong with a value is said with its place, and what is allowed."""
     key, _, _ = line.partition(" ")
     assert route(line) == f"3:{len(key) + 4}: routes[0].{key}: {key} {said}"
+
+
+@pytest.mark.parametrize("path", ["new.log", "logs/new.log", "logs/old.log"])
+def test_an_error_log_is_looked_for_and_not_made(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the working directory; what must be writable is the file or, before there is one, its directory."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "old.log").touch()
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.rglob("*")}
+    (taken,) = read(f'[[routes]]\nforward_to = "orders"\nerror_log = "{path}"\n{POOLS}').routes
+    assert taken.error_log == path
+    assert {*tmp_path.rglob("*")} == before
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root all is writable
+    what = path if "old" in path else path.removesuffix("new.log").rstrip("/") or "."
+    said = f'error_log cannot be opened: "{what}" is not writable; allow it, or name another'
+    assert route(f'error_log = "{path}"') == f"3:13: routes[0].error_log: {said}"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +243,7 @@ def test_unknown_keys() -> None:
     pool = "a pool; write it below a line like [pool-a]"
     assert route('scheme = "https"') == f"3:1: routes[0].scheme: scheme belongs to {pool}"
     assert route("status = 404") == f"3:1: routes[0].status: status belongs to respond, or to {pool}"
-    for later in ("discover", "limit", "cache", "show", "error_log"):
+    for later in ("discover", "limit", "cache", "show"):
         assert f"routes[0].{later}: unknown key" in route(f"{later} = 1")
 
 
@@ -266,8 +293,15 @@ def test_keys_that_do_not_go_together(lines: str, said: str) -> None:
 
 
 def test_every_key_of_a_forward_has_no_meaning_elsewhere() -> None:
-    values = {"strip_prefix": "true", "target": '"/b"', "timeouts": "{}", "retry_on": "[]", "pass_host": "true"}
-    for key in ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on"):
+    values = {
+        "strip_prefix": "true",
+        "target": '"/b"',
+        "timeouts": "{}",
+        "retry_on": "[]",
+        "pass_host": "true",
+        "error_log": '"-"',
+    }
+    for key in FORWARD_KEYS:
         for action in ('redirect_to = "orders"', "respond = {}"):
             assert f"routes[0].{key}: belongs to forward_to: " in refused(
                 f"[[routes]]\n{action}\n{key} = {values.get(key, 2)}\n{POOLS}"
