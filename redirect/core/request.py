@@ -15,6 +15,7 @@ class Head(NamedTuple):
     user_agent: str | None
     referer: str | None
     request_id: str | None  # X-Request-ID, unchanged
+    traceparent: str | None = None  # unchanged
 
 
 class Request(NamedTuple):

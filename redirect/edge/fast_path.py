@@ -74,7 +74,7 @@ class FastPath(HttpConnection):
         if read is None:
             return False
         method, target, text, head = read
-        pool_requested, scheme, endpoint, host, _, _, _, _ = head
+        pool_requested, scheme, endpoint, host, _, _, _, _, _ = head
         quoted = quote(method, head)
         decision = self.handler.decide(method, text, pool_requested, scheme, endpoint)
         passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None

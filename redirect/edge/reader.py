@@ -26,7 +26,7 @@ OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here
 
 # The fields that are used, beside the one that names the pool.
 _FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for user-agent referer
-    x-request-id""".split()
+    x-request-id traceparent""".split()
 
 # Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
 _MAX_SPELLINGS = 1024
@@ -81,9 +81,8 @@ class Reader:
                     host, endpoint, path, answer = _other_form(method, path, host, endpoint, scheme)
             except ValueError as error:
                 answer = Decision(400, detail=str(error), close=True)
-        head = Head(
-            get(self._pool), scheme, endpoint, host, client_ip, get("user-agent"), get("referer"), get("x-request-id")
-        )
+        agent, referer, request_id = get("user-agent"), get("referer"), get("x-request-id")
+        head = Head(get(self._pool), scheme, endpoint, host, client_ip, agent, referer, request_id, get("traceparent"))
         return Request(method, path, head, answer)
 
     def plain(self, data: bytes, peer: str | None, scheme: str) -> tuple[str, bytes, str, Head] | None:
@@ -91,7 +90,7 @@ class Reader:
         found = self._read_plain(data)
         if found is None:
             return None
-        method, target, path, host, proto, forwarded_for, user_agent, referer, request_id, pool = found
+        method, target, path, host, proto, forwarded_for, user_agent, referer, request_id, traceparent, pool = found
         endpoints = self._endpoints(host)
         if endpoints is None:
             return None
@@ -100,7 +99,8 @@ class Reader:
             scheme, client_ip = self._trusted.resolve(peer, scheme, proto, forwarded_for)
         endpoint = endpoints[scheme == "https"]
         # A plain tuple in place of a Head, which takes three times as long.
-        return method, target, path, (pool, scheme, endpoint, host, client_ip, user_agent, referer, request_id)  # type: ignore[return-value]
+        head = pool, scheme, endpoint, host, client_ip, user_agent, referer, request_id, traceparent
+        return method, target, path, head  # type: ignore[return-value]
 
 
 class _Names(dict[bytes, str | None]):

@@ -47,6 +47,7 @@ KEYS = (
     Key("client_ip", "VARCHAR", "of the client, or null"),
     Key("user_agent", "VARCHAR", "or null"),
     Key("referer", "VARCHAR", "or null"),
+    Key("trace_id", "VARCHAR", "of the trace that a valid W3C traceparent names, or null"),
     Key("request_id", "VARCHAR", "the client's X-Request-ID, or generated"),
     Key("duration_us", "BIGINT", "microseconds from the request read to the response sent"),
     Key("instance", "VARCHAR", "host name"),

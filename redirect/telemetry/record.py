@@ -15,9 +15,13 @@ from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Later versions may add parts, but two fields, joined by a comma, are none.
+_TRACEPARENT = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-+\--~]*)?"
+)
 
-# The part of a line that comes from a method and a head, as JSON: the requested pool; method and host; client, agent
-# and referer; the request's id, None if one is to be generated.
+# The part of a line that comes from a method and a head, as JSON: the requested pool; method and host; client, agent,
+# referer and trace; the request's id, None if one is to be generated.
 Quoted = tuple[str, str, str, str | None]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
@@ -40,8 +44,18 @@ def is_request_id(text: str) -> bool:
     return _REQUEST_ID.fullmatch(text) is not None
 
 
+def _trace(traceparent: str) -> str:
+    """The id of the trace to which a request belongs, as JSON; null if the field is not valid (W3C Trace Context,
+    section 3.2)."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None or (match[1] == "00" and match[3]):
+        return "null"
+    return f'"{match[2]}"'
+
+
 def quote(method: str, head: Head) -> Quoted:
-    pool_requested, _, _, host, client_ip, user_agent, referer, request_id = head
+    pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
+    trace = "null" if traceparent is None else _trace(traceparent)
     if request_id is not None and not is_request_id(request_id):
         request_id = None
     return (
@@ -49,6 +63,6 @@ def quote(method: str, head: Head) -> Quoted:
         f'"method":{_text(method) if method else "null"},"host":{"null" if host is None else _text(host)},',
         f'"client_ip":{"null" if client_ip is None else _text(client_ip)},'
         f'"user_agent":{"null" if user_agent is None else _text(user_agent)},'
-        f'"referer":{"null" if referer is None else _text(referer)},"request_id":',
+        f'"referer":{"null" if referer is None else _text(referer)},"trace_id":{trace},"request_id":',
         request_id,
     )

@@ -27,7 +27,7 @@ SERVED_BY: dict[str | None, str] = {**{name: name for name in POOLS}, "no-such-p
 
 KEYS = (
     "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
-    "request_id duration_us instance worker config "
+    "trace_id request_id duration_us instance worker config "
     "route action origin_status origin_us tries bytes_in bytes_out detail"
 ).split()
 

@@ -11,12 +11,13 @@ from support.wire import head
 
 from redirect.core.forwarded import TrustedProxies
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
-from redirect.edge.plain_head import FRAMING_FIELDS, READER, PlainHead, ReadPlainHead, plain_head_reader
+from redirect.edge.plain_head import FRAMING_FIELDS, READER, USED_FIELDS, PlainHead, ReadPlainHead, plain_head_reader
 from redirect.edge.reader import Reader
 
 TYPICAL = (
     b"GET /a?b=1 HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
-    b"X-Request-ID: 7\r\nX-Pool: p\r\nUser-Agent: u\r\nReferer: /r\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n"
+    b"X-Request-ID: 7\r\nTraceparent: 00-t\r\nX-Pool: p\r\nUser-Agent: u\r\nReferer: /r\r\nAccept: */*\r\n"
+    b"Connection: keep-alive\r\n\r\n"
 )
 
 # Both where the compiled one is there.
@@ -70,11 +71,11 @@ class Oracle:
             or "host" not in fields
         ):
             return None
-        names = ("x-forwarded-proto", "x-forwarded-for", "user-agent", "referer", "x-request-id", "x-pool")
+        names = (*USED_FIELDS[1:], "x-pool")
         method = self.parser.get_method().decode()
-        proto, forwarded_for, agent, referer, request_id, pool = map(fields.get, names)
+        proto, forwarded_for, agent, referer, request_id, trace, pool = map(fields.get, names)
         path, host = target.decode("latin-1"), fields["host"]
-        return method, target, path, host, proto, forwarded_for, agent, referer, request_id, pool
+        return method, target, path, host, proto, forwarded_for, agent, referer, request_id, trace, pool
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,7 @@ def test_plain_requests(read: ReadPlainHead, data: bytes) -> None:
         pytest.param(head("GET / HTTP/1.1", "Host: b"), id="two Hosts"),
         pytest.param(head("GET / HTTP/1.1", "X-Pool: a", "x-pool: a"), id="two pools"),
         pytest.param(head("GET / HTTP/1.1", "X-Forwarded-For: a", "X-Forwarded-For: b"), id="two forwarded addresses"),
+        pytest.param(head("GET / HTTP/1.1", "traceparent: a", "Traceparent: a"), id="two traces"),
         pytest.param(head("GET / HTTP/1.1", "Connection: close"), id="Connection: close"),
         pytest.param(head("GET / HTTP/1.1", "Connection: keep-alive, upgrade"), id="Connection: upgrade"),
         *[pytest.param(head("GET / HTTP/1.1", f"{name}: 0"), id=name) for name in sorted(FRAMING_FIELDS)],

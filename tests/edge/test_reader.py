@@ -245,8 +245,9 @@ def test_other_versions(version: str) -> None:
 def test_head() -> None:
     """A head says which pool is asked for, by whom and from where; characters are bytes."""
     headers = [HOST, (b"X-POOL", b"\xff"), (b"User-Agent", b"curl \t"), (b"referer", b""), (b"X-Request-Id", b"1")]
+    headers.append((b"Traceparent", b"00-x"))
     assert read("GET", b"/\xff", headers, "1.1") == Request(
-        "GET", "/\xff", Head("\xff", "http", A, "a.example", "192.0.2.7", "curl", "", "1")
+        "GET", "/\xff", Head("\xff", "http", A, "a.example", "192.0.2.7", "curl", "", "1", "00-x")
     )
 
 

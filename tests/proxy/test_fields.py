@@ -40,6 +40,8 @@ DOTS = [
     *["/a/..?x", "/..;/x"],
 ]
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
 
 # Hop by hop
 
@@ -213,6 +215,16 @@ async def test_the_origin_gets_the_request_id_of_the_log(
         asked = await gateway.asked("GET / HTTP/1.1", *[f"X-Request-ID: {value}" for value in sent])
         assert asked.one("X-Request-ID") == (await gateway.record())["request_id"]
         assert (asked.all("X-Request-ID") == sent) is is_kept
+
+
+@pytest.mark.parametrize(("count", "logged"), [(1, TRACE), (2, None)])
+async def test_traceparent_passes_as_it_came(count: int, logged: str | None, forwarding: Forwarding) -> None:
+    """The log has the trace of a valid one, of which there is one."""
+    traceparent = f"00-{TRACE}-00f067aa0ba902b7-01"
+    async with forwarding() as gateway:
+        asked = await gateway.asked("GET / HTTP/1.1", *[f"traceparent: {traceparent}"] * count, "tracestate: a=b")
+        assert (asked.all("traceparent"), asked.one("tracestate")) == ([traceparent] * count, "a=b")
+        assert (await gateway.record())["trace_id"] == logged
 
 
 async def test_generated_request_ids_differ(forwarding: Forwarding) -> None:

@@ -14,37 +14,27 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd as zstd
 
-RECORD = dict(
-    zip(
-        KEYS,
-        [
-            "2026-11-20T19:43:07.002Z",
-            "info",
-            None,
-            "pool-a",
-            "origin-1",
-            "http://origin-1/x?y=1",
-            302,
-            "GET",
-            "localhost:8080",
-            "/x",
-            "y=1",
-            "127.0.0.1",
-            "curl/8.14.1",
-            None,
-            "e3ae25dd",
-            11,
-            "web-1",
-            28378,
-            "7a2d11038640",
-            None,
-            "redirect",
-            *[None] * 6,
-        ],
-        strict=True,
-    )
-)
-
+RECORD: dict[str, Any] = {
+    **dict.fromkeys(KEYS),
+    "time": "2026-11-20T19:43:07.002Z",
+    "level": "info",
+    "pool": "pool-a",
+    "origin": "origin-1",
+    "location": "http://origin-1/x?y=1",
+    "status": 302,
+    "method": "GET",
+    "host": "localhost:8080",
+    "path": "/x",
+    "query": "y=1",
+    "client_ip": "127.0.0.1",
+    "user_agent": "curl/8.14.1",
+    "request_id": "e3ae25dd",
+    "duration_us": 11,
+    "instance": "web-1",
+    "worker": 28378,
+    "config": "7a2d11038640",
+    "action": "redirect",
+}
 
 MARKER = (
     b'{"time":"2026-11-20T19:43:08.000Z","level":"error","message":"lost","lost":12,"instance":"web-1","worker":1}\n'

@@ -49,6 +49,7 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         "client_ip": "192.0.2.7",
         "user_agent": "curl/8",
         "referer": "http://here/",
+        "trace_id": None,
         "request_id": "abc.DEF-1_2",
         "route": None,
         "action": "redirect",
@@ -113,6 +114,46 @@ def test_request_id_is_made_up(sent: str, wire: Wire) -> None:
     assert re.fullmatch("[0-9a-f]{32}", record["request_id"])
 
 
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        pytest.param(f"00-{TRACE}-{PARENT}-01", TRACE, id="valid"),
+        pytest.param(f"00-{TRACE}-{PARENT}-ff", TRACE, id="any flags"),
+        pytest.param(f"00-{TRACE}-{PARENT}-01-x", None, id="version 00 ends with its flags"),
+        pytest.param(f"00-{TRACE}-{PARENT}-01-", None, id="version 00 with a dash behind"),
+        pytest.param(f"cc-{TRACE}-{PARENT}-01", TRACE, id="a later version"),
+        pytest.param(f"cc-{TRACE}-{PARENT}-01-what.comes", TRACE, id="a later version with more"),
+        pytest.param(f"cc-{TRACE}-{PARENT}-01.what", None, id="more that is no part"),
+        pytest.param(f"cc-{TRACE}-{PARENT}-01-a, cc-{TRACE}-{PARENT}-01-b", None, id="a list"),
+        pytest.param(f"ff-{TRACE}-{PARENT}-01", None, id="version ff"),
+        pytest.param(f"0-{TRACE}-{PARENT}-01", None, id="a short version"),
+        pytest.param(f"00-{'0' * 32}-{PARENT}-01", None, id="a trace of zeros"),
+        pytest.param(f"00-{TRACE}-{'0' * 16}-01", None, id="a parent of zeros"),
+        pytest.param(f"00-{TRACE[:-1]}-{PARENT}-01", None, id="a short trace"),
+        pytest.param(f"00-{TRACE}0-{PARENT}-01", None, id="a long trace"),
+        pytest.param(f"00-{TRACE}-{PARENT}0-01", None, id="a long parent"),
+        pytest.param(f"00-{TRACE.upper()}-{PARENT}-01", None, id="capitals"),
+        pytest.param(f"00-{TRACE}-{PARENT}-1", None, id="short flags"),
+        pytest.param(f"00-{TRACE}-{PARENT}-0g", None, id="flags that are no number"),
+        pytest.param(f'00-{TRACE}-{PARENT}-"', None, id="a quote"),
+        pytest.param("", None, id="empty"),
+    ],
+)
+def test_the_trace_is_that_of_a_valid_traceparent(traceparent: str, trace_id: str | None, wire: Wire) -> None:
+    _, _, (record,) = wire.exchange(head("GET / HTTP/1.1", f"Traceparent: {traceparent}"))
+    assert record["trace_id"] == trace_id
+
+
+def test_two_traceparents_are_no_trace(wire: Wire) -> None:
+    """They differ in nothing by which one could be believed."""
+    fields = [f"traceparent: 00-{TRACE}-{PARENT}-01", f"Traceparent: 00-{TRACE}-{PARENT}-01"]
+    _, _, (record,) = wire.exchange(head("GET / HTTP/1.1", *fields))
+    assert record["trace_id"] is None
+
+
 values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value if byte >= 0x20 and byte != 0x7F))
 
 
@@ -163,6 +204,7 @@ def test_any_long_value_is_cut(key: str, value: str) -> None:
 def test_everything_is_too_long() -> None:
     """With all that can be long at its longest, what is short by its nature stays whole."""
     short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
+    short["trace_id"] = "a" * 32
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
         "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out".split(), 99_999
     )
