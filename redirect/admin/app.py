@@ -10,7 +10,7 @@ import base64
 import contextlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from starlette.applications import Starlette
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redirect.admin import metrics
 from redirect.admin.page import routes
 from redirect.admin.refusal import refusal
-from redirect.admin.stats import stats, status
+from redirect.admin.stats import UnknownNameError, stats, status
 from redirect.control.instance import READY, Instance
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
@@ -76,7 +76,7 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
             # Starlette calls in threads what is not `async`: with many pools these take a while.
             Route("/metrics", lambda request: metrics.respond(instance, request.headers)),
             Route("/stats", lambda _: _json(stats(instance))),
-            Route("/status", lambda _: _json(status(instance))),
+            Route("/status", lambda request: _status(instance, request.query_params)),
             Route("/reload", reload, methods=["POST"]),
             *routes(instance, goes_on),
         ],
@@ -112,6 +112,13 @@ def _sent_token(headers: Headers) -> bytes:
         with contextlib.suppress(ValueError):
             return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]
     return b""
+
+
+def _status(instance: Instance, query: Mapping[str, str]) -> Response:
+    try:
+        return _json(status(instance, query.get("pool", ""), query.get("origin", "")))
+    except UnknownNameError as error:
+        return refusal(404, str(error))
 
 
 def _json(value: object) -> Response:

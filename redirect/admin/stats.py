@@ -1,15 +1,24 @@
 """Statistics and status of an instance, in JSON, for people and scripts.
 
-Observed shares count the picks under the configuration in force; `picks` counts earlier ones too.
+Observed shares count the picks under the configuration in force; `picks` counts earlier ones too. A status of one pool
+or origin has the form of the whole: the other pools and origins are left out.
 """
 
+import difflib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
-from redirect.core.pools import Origin, Pool
+from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.snapshot import Buckets, Count, added, quantile
+
+Shares = Sequence[tuple[Origin, float]]
+
+
+class UnknownNameError(LookupError):
+    """There is no such pool or origin. The message has the nearest name."""
 
 
 def stats(instance: Instance) -> dict[str, Any]:
@@ -28,8 +37,11 @@ def stats(instance: Instance) -> dict[str, Any]:
     }
 
 
-def status(instance: Instance) -> dict[str, Any]:
-    """The configuration in force, the workers, and the state of each origin."""
+def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, Any]:
+    """The configuration in force, the workers, and the state of each origin, or of those with that name. Raises
+    UnknownNameError."""
+    config = instance.config
+    pools = _named(config, pool, origin)
     snapshot = instance.snapshot()
     loading = snapshot.loading
     return {
@@ -38,11 +50,11 @@ def status(instance: Instance) -> dict[str, Any]:
         "started_at": _rfc3339(instance.started_at),
         "configuration": {
             "path": instance.pools_config_path,
-            "hash": instance.config.hash,
+            "hash": config.hash,
             "loaded_at": _rfc3339(loading.loaded_at),
             "last_error": loading.error,
             "last_error_at": None if loading.error_at is None else _rfc3339(loading.error_at),
-            "warnings": [str(warning) for warning in instance.config.warnings],
+            "warnings": [str(warning) for warning in config.warnings],
         },
         "verdicts": instance.health_number(),
         "workers": [
@@ -50,14 +62,32 @@ def status(instance: Instance) -> dict[str, Any]:
             for worker in sorted(snapshot.workers, key=lambda worker: worker.since)
         ],
         "pools": {
-            pool.name: {
-                "status": pool.status,
-                "is_default": pool is instance.config.default,
-                "origins": {origin.name: _origin(instance, pool, origin, share) for origin, share in pool.shares()},
+            each.name: {
+                "status": each.status,
+                "is_default": each is config.default,
+                "origins": {one.name: _origin(instance, each, one, share) for one, share in shares},
             }
-            for pool in instance.config.pools.values()
+            for each, shares in pools
         },
     }
+
+
+def _named(config: Config, name: str, origin: str) -> list[tuple[Pool, Shares]]:
+    """The pools with their shares; where a name is given, of that pool and of that origin only."""
+    if name and name not in config.pools:
+        raise UnknownNameError(f'there is no pool "{name}"{_nearest(name, config.pools)}')
+    pools = [config.pools[name]] if name else [*config.pools.values()]
+    found = [(pool, [share for share in pool.shares() if origin in ("", share[0].name)]) for pool in pools]
+    if origin and not any(shares for _, shares in found):
+        names = {each.name: None for pool in pools for each in pool.origins}
+        where = f"{name} has no" if name else "no pool has the"
+        raise UnknownNameError(f'{where} origin "{origin}"{_nearest(origin, names)}')
+    return [(pool, shares) for pool, shares in found if shares]
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def _picks(pool: Pool, picks: dict[str, Count]) -> dict[str, Any]:

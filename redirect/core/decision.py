@@ -23,10 +23,14 @@ TITLES = {
 }
 
 
-# What happened between the service and origins, for one request that was forwarded: the status of the last answer that
-# began; microseconds from when the request was sent to the head of that answer; how many origins were tried; and bytes
-# of the request's body, from the client, and of the answer's, from the origin. A plain tuple: each request makes one.
-Outcome = tuple[int | None, int | None, int, int, int]
+class Outcome(NamedTuple):
+    """What happened between the service and origins, for one request that was forwarded."""
+
+    origin_status: int | None  # of the last answer that began
+    origin_us: int | None  # from when the request was sent to the head of that answer
+    tries: int  # origins that were tried
+    bytes_in: int  # of the request's body, from the client
+    bytes_out: int  # of the answer's body, from the origin
 
 
 class Decision(NamedTuple):

@@ -8,7 +8,7 @@ origin's work.
 import asyncio
 import logging
 from time import monotonic_ns
-from typing import Protocol
+from typing import Any, Protocol
 
 from redirect.core.decision import FAULT, Decision
 from redirect.core.destination import Destination
@@ -458,7 +458,8 @@ class Exchange:
             destination.requests -= 1
             origin = destination.origin.name
         self._forwarder.ended(self, forward.pool.name, is_retry=self._is_retry)
-        outcome = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
+        # A plain tuple in place of an Outcome, which takes three times as long.
+        outcome: Any = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
         if detail is None and origin is not None:
             decision = forward.answered(origin, status)
         else:

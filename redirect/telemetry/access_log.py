@@ -70,9 +70,7 @@ _CUT = "pool_requested origin location method host path query client_ip user_age
 # whether the target is in it; and what is behind the configuration, of a forward with places for its outcome.
 _Part = tuple[str, str, str, bool, str]
 
-# The keys of an outcome.
-_OUTCOME = ("origin_status", "origin_us", "tries", "bytes_in", "bytes_out")
-_NULLS = ("null",) * len(_OUTCOME)
+_NULLS = ("null",) * len(Outcome._fields)
 
 _CONFIG: Literal[5] = 5  # its place in a record
 
@@ -132,7 +130,7 @@ class LineFormatter:
 
 def _end(decision: Decision) -> str:
     route, detail = (_or_null(value).replace("%", "%%") for value in (decision.route, decision.detail))
-    numbers = "".join([f'"{name}":%s,' for name in _OUTCOME])
+    numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
     end = f',"route":{route},"action":"{decision.action}",{numbers}"detail":{detail}}}\n'
     return end if decision.is_forward else end % _NULLS
 

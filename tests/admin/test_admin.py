@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from prometheus_client.core import Metric
@@ -276,6 +277,50 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
             "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None},
         },
     }
+
+
+ODD = 'b"\\'  # the other pool
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        pytest.param({"pool": "pool-a"}, {"pool-a": ["origin-1", "origin-2", "origin-3"]}, id="a pool"),
+        pytest.param({"pool": ODD}, {ODD: ["origin-4"]}, id="a pool with an odd name"),
+        pytest.param({"origin": "origin-2"}, {"pool-a": ["origin-2"]}, id="an origin"),
+        pytest.param({"origin": "origin-3", "pool": "pool-a"}, {"pool-a": ["origin-3"]}, id="an origin of a pool"),
+        pytest.param({"pool": "", "origin": ""}, None, id="empty names are none"),
+    ],
+)
+def test_a_status_of_one_pool_or_origin_leaves_out_the_others(
+    query: dict[str, str], shown: dict[str, list[str]] | None, scoreboard: Scoreboard
+) -> None:
+    """What is shown is the same as in the whole: an origin keeps its share of the pool."""
+    whole = ask("/status", scoreboard).json()
+    seen = ask(f"/status?{urlencode(query)}", scoreboard).json()
+    if shown is not None:
+        whole["pools"] = {
+            pool: {**whole["pools"][pool], "origins": {name: whole["pools"][pool]["origins"][name] for name in origins}}
+            for pool, origins in shown.items()
+        }
+    assert seen == whole
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("pool=pool-x", 'there is no pool "pool-x"; did you mean "pool-a"?'),
+        ("pool=x&origin=origin-1", 'there is no pool "x"'),
+        ("origin=origin4", 'no pool has the origin "origin4"; did you mean "origin-4"?'),
+        ("pool=pool-a&origin=origin-4", 'pool-a has no origin "origin-4"; did you mean "origin-3"?'),
+    ],
+)
+def test_a_status_of_what_there_is_not_is_404_with_the_nearest_name(
+    query: str, said: str, scoreboard: Scoreboard
+) -> None:
+    refused = ask(f"/status?{query}", scoreboard)
+    assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json")
+    assert refused.json()["detail"] == said
 
 
 PRIVATE = ["/stats", "/status", "/nope"]

@@ -15,8 +15,7 @@ from redirect.core.routes import Route
 from redirect.telemetry.failure_log import KEYS, FailureLogs, what_failed
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
 
-
-UNANSWERED: Outcome = (None, None, 2, 0, 0)
+UNANSWERED = Outcome(None, None, 2, 0, 0)
 
 
 def decided(status: int, detail: str | None = None) -> Decision:
