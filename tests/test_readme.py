@@ -219,7 +219,7 @@ def test_the_toml() -> None:
     )
     assert probed.warnings == routed.warnings == ()
     assert probed.pools["downloads"].health_check is not None
-    assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "respond"]
+    assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "show", "respond"]
     assert load(ROOT / "redirect_pools_config.toml").warnings == ()
 
 

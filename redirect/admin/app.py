@@ -29,7 +29,8 @@ from redirect.admin.refusal import refusal
 from redirect.admin.stats import UnknownNameError, stats, status
 from redirect.control.instance import READY, Instance
 
-OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
+PROBE_PATHS = ("/healthz", "/readyz")
+OPEN_PATHS = (*PROBE_PATHS, "/metrics")
 
 # Seconds that a reload is waited for.
 LONGEST_RELOAD = 10
@@ -99,6 +100,22 @@ def _protected(app: ASGIApp, token: str) -> ASGIApp:
                 detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
                 chosen = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
         await chosen(scope, receive, send)
+
+    return answer
+
+
+def one_at_a_time(app: ASGIApp) -> ASGIApp:
+    """The app, which renders for one request at a time. Any number of clients of the public listener may ask for what
+    routes show; the controller has other work, and the admin listener other clients."""
+    turn = asyncio.Semaphore(1)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBE_PATHS:
+            await app(scope, receive, send)
+            return
+        async with turn:
+            if not await Request(scope, receive).is_disconnected():  # a worker does not wait for ever
+                await app(scope, receive, send)
 
     return answer
 

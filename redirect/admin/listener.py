@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -41,16 +41,26 @@ class AdminProtocol(HttpToolsProtocol):
 @contextlib.asynccontextmanager
 async def answering(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     """Answers on `listener` until the block ends, and then the requests that have come by then."""
+    async with connections(app) as protocol:
+        listening = await asyncio.get_running_loop().create_server(protocol, sock=listener)
+        try:
+            yield
+        finally:
+            listening.close()
+
+
+@contextlib.asynccontextmanager
+async def connections(app: ASGIApp) -> AsyncIterator[Callable[[], AdminProtocol]]:
+    """What makes the protocol of a connection. Where the block ends, none may be made any more, and those there are end
+    when they are answered."""
     config = uvicorn.Config(
         app, ws="none", lifespan="off", log_config=None, proxy_headers=False, access_log=False, server_header=False
     )
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: AdminProtocol(config, state, {}, loop), sock=listener)
     try:
-        yield
+        yield lambda: AdminProtocol(config, state, {}, loop)
     finally:
-        listening.close()
         await asyncio.sleep(LAST_REQUESTS_SECONDS)
         for connection in list(state.connections):
             connection.shutdown()

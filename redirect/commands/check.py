@@ -46,7 +46,7 @@ def print_routes(routes: Iterable[Route]) -> None:
 
 
 def _does(route: Route) -> str:
-    return f"{route.action} {route.respond.status if route.respond else route.pool}"
+    return f"{route.action} {route.respond.status if route.respond else route.show or route.pool}"
 
 
 def _options(route: Route) -> str:

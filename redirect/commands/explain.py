@@ -72,16 +72,18 @@ def _print_reasons(route: Route, config: Config, method: str) -> None:
         host = f"is below {route.host[2:]}"
     if route.path is None:
         path = f"begins with {route.prefix}, no longer prefix matches" if route.prefix else "any, as no prefix matches"
-    takes = f"is one of {', '.join(route.methods)}" if method in route.methods else "is taken by GET"
+    takes = f"is one of {', '.join(route.taken)}" if method in route.taken else "is taken by GET"
     click.echo(f"route    {route.name}")
     click.echo(f"  host   {host}")
     click.echo(f"  path   {path}")
-    click.echo(f"  method {takes if route.methods else 'any'}")
+    click.echo(f"  method {takes if route.taken else 'any'}")
 
 
 def _print_action(config: Config, route: Route, request: Request, asked: str) -> None:
     if route.respond is not None:
         click.echo(f"answer   {route.respond.status} {body_of(route.respond)}".rstrip())
+    if route.show is not None:
+        click.echo(f"answer   what the admin listener shows at /{route.show}")
     if route.pool is not None:
         click.echo(f"pool     {route.pool} ({route.action})")
     click.echo(f"request  {asked}")

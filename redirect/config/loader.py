@@ -26,6 +26,9 @@ from redirect.core.pools import Config, Fault
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
+# What the admin listener shows of pools and origins.
+_TELLING = ("stats", "status", "metrics")
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -204,6 +207,10 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             message = f"has no effect, {schema.shown(whole.default)} is the default pool already"
             yield Finding((name, "is_default"), message)
     yield from _warnings_of_forwards(piece, whole)
+    for index, route in enumerate(piece.routes):
+        if route.show in _TELLING and route.host is None:
+            message = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
+            yield Finding(("routes", index, "show"), message)
 
 
 def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:

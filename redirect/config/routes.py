@@ -22,6 +22,7 @@ _BODILESS = (204, 205, 304)
 _NOT_OF = {
     "redirect_to": "redirects keep the target, and ask no origin",
     "respond": "a response of ours asks no origin",
+    "show": "what the admin listener shows comes from no origin",
 }
 
 

@@ -12,5 +12,6 @@ destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
 balancer    which origins of a pool may be picked, and how often
 forward     the decision that an origin answers
+show        the decision that the controller answers
 service     which pool, which origin, which answer
 """

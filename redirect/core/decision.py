@@ -39,7 +39,8 @@ class Decision(NamedTuple):
     A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
     that is sent to that origin. A refusal has a `detail` for the client, a constant response a `body`. `pool` and
     `origin` are None where the decision did not get that far: a loop names both, a malformed request neither. Of a
-    request that was forwarded it stands in the record only, with its outcome.
+    request that was forwarded it stands in the record only, with its outcome; and so does that of one that the
+    controller answered.
     """
 
     status: int
@@ -52,12 +53,15 @@ class Decision(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()  # of the header, in addition to those of each response
     body: str | None = None
     is_forward: bool = False
+    is_show: bool = False
 
     @property
     def action(self) -> str:
         """What became of the request, as the access log has it."""
         if self.is_forward:
             return "forward"
+        if self.is_show:
+            return "show"
         if self.prefix is not None:
             return "redirect"
         return "respond" if self.detail is None else "refuse"

@@ -7,6 +7,7 @@ The rule: a key is stated once, as the field that keeps its value:
 is its name, what is allowed, its help text and its default. `config.schema` checks values against it.
 """
 
+import difflib
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -41,7 +42,9 @@ def text(rule: str, least: int, most: int) -> Limit:
 def one_of(*values: str | int) -> Limit:
     def convert(value: str | int) -> str | int:
         if value not in values:
-            raise ValueError
+            names = [each for each in values if isinstance(each, str)]
+            near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.75)
+            raise ValueError(f'did you mean "{near[0]}"?' if near else "")
         return value
 
     words = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]

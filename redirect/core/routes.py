@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Endpoint, parse
-from redirect.core.keys import FLAG, Limit, seconds, text, whole
+from redirect.core.keys import FLAG, Limit, one_of, seconds, text, whole
 
 MAX_PATH_CHARACTERS = 1024
 
@@ -23,7 +23,7 @@ MAX_PATH_CHARACTERS = 1024
 MAX_KNOWN_HOSTS = 4096
 
 # The keys of which a route has one, and those that only the first of them has.
-ACTIONS = ("forward_to", "redirect_to", "respond")
+ACTIONS = ("forward_to", "redirect_to", "respond", "show")
 FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "error_log")
 
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
@@ -129,6 +129,7 @@ _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuse
 _FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control" = "no-store" }', convert=_fields)
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
 _LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)
+_DOCUMENT_LIMIT = one_of("stats", "status", "healthz", "readyz", "metrics")
 _POOL_LIMIT = text("must be the name of a pool", 1, 128)
 
 
@@ -162,7 +163,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Conditions that must all hold, and exactly one action: `forward_to`, `redirect_to` or `respond`."""
+    """Conditions that must all hold, and exactly one action: `forward_to`, `redirect_to`, `respond` or `show`."""
 
     host: Annotated[str | None, _HOST_LIMIT, 'the host asked for; `"*.example.com"`: one label more, or several'] = None
     path: Annotated[str | None, _PATH_LIMIT, "exactly this path"] = None
@@ -171,6 +172,7 @@ class Route:
     forward_to: Annotated[str | None, _POOL_LIMIT, "the pool whose origins answer"] = None
     redirect_to: Annotated[str | None, _POOL_LIMIT, "the pool to whose origins clients are sent"] = None
     respond: Annotated[Response | None, Limit("must be a table such as { status = 403 }"), "a response of ours"] = None
+    show: Annotated[str | None, _DOCUMENT_LIMIT, "the document of the admin listener that is shown"] = None
     strip_prefix: Annotated[bool, _STRIP_LIMIT, "whether what `path_prefix` matched is cut for the origin"] = False
     target: Annotated[str | None, _PATH_LIMIT, "the path to ask the origin for, in place of `path`"] = None
     pass_host: Annotated[bool | None, FLAG, "whether the origin gets the client's `Host`; by `scheme`"] = None
@@ -196,6 +198,11 @@ class Route:
     def action(self) -> str:
         """The key of the action."""
         return next(key for key in ACTIONS if getattr(self, key) is not None)
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The methods that are taken, beside HEAD where GET is; none for any."""
+        return self.methods or (("GET",) if self.show else ())
 
     @property
     def pool(self) -> str | None:
@@ -248,10 +255,13 @@ class _Methods:
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = sorted(routes, key=lambda route: not route.methods)
         self.wider: _Methods | None = None
-        self._by_method = {method: route for route in self.routes for method in route.methods}
+        self._by_method: dict[str, Route] = {}
+        for route in self.routes:
+            for method in route.taken:
+                self._by_method.setdefault(method, route)
         if "GET" in self._by_method:
             self._by_method.setdefault("HEAD", self._by_method["GET"])
-        self._others = next((route for route in self.routes if not route.methods), (*self._by_method,))
+        self._others = next((route for route in self.routes if not route.taken), (*self._by_method,))
 
     def find(self, method: str) -> Route | tuple[str, ...]:
         """The route, or the methods that are taken."""

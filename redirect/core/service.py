@@ -2,8 +2,8 @@
 
 The rule: plain values in, a frozen decision out. It knows no web framework, server, parser or clock.
 
-Where the configuration has routes, the one that matches says what becomes of the request; it may forward it or answer
-it with a constant. Without one, or where it redirects to a pool:
+Where the configuration has routes, the one that matches says what becomes of the request; it may forward it, answer it
+with a constant or leave the answer to the controller. Without one, or where it redirects to a pool:
 
 1. The pool that the route or the request names, or the default pool. What is forwarded to cannot be named by a request.
 2. The next origin of that pool's cycle (`cycles`), among those that may be picked (`balancer`).
@@ -24,6 +24,7 @@ from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Response, Route, Routes, has_dot_segment
+from redirect.core.show import Show
 
 # Seconds after which a client may try again if a pool has no origin to send it to.
 RETRY_AFTER = 5
@@ -80,7 +81,7 @@ class Service:
 
     def decide_by_route(
         self, method: str, target: str, pool_requested: str | None, scheme: str, asked: Endpoint | None
-    ) -> Decision | Forward:
+    ) -> Decision | Forward | Show:
         """The same where there are routes; `target` is raw."""
         assert self.routes is not None
         path = target.partition("?")[0]
@@ -96,6 +97,8 @@ class Service:
             return self._forwards[id(route)]
         if route.respond is not None:
             return _constant(route, route.respond)
+        if route.show is not None:
+            return Show(route)
         assert route.redirect_to is not None
         return _redirect(self._balancers[route.redirect_to], scheme, asked)._replace(route=route.name)
 

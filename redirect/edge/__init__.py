@@ -2,6 +2,7 @@
 
 reader            target and header fields, by the rules of RFC 9112
 response          a decision as header fields and a body
+documents         what the admin listener shows, from the controller
 handler           what both fronts share
 asgi              the Starlette front
 connection_limit  how many connections a worker accepts

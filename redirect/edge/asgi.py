@@ -20,7 +20,9 @@ from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.core.request import Request
 from redirect.core.service import new_service
+from redirect.core.show import Show
 from redirect.edge.asgi_forwarding import NO_SWITCH, AsgiClient
+from redirect.edge.documents import Controller, Documents
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader
 from redirect.edge.response import fields_and_body
@@ -30,7 +32,12 @@ from redirect.telemetry.recorder import Recorder
 
 
 def create_app(
-    config: Config, pool_id_header: str, trusted: TrustedProxies, recorder: Recorder, random: Random
+    config: Config,
+    pool_id_header: str,
+    trusted: TrustedProxies,
+    recorder: Recorder,
+    random: Random,
+    controller: Controller | None = None,
 ) -> Starlette:
     """The public application of one worker process. `random` draws where its cycles begin.
 
@@ -38,7 +45,11 @@ def create_app(
     """
     app = Starlette()
     app.state.handler = handler = RequestHandler(
-        new_service(config, random), Reader(pool_id_header, trusted), recorder, Forwarder(recorder, config)
+        new_service(config, random),
+        Reader(pool_id_header, trusted),
+        recorder,
+        Forwarder(recorder, config),
+        Documents(controller),
     )
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,9 +57,13 @@ def create_app(
         config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
         head = request.head
-        decision: Decision | Forward = request.answer or handler.decide(
+        decision: Decision | Forward | Show = request.answer or handler.decide(
             request.method, request.target, head.pool_requested, head.scheme, head.endpoint
         )
+        if isinstance(decision, Show):
+            shown = await _show(handler.documents, decision, request, scope, send)
+            handler.recorder.write(shown, quote(request.method, head), request.target, started, config_hash)
+            return
         if isinstance(decision, Forward):
             refusal = await _forward(handler, decision, request, scope, receive, send, started)
             if refusal is None:
@@ -84,6 +99,15 @@ async def _forward(
     client.exchange = exchange
     await client.run(receive, send)
     return None
+
+
+async def _show(documents: Documents, show: Show, request: Request, scope: Scope, send: Send) -> Decision:
+    """Answers as the controller does; returns what is recorded."""
+    async with documents.answer(show, request.target, scope["headers"]) as answer:
+        await send({"type": "http.response.start", "status": answer.decision.status, "headers": answer.fields})
+        for piece, more in answer.pieces():
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+    return answer.decision
 
 
 def _read(reader: Reader, scope: Scope) -> Request:

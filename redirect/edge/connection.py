@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
+from redirect.core.show import Show
 from redirect.edge import limits
 from redirect.edge.connection_limit import CONNECTION_LIMIT
 from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
@@ -343,10 +344,11 @@ class HttpConnection(TimedConnection):
             decision = self.handler.decide(
                 method.decode("ascii"), request.target, head.pool_requested, head.scheme, head.endpoint
             )
-            answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
-            if answer is None:
-                return
-            request = request._replace(answer=answer)
+            if not isinstance(decision, Show):  # the app asks the controller
+                answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
+                if answer is None:
+                    return
+                request = request._replace(answer=answer)
         # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
         length = fields.get("content-length", "").lstrip("0")  # int() raises for thousands of them
         unread = (

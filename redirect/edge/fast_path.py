@@ -16,6 +16,7 @@ from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
+from redirect.core.show import Show
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
@@ -66,7 +67,7 @@ class FastPath(HttpConnection):
             if text.isascii() and text.isprintable() and " " not in text:
                 pool_requested, scheme, endpoint, quoted, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint)
-                if isinstance(decision, Forward):
+                if not isinstance(decision, Decision):
                     return self._forward_plain(decision, "GET", text, quoted, passed, started)
                 self._answer(decision, quoted, "GET", text, target, started, False)
                 return True
@@ -82,7 +83,7 @@ class FastPath(HttpConnection):
             self._known = pool_requested, scheme, endpoint, quoted, passed
             self._target_end = len(_GET) - 1 + len(target) - len(data)
             self._last_end = data[self._target_end :]
-        if isinstance(decision, Forward):
+        if not isinstance(decision, Decision):
             return self._forward_plain(decision, method, text, quoted, passed, started)
         self._answer(decision, quoted, method, text, target, started, False)
         return True
@@ -101,10 +102,10 @@ class FastPath(HttpConnection):
         return None if lines is None else (about.host, lines)
 
     def _forward_plain(
-        self, forward: Forward, method: str, text: str, quoted: Quoted, passed: "_Passed | None", started: int
+        self, forward: Forward | Show, method: str, text: str, quoted: Quoted, passed: "_Passed | None", started: int
     ) -> bool:
         """Forwards a plain request; returns whether it could."""
-        if passed is None:
+        if passed is None or isinstance(forward, Show):
             return False
         self._is_at_rest = False
         handler, (host, lines) = self.handler, passed
@@ -148,7 +149,10 @@ class FastPath(HttpConnection):
         method, text, head, _ = request
         quoted = quote(method, head)
         decision = answer or self.handler.decide(method, text, head.pool_requested, head.scheme, head.endpoint)
-        assert isinstance(decision, Decision)  # the connection forwards
+        if not isinstance(decision, Decision):  # the controller answers
+            self._is_at_rest = False
+            super().respond(request, close=close)
+            return
         self._is_at_rest = True
         self._answer(decision, quoted, method, text, text.encode("latin-1"), started, close)
 

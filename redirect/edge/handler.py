@@ -8,6 +8,8 @@ from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
 from redirect.core.service import Service
+from redirect.core.show import Show
+from redirect.edge.documents import Documents
 from redirect.edge.reader import Reader
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Forwarded, request_fields
@@ -24,6 +26,7 @@ class RequestHandler:
     reader: Reader
     recorder: Recorder
     forwarder: Forwarder
+    documents: Documents = field(default_factory=Documents)
     _request_ids: RequestIds = field(default_factory=RequestIds, init=False)
 
     def use(self, service: Service) -> None:
@@ -33,7 +36,7 @@ class RequestHandler:
 
     def decide(
         self, method: str, target: str, pool_requested: str | None, scheme: str, endpoint: Endpoint | None
-    ) -> Decision | Forward:
+    ) -> Decision | Forward | Show:
         """The service's decision, or a 500 whose cause is logged."""
         service = self.service
         try:

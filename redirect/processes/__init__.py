@@ -1,9 +1,10 @@
 """The processes of an instance.
 
-gunicorn_fixes   patches of gunicorn, each with its reason
-master           gunicorn's master: keeps the others alive
-controller       the control plane
-child            a process that the master forks
-worker           uvicorn in a process of gunicorn's
-updates          how a worker applies what was published
+gunicorn_fixes     patches of gunicorn, each with its reason
+master             gunicorn's master: keeps the others alive
+controller         the control plane
+controller_socket  how workers reach the controller
+child              a process that the master forks
+worker             uvicorn in a process of gunicorn's
+updates            how a worker applies what was published
 """

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
-from redirect.admin.app import create_admin_app
+from starlette.applications import Starlette
+
+from redirect.admin.app import create_admin_app, one_at_a_time
 from redirect.admin.listener import answering
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
@@ -23,6 +25,7 @@ from redirect.control.instance import Instance
 from redirect.control.prober import Loop, Prober
 from redirect.control.publisher import Publisher
 from redirect.core.pools import Config
+from redirect.processes.controller_socket import ControllerSocket
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 
 # Milliseconds between two looks at the file.
@@ -47,14 +50,16 @@ def control(
     first: Config,
     loader: Loader,
     listeners: Sequence[socket.socket],
+    workers: ControllerSocket,
     master: int,
 ) -> NoReturn:
     """Makes this process, a child of the `master` that blocks all signals, the controller. It ends with the master, and
-    at TERM and QUIT. `first` is the configuration with which the instance was started."""
+    at TERM and QUIT. `first` is the configuration with which the instance was started, and `workers` are answered as
+    well as the `listeners`."""
     code = 1
     try:
         gc.freeze()
-        Loop().run_until_complete(_Controller(scoreboard, settings, first, loader, master).run(listeners))
+        Loop().run_until_complete(_Controller(scoreboard, settings, first, loader, master).run(listeners, workers))
         code = 0
     except Exception:
         _logger.exception("the controller ends")
@@ -72,7 +77,7 @@ class _Controller:
         self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first, loader)
         self._is_master_late = False
 
-    async def run(self, listeners: Sequence[socket.socket]) -> None:
+    async def run(self, listeners: Sequence[socket.socket], workers: ControllerSocket) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
         for stop in (signal.SIGTERM, signal.SIGQUIT):
@@ -81,16 +86,20 @@ class _Controller:
         self._prober = Prober(self._scoreboard, self._publisher.config)
         path = str(self._settings.pools_config_path)
         self._instance = Instance(self._scoreboard, path, self._publisher, self._prober)
-        app = create_admin_app(self._instance, self._token(), lambda: not self._ended.is_set())
         async with contextlib.AsyncExitStack() as stack:
+            # A route that shows something has given it away, so that workers need no token.
+            await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none
-                await stack.enter_async_context(answering(app, listener))
+                await stack.enter_async_context(answering(self._app(self._token()), listener))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             ended, looking = tasks.create_task(self._ended.wait()), tasks.create_task(self._look_at_file())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
             looking.cancel()
+
+    def _app(self, token: str | None) -> Starlette:
+        return create_admin_app(self._instance, token, lambda: not self._ended.is_set())
 
     def _token(self) -> str | None:
         """The token that the admin listener wants; None if it needs none, empty if it is missing."""

@@ -26,6 +26,7 @@ from redirect.core.pools import Config
 from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
+from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
@@ -202,7 +203,8 @@ class Master(Arbiter):
         public, *admin = self.LISTENERS
         public.sock.close()
         app = self.app
-        control(app.scoreboard, app.settings, app.config, app.loader, [each.sock for each in admin], self.pid)
+        listeners = [each.sock for each in admin]
+        control(app.scoreboard, app.settings, app.config, app.loader, listeners, app.controller_socket, self.pid)
 
 
 def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
@@ -221,6 +223,7 @@ class Gunicorn(BaseApplication):
         self.scoreboard.common.started_ms = int(time() * 1000)
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
+        self.controller_socket = ControllerSocket(self.scoreboard.common)
         self.slot: Slot  # of the worker that is forked next
         super().__init__()
 
@@ -240,7 +243,7 @@ class Gunicorn(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Starlette:
-        return application(self.settings, self.scoreboard, self.slot, self.config)
+        return application(self.settings, self.scoreboard, self.slot, self.config, self.controller_socket)
 
 
 def serve(settings: Settings, config: Config, loader: Loader) -> None:

@@ -30,6 +30,7 @@ from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.edge.asgi import create_app
 from redirect.edge.fast_path import FastPath
+from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.updates import Updates
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
@@ -54,7 +55,9 @@ TELL_AGAIN_SECONDS = 0.05
 _logger = logging.getLogger("gunicorn.error")
 
 
-def application(settings: Settings, scoreboard: Scoreboard, slot: Slot, first: Config) -> Starlette:
+def application(
+    settings: Settings, scoreboard: Scoreboard, slot: Slot, first: Config, controller: ControllerSocket
+) -> Starlette:
     """The application of the worker that holds `slot`, with the configuration in use: the `first` one, until another is
     published. Its cycles begin at random places."""
     with no_collections():
@@ -62,7 +65,7 @@ def application(settings: Settings, scoreboard: Scoreboard, slot: Slot, first: C
         log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
         recorder = Recorder(Counters(slot, config), log_writer)
         proxies = TrustedProxies(settings.forwarded_allow_ips)
-        app = create_app(config, settings.pool_id_header, proxies, recorder, Random())
+        app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller)
     gc.freeze()  # what lives as long as the worker need not be looked at by the collector again and again
     return app
 
@@ -144,6 +147,7 @@ class RedirectWorker(UvicornWorker):
         public, *admin = self.sockets
         for listener in admin:  # it is the controller's
             listener.sock.close()
+        self.app.controller_socket.use_in_worker()
         listen(public, self.cfg.backlog)
         scoreboard.common.has_begun = 1
         self.config.app = self.wsgi

@@ -54,7 +54,7 @@ KEYS = (
     Key("worker", "BIGINT", "process id"),
     Key("config", "VARCHAR", "hash of the configuration"),
     Key("route", "VARCHAR", "the route that matched, or null"),
-    Key("action", "VARCHAR", "redirect, forward, respond or refuse"),
+    Key("action", "VARCHAR", "redirect, forward, respond, show or refuse"),
     Key("origin_status", "INTEGER", "of the origin's answer, or null; these and the next of forwards only"),
     Key("origin_us", "BIGINT", "microseconds from the request sent to the origin to the head of its answer, or null"),
     Key("tries", "INTEGER", "how many origins were tried, or null"),

@@ -153,6 +153,10 @@ path_prefix = "/old"
 redirect_to = "new"
 
 [[routes]]
+path = "/ready"
+show = "readyz"
+
+[[routes]]
 host = "*.example.com"
 forward_to = "orders"
 pass_host = false
@@ -177,6 +181,7 @@ GET,POST shop.example.com/api/orders/*  forward_to orders  strip_prefix = true, 
 PUT *.example.com/a                     forward_to orders  target = "/b"
 *.example.com/*                         forward_to orders  pass_host = false
 /health                                 respond 403        text/plain; charset=utf-8, 4 bytes
+/ready                                  show readyz
 /old/*                                  redirect_to new
 orders  forwarded
   origin-1       weight       2   66.67%
@@ -201,7 +206,7 @@ def test_check_json_of_routes(file: Path) -> None:
     file.write_text(ROUTES)
     printed = json.loads(run("check", "--json").stdout)
     assert [each["name"] for each in printed["routes"]] == [
-        line.partition("  ")[0] for line in CHECKED_ROUTES.splitlines()[:5]
+        line.partition("  ")[0] for line in CHECKED_ROUTES.splitlines()[:6]
     ]
     assert printed["routes"][0] == {
         "name": "GET,POST shop.example.com/api/orders/*",
@@ -212,6 +217,7 @@ def test_check_json_of_routes(file: Path) -> None:
         "forward_to": "orders",
         "redirect_to": None,
         "respond": None,
+        "show": None,
         "strip_prefix": True,
         "target": None,
         "pass_host": None,
@@ -222,6 +228,7 @@ def test_check_json_of_routes(file: Path) -> None:
     }
     response = {"status": 403, "body": "né\n", "content_type": "text/plain; charset=utf-8", "headers": []}
     assert printed["routes"][3]["respond"] == response
+    assert printed["routes"][4]["show"] == "readyz"
     assert [pool["is_default"] for pool in printed["pools"]] == [False, False]
 
 
@@ -361,6 +368,19 @@ ROUTED = {
         "  method any\n"
         "answer   403 text/plain; charset=utf-8, 4 bytes\n"
         "request  GET http://localhost/health\n",
+    ),
+    "what the admin listener shows": (
+        ["--method", "HEAD", "/ready?x"],
+        "route    /ready\n"
+        "  host   any, as no route for it matches\n"
+        "  path   is /ready\n"
+        "  method is taken by GET\n"
+        "answer   what the admin listener shows at /readyz\n"
+        "request  HEAD http://localhost/ready?x\n",
+    ),
+    "another method than shows it": (
+        ["--method", "POST", "/ready"],
+        "route    none takes POST: 405, allowed are GET, HEAD\nnext     /ready\nrequest  POST http://localhost/ready\n",
     ),
     "a segment of dots": (
         ["/old/%2e./x"],

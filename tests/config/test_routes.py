@@ -42,6 +42,7 @@ def test_all_keys() -> None:
         "[routes.timeouts]\nconnect = 0.5\nanswer = 5\nidle = 7\ntotal = 10\n"
         '[[routes]]\npath = "/a"\nforward_to = "orders"\ntarget = "/b/c"\n'
         '[[routes]]\npath = "/b"\nredirect_to = "payment"\n'
+        '[[routes]]\npath = "/c"\nshow = "readyz"\n'
         '[[routes]]\nrespond = { status = 403, body = "é", content_type = "text/html", headers = { "X-A" = "b c" } }\n'
         + POOLS
     )
@@ -60,6 +61,7 @@ def test_all_keys() -> None:
         ),
         Route(path="/a", forward_to="orders", target="/b/c"),
         Route(path="/b", redirect_to="payment"),
+        Route(path="/c", show="readyz"),
         Route(respond=Response(403, "é", "text/html", (("X-A", "b c"),))),
     )
     assert [*config.pools] == ["orders", "payment"]
@@ -68,7 +70,9 @@ def test_all_keys() -> None:
 
 def test_what_is_left_out() -> None:
     (taken,) = read(f'[[routes]]\nforward_to = "orders"\n{POOLS}').routes
-    assert taken == Route(None, None, None, (), "orders", None, None, False, None, None, Timeouts(1, 30, 60), 1, ())
+    assert taken == Route(
+        None, None, None, (), "orders", None, None, None, False, None, None, Timeouts(1, 30, 60), 1, ()
+    )
     (taken,) = read("[[routes]]\nrespond = {}").routes
     assert taken.respond == Response(200, "", "text/plain; charset=utf-8", ())
 
@@ -234,6 +238,24 @@ def test_values_of_a_response(respond: str, said: str) -> None:
     assert refused(f"[[routes]]\nrespond = {{ {respond} }}\n").replace("pools.toml:2:", "") == said
 
 
+_DOCUMENTS = 'must be one of "stats", "status", "healthz", "readyz", "metrics"'
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('"page"', f'{_DOCUMENTS}, got "page"'),
+        ('"/stats"', f'{_DOCUMENTS}, got "/stats": did you mean "stats"?'),
+        ('"health"', f'{_DOCUMENTS}, got "health": did you mean "healthz"?'),
+        ("true", f"{_DOCUMENTS}, got true"),
+        ("{}", f"{_DOCUMENTS}, got a table"),
+    ],
+)
+def test_what_may_be_shown(value: str, said: str) -> None:
+    """With the nearest of them."""
+    assert refused(f"[[routes]]\nshow = {value}\n") == f"pools.toml:2:8: routes[0].show: show {said}"
+
+
 def test_unknown_keys() -> None:
     """With the nearest known name, or the table where it belongs."""
     allowed = f"Allowed are {', '.join(ROUTE_KEYS)}"
@@ -243,14 +265,14 @@ def test_unknown_keys() -> None:
     pool = "a pool; write it below a line like [pool-a]"
     assert route('scheme = "https"') == f"3:1: routes[0].scheme: scheme belongs to {pool}"
     assert route("status = 404") == f"3:1: routes[0].status: status belongs to respond, or to {pool}"
-    for later in ("discover", "limit", "cache", "show"):
+    for later in ("discover", "limit", "cache"):
         assert f"routes[0].{later}: unknown key" in route(f"{later} = 1")
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('path = "/"', "1:3: routes[0]: a route needs one action: forward_to, redirect_to or respond"),
+        ('path = "/"', "1:3: routes[0]: a route needs one action: forward_to, redirect_to, respond or show"),
         (
             'redirect_to = "orders"\nforward_to = "orders"',
             "3:1: routes[0].forward_to: a route has one action, got redirect_to and forward_to",
@@ -258,6 +280,10 @@ def test_unknown_keys() -> None:
         (
             'respond = {}\nforward_to = "orders"\nredirect_to = "orders"',
             "3:1: routes[0].forward_to: a route has one action, got respond and forward_to and redirect_to",
+        ),
+        (
+            'respond = {}\nshow = "stats"',
+            "3:1: routes[0].show: a route has one action, got respond and show",
         ),
         (
             'path_prefix = "/a"\npath = "/a"\nforward_to = "orders"',
@@ -285,6 +311,10 @@ def test_unknown_keys() -> None:
             "4:1: routes[0].timeouts: belongs to forward_to: a response of ours asks no origin\n"
             "pools.toml:3:1: routes[0].retries: belongs to forward_to: a response of ours asks no origin",
         ),
+        (
+            'path_prefix = "/a"\nshow = "readyz"\nstrip_prefix = true',
+            "4:1: routes[0].strip_prefix: belongs to forward_to: what the admin listener shows comes from no origin",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together(lines: str, said: str) -> None:
@@ -302,7 +332,7 @@ def test_every_key_of_a_forward_has_no_meaning_elsewhere() -> None:
         "error_log": '"-"',
     }
     for key in FORWARD_KEYS:
-        for action in ('redirect_to = "orders"', "respond = {}"):
+        for action in ('redirect_to = "orders"', "respond = {}", 'show = "healthz"'):
             assert f"routes[0].{key}: belongs to forward_to: " in refused(
                 f"[[routes]]\n{action}\n{key} = {values.get(key, 2)}\n{POOLS}"
             )
@@ -451,6 +481,21 @@ def test_an_origin_at_the_port_of_https(action: str, scheme: str, is_warned_of: 
     assert [str(each) for each in read(text).warnings] == expected
 
 
+_TELLS = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
+
+
+@pytest.mark.parametrize(
+    ("show", "is_warned_of"),
+    [("stats", True), ("status", True), ("metrics", True), ("healthz", False), ("readyz", False)],
+)
+def test_what_tells_clients_of_origins(show: str, is_warned_of: bool) -> None:
+    """Unless it is shown to those only that ask for a host."""
+    text = f'[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/x"\nshow = "{show}"\n'
+    expected = [f"pools.toml:5:8: routes[1].show: {_TELLS}"] if is_warned_of else []
+    assert [str(each) for each in read(text + POOLS).warnings] == expected
+    assert read(f'{text}host = "inner.example"\n{POOLS}').warnings == ()
+
+
 # Reading in pieces
 
 WRONG = """\
@@ -484,6 +529,7 @@ GOOD = f'[[routes]]\nforward_to = "orders"\n[[routes]]\npath = "/"\nredirect_to 
         WRONG,
         POOLS + GOOD.partition("[orders]")[0],
         f'[[routes]]\nforward_to = "payment"\n{POOLS}status = 301\n[[routes]]\npath = "/"\nforward_to = "orders"\n',
+        f'{POOLS}[[routes]]\npath = "/a"\nshow = "stats"\n[[routes]]\nshow = "status"\n',
         f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes.timeouts]\ntotal = 5\n',
         f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes.timeouts]\ntotal = 0\n',
         f'[[routes]]\nforward_to = "payment"\n{POOLS}[routes]\nweighted_hosts = {{ a = 1 }}\n',

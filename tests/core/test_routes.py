@@ -235,6 +235,17 @@ def test_conditions_that_differ(one: dict[str, object], other: dict[str, object]
     assert not {*route(**one).conditions()} & {*route(**other).conditions()}
 
 
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("GET", "/a"), ("HEAD", "/a"), ("POST", "POST /a"), ("PUT", "405 POST GET HEAD"), ("DELETE", "405 POST GET HEAD")],
+)
+def test_a_route_that_shows_something_takes_get_and_head(method: str, name: str) -> None:
+    """Other methods only if it names them; no shorter prefix is asked for the rest."""
+    routes = [Route(path="/a", show="stats"), route(path="/a", methods=("POST",)), route()]
+    assert find(routes, "/a", method) == name
+    assert find([Route(path="/a", methods=("PUT",), show="stats"), route()], "/a", "PUT") == "PUT /a"
+
+
 def test_rank() -> None:
     """The commands list the routes of a host together: exact paths, then prefixes, the longest first."""
     ranked = sorted([*TABLE, *HOSTS], key=lambda each: each.rank)
@@ -248,6 +259,7 @@ def test_action_and_pool() -> None:
     assert (Route(forward_to="a").action, Route(forward_to="a").pool) == ("forward_to", "a")
     assert (Route(redirect_to="a").action, Route(redirect_to="a").pool) == ("redirect_to", "a")
     assert (Route(respond=Response()).action, Route(respond=Response()).pool) == ("respond", None)
+    assert (Route(show="stats").action, Route(show="stats").pool) == ("show", None)
     assert forwarded([Route(forward_to="a"), Route(redirect_to="b"), Route(respond=Response())]) == {"a"}
     assert Route(forward_to="a").timeouts == Timeouts(1, 30, 60, None)
 

@@ -1,31 +1,10 @@
 """What the tests of forwarding share: coroutines are tests, on the event loop of the service."""
 
-import asyncio
-import inspect
 from pathlib import Path
 
 import pytest
-import uvloop
+from support.coroutines import pytest_pyfunc_call as pytest_pyfunc_call
 from support.gateway import OWN, WAYS, Forwarding
-
-# Of a whole test: one that waits for what never comes fails by itself.
-TEST_SECONDS = 20.0
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs a test that is a coroutine."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-
-    async def run() -> None:
-        async with asyncio.timeout(TEST_SECONDS):
-            await pyfuncitem.obj(**arguments)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
-    return True
 
 
 @pytest.fixture(params=WAYS)

@@ -22,6 +22,7 @@ from redirect.config.loader import parse_config
 from redirect.core.forwarded import TrustedProxies
 from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
+from redirect.edge.documents import Controller
 from redirect.edge.fast_path import FastPath
 from support.origin import Fields, Origin, reset
 from support.wire import head, new_recorder
@@ -312,6 +313,7 @@ class Forwarding:
         more: str = "",
         trusted: str = "",
         buffer: int | None = None,
+        controller: Controller | None = None,
     ) -> AsyncIterator[Gateway]:
         """Runs the gateway before so many origins; `hosts` has further ones, `more` is TOML before the route."""
         behind = [Origin() for _ in range(origins)]
@@ -321,15 +323,17 @@ class Forwarding:
                 await origin.start(buffer)
             named = hosts.format(", ".join(f'"{origin.name}" = 1' for origin in behind))
             toml = more + _ROUTE.format(conditions=conditions, route=route, hosts=named, pool=pool)
-            yield await stack.enter_async_context(self._serve(toml, behind, trusted))
+            yield await stack.enter_async_context(self._serve(toml, behind, trusted, controller))
         await _settled()
         assert [fault for origin in behind for fault in origin.faults] == []
 
     @asynccontextmanager
-    async def _serve(self, toml: str, origins: list[Origin], trusted: str) -> AsyncIterator[Gateway]:
+    async def _serve(
+        self, toml: str, origins: list[Origin], trusted: str, controller: Controller | None
+    ) -> AsyncIterator[Gateway]:
         config = parse_config(toml.encode(), "gateway.toml")
         recorder = new_recorder(config, str(self._log))
-        app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1))
+        app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1), controller)
         served = uvicorn.Config(
             app,
             log_config=None,

@@ -1,0 +1,26 @@
+"""Coroutines as tests, on the event loop of the service. A conftest imports the hook for the tests of its folder."""
+
+import asyncio
+import inspect
+
+import pytest
+import uvloop
+
+# Of a whole test: one that waits for what never comes fails by itself.
+TEST_SECONDS = 20.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+
+    async def run() -> None:
+        async with asyncio.timeout(TEST_SECONDS):
+            await pyfuncitem.obj(**arguments)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    return True
