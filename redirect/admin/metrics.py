@@ -18,8 +18,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from redirect.control.instance import Instance
+from redirect.core.pools import Config
+from redirect.core.routes import forwarded
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Key
+from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key, OriginNumbers
 
 OPEN_METRICS = "application/openmetrics-text"
 
@@ -79,9 +81,10 @@ class _Collector(NamedTuple):
         yield Histogram(
             "redirect_forward_duration_seconds",
             "From request read to the last byte of the answer, of what was forwarded.",
-            _buckets(snapshot.forwards.buckets, *OF_FORWARDS),
-            snapshot.forwards.sum,
+            _buckets(snapshot.forwards.durations.buckets, *OF_FORWARDS),
+            snapshot.forwards.durations.sum,
         )
+        yield from _of_origins(snapshot.forwards, instance.config)
         yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
         yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
@@ -121,6 +124,55 @@ class _Collector(NamedTuple):
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
+
+
+def _of_origins(forwards: Forwards, config: Config) -> Iterator[Metric]:
+    """What became of requests that were forwarded; those of origins, once one of the configuration's could be."""
+    pools = [config.pools[name] for name in forwarded(config.routes)]
+    none = {(pool.name, origin.name): OriginNumbers() for pool in pools for origin in pool.origins}
+    origins = [((pool, origin or ""), numbers) for (pool, origin), numbers in (none | {**forwards.origins}).items()]
+    responses = Histogram(
+        "redirect_origin_response_seconds",
+        "From request sent to an origin to the head of its answer.",
+        labels=("pool", "origin"),
+    )
+    for labels, numbers in origins:
+        if any(numbers.responses):
+            responses.add_metric(labels, _buckets(numbers.responses, *OF_FORWARDS), numbers.response_sum)
+    failures = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]
+    connections = [
+        (count, place, state)
+        for place, counted in forwards.connections.items()
+        for state, count in counted._asdict().items()
+    ]
+    of_origin = ("pool", "origin")
+    yield responses
+    yield _labelled(
+        Gauge,
+        "redirect_forwards_in_flight",
+        "Requests that are forwarded at this moment.",
+        of_origin,
+        [(numbers.in_flight, *labels) for labels, numbers in origins],
+    )
+    yield _labelled(
+        Counter,
+        "redirect_forward_retries_total",
+        "Requests for which another origin was tried in place of this one.",
+        of_origin,
+        [(numbers.retries, *labels) for labels, numbers in origins],
+    )
+    yield _labelled(Counter, "redirect_forward_failures_total", "Failures of origins.", (*of_origin, "error"), failures)
+    yield _labelled(
+        Gauge, "redirect_origin_connections", "Open connections to origins.", ("origin", "state"), connections
+    )
+    yield _labelled(
+        Counter,
+        "redirect_forward_bytes_total",
+        "Bytes of bodies that were forwarded: in of requests, out of answers.",
+        ("direction",),
+        [(forwards.bytes_in, "in"), (forwards.bytes_out, "out")],
+    )
+    yield Gauge("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)
 
 
 def _buckets(buckets: Buckets, least_us: int, most_us: int) -> Sequence[tuple[str, float]]:

@@ -144,13 +144,13 @@ class View:
             "picks": picks,
             "origin_views": origin_views,
             "query": self.query,
-            "rates": charts.rates(snapshot.answers.seconds, snapshot.forwards.seconds),
+            "rates": charts.rates(snapshot.answers.seconds, snapshot.forwards.durations.seconds),
             "durations": self._durations(snapshot),
         }
 
     def _durations(self, snapshot: Snapshot) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
         """A title, lines and an axis for each chart: the second one only where there is something to forward."""
-        config, answers, forwards = self.instance.config, snapshot.answers, snapshot.forwards
+        config, answers, forwards = self.instance.config, snapshot.answers, snapshot.forwards.durations
         if not forwarded(config.routes) and not forwards.requests:
             return [("Duration", *charts.durations(answers.seconds, 0.5, 0.99))]
         return [

@@ -5,14 +5,16 @@ or origin has the form of the whole: the other pools and origins are left out.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.pools import Config, Origin, Pool
-from redirect.telemetry.snapshot import Buckets, Count, added, quantile
+from redirect.core.routes import forwarded
+from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
 Shares = Sequence[tuple[Origin, float]]
 
@@ -24,16 +26,22 @@ class UnknownNameError(LookupError):
 def stats(instance: Instance) -> dict[str, Any]:
     """Requests, durations, and the picks of each origin."""
     snapshot = instance.snapshot()
-    answers, forwards = snapshot.answers, snapshot.forwards
+    answers, forwards = snapshot.answers, snapshot.forwards.durations
     picks = snapshot.picks()
+    pools = {pool.name: _picks(pool, picks.get(pool.name, {})) for pool in instance.config.pools.values()}
+    errors = snapshot.errors()
+    for name in forwarded(instance.config.routes):
+        for origin, values in pools[name]["origins"].items():
+            values["forwards"] = _forwards(snapshot, name, origin, errors)
     return {
         "requests_count": {"success": snapshot.answered(100, 399), "error": snapshot.answered(400, 599)},
         "latency_ms": _latency(added([answers.buckets, forwards.buckets]), answers.sum + forwards.sum, 0.95, 0.99),
         "forwards": {
             "requests": forwards.requests,
             "latency_ms": _latency(forwards.buckets, forwards.sum, 0.95, 0.99),
+            **_failures(snapshot.forwards.origins.values()),
         },
-        "pools": {pool.name: _picks(pool, picks.get(pool.name, {})) for pool in instance.config.pools.values()},
+        "pools": pools,
     }
 
 
@@ -96,6 +104,27 @@ def _picks(pool: Pool, picks: dict[str, Count]) -> dict[str, Any]:
         for origin, configured, observed, count in origin_views(pool.shares(), picks)
     }
     return {"picks": sum(count.total for count in picks.values()), "origins": origins}
+
+
+def _forwards(snapshot: Snapshot, pool: str, origin: str, errors: Mapping[Any, int]) -> dict[str, Any]:
+    numbers = snapshot.forwards.origins.get((pool, origin), OriginNumbers())
+    return {
+        "response_ms": _latency(numbers.responses, numbers.response_sum, 0.95),
+        "errors": errors.get((pool, origin), 0),
+        **_failures([numbers]),
+    }
+
+
+def _failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
+    """Of several origins together."""
+    failures: Counter[str] = Counter()
+    for numbers in origins:
+        failures.update(numbers.failures)
+    return {
+        "failures": dict(failures),
+        "retries": sum(numbers.retries for numbers in origins),
+        "in_flight": sum(numbers.in_flight for numbers in origins),
+    }
 
 
 def _origin(instance: Instance, pool: Pool, origin: Origin, share: float) -> dict[str, Any]:

@@ -26,8 +26,8 @@ TITLES = {
 class Outcome(NamedTuple):
     """What happened between the service and origins, for one request that was forwarded."""
 
-    origin_status: int | None  # of the last answer that began
-    origin_us: int | None  # from when the request was sent to the head of that answer
+    origin_status: int | None  # of the last origin's answer
+    origin_us: int | None  # from when the request was sent there to the head of that answer
     tries: int  # origins that were tried
     bytes_in: int  # of the request's body, from the client
     bytes_out: int  # of the answer's body, from the origin

@@ -30,6 +30,7 @@ from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.edge.asgi import create_app
 from redirect.edge.fast_path import FastPath
+from redirect.edge.handler import RequestHandler
 from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.updates import Updates
 from redirect.telemetry.counters import Counters
@@ -156,7 +157,7 @@ class RedirectWorker(UvicornWorker):
             loop.add_signal_handler(stop, server.handle_exit, stop, None)
         loop.add_signal_handler(signal.SIGUSR1, handler.recorder.reopen)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        tasks = [asyncio.create_task(self._report(server, handler.recorder)), asyncio.create_task(updates.run())]
+        tasks = [asyncio.create_task(self._report(server, handler)), asyncio.create_task(updates.run())]
         try:
             # gunicorn's own wrapper would be closed twice, which uvloop spares real sockets.
             await server.serve(sockets=[public.sock])
@@ -173,11 +174,12 @@ class RedirectWorker(UvicornWorker):
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
-    async def _report(self, server: Server, recorder: Recorder) -> None:
+    async def _report(self, server: Server, handler: RequestHandler) -> None:
         """Reports the worker's numbers and its heartbeat. Without a master it ends: nothing would replace it or tell it
         to stop, and it would keep the next master from the port."""
         while os.getppid() == self.ppid:
-            recorder.report(len(server.server_state.connections))
+            handler.recorder.report(len(server.server_state.connections))
+            handler.forwarder.report()
             await asyncio.sleep(HEARTBEAT_SECONDS)
         _logger.error("the master (pid: %s) is gone, and this worker (pid: %s) ends", self.ppid, self.pid)
         os.kill(self.pid, signal.SIGTERM)

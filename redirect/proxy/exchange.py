@@ -159,6 +159,18 @@ class Exchange:
         return self._traits.framing
 
     @property
+    def destination(self) -> Destination | None:
+        return self._destination
+
+    @property
+    def scheme(self) -> str:
+        return self._forward.scheme
+
+    @property
+    def is_connected(self) -> bool:
+        return self._upstream is not None
+
+    @property
     def idle_seconds(self) -> float:
         return self._forward.route.timeouts.idle
 
@@ -294,10 +306,13 @@ class Exchange:
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
         """Tries again where that is safe, else answers in the origin's place."""
         self._upstream = None
+        failed = self._destination
         if not self._retry(failure):
             name = self._forward.pool.name
             status = 503 if failure is Failure.UNREACHED else 502
             self._refuse(status, f"no answer from {name}: its origin failed: {detail}", error)
+        elif failure is not Failure.STALE:
+            self._count_failure(failed, error)
 
     def _retry(self, failure: Failure) -> bool:
         is_idempotent = self.method in IDEMPOTENT or self._traits.is_repeatable
@@ -316,6 +331,8 @@ class Exchange:
         self._is_retry = True
         self._retries_left -= 1
         destination.requests -= 1
+        self._forwarder.recorder.forwards.retried(self._forward.pool.name, destination.origin.name, self._answer_us)
+        self._origin_status = self._answer_us = None  # the record is of the other one
         self._try(other)
         return True
 
@@ -426,10 +443,11 @@ class Exchange:
                 self._expire(f"no head of an answer within {timeouts.answer:g} s")
 
     def _expire(self, detail: str) -> None:
+        error = "http_response_timeout"
         if self._is_answering:
-            self._cut(f"the answer was cut: {detail}", "http_response_timeout")
+            self._cut(f"the answer was cut: {detail}", error)
         else:
-            self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", "http_response_timeout")
+            self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", error)
 
     # Ends
 
@@ -439,12 +457,19 @@ class Exchange:
         self._client.refuse(decision._replace(fields=fields))
 
     def _cut(self, detail: str, error: str | None) -> None:
+        """`error` is None where the origin has no part in it."""
         self._finish(self._origin_status or 502, detail, error)
         self._client.cut()
+
+    def _count_failure(self, destination: Destination | None, error: str) -> None:
+        origin = None if destination is None else destination.origin.name
+        self._forwarder.recorder.forwards.failed(self._forward.pool.name, origin, error)
 
     def _finish(self, status: int, detail: str | None = None, error: str | None = None) -> Decision:
         """Ends the work of the origin if there still is some, and writes the record. `error` is the name of RFC 9209,
         section 2.3."""
+        if error is not None:
+            self._count_failure(self._destination, error)
         self._is_over = True
         if self._connecting is not None:
             self._connecting.cancel()

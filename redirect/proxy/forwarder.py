@@ -6,7 +6,7 @@ from time import monotonic_ns
 from typing import Protocol
 
 from redirect.core.destination import Destination
-from redirect.core.pools import Config
+from redirect.core.pools import Config, Origin
 from redirect.core.routes import forwarded
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
 from redirect.proxy.retries import is_within_budget
@@ -16,8 +16,21 @@ from redirect.telemetry.recorder import Recorder
 CHECK_SECONDS = 0.1
 
 
-class Timed(Protocol):
-    """An exchange, which has deadlines."""
+class UnderWay(Protocol):
+    """An exchange, as the forwarder sees it."""
+
+    @property
+    def destination(self) -> Destination | None:
+        """The origin that is asked now."""
+
+    @property
+    def scheme(self) -> str:
+        """Of the connection to it."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    is_tunnel: bool
 
     def check(self, now: int) -> None:
         """Ends what is late; `now` is by `monotonic_ns`."""
@@ -29,7 +42,7 @@ class Forwarder:
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
         self._of_destinations: dict[Destination, Connections] = {}
-        self._exchanges: set[Timed] = set()
+        self._exchanges: set[UnderWay] = set()
         self._requests: Counter[str] = Counter()  # under way, by pool
         self._retries: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -41,24 +54,19 @@ class Forwarder:
         self._of_destinations.clear()
         self.recorder.failures.use(config.routes)
         pools = [config.pools[name] for name in forwarded(config.routes)]
-        known = {
-            Place(scheme, *origin.authority.endpoint(scheme))
-            for pool in pools
-            for scheme in [pool.scheme or "http"]
-            for origin in pool.origins
-        }
+        known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
         for place in self._connections.keys() - known:
             self._connections.pop(place).close()
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)
         if found is None:
-            place = Place(scheme, *destination.origin.authority.endpoint(scheme))
+            place = _place(destination.origin, scheme)
             found = self._connections.setdefault(place, Connections(place))
             self._of_destinations[destination] = found
         return found
 
-    def began(self, exchange: Timed, pool: str) -> None:
+    def began(self, exchange: UnderWay, pool: str) -> None:
         self._exchanges.add(exchange)
         self._requests[pool] += 1
         if self._timer is None:
@@ -70,10 +78,29 @@ class Forwarder:
         self._retries[pool] += is_allowed
         return is_allowed
 
-    def ended(self, exchange: Timed, pool: str, *, is_retry: bool) -> None:
+    def ended(self, exchange: UnderWay, pool: str, *, is_retry: bool) -> None:
         self._exchanges.discard(exchange)
         self._requests[pool] -= 1
         self._retries[pool] -= is_retry
+
+    def report(self) -> None:
+        """Reports what is under way, and the connections."""
+        in_flight: Counter[tuple[str, str]] = Counter()
+        idle: Counter[str] = Counter()
+        busy: Counter[str] = Counter()
+        for place, connections in self._connections.items():
+            idle[f"{place.host}:{place.port}"] += connections.idle
+        for exchange in self._exchanges:
+            destination = exchange.destination
+            if destination is not None:
+                in_flight[destination.pool.name, destination.origin.name] += 1
+                place = _place(destination.origin, exchange.scheme)
+                busy[f"{place.host}:{place.port}"] += exchange.is_connected
+        self.recorder.forwards.report(
+            in_flight,
+            {place: (idle[place], busy[place]) for place in {*idle, *busy}},
+            sum(exchange.is_tunnel for exchange in self._exchanges),
+        )
 
     def _check(self) -> None:
         now = monotonic_ns()
@@ -86,3 +113,7 @@ class Forwarder:
             resting += connections.idle
         again = self._exchanges or resting
         self._timer = loop.call_later(CHECK_SECONDS, self._check) if again else None
+
+
+def _place(origin: Origin, scheme: str) -> Place:
+    return Place(scheme, *origin.authority.endpoint(scheme))

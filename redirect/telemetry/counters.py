@@ -4,22 +4,21 @@ The rule: a batch of requests is counted at once, so a request pays for its part
 and for no call of a library.
 """
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from json import loads
-from math import inf
 from operator import itemgetter, sub
 from os import getpid
 from time import monotonic, time
 
 from redirect.core.decision import Decision
 from redirect.core.pools import Config
+from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Series, Slot
-from redirect.telemetry.snapshot import BOUNDS_US
+from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
 
-_BOUNDS_NS = [*(1000 * bound for bound in BOUNDS_US), inf]
+_BOUNDS_NS = [1000 * bound for bound in BOUNDS_US]
 _EMPTY = [0] * BUCKETS
 _decision, _quoted, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
 _outcome = itemgetter(-1)
@@ -34,6 +33,7 @@ class Counters:
     def __init__(self, slot: Slot, config: Config) -> None:
         self.slot = slot
         self._series = Series(slot)
+        self.forwards = ForwardCounters(slot, self._series)
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
         numbers.requests = numbers.connections = numbers.health = 0
@@ -62,7 +62,9 @@ class Counters:
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)
         if any(map(_outcome, records)):
-            _count_durations([record for record in records if record[-1]], numbers.forwards, second)
+            forwards = [record for record in records if record[-1]]
+            self.forwards.count(forwards)
+            _count_durations(forwards, numbers.forwards, second)
             records = [record for record in records if not record[-1]]
         _count_durations(records, numbers.answers, second)
 
@@ -91,17 +93,12 @@ class Counters:
 
 
 def _count_durations(records: Sequence[Record], into: DurationNumbers, second: int) -> None:
-    durations = sorted(map(sub, map(_ended, records), map(_started, records)))
+    durations = [*map(sub, map(_ended, records), map(_started, records))]
     into.sum_ns += sum(durations)
     total, row = into.buckets, into.history[second % HISTORY_ROWS]
     if row.second != second:
         row.buckets[:] = _EMPTY
         row.second = second
-    below = bucket = 0
-    while below < len(durations):
-        upto = bisect_right(durations, _BOUNDS_NS[bucket])
-        if upto > below:
-            total[bucket] += upto - below
-            row.buckets[bucket] += upto - below
-            below = upto
-        bucket += 1
+    for bucket, count in in_buckets(durations, _BOUNDS_NS):
+        total[bucket] += count
+        row.buckets[bucket] += count

@@ -26,6 +26,7 @@ class Recorder:
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
         self.numbers = counters.slot.numbers
         self.failures = FailureLogs()
+        self.forwards = counters.forwards
         self._counters = counters
         self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer

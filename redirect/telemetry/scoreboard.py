@@ -97,6 +97,9 @@ class Numbers(Structure):
         ("dropped", c_uint64),
         ("unknown_pool", c_uint64),
         ("config", c_uint64),  # hash of the worker's configuration, as a number
+        ("bytes_in", c_uint64),  # of bodies that were forwarded
+        ("bytes_out", c_uint64),
+        ("tunnels", c_uint64),  # that are open
         ("configs", c_uint64),  # how many configurations the slot's workers have had, one after another
         ("health", c_uint64),  # number of the health status that the worker has applied
         ("series_bytes", c_uint64),
@@ -115,7 +118,20 @@ KINDS = {
     "requests": ("total", "before", "last_ms", "configs"),
     # Labels: route and status.
     "routes": ("total",),
+    # Labels: pool and origin. Microseconds until the head of an answer, all together, and answers by BOUNDS_US.
+    "responses": ("sum_us", *(f"up_to_{bound}_us" for bound in BOUNDS_US), "longer"),
+    # Labels: pool and origin, in whose place another one was tried.
+    "retries": ("total",),
+    # Labels: pool, origin and error.
+    "failures": ("total",),
+    # Labels: pool and origin.
+    "in_flight": ("requests",),
+    # Labels: host and port of an origin, as one text.
+    "connections": ("idle", "busy"),
 }
+
+# Those that say how it is now, as long as the worker lives. The others never go back.
+GAUGES = ("in_flight", "connections")
 
 # What JSON has: text, numbers, None.
 Labels = tuple[Any, ...]

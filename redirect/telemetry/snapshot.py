@@ -6,6 +6,7 @@ configuration in force is known apart, so that observed shares can be compared w
 Durations are counted in buckets, the last of which has no bound.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,8 @@ Key = tuple[str | None, str | None, int]
 
 # Durations per bucket: one more than there are bounds.
 Buckets = Sequence[int]
+
+NO_DURATIONS: Buckets = (0,) * (len(BOUNDS_US) + 1)
 
 
 class Count(NamedTuple):
@@ -66,6 +69,38 @@ class Durations(NamedTuple):
         return sum(self.buckets)
 
 
+class OriginNumbers(NamedTuple):
+    """What became of requests that were forwarded to an origin: how long the heads of its answers took, all of them and
+    their sum in seconds; its failures by error; how often another origin was tried in its place; and requests that are
+    under way there."""
+
+    responses: Buckets = NO_DURATIONS
+    response_sum: float = 0.0
+    failures: Mapping[str, int] = {}
+    retries: int = 0
+    in_flight: int = 0
+
+
+class Connections(NamedTuple):
+    """Connections to the host and port of an origin: those that wait for a request, and those that have one."""
+
+    idle: int
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forwards:
+    """What was forwarded: how long it took, from the request read to the last byte of the answer; bytes of the bodies;
+    tunnels that are open; and by pool and origin what became of it. The origin is None where there was none."""
+
+    durations: Durations
+    bytes_in: int
+    bytes_out: int
+    tunnels: int
+    origins: Mapping[tuple[str, str | None], OriginNumbers]
+    connections: Mapping[str, Connections]
+
+
 class Worker(NamedTuple):
     """A worker process that is alive: since when (Unix time), open connections, requests answered, the hash of its
     configuration, the number of the health status that it has applied, and seconds since its last heartbeat."""
@@ -92,15 +127,15 @@ class Loading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The numbers of an instance at `time` (Unix time). `answers` are the durations of what was answered here, from the
-    request read to the response sent; `forwards` those of what was forwarded, to the last byte of the answer."""
+    """The numbers of an instance at `time` (Unix time). `answers` are the durations of what was not forwarded, from the
+    request read to the response sent."""
 
     time: float
     requests: Mapping[Key, Count]
     routes: Mapping[tuple[str, int], int]  # requests by route and status
     unknown_pool: int
     answers: Durations
-    forwards: Durations
+    forwards: Forwards
     lines: int
     dropped: int
     workers: Sequence[Worker]
@@ -113,6 +148,14 @@ class Snapshot:
             if pool is not None and origin is not None:
                 origins = found.setdefault(pool, {})
                 origins[origin] = origins.get(origin, NO_COUNT).plus(count)
+        return found
+
+    def errors(self) -> dict[tuple[str | None, str | None], int]:
+        """By pool and origin: how many requests got a status of 500 and above, from the origin or in its place."""
+        found: dict[tuple[str | None, str | None], int] = {}
+        for (pool, origin, status), count in self.requests.items():
+            if status >= 500:
+                found[pool, origin] = found.get((pool, origin), 0) + count.total
         return found
 
     def answered(self, least: int, most: int) -> int:
@@ -136,6 +179,19 @@ def quantile(buckets: Buckets, part: float) -> float | None:
     return BOUNDS_US[-1]
 
 
+def in_buckets(values: Sequence[int], bounds: Sequence[float]) -> list[tuple[int, int]]:
+    """How many of the values are in each bucket that has some; a bucket's upper bound belongs to it."""
+    values, found = sorted(values), []
+    below = bucket = 0
+    while below < len(values):
+        upto = bisect_right(values, bounds[bucket]) if bucket < len(bounds) else len(values)
+        if upto > below:
+            found.append((bucket, upto - below))
+            below = upto
+        bucket += 1
+    return found
+
+
 def added(buckets: Iterable[Buckets]) -> list[int]:
     """The durations of several buckets in one."""
-    return [sum(column) for column in zip(*buckets, strict=True)] or [0] * (len(BOUNDS_US) + 1)
+    return [sum(column) for column in zip(*buckets, strict=True)] or [*NO_DURATIONS]

@@ -2,20 +2,33 @@
 
 import os
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from heapq import merge
+from operator import add
 from time import monotonic, time
 from typing import Any
 
-from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Labels, Numbers, Scoreboard, Slot, now_ms
+from redirect.telemetry.scoreboard import (
+    HISTORY_ROWS,
+    KINDS,
+    DurationNumbers,
+    Labels,
+    Numbers,
+    Scoreboard,
+    Slot,
+    now_ms,
+)
 from redirect.telemetry.snapshot import (
     NO_COUNT,
     SECONDS,
+    Connections,
     Count,
     Durations,
+    Forwards,
     Key,
     Loading,
+    OriginNumbers,
     Second,
     Snapshot,
     Worker,
@@ -49,13 +62,15 @@ class Statistics:
             requests: dict[Key, Count] = {}
             for slot, row in zip(slots, rows, strict=True):
                 _add(requests, slot, row.configs if row.config == current else None)
+            routes = {labels: total for labels, (total,) in _sums(slots, "routes").items()}
+            forwards = _forwards(slots, rows, second)
         return Snapshot(
             now,
             requests,
-            _totals(slots, "routes"),
+            routes,
             sum(row.unknown_pool for row in rows),
             _durations([row.answers for row in rows], second),
-            _durations([row.forwards for row in rows], second),
+            forwards,
             sum(row.lines for row in rows),
             sum(row.dropped for row in rows),
             _workers(rows),
@@ -88,13 +103,41 @@ def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
             requests[key] = requests.get(key, NO_COUNT).plus(count)
 
 
-def _totals(slots: list[Slot], kind: str) -> dict[Any, int]:
-    """What all workers counted, by the labels, of a kind of series that has no number but a total."""
-    totals: Counter[Labels] = Counter()
+def _sums(slots: list[Slot], kind: str) -> dict[Any, list[int]]:
+    """The numbers of a kind of series, by its labels, added up."""
+    sums: dict[Labels, list[int]] = {}
     for slot in slots:
         for labels, index in slot.series(kind):
-            totals[labels] += slot.counts[index]
-    return totals
+            numbers = slot.counts[index : index + len(KINDS[kind])].tolist()
+            sums[labels] = [*map(add, sums[labels], numbers)] if labels in sums else numbers
+    return sums
+
+
+def _forwards(slots: list[Slot], rows: list[Numbers], now: int) -> Forwards:
+    live = [slot for slot, row in zip(slots, rows, strict=True) if _is_alive(row.pid)]
+    return Forwards(
+        _durations([row.forwards for row in rows], now),
+        sum(row.bytes_in for row in rows),
+        sum(row.bytes_out for row in rows),
+        sum(slot.numbers.tunnels for slot in live),
+        _origins(slots, live),
+        {place: Connections(*numbers) for (place,), numbers in _sums(live, "connections").items()},
+    )
+
+
+def _origins(slots: list[Slot], live: list[Slot]) -> dict[tuple[str, str | None], OriginNumbers]:
+    """By pool and origin. What is under way at a worker that ended is not any more."""
+    found: dict[Any, OriginNumbers] = defaultdict(OriginNumbers)
+    for labels, (sum_us, *buckets) in _sums(slots, "responses").items():
+        found[labels] = OriginNumbers(buckets, sum_us / 1e6)
+    for labels, (total,) in _sums(slots, "retries").items():
+        found[labels] = found[labels]._replace(retries=total)
+    for (*labels, error), (total,) in _sums(slots, "failures").items():
+        origin = found[*labels]
+        found[*labels] = origin._replace(failures={**origin.failures, error: total})
+    for labels, (requests,) in _sums(live, "in_flight").items():
+        found[labels] = found[labels]._replace(in_flight=requests)
+    return dict(found)
 
 
 def _time_of(line: bytes) -> bytes:

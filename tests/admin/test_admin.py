@@ -1,7 +1,8 @@
 """The admin listener's endpoints, and who may ask for them."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -49,6 +50,19 @@ def samples(scoreboard: Scoreboard) -> Samples:
 
 def value(seen: Samples, name: str, **labels: str) -> float:
     return seen[name, frozenset(labels.items())]
+
+
+@contextmanager
+def worker_with_forwards(scoreboard: Scoreboard) -> Iterator[None]:
+    """A worker lives that forwards to origin-5, which failed now and then."""
+    recorder = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    forwards = recorder.forwards
+    for origin, error in 2 * [("origin-5:8000", "connection_refused")] + [(None, "destination_unavailable")]:
+        forwards.failed("inner", origin, error)
+    forwards.retried("inner", "origin-5:8000", None)
+    forwards.report({("inner", "origin-5:8000"): 3}, {"origin-5:8000": (4, 2)}, 1)
+    yield
+    recorder.close()
 
 
 @pytest.mark.parametrize("is_stopping", [False, True])
@@ -137,12 +151,43 @@ def test_forwards_have_a_histogram_of_their_own(scoreboard: Scoreboard) -> None:
     assert value(seen, f"{forwarded}_bucket", le="60") == value(seen, f"{forwarded}_bucket", le="3") == 2
     assert value(seen, f"{forwarded}_bucket", le="2") == 0
     assert 66 < value(seen, f"{forwarded}_sum") < 68
-    bounds: dict[str, list[float]] = {name: [] for name in (answered, forwarded)}
+    bounds: dict[str, list[float]] = {}
     for name, labels in seen:
         if name.endswith("_bucket"):
-            bounds[name.removesuffix("_bucket")].append(float(dict(labels)["le"]))
+            bounds.setdefault(name.removesuffix("_bucket"), []).append(float(dict(labels)["le"]))
     assert (bounds[answered][0], bounds[answered][-2], len(bounds[answered])) == (1e-6, 1, 32)
     assert (bounds[forwarded][0], bounds[forwarded][-2]) == (1e-4, 60)
+
+
+def test_metrics_tell_what_became_of_forwards_by_origin(scoreboard: Scoreboard) -> None:
+    serve(scoreboard, FORWARDED, FORWARDED)
+    with worker_with_forwards(scoreboard):
+        seen = samples(scoreboard)
+    origin = {"pool": "inner", "origin": "origin-5:8000"}
+    response = "redirect_origin_response_seconds"
+    assert value(seen, f"{response}_count", **origin) == 2
+    assert value(seen, f"{response}_sum", **origin) == pytest.approx(0.004)
+    assert value(seen, f"{response}_bucket", le="0.002", **origin) == 2
+    assert value(seen, f"{response}_bucket", le="0.001", **origin) == 0
+    assert value(seen, "redirect_forward_retries_total", **origin) == 1
+    assert value(seen, "redirect_forward_failures_total", error="connection_refused", **origin) == 2
+    assert value(seen, "redirect_forward_failures_total", error="destination_unavailable", pool="inner", origin="") == 1
+    assert value(seen, "redirect_forwards_in_flight", **origin) == 3
+    assert value(seen, "redirect_origin_connections", origin="origin-5:8000", state="idle") == 4
+    assert value(seen, "redirect_origin_connections", origin="origin-5:8000", state="busy") == 2
+    assert value(seen, "redirect_forward_bytes_total", direction="in") == 20
+    assert value(seen, "redirect_forward_bytes_total", direction="out") == 2000
+    assert value(seen, "redirect_tunnels") == 1
+
+
+def test_origins_that_can_be_forwarded_to_have_zeros_from_the_start(scoreboard: Scoreboard) -> None:
+    """Those that clients are redirected to have none. A histogram begins with the first answer."""
+    seen = samples(scoreboard)
+    for name in ("redirect_forward_retries_total", "redirect_forwards_in_flight"):
+        found = {labels: number for (each, labels), number in seen.items() if each == name}
+        assert {dict(labels)["origin"] for labels in found} == {"origin-5:8000", "origin-6"}
+        assert {*found.values()} == {0}
+    assert not any(name.startswith("redirect_origin_response") for name, _ in seen)
 
 
 def test_each_origin_has_a_weight_a_state_and_zero_requests_from_the_start(scoreboard: Scoreboard) -> None:
@@ -219,7 +264,13 @@ def test_stats_show_requests_latency_and_shares(scoreboard: Scoreboard) -> None:
     seen = ask("/stats", scoreboard).json()
     assert seen["requests_count"] == {"success": 2, "error": 2}
     assert 0.06 <= seen["latency_ms"]["average"] <= seen["latency_ms"]["p99"] * 1.5
-    assert seen["forwards"] == {"requests": 0, "latency_ms": {"average": None, "p95": None, "p99": None}}
+    assert seen["forwards"] == {
+        "requests": 0,
+        "latency_ms": {"average": None, "p95": None, "p99": None},
+        "failures": {},
+        "retries": 0,
+        "in_flight": 0,
+    }
     pool = seen["pools"]["pool-a"]
     assert pool["picks"] == 3
     assert pool["origins"]["origin-1"] == {"picks": 2, "configured_share": 0.75, "observed_share": pytest.approx(2 / 3)}
@@ -236,6 +287,33 @@ def test_stats_show_the_latency_of_all_requests_and_of_forwards(scoreboard: Scor
     forwards = seen["forwards"]
     assert forwards["requests"] == 4
     assert all(2000 < forwards["latency_ms"][name] < 3000 for name in ("average", "p95", "p99"))
+
+
+def test_stats_show_what_became_of_forwards_by_origin(scoreboard: Scoreboard) -> None:
+    serve(scoreboard, *[FORWARDED] * 3, FORWARDED._replace(status=503))
+    with worker_with_forwards(scoreboard):
+        seen = ask("/stats", scoreboard).json()
+    assert seen["pools"]["inner"]["picks"] == 4
+    origins = seen["pools"]["inner"]["origins"]
+    assert origins["origin-5:8000"]["picks"] == 4
+    assert origins["origin-5:8000"]["forwards"] == {
+        "response_ms": {"average": 2, "p95": pytest.approx(1.95)},
+        "errors": 1,
+        "failures": {"connection_refused": 2},
+        "retries": 1,
+        "in_flight": 3,
+    }
+    assert origins["origin-6"]["forwards"] == {
+        "response_ms": {"average": None, "p95": None},
+        "errors": 0,
+        "failures": {},
+        "retries": 0,
+        "in_flight": 0,
+    }
+    total = {name: seen["forwards"][name] for name in ("failures", "retries", "in_flight")}
+    failures = {"connection_refused": 2, "destination_unavailable": 1}
+    assert total == {"failures": failures, "retries": 1, "in_flight": 3}
+    assert "forwards" not in seen["pools"]["pool-a"]["origins"]["origin-1"]
 
 
 def test_stats_before_the_first_request_have_no_latency_and_no_observed_share(scoreboard: Scoreboard) -> None:

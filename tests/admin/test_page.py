@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
@@ -29,7 +30,19 @@ from redirect.admin.view import MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Que
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, State
 from redirect.core.pools import Config, Origin, Pool
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Durations, Key, Loading, Second, Snapshot, Worker
+from redirect.telemetry.snapshot import (
+    BOUNDS_US,
+    NO_DURATIONS,
+    SECONDS,
+    Count,
+    Durations,
+    Forwards,
+    Key,
+    Loading,
+    Second,
+    Snapshot,
+    Worker,
+)
 from redirect.telemetry.statistics import Cursor
 
 TOML = """
@@ -82,7 +95,8 @@ class FakeInstance:
         self.config: Config = parse_config(toml.encode(), "pools.toml")
         self.started_at = time.time() - 90
         self.requests: dict[Key, Count] = {}
-        self.answers = self.forwards = Durations([0] * (len(BOUNDS_US) + 1), 0, [second(0)] * SECONDS)
+        self.answers = Durations(NO_DURATIONS, 0, [second(0)] * SECONDS)
+        self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})
         self.loading = Loading(self.started_at)
         self.unknown_pool = 0
         self.log: list[bytes] = []
@@ -328,7 +342,8 @@ def test_forwards_have_a_chart_of_their_own() -> None:
     assert re.findall(r"<b>(Duration.*?)</b>", ask(fake).text) == ["Duration"]
     fake = FakeInstance(TOML + '[[routes]]\npath = "/x"\nforward_to = "pool-c"\n')
     fake.answers = fake.answers._replace(seconds=[second(3)] * SECONDS)
-    fake.forwards = fake.forwards._replace(seconds=[second(2, 20_000)] * SECONDS)
+    seconds = [second(2, 20_000)] * SECONDS
+    fake.forwards = replace(fake.forwards, durations=fake.answers._replace(seconds=seconds))
     html = ask(fake).text
     assert re.findall(r"<b>(Duration.*?)</b>", html) == ["Duration of what is answered here", "Duration of forwards"]
     assert re.findall(r'p50 now <b class="big">(.*?)</b>', html) == ["8 µs", "15 ms"]

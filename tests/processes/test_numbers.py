@@ -11,14 +11,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.service import CLIENT, ROOT, Running, environment, free_port, is_ready, running, wait_for, whole_lines
+from support.service import (
+    CLIENT,
+    ROOT,
+    Running,
+    environment,
+    free_port,
+    is_ready,
+    running,
+    wait_for,
+    whole_lines,
+    workers,
+)
 
 
 def metrics(service: Running) -> dict[str, float]:
@@ -109,6 +120,32 @@ def test_connections_are_counted(tmp_path: Path) -> None:
         for client in clients:
             client.close()
         wait_for(lambda: metrics(service)["redirect_connections"] == 0)
+
+
+def test_what_is_under_way_is_gone_with_its_worker(tmp_path: Path) -> None:
+    """Requests at an origin, and connections to it, are told within a moment, and no more once their worker was killed;
+    what was counted stays, and a worker that stops in order leaves nothing under way either."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its connections are made, and get no answer
+        origin = f"127.0.0.1:{silent.getsockname()[1]}"
+        pools = {"silent": {"weighted_hosts": {origin: 1}}, "gone": {"weighted_hosts": {f"127.0.0.1:{free_port()}": 1}}}
+        routes = [{"path": "/", "forward_to": "silent"}, {"path": "/gone", "forward_to": "gone"}]
+        with (
+            running(tmp_path, pools={"routes": routes, **pools}, REDIRECT_WORKERS="1") as service,
+            ExitStack() as stack,
+        ):
+            assert CLIENT.get(f"{service.url}/gone").status_code == 503
+            for how in (signal.SIGKILL, signal.SIGTERM):
+                for _ in range(3):
+                    client = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                wait_for(lambda: metrics(service)["redirect_forwards_in_flight"] == 3)
+                wait_for(lambda: metrics(service)["redirect_origin_connections"] == 3)
+                (worker,) = workers(service)
+                os.kill(worker, how)
+                wait_for(lambda: metrics(service)["redirect_forwards_in_flight"] == 0)
+                wait_for(lambda: metrics(service).get("redirect_origin_connections", 0) == 0)
+                wait_for(lambda: workers(service) not in (set(), {worker}))  # noqa: B023
+                assert metrics(service)["redirect_forward_failures_total"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL], ids=["HUP", "TERM", "kill -9"])

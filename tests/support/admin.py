@@ -75,7 +75,9 @@ def every_metric() -> str:
     """The metrics of an instance where each has a sample."""
     scoreboard = new_scoreboard()
     serve(scoreboard, TO_1, LOOP, FORWARDED)
-    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)  # a worker that is alive
+    alive = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    alive.forwards.failed("inner", "origin-6", "connection_refused")
+    alive.forwards.report({("inner", "origin-6"): 1}, {"origin-6:80": (1, 1)}, 0)
     return ask("/metrics", scoreboard).text
 
 

@@ -24,6 +24,9 @@ from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.documents import Controller
 from redirect.edge.fast_path import FastPath
+from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.snapshot import Forwards, Loading
+from redirect.telemetry.statistics import Statistics
 from support.origin import Fields, Origin, reset
 from support.wire import head, new_recorder
 
@@ -239,13 +242,20 @@ async def connect(port: int, *, buffer: int | None = None) -> Client:
 
 
 class Gateway:
-    """A running front, the origins behind it, and its access log."""
+    """A running front, the origins behind it, its access log, and its numbers of forwards as of now."""
 
-    def __init__(self, port: int, origins: list[Origin], records: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        port: int,
+        origins: list[Origin],
+        records: Callable[[], list[dict[str, Any]]],
+        numbers: Callable[[], Forwards],
+    ) -> None:
         self.port = port
         self.origins = origins
         self.clients: list[Client] = []
         self._records = records
+        self.numbers = numbers
 
     @property
     def origin(self) -> Origin:
@@ -332,7 +342,8 @@ class Forwarding:
         self, toml: str, origins: list[Origin], trusted: str, controller: Controller | None
     ) -> AsyncIterator[Gateway]:
         config = parse_config(toml.encode(), "gateway.toml")
-        recorder = new_recorder(config, str(self._log))
+        scoreboard = Scoreboard()
+        recorder = new_recorder(config, str(self._log), scoreboard)
         app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1), controller)
         served = uvicorn.Config(
             app,
@@ -355,7 +366,12 @@ class Forwarding:
             recorder.flush()
             return [json.loads(line) for line in self._log.read_text().splitlines()]
 
-        gateway = Gateway(server.sockets[0].getsockname()[1], origins, records)
+        def numbers() -> Forwards:
+            recorder.flush()
+            app.state.handler.forwarder.report()
+            return Statistics(scoreboard).snapshot(Loading(0.0)).forwards
+
+        gateway = Gateway(server.sockets[0].getsockname()[1], origins, records, numbers)
         with closing(recorder):
             try:
                 yield gateway

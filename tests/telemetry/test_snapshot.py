@@ -2,7 +2,7 @@
 
 import pytest
 
-from redirect.telemetry.snapshot import BOUNDS_US, Count, Durations, Loading, Snapshot, added, quantile
+from redirect.telemetry.snapshot import BOUNDS_US, Count, Durations, Forwards, Loading, Snapshot, added, quantile
 
 
 def buckets(**counts: int) -> list[int]:
@@ -23,7 +23,7 @@ def snapshot(**fields: object) -> Snapshot:
         "routes": {},
         "unknown_pool": 0,
         "answers": Durations(buckets(), 0.0, ()),
-        "forwards": Durations(buckets(), 0.0, ()),
+        "forwards": Forwards(Durations(buckets(), 0.0, ()), 0, 0, 0, {}, {}),
         "lines": 0,
         "dropped": 0,
         "workers": (),

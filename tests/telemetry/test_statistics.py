@@ -151,8 +151,8 @@ def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
 
     asyncio.run(answer())
     seen = look(scoreboard)
-    assert (seen.answers.requests, seen.forwards.requests) == (2, 4)
-    assert 80 < seen.forwards.sum < 90
+    assert (seen.answers.requests, seen.forwards.durations.requests) == (2, 4)
+    assert 80 < seen.forwards.durations.sum < 90
     assert {key[2]: count.total for key, count in seen.requests.items()} == {302: 2, 200: 4}
 
 
