@@ -24,7 +24,7 @@ from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
 from redirect.core.pools import HealthCheck
-from redirect.core.routes import Response, Timeouts
+from redirect.core.routes import RequestLimit, Response, Timeouts
 from redirect.telemetry import access_log, failure_log
 
 PATHS = [
@@ -230,6 +230,7 @@ def test_the_toml() -> None:
         ("key of `health_check`", schema.keys_of(HealthCheck)),
         ("key of a route", schema.ROUTE_KEYS),
         ("key of `timeouts`", schema.keys_of(Timeouts)),
+        ("key of `limit`", schema.keys_of(RequestLimit)),
         ("key of `respond`", schema.keys_of(Response)),
     ],
 )

@@ -46,8 +46,8 @@ def stats(instance: Instance) -> dict[str, Any]:
 
 
 def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, Any]:
-    """The configuration in force, the workers, and the state of each origin, or of those with that name. Raises
-    UnknownNameError."""
+    """The configuration in force, the workers, the limits of routes, and the state of each origin, or of those with
+    that name. Raises UnknownNameError."""
     config = instance.config
     pools = _named(config, pool, origin)
     snapshot = instance.snapshot()
@@ -77,6 +77,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             }
             for each, shares in pools
         },
+        "limits": {name: state._asdict() for name, state in instance.limits().items()},
     }
 
 

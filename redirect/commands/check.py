@@ -11,7 +11,7 @@ from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
 from redirect.config.schema import shown
 from redirect.core.pools import Config, Fault, Pool
-from redirect.core.routes import FORWARD_KEYS, Response, Route, Timeouts, forwarded
+from redirect.core.routes import FORWARD_KEYS, RequestLimit, Response, Route, Timeouts, forwarded
 
 
 @click.command()
@@ -68,6 +68,9 @@ def _in_toml(value: object) -> str:
         usual = dataclasses.asdict(Timeouts())
         changed = {name: part for name, part in dataclasses.asdict(value).items() if part != usual[name]}
         return f"{{ {', '.join(f'{name} = {part:g}' for name, part in changed.items())} }}"
+    if isinstance(value, RequestLimit):
+        queue = f", queue = {value.queue}, wait = {value.wait:g}"
+        return f"{{ in_flight = {value.in_flight}{queue} }}" if value.queue else str(value.in_flight)
     return shown(value)
 
 
@@ -86,14 +89,18 @@ def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:
     return [{name: getattr(fault, name) for name in ("line", "column", "key", "message")} for fault in faults]
 
 
+def _described_route(route: Route) -> dict[str, object]:
+    described = dataclasses.asdict(route)
+    if route.limit is not None:
+        del described["limit"]["index"]  # is of a running instance
+    return {"name": route.name, **described}
+
+
 def _described(path: str, config: Config) -> dict[str, object]:
     return {
         "file": path,
         "hash": config.hash,
-        "routes": [
-            {"name": route.name, **dataclasses.asdict(route)}
-            for route in sorted(config.routes, key=lambda route: route.rank)
-        ],
+        "routes": [_described_route(route) for route in sorted(config.routes, key=lambda route: route.rank)],
         "pools": [
             {
                 "name": pool.name,

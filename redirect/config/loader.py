@@ -22,6 +22,7 @@ from redirect.config import positions, schema
 from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.schema import Finding
 from redirect.core.authority import DEFAULT_PORTS
+from redirect.core.limits import numbered
 from redirect.core.pools import Config, Fault
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
@@ -112,7 +113,7 @@ class Loader:
         pools = {pool.name: pool for piece in pieces for pool in piece.pools}
         warnings = _placed([[*_warnings(piece, whole)] for piece in pieces], pieces, self._file)
         default = None if whole.default is None else pools[whole.default]
-        routes = tuple([route for piece in pieces for route in piece.routes])
+        routes = numbered(route for piece in pieces for route in piece.routes)
         return Config(MappingProxyType(pools), default, content_hash(content), warnings, routes)
 
     def _document(self, text: str) -> dict[str, object]:

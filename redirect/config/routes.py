@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from redirect.config.positions import Path
 from redirect.config.schema import ROUTE_KEYS, Finding, finding, key, model, shown
+from redirect.core.limits import MAX_LIMITS
 from redirect.core.routes import ACTIONS, FORWARD_KEYS, Place, Route
 
 _ROUTE_RULE = "a route must be a table that begins with a line like [[routes]]"
@@ -19,6 +20,7 @@ _TABLE = model(ROUTE_KEYS)
 _CONDITIONS = ("host", "path", "path_prefix", "methods")
 _CONDITIONS_TABLE = model({name: ROUTE_KEYS[name] for name in _CONDITIONS})
 _BODILESS = (204, 205, 304)
+_CAN_LIMIT = hasattr(os, "eventfd") and os.path.exists("/proc/self/fdinfo")
 _NOT_OF = {
     "redirect_to": "redirects keep the target, and ask no origin",
     "respond": "a response of ours asks no origin",
@@ -49,7 +51,7 @@ def check(tables: list[Any]) -> tuple[list[Route], list[Finding]]:
         faults += (Finding((*path, *at), message, is_at_key=True) for at, message in _misfits(table))
         if reason := _not_opened(table.get("error_log")):
             faults.append(Finding((*path, "error_log"), f"error_log cannot be opened: {reason}"))
-    return routes, [*faults, *_doubles(tables)]
+    return routes, [*faults, *_limits_too_many(tables), *_doubles(tables)]
 
 
 def leads(tables: list[Any]) -> list[Lead]:
@@ -81,6 +83,10 @@ def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         return
     if table.get("strip_prefix") is True and "path_prefix" not in table:
         yield ("strip_prefix",), "cuts what path_prefix matched, and there is no path_prefix"
+    if isinstance(limit := table.get("limit"), dict) and "wait" in limit and not limit.get("queue"):
+        yield ("limit", "wait"), "is how long requests wait in the queue, and there is none; add queue"
+    if "limit" in table and not _CAN_LIMIT:
+        yield ("limit",), "counts requests of all workers by what Linux alone has; leave it out"
     if "target" in table and "path" not in table:
         yield ("target",), "takes the place of path, and there is no path; strip_prefix = true cuts a path_prefix"
 
@@ -96,6 +102,13 @@ def _not_opened(target: Any) -> str | None:
         return f"there is no directory {shown(directory)}; make it, or name another"
     written, mode = (target, os.W_OK) if os.path.exists(target) else (directory, os.W_OK | os.X_OK)
     return None if os.access(written, mode) else f"{shown(written)} is not writable; allow it, or name another"
+
+
+def _limits_too_many(tables: list[Any]) -> Iterator[Finding]:
+    limited = [index for index, table in enumerate(tables) if isinstance(table, dict) and "limit" in table]
+    for index in limited[MAX_LIMITS:]:
+        message = f"{MAX_LIMITS} routes before this one have a limit, and no more can have one"
+        yield Finding(("routes", index, "limit"), message, is_at_key=True)
 
 
 def _doubles(tables: list[Any]) -> Iterator[Finding]:

@@ -9,11 +9,11 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator, create_model
 from pydantic_core import ErrorDetails
 
 from redirect.config.positions import Path
@@ -71,15 +71,20 @@ def _key(annotation: Any, default: Any) -> Key:
     for owner in (kept_as, *get_args(kept_as)):
         if dataclasses.is_dataclass(owner):
             keys = keys_of(owner)  # type: ignore[arg-type]
-            return Key(
-                Annotated[model(keys), AfterValidator(partial(_kept, owner))], limit.rule, help_text, default, keys
-            )
+            table: Any = Annotated[model(keys), AfterValidator(partial(_kept, owner))]
+            if limit.convert:
+                table = Annotated[table, WrapValidator(partial(_in_place, limit.convert))]
+            return Key(table, limit.rule, help_text, default, keys)
     check = AfterValidator(limit.convert) if limit.convert else Field(**limit.bounds)
     return Key(Annotated[_IN_TOML.get(kept_as, kept_as), check], limit.rule, help_text, default)
 
 
 def _kept(owner: Any, table: BaseModel) -> object:
     return owner(**vars(table))
+
+
+def _in_place(convert: Callable[[Any], object], value: object, check: Callable[[object], object]) -> object:
+    return check(value) if isinstance(value, dict) else convert(value)
 
 
 def model(keys: Mapping[str, Key]) -> type[BaseModel]:

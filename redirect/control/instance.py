@@ -4,6 +4,7 @@ import socket
 from importlib import metadata
 from typing import NamedTuple
 
+from redirect.control.limits import LimitState
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
 from redirect.core.pools import Config, Origin, Pool
@@ -51,6 +52,9 @@ class Instance:
 
     def snapshot(self) -> Snapshot:
         return self._statistics.snapshot(self.loading())
+
+    def limits(self) -> dict[str, LimitState]:
+        return self.publisher.limits.states()
 
     def health_number(self) -> int:
         return self._scoreboard.health.number

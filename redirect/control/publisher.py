@@ -7,11 +7,14 @@ and the next one goes on from there.
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader
 from redirect.control.file_provider import FileProvider
+from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack_config
+from redirect.core.limits import numbered
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading
@@ -47,6 +50,7 @@ class Publisher:
         # A file that was bad when the controller before this one ended may be good by now.
         known = self.config.hash if loading(scoreboard).error is None else None
         self._provider = FileProvider(path, known, loader)
+        self.limits = Limits(scoreboard, self.config.routes)
         self._lock = asyncio.Lock()
         self.looked_ms = now_ms()  # when the last look at the file ended
 
@@ -57,7 +61,9 @@ class Publisher:
             try:
                 config = await asyncio.to_thread(self._provider.look, monotonic(), force=force)
                 if config is not None:
-                    await asyncio.to_thread(self._publish, config)
+                    routes = numbered(config.routes, self.config.routes, self.limits.held())
+                    self.limits.use(routes)  # before workers have them
+                    await asyncio.to_thread(self._publish, replace(config, routes=routes))
                 return config is not None
             except ConfigError as error:
                 _logger.error("the configuration stays as it was:\n%s", error)
@@ -66,6 +72,7 @@ class Publisher:
                 _logger.exception("the configuration stays as it was")
                 self._report_error("loading the file met a fault of this service; its log tells more")
             finally:
+                self.limits.use(self.config.routes)
                 self.looked_ms = now_ms()
         return False
 

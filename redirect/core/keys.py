@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 class Limit(NamedTuple):
     """What is allowed beyond the type: in words, as bounds in pydantic's names, and as a function that returns the
-    value to keep or raises ValueError."""
+    value to keep or raises ValueError. Of a table, the function is for a value in its place."""
 
     rule: str
     bounds: dict[str, Any] = {}  # noqa: RUF012  nothing writes to it

@@ -22,9 +22,11 @@ MAX_PATH_CHARACTERS = 1024
 # Hosts, with their ports, whose routes are remembered. One more costs a lookup for each of its labels.
 MAX_KNOWN_HOSTS = 4096
 
+MAX_IN_FLIGHT = 1_000_000
+
 # The keys of which a route has one, and those that only the first of them has.
 ACTIONS = ("forward_to", "redirect_to", "respond", "show")
-FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "error_log")
+FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "error_log", "limit")
 
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -130,6 +132,7 @@ _FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
 _LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)
 _DOCUMENT_LIMIT = one_of("stats", "status", "healthz", "readyz", "metrics")
+_LIMIT_RULE = f"must be a whole number from 1 to {MAX_IN_FLIGHT}, or a table such as {{ in_flight = 100, queue = 50 }}"
 _POOL_LIMIT = text("must be the name of a pool", 1, 128)
 
 
@@ -149,6 +152,23 @@ class Response:
     body: Annotated[str, text("must be a string", 0, 65536), "its body, sent as UTF-8"] = ""
     content_type: Annotated[str, _TYPE_LIMIT, "its Content-Type, if it has a body"] = "text/plain; charset=utf-8"
     headers: Annotated[tuple[tuple[str, str], ...], _FIELDS_LIMIT, "more header fields"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimit:
+    """How many requests of a route may be under way. `index` says which tokens count them (`limits.numbered`)."""
+
+    in_flight: Annotated[int, whole(1, MAX_IN_FLIGHT), "requests under way in all workers of an instance together"]
+    queue: Annotated[int, whole(0, 100_000), "further requests that wait for one of these to end, in each worker"] = 0
+    wait: Annotated[float, seconds(0.1), "seconds that a request waits at most"] = 1
+    index: int = 0
+
+
+def _request_limit(value: Any) -> RequestLimit:
+    """What a number in place of the table means."""
+    if type(value) is not int or not 1 <= value <= MAX_IN_FLIGHT:
+        raise ValueError
+    return RequestLimit(value)
 
 
 class Place(NamedTuple):
@@ -182,6 +202,11 @@ class Route:
     retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
     retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
     error_log: Annotated[str | None, _LOG_LIMIT, "where requests are logged that the remote side failed"] = None
+    limit: Annotated[
+        RequestLimit | None,
+        Limit(_LIMIT_RULE, convert=_request_limit),
+        "how many requests may be under way, as a number or a table",
+    ] = None
 
     @property
     def name(self) -> str:

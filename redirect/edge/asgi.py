@@ -27,6 +27,7 @@ from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader
 from redirect.edge.response import fields_and_body
 from redirect.proxy.forwarder import Forwarder
+from redirect.proxy.limits import Limits
 from redirect.telemetry.record import quote
 from redirect.telemetry.recorder import Recorder
 
@@ -38,8 +39,10 @@ def create_app(
     recorder: Recorder,
     random: Random,
     controller: Controller | None = None,
+    limits: Limits | None = None,
 ) -> Starlette:
-    """The public application of one worker process. `random` draws where its cycles begin.
+    """The public application of one worker process. `random` draws where its cycles begin. Without `limits` those of
+    its routes are for this process alone.
 
     A protocol in front of it uses its `app.state.handler`.
     """
@@ -48,7 +51,7 @@ def create_app(
         new_service(config, random),
         Reader(pool_id_header, trusted),
         recorder,
-        Forwarder(recorder, config),
+        Forwarder(recorder, config, limits or Limits()),
         Documents(controller),
     )
 

@@ -11,9 +11,11 @@ import resource
 from math import inf
 from time import monotonic
 
-# Not for clients: the loop's, the listener, the scoreboard, the log and its next file. Where the limit is low, at least
-# half of it is for clients.
-RESERVED_DESCRIPTORS = 64
+from redirect.core.limits import MAX_LIMITS
+
+# Not for clients: the loop's, the listener, the scoreboard, the log and its next file; and the tokens of the limits of
+# routes. Where the limit is low, at least half of it is for clients.
+RESERVED_DESCRIPTORS = 64 + MAX_LIMITS
 
 WARNING_INTERVAL_SECONDS = 60.0
 

@@ -32,7 +32,7 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
     else:
         body = json.dumps(decision.problem()).encode("ascii")
         fields = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/problem+json")]
-        if decision.status == 503:
+        if decision.status == 503 and all(name != "retry-after" for name, _ in decision.fields):
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
     fields += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in decision.fields]
     return [*fields, CLOSE] if decision.close else fields, body

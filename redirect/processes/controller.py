@@ -117,6 +117,7 @@ class _Controller:
             self._prober.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
         self._prober.publish()
+        self._publisher.limits.reconcile()
         is_late = not self._common.is_stopping and now_ms() - self._common.master_heartbeat_ms > MASTER_LATE_MS
         if is_late and not self._is_master_late:
             _logger.error("the master (pid: %s) shows no heartbeat", self._master)

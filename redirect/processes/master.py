@@ -106,6 +106,7 @@ class Master(Arbiter):
         for pid, worker in before.items():
             if pid not in self.WORKERS:
                 self._common.workers_died += worker.slot.numbers.pid == pid and not worker.hangs
+                worker.slot.free()  # at once: what a worker that was killed held is free again
                 if monotonic() - worker.born < SHORT_LIFE_SECONDS:
                     self._no_births_until = monotonic() + SHORT_LIFE_SECONDS
 
@@ -219,7 +220,7 @@ class Gunicorn(BaseApplication):
     def __init__(self, settings: Settings, config: Config, loader: Loader) -> None:
         self.settings = settings
         self.config, self.loader = config, loader  # with which the instance was started
-        self.scoreboard = Scoreboard()
+        self.scoreboard = Scoreboard(config.routes)
         self.scoreboard.common.started_ms = int(time() * 1000)
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))

@@ -71,7 +71,7 @@ class Updates:
         before = self._handler.service
         content = self._scoreboard.change.read()
         head, pieces = unpack(content) if content else (None, iter(()))
-        if head is None or head.hash == before.config.hash:
+        if head is None or (head.hash, head.routes) == (before.config.hash, before.config.routes):
             return  # this worker began with it
         if head.base != before.config.hash:
             head, pieces = unpack(self._scoreboard.configuration.read())

@@ -33,6 +33,7 @@ from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
 from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.updates import Updates
+from redirect.proxy.limits import Limits
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.recorder import Recorder
@@ -66,7 +67,8 @@ def application(
         log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
         recorder = Recorder(Counters(slot, config), log_writer)
         proxies = TrustedProxies(settings.forwarded_allow_ips)
-        app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller)
+        limits = Limits(scoreboard.tokens, slot.numbers.held)
+        app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller, limits)
     gc.freeze()  # what lives as long as the worker need not be looked at by the collector again and again
     return app
 

@@ -23,6 +23,9 @@ from redirect.telemetry.record import Quoted
 # Bytes of a request's body that are kept, to be sent again.
 KEPT_BYTES = 64 * 1024
 
+# Seconds after which a client may try again where as many requests are under way as its route allows.
+FULL_RETRY_AFTER = 1
+
 # The status in the log for a client that left.
 LEFT = 499
 
@@ -177,6 +180,12 @@ class Exchange:
     def begin(self) -> None:
         self._still_since = monotonic_ns()
         self._forwarder.began(self, self._forward.pool.name)
+        limit = self._forward.route.limit
+        if limit is None or self._refusal is not None or self._forwarder.limits.enter(self, limit):
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Is under way from now on, as far as its route has a limit."""
         if self._refusal is not None:
             self.refuse_request(self._refusal)
             return
@@ -186,6 +195,13 @@ class Exchange:
             self._refuse(503, f"no origin of {name} is eligible", "destination_unavailable")
             return
         self._try(pick())
+
+    def refuse_full(self) -> None:
+        """As many others are under way as its route allows."""
+        route = self._forward.route
+        assert route.limit is not None
+        detail = f"{route.name} has {route.limit.in_flight} requests under way, its limit"
+        self._refuse(503, detail, "connection_limit_reached", (("retry-after", str(FULL_RETRY_AFTER)),))
 
     # The request, from the client
 
@@ -451,8 +467,8 @@ class Exchange:
 
     # Ends
 
-    def _refuse(self, status: int, detail: str, error: str | None) -> None:
-        fields = (("proxy-status", f"redirect; error={error}"),) if error else ()
+    def _refuse(self, status: int, detail: str, error: str | None, more: tuple[tuple[str, str], ...] = ()) -> None:
+        fields = (("proxy-status", f"redirect; error={error}"), *more) if error else more
         decision = self._finish(status, detail, error)
         self._client.refuse(decision._replace(fields=fields))
 
@@ -483,6 +499,8 @@ class Exchange:
             destination.requests -= 1
             origin = destination.origin.name
         self._forwarder.ended(self, forward.pool.name, is_retry=self._is_retry)
+        if forward.route.limit is not None:
+            self._forwarder.limits.leave(self, forward.route.limit)
         # A plain tuple in place of an Outcome, which takes three times as long.
         outcome: Any = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
         if detail is None and origin is not None:

@@ -9,6 +9,7 @@ from redirect.core.destination import Destination
 from redirect.core.pools import Config, Origin
 from redirect.core.routes import forwarded
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
+from redirect.proxy.limits import Limits
 from redirect.proxy.retries import is_within_budget
 from redirect.telemetry.recorder import Recorder
 
@@ -37,8 +38,9 @@ class UnderWay(Protocol):
 
 
 class Forwarder:
-    def __init__(self, recorder: Recorder, config: Config) -> None:
+    def __init__(self, recorder: Recorder, config: Config, limits: Limits) -> None:
         self.recorder = recorder
+        self.limits = limits
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
         self._of_destinations: dict[Destination, Connections] = {}
@@ -106,6 +108,7 @@ class Forwarder:
         now = monotonic_ns()
         for exchange in [*self._exchanges]:
             exchange.check(now)
+        self.limits.check(now)
         loop = asyncio.get_running_loop()
         resting = 0
         for connections in self._connections.values():

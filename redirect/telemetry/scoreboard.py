@@ -9,6 +9,7 @@ that maps it. It is sparse: a slot has addresses for millions of series, and tak
 
     common             numbers of the instance
     four notices       bytes that one process publishes and the others read
+    tokens             an eventfd for each limit: the kernel counts how many are left
     a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
                        which is the kind and the labels, and the numbers that KINDS names. A series counts once
                        `series_bytes` includes it.
@@ -19,10 +20,14 @@ import mmap
 import os
 import sys
 import tempfile
-from ctypes import Structure, c_uint64, sizeof
+from collections.abc import Iterable
+from ctypes import Structure, addressof, c_uint64, memset, sizeof
+from threading import Lock
 from time import monotonic_ns
 from typing import Any
 
+from redirect.core.limits import MAX_LIMITS
+from redirect.core.routes import Route
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS
 
 BUCKETS = len(BOUNDS_US) + 1
@@ -84,6 +89,13 @@ class DurationNumbers(Structure):
     )
 
 
+class Held(Structure):
+    """How many tokens of a limit a worker holds. To take one, or to give one back, and to write it down are two things;
+    `steps` is odd between them."""
+
+    _fields_ = (("steps", c_uint64), ("tokens", c_uint64))
+
+
 class Numbers(Structure):
     """The numbers of a slot. The worker that holds it writes all but `watched_until_ms`."""
 
@@ -108,6 +120,7 @@ class Numbers(Structure):
         ("watched_until_ms", c_uint64),  # until when all lines are kept, by the monotonic clock; readers write it
         ("answers", DurationNumbers),  # see `snapshot.Snapshot`
         ("forwards", DurationNumbers),
+        ("held", Held * MAX_LIMITS),  # by the index of the limit
     )
 
 
@@ -151,32 +164,44 @@ def now_ms() -> int:
     return monotonic_ns() // 1_000_000
 
 
-class _Descriptor(int):
+class Descriptor(int):
     """A file descriptor that is closed with the last object that has it."""
 
     def __del__(self) -> None:
         os.close(self)
 
 
+def new_tokens(count: int) -> Descriptor:
+    """The tokens of a limit. Linux alone has them."""
+    return Descriptor(os.eventfd(count, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+
+
 class Scoreboard:
-    def __init__(self) -> None:
+    """With the tokens of these routes."""
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
         if hasattr(os, "memfd_create"):
-            self._file = _Descriptor(os.memfd_create("redirect-scoreboard"))
+            self._file = Descriptor(os.memfd_create("redirect-scoreboard"))
         else:
             with tempfile.TemporaryFile() as file:
-                self._file = _Descriptor(os.dup(file.fileno()))
+                self._file = Descriptor(os.dup(file.fileno()))
         os.truncate(self._file, _FIRST_SLOT)
         self.common = Common.from_buffer(mmap.mmap(self._file, _COMMON_BYTES))
         self.configuration, self.change, self.loading, self.health = (
             Notice(self._file, getattr(self.common, name), _COMMON_BYTES + index * 2 * _STRIDE)
             for index, name in enumerate(_NOTICES)
         )
+        counts = {route.limit.index: route.limit.in_flight for route in routes if route.limit is not None}
+        limits = range(MAX_LIMITS if hasattr(os, "eventfd") else 0)
+        self.tokens = [new_tokens(counts.get(index, 0)) for index in limits]
         self._slots: list[Slot] = []
+        self._lock = Lock()  # the controller has threads
 
     def slots(self) -> "list[Slot]":
         """Those that the master has made by now."""
-        for at in range(_FIRST_SLOT + len(self._slots) * _STRIDE, os.fstat(self._file).st_size, _STRIDE):
-            self._slots.append(Slot(self._file, at))
+        with self._lock:
+            for at in range(_FIRST_SLOT + len(self._slots) * _STRIDE, os.fstat(self._file).st_size, _STRIDE):
+                self._slots.append(Slot(self._file, at))
         return self._slots
 
     def make_slot(self, index: int) -> "Slot":
@@ -245,7 +270,8 @@ class Slot:
         self._read_bytes = 0  # of the series
 
     def free(self) -> None:
-        """Marks the slot as held by no worker."""
+        """Marks the slot as held by no worker, and any tokens as held by none."""
+        memset(addressof(self.numbers.held), 0, sizeof(self.numbers.held))
         self.numbers.connections = self.numbers.heartbeat_ms = self.numbers.pid = 0
 
     def add_series(self, kind: str, labels: Labels) -> int:

@@ -160,6 +160,7 @@ show = "readyz"
 host = "*.example.com"
 forward_to = "orders"
 pass_host = false
+limit = 100
 
 [[routes]]
 host = "*.example.com"
@@ -167,6 +168,7 @@ path = "/a"
 methods = ["PUT"]
 forward_to = "orders"
 target = "/b"
+limit = { in_flight = 10, queue = 5, wait = 0.5 }
 
 [orders]
 weighted_hosts = { "origin-1" = 2, "origin-2:8443" = 1, "drained" = 0 }
@@ -178,8 +180,8 @@ weighted_hosts = { "new.example.com" = 1 }
 
 CHECKED_ROUTES = """\
 GET,POST shop.example.com/api/orders/*  forward_to orders  strip_prefix = true, timeouts = { answer = 5, total = 0.5 }, retries = 0, retry_on = [502, 503]
-PUT *.example.com/a                     forward_to orders  target = "/b"
-*.example.com/*                         forward_to orders  pass_host = false
+PUT *.example.com/a                     forward_to orders  target = "/b", limit = { in_flight = 10, queue = 5, wait = 0.5 }
+*.example.com/*                         forward_to orders  pass_host = false, limit = 100
 /health                                 respond 403        text/plain; charset=utf-8, 4 bytes
 /ready                                  show readyz
 /old/*                                  redirect_to new
@@ -225,7 +227,9 @@ def test_check_json_of_routes(file: Path) -> None:
         "retries": 0,
         "retry_on": [502, 503],
         "error_log": None,
+        "limit": None,
     }
+    assert printed["routes"][1]["limit"] == {"in_flight": 10, "queue": 5, "wait": 0.5}
     response = {"status": 403, "body": "né\n", "content_type": "text/plain; charset=utf-8", "headers": []}
     assert printed["routes"][3]["respond"] == response
     assert printed["routes"][4]["show"] == "readyz"

@@ -10,8 +10,9 @@ from support.pieces import outcome_as_a_whole, outcome_in_pieces
 
 from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.config.schema import ROUTE_KEYS, keys_of
+from redirect.core.limits import MAX_LIMITS
 from redirect.core.pools import Config, Fault
-from redirect.core.routes import FORWARD_KEYS, Response, Route, Timeouts
+from redirect.core.routes import FORWARD_KEYS, RequestLimit, Response, Route, Timeouts
 
 POOLS = "[orders]\nweighted_hosts = { a = 1 }\n[payment]\nweighted_hosts = { b = 1 }\n"
 
@@ -77,6 +78,36 @@ def test_what_is_left_out() -> None:
     assert taken.respond == Response(200, "", "text/plain; charset=utf-8", ())
 
 
+def test_limits() -> None:
+    """A number means as many under way, without a queue."""
+    text = "".join(
+        f'[[routes]]\npath = "/{n}"\nforward_to = "orders"\nlimit = {limit}\n'
+        for n, limit in enumerate(("100", "{ in_flight = 7 }", "{ in_flight = 1, queue = 50, wait = 2.5 }"))
+    )
+    assert [route.limit for route in read(text + POOLS).routes] == [
+        RequestLimit(100, 0, 1, index=0),
+        RequestLimit(7, 0, 1, index=1),
+        RequestLimit(1, 50, 2.5, index=2),
+    ]
+
+
+def test_more_limits_than_there_can_be() -> None:
+    route = '[[routes]]\npath = "/{}"\nforward_to = "orders"\nlimit = 1\n'
+    most = "".join(map(route.format, range(MAX_LIMITS)))
+    assert len(read(most + POOLS).routes) == MAX_LIMITS
+    assert refused(most + route.format("more") + POOLS) == (
+        f"pools.toml:{4 * MAX_LIMITS + 4}:1: routes[{MAX_LIMITS}].limit: "
+        f"{MAX_LIMITS} routes before this one have a limit, and no more can have one"
+    )
+
+
+def test_a_limit_where_the_system_has_no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of another system than Linux cannot count together."""
+    monkeypatch.setattr("redirect.config.routes._CAN_LIMIT", False)
+    said = "3:1: routes[0].limit: counts requests of all workers by what Linux alone has; leave it out"
+    assert route("limit = 1") == said
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -116,6 +147,7 @@ _LDH = "a host name is made of letters, digits, - and _ between dots"
 _METHODS = 'must be an array of methods such as ["GET", "POST"], each once'
 _SECONDS = "must be a number of seconds from 0.1 to 3600"
 _FIELDS = 'must be a table of header fields such as { "cache-control" = "no-store" }'
+_LIMIT = "must be a whole number from 1 to 1000000, or a table such as { in_flight = 100, queue = 50 }"
 _LOG = 'must be a path of 1 to 1024 characters, or "-" for standard error'
 _STRIP = "must be true or false: what path_prefix matched is cut"
 
@@ -150,6 +182,12 @@ _STRIP = "must be true or false: what path_prefix matched is cut"
         ("retries = -1", "must be a whole number from 0 to 10, got -1"),
         ("retries = true", "must be a whole number from 0 to 10, got true"),
         ("retry_on = 503", "must be an array of 502, 503 and 504, got 503"),
+        ("limit = 0", f"{_LIMIT}, got 0"),
+        ("limit = 1000001", f"{_LIMIT}, got 1000001"),
+        ("limit = true", f"{_LIMIT}, got true"),
+        ("limit = 1.5", f"{_LIMIT}, got 1.5"),
+        ('limit = "100"', f'{_LIMIT}, got "100"'),
+        ("limit = [1]", f"{_LIMIT}, got an array"),
         ("retry_on = [500]", "must be an array of 502, 503 and 504, got an array: 500 is none of them"),
         ('error_log = ""', f'{_LOG}, got ""'),
         ('error_log = "a\\u0000"', f'{_LOG}, got "a\\u0000"'),
@@ -187,6 +225,24 @@ def test_an_error_log_is_looked_for_and_not_made(path: str, tmp_path: Path, monk
         ('retry_on = ["503"]', '3:13: routes[0].retry_on[0]: retry_on must be an array of 502, 503 and 504, got "503"'),
         ("timeouts = { total = 0 }", f"3:22: routes[0].timeouts.total: total {_SECONDS}, got 0"),
         ('timeouts = { idle = "1s" }', f'3:21: routes[0].timeouts.idle: idle {_SECONDS}, got "1s"'),
+        ("limit = {}", "3:1: routes[0].limit: in_flight is missing; limit " + _LIMIT),
+        (
+            "limit = { in_flight = 0 }",
+            "3:23: routes[0].limit.in_flight: in_flight must be a whole number from 1 to 1000000, got 0",
+        ),
+        (
+            "limit = { in_flight = 1, queue = -1 }",
+            "3:34: routes[0].limit.queue: queue must be a whole number from 0 to 100000, got -1",
+        ),
+        ("limit = { in_flight = 1, queue = 1, wait = 0 }", f"3:44: routes[0].limit.wait: wait {_SECONDS}, got 0"),
+        (
+            "limit = { in_flight = 1, index = 1 }",
+            "3:26: routes[0].limit.index: unknown key, allowed are in_flight, queue, wait",
+        ),
+        (
+            "limit = { in_flight = 1, wait = 2 }",
+            "3:26: routes[0].limit.wait: is how long requests wait in the queue, and there is none; add queue",
+        ),
         (
             "timeouts = { anser = 1 }",
             "3:14: routes[0].timeouts.anser: unknown key, did you mean answer? "
@@ -265,7 +321,7 @@ def test_unknown_keys() -> None:
     pool = "a pool; write it below a line like [pool-a]"
     assert route('scheme = "https"') == f"3:1: routes[0].scheme: scheme belongs to {pool}"
     assert route("status = 404") == f"3:1: routes[0].status: status belongs to respond, or to {pool}"
-    for later in ("discover", "limit", "cache"):
+    for later in ("discover", "cache"):
         assert f"routes[0].{later}: unknown key" in route(f"{later} = 1")
 
 

@@ -1,6 +1,7 @@
 """The publisher: a file that changed is published, one with faults changes nothing, the next controller goes on."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from redirect.config.loader import Loader, parse_config
+from redirect.control.limits import LimitState
 from redirect.control.publisher import (
     MAX_ERROR_CHARACTERS,
     Publisher,
@@ -65,6 +67,27 @@ def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Score
         assert (head.base, head.hash) == (FIRST.hash, new.hash)
         assert sum(len(piece) for piece in pieces) == 2
         assert loading(scoreboard).config == new.hash
+
+    run(work)
+
+
+def test_a_route_keeps_the_tokens_of_its_limit(scoreboard: Scoreboard, file: Path) -> None:
+    """They are as many as the file says before workers have it."""
+    route = b'[[routes]]\npath = "/%b"\nforward_to = "p"\nlimit = %d\n'
+
+    async def work() -> None:
+        first = parse_config(OLD + route % (b"a", 3) + route % (b"b", 4), "pools.toml")
+        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+        file.write_bytes(OLD + route % (b"b", 5) + route % (b"c", 6))
+        assert await publisher.look()
+        config, _ = published(scoreboard, first)
+        assert [route.limit.index for route in config.routes if route.limit] == [1, 2]
+        assert publisher.config == config
+        assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
+        assert [os.eventfd_read(scoreboard.tokens[index]) for index in (*[1] * 5, *[2] * 6)] == [1] * 11
+        file.write_bytes(BAD)
+        await publisher.look()
+        assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
 
     run(work)
 

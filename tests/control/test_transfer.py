@@ -30,6 +30,7 @@ forward_to = "b"
 strip_prefix = true
 timeouts = { answer = 5 }
 retry_on = [503]
+limit = { in_flight = 7, queue = 2, wait = 0.5 }
 [[routes]]
 respond = { status = 404, headers = { "x-a" = "b" } }
 [b]

@@ -13,7 +13,7 @@ def limit_of(descriptors: int, monkeypatch: pytest.MonkeyPatch) -> ConnectionLim
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "most"), [(256, 192), (1024, 960), (1_048_576, 1_048_512), (128, 64), (100, 50), (20, 10)]
+    ("descriptors", "most"), [(512, 384), (1024, 896), (1_048_576, 1_048_448), (256, 128), (100, 50), (20, 10)]
 )
 def test_clients_get_all_descriptors_but_the_reserved_and_at_least_half(
     descriptors: int, most: int, monkeypatch: pytest.MonkeyPatch
@@ -36,10 +36,10 @@ def test_a_warning_a_minute_has_the_number_of_closed_connections(
     monkeypatch.setattr("redirect.edge.connection_limit.monotonic", lambda: now)
     limit = limit_of(256, monkeypatch)
     for _ in range(1000):
-        limit.allows(193)
+        limit.allows(129)
     assert len(caplog.messages) == 1
     now += WARNING_INTERVAL_SECONDS
-    limit.allows(193)
-    limit.allows(193)
+    limit.allows(129)
+    limit.allows(129)
     assert len(caplog.messages) == 2
     assert caplog.messages[1].endswith("last warning: 1000")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 from weakref import ref
@@ -15,12 +16,14 @@ from redirect.control.publisher import publish_loading
 from redirect.control.transfer import pack, pack_difference
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.health import HealthStatus, encode
+from redirect.core.limits import MAX_LIMITS, numbered
 from redirect.core.pools import Config
 from redirect.core.service import balancers, new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import Reader
 from redirect.processes.updates import Updates, in_steps
 from redirect.proxy.forwarder import Forwarder
+from redirect.proxy.limits import Limits
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
 
@@ -49,7 +52,7 @@ def publish(scoreboard: Scoreboard, config: Config, before: Config) -> None:
 def worker(scoreboard: Scoreboard, config: Config = OLD) -> tuple[RequestHandler, Updates]:
     reader = Reader("X-Pool", TrustedProxies(""))
     recorder = new_recorder(config, "off", scoreboard)
-    handler = RequestHandler(new_service(config, Random(1)), reader, recorder, Forwarder(recorder, config))
+    handler = RequestHandler(new_service(config, Random(1)), reader, recorder, Forwarder(recorder, config, Limits()))
     return handler, Updates(scoreboard, handler, Random(1))
 
 
@@ -89,6 +92,22 @@ def test_a_worker_that_began_with_the_configuration_keeps_its_service(scoreboard
     service = handler.service
     asyncio.run(updates.apply())
     assert handler.service is service
+
+
+def test_a_limit_has_the_index_that_was_published(scoreboard: Scoreboard) -> None:
+    """Also where all else of the configuration is what this worker has."""
+    route = '[[routes]]\npath = "/{}"\nforward_to = "p"\nlimit = 1\n'
+    config = configuration("old", more=route.format("a"))
+    again = replace(config, routes=numbered(config.routes, (), [1] + [0] * (MAX_LIMITS - 1)))
+    handler, updates = worker(scoreboard, config)
+
+    async def work() -> None:
+        publish(scoreboard, NEW, config)
+        publish(scoreboard, again, NEW)
+        await updates.apply()
+        assert [route.limit.index for route in handler.service.config.routes if route.limit] == [1]
+
+    asyncio.run(work())
 
 
 def test_pools_that_go_and_pools_that_stay(scoreboard: Scoreboard) -> None:

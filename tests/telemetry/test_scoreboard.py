@@ -44,6 +44,16 @@ def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
     assert slot.kept_lines(0) == (b"a line\n", 7)
 
 
+def test_a_slot_that_is_free_holds_no_tokens(scoreboard: Scoreboard) -> None:
+    """Whether a worker ended in order or was killed in the middle of a step."""
+    slot = scoreboard.slots()[0]
+    slot.numbers.pid, slot.numbers.held[3].tokens, slot.numbers.held[3].steps = 7, 2, 5
+    slot.numbers.requests = 9
+    slot.free()
+    assert (slot.numbers.pid, slot.numbers.held[3].tokens, slot.numbers.held[3].steps % 2) == (0, 0, 0)
+    assert slot.numbers.requests == 9
+
+
 def test_slots_are_apart(scoreboard: Scoreboard) -> None:
     """Each slot has its own series."""
     scoreboard.make_slot(2)

@@ -1,0 +1,37 @@
+"""Which tokens count the requests under way of a route with a limit.
+
+The rule: a route keeps its tokens as long as it has a limit, whatever else of it changes. Another route gets them only
+where there are no others: requests of the first one may hold some still.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from redirect.core.routes import Route
+
+# Routes with a limit. The tokens of each take a file descriptor in every process, used or not.
+MAX_LIMITS = 64
+
+
+def numbered(
+    routes: Iterable[Route], before: Iterable[Route] = (), held: Sequence[int] = (0,) * MAX_LIMITS
+) -> tuple[Route, ...]:
+    """The routes, with an index in each limit: that of the route of the same name `before`, or a free one. `held` says
+    how many tokens of each index requests hold."""
+    routes = tuple(routes)
+    limited = {route.name for route in routes if route.limit is not None}
+    if not limited:
+        return routes
+    had = {route.name: route.limit.index for route in before if route.limit is not None}
+    indices = {name: had[name] for name in limited & had.keys()}
+    free = set(range(MAX_LIMITS)).difference(indices.values())
+    left = iter(sorted(free, key=lambda index: (held[index] + (index in had.values()), index)))
+    return tuple(
+        [
+            replace(route, limit=replace(route.limit, index=indices[name] if name in indices else next(left)))
+            if route.limit is not None
+            else route
+            for route in routes
+            for name in [route.name if route.limit else ""]
+        ]
+    )

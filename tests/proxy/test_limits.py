@@ -1,0 +1,324 @@
+"""A route with a limit: how many requests are under way, which wait, and which are refused."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+import pytest
+from support.gateway import Answer, Client, Forwarding, Gateway
+from support.origin import Call, answer, chunk, close_at_once, hang, head, says
+from support.wire import head as request
+
+from redirect.core.routes import RequestLimit
+from redirect.proxy.limits import Limits
+from redirect.telemetry.scoreboard import Descriptor, Held, new_tokens
+
+CHUNKED = "Transfer-Encoding: chunked"
+QUEUE = "limit = { in_flight = 1, queue = 2, wait = 3 }"
+
+
+class Gate:
+    """A behaviour that answers once it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+
+    async def __call__(self, call: Call) -> None:
+        await call.body()
+        await self.opened.wait()
+        await call.write(answer(call.asked.target.encode()))
+
+
+async def sent(gateway: Gateway, path: str) -> Client:
+    client = await gateway.client()
+    await client.send(request(f"GET {path} HTTP/1.1"))
+    return client
+
+
+async def under_way(gateway: Gateway, count: int, path: str = "/") -> list[Client]:
+    """So many requests that the origin has."""
+    clients = [await sent(gateway, path) for _ in range(count)]
+    await gateway.origin.until_asked(count)
+    return clients
+
+
+async def arrived(gateway: Gateway) -> None:
+    """Returns when what was sent has arrived: a request that was sent later was answered."""
+    await asyncio.sleep(0.02)
+
+
+def assert_full(got: Answer, detail: str) -> None:
+    assert (got.status, got.detail, got.error) == (503, detail, "connection_limit_reached")
+    assert got.all("Retry-After") == ["1"]
+
+
+async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding) -> None:
+    """And one is taken again as soon as another has ended."""
+    async with forwarding("limit = 3", conditions='path = "/api/smart"') as gateway:
+        gateway.origin.default = gate = Gate()
+        clients = await under_way(gateway, 3, "/api/smart")
+        for _ in range(2):
+            assert_full(await gateway.ask("GET /api/smart HTTP/1.1"), "/api/smart has 3 requests under way, its limit")
+        gate.opened.set()
+        assert [(await client.answer()).status for client in clients] == [200] * 3
+        assert (await gateway.ask("GET /api/smart HTTP/1.1")).status == 200
+        assert len(gateway.origin.asked) == 4
+        refused = [each for each in await gateway.records(6) if each["status"] == 503]
+        assert [(each["tries"], each["origin"], each["route"]) for each in refused] == [(0, None, "/api/smart")] * 2
+
+
+async def test_requests_one_after_another_are_never_refused(forwarding: Forwarding) -> None:
+    async with forwarding("limit = 1") as gateway:
+        client = await gateway.client()
+        assert [(await client.ask("GET / HTTP/1.1")).status for _ in range(20)] == [200] * 20
+
+
+async def test_each_route_has_a_limit_of_its_own(forwarding: Forwarding) -> None:
+    other = '[[routes]]\npath = "/other"\nforward_to = "origins"\nlimit = 1\n'
+    free = '[[routes]]\npath = "/free"\nforward_to = "origins"\n'
+    async with forwarding("limit = 1", more=other + free) as gateway:
+        gateway.origin.on("/", hang)
+        await under_way(gateway, 1)
+        assert_full(await gateway.ask("GET /x HTTP/1.1"), "/* has 1 requests under way, its limit")
+        assert (await gateway.ask("GET /other HTTP/1.1")).status == 200
+        assert (await gateway.ask("GET /free HTTP/1.1")).status == 200
+
+
+# Ends
+
+
+async def is_answered(gateway: Gateway) -> None:
+    assert (await gateway.ask("HEAD /ok HTTP/1.1")).status == 200
+
+
+async def loses_its_origin(gateway: Gateway) -> None:
+    gateway.origin.on("/closes", close_at_once)
+    assert (await gateway.ask("POST /closes HTTP/1.1", "Content-Length: 0")).status == 502
+
+
+async def is_cut(gateway: Gateway) -> None:
+    gateway.origin.on("/cut", says(head("200 OK", "content-length: 5") + b"ab", close=True))
+    assert (await gateway.ask("GET /cut HTTP/1.1")).is_cut
+
+
+async def is_late(gateway: Gateway) -> None:
+    gateway.origin.on("/late", hang)
+    assert (await gateway.ask("GET /late HTTP/1.1")).status == 504
+
+
+async def has_a_client_that_leaves(gateway: Gateway) -> None:
+    gateway.origin.on("/hangs", hang)
+    (client,) = await under_way(gateway, 1, "/hangs")
+    client.reset()
+    await gateway.origin.until_ended()
+
+
+async def has_a_client_that_leaves_in_the_answer(gateway: Gateway) -> None:
+    gateway.origin.on("/half", says(head("200 OK", "content-length: 5") + b"ab"))
+    client = await sent(gateway, "/half")
+    await client.head()
+    client.reset()
+    await gateway.origin.until_ended()
+
+
+async def does_not_go_on(gateway: Gateway) -> None:
+    client = await gateway.client()
+    await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"a"))
+    assert (await client.answer("POST")).status in (408, 504)
+
+
+async def is_refused_in_its_middle(gateway: Gateway) -> None:
+    client = await gateway.client()
+    await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"a"))
+    await gateway.origin.until_asked()
+    await client.send(b"no chunk\r\n")
+    assert (await client.answer("POST")).status in (0, 400)
+
+
+ENDS: list[Callable[[Gateway], Awaitable[None]]] = [
+    is_answered,
+    loses_its_origin,
+    is_cut,
+    is_late,
+    has_a_client_that_leaves,
+    has_a_client_that_leaves_in_the_answer,
+    does_not_go_on,
+    is_refused_in_its_middle,
+]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=[each.__name__ for each in ENDS])
+async def test_a_request_is_no_longer_under_way_whatever_its_end(
+    end: Callable[[Gateway], Awaitable[None]], forwarding: Forwarding
+) -> None:
+    """Exactly one more may be under way then, not two."""
+    async with forwarding("limit = 1\nretries = 0\ntimeouts = { answer = 0.1, idle = 0.3 }") as gateway:
+        await end(gateway)
+        asked = len(gateway.origin.asked)
+        gateway.origin.on("/again", hang)
+        client = await sent(gateway, "/again")
+        await gateway.origin.until_asked(asked + 1)
+        assert (await gateway.ask("GET / HTTP/1.1")).error == "connection_limit_reached"
+        client.reset()
+
+
+async def test_without_an_origin_nothing_is_under_way(forwarding: Forwarding) -> None:
+    async with forwarding("limit = 1", hosts='"nowhere.invalid" = 1') as gateway:
+        for _ in range(3):
+            assert (await gateway.ask("GET / HTTP/1.1")).error == "dns_error"
+
+
+async def test_a_tunnel_is_under_way_until_it_ends(own: Forwarding) -> None:
+    async with own("limit = 1") as gateway:
+        gateway.origin.on("/ws", says(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"))
+        client = await gateway.client()
+        await client.send(request("GET /ws HTTP/1.1", "Connection: upgrade", "Upgrade: echo"))
+        assert await client.switched() == 101
+        assert (await gateway.ask("GET / HTTP/1.1")).error == "connection_limit_reached"
+        client.reset()
+        await gateway.origin.until_ended()
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 200
+
+
+# The queue
+
+
+async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding) -> None:
+    """And one more than the queue holds is refused at once."""
+    async with forwarding(QUEUE) as gateway:
+        gateway.origin.default = gate = Gate()
+        first, *_ = await under_way(gateway, 1, "/1")
+        second = await sent(gateway, "/2")
+        await arrived(gateway)
+        third = await sent(gateway, "/3")
+        await arrived(gateway)
+        assert_full(await gateway.ask("GET /4 HTTP/1.1"), "/* has 1 requests under way, its limit")
+        assert gateway.origin.targets == ["/1"]
+        gate.opened.set()
+        assert [(await client.answer()).body for client in (first, second, third)] == [b"/1", b"/2", b"/3"]
+        assert gateway.origin.targets == ["/1", "/2", "/3"]
+        assert (await gateway.ask("GET /5 HTTP/1.1")).status == 200
+
+
+async def test_one_that_waits_too_long_is_refused(forwarding: Forwarding) -> None:
+    async with forwarding("limit = { in_flight = 1, queue = 1, wait = 0.2 }") as gateway:
+        gateway.origin.default = hang
+        await under_way(gateway, 1)
+        for _ in range(2):  # the first one has left the queue
+            since = asyncio.get_running_loop().time()
+            assert_full(await gateway.ask("GET / HTTP/1.1"), "/* has 1 requests under way, its limit")
+            assert 0.19 < asyncio.get_running_loop().time() - since < 1
+
+
+async def test_a_client_that_leaves_is_taken_out_of_the_queue(forwarding: Forwarding) -> None:
+    async with forwarding("limit = { in_flight = 1, queue = 1, wait = 3 }") as gateway:
+        gateway.origin.default = gate = Gate()
+        (first,) = await under_way(gateway, 1, "/1")
+        second = await sent(gateway, "/2")
+        await arrived(gateway)
+        second.reset()
+        assert (await gateway.record())["status"] == 499
+        third = await sent(gateway, "/3")
+        await arrived(gateway)
+        gate.opened.set()
+        assert [(await client.answer()).body for client in (first, third)] == [b"/1", b"/3"]
+        assert gateway.origin.targets == ["/1", "/3"]
+
+
+async def test_the_body_of_one_that_waits_arrives_whole(forwarding: Forwarding) -> None:
+    body = b"0123456789abcdef" * 16_384
+    async with forwarding(QUEUE) as gateway:
+        gateway.origin.default = gate = Gate()
+        await under_way(gateway, 1)
+        client = await gateway.client()
+        asking = asyncio.create_task(client.ask("POST /body HTTP/1.1", f"Content-Length: {len(body)}", body=body))
+        await arrived(gateway)
+        gate.opened.set()
+        assert (await asking).status == 200
+        assert gateway.origin.asked[-1].body == body
+
+
+async def test_a_body_that_is_malformed_is_refused_in_its_turn(own: Forwarding) -> None:
+    async with own(QUEUE) as gateway:
+        gateway.origin.default = gate = Gate()
+        await under_way(gateway, 1)
+        client = await gateway.client()
+        await client.send(request("POST /x HTTP/1.1", CHUNKED) + b"no chunk\r\n")
+        await arrived(gateway)
+        gate.opened.set()
+        assert (await client.answer("POST")).status == 400
+        assert gateway.origin.targets == ["/"]
+        assert (await gateway.ask("GET /again HTTP/1.1")).status == 200
+
+
+async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:
+    async with forwarding(f"{QUEUE}\ntimeouts = {{ total = 0.2 }}") as gateway:
+        gateway.origin.default = hang
+        await under_way(gateway, 1)
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+
+
+# Several workers
+
+
+def workers(count: int, tokens: int) -> tuple[list[Limits], list[Held]]:
+    """The limits of so many workers that share so many tokens, and what each notes of them. As in processes of their
+    own, each has its own descriptor."""
+    notes = [(Held * 1)() for _ in range(count)]
+    shared = new_tokens(tokens)
+    limits = [Limits([Descriptor(os.dup(shared))], held) for held in notes]
+    return limits, [held[0] for held in notes]
+
+
+class Exchange:
+    """An exchange that only notes what becomes of it."""
+
+    def __init__(self) -> None:
+        self.is_under_way = self.is_refused = False
+
+    def go_on(self) -> None:
+        self.is_under_way = True
+
+    def refuse_full(self) -> None:
+        self.is_refused = True
+
+
+async def test_workers_share_a_limit() -> None:
+    """The queue of one notices what comes free in another; each notes how many tokens it holds."""
+    limit = RequestLimit(2, queue=1)
+    (here, there), held = workers(2, tokens=2)
+    first, second, third, fourth = (Exchange() for _ in range(4))
+    assert here.enter(first, limit)
+    assert there.enter(second, limit)
+    assert not there.enter(third, limit)
+    assert not there.enter(fourth, limit)
+    assert (third.is_refused, fourth.is_refused) == (False, True)
+    assert [each.tokens for each in held] == [1, 1]
+    here.leave(first, limit)
+    await asyncio.sleep(0.01)
+    assert third.is_under_way
+    assert [each.tokens for each in held] == [0, 2]
+    for exchange in (second, third, fourth, second):  # an end counts once
+        there.leave(exchange, limit)
+    assert [each.tokens for each in held] == [0, 0]
+    assert all(each.steps % 2 == 0 for each in held)
+    again = [Exchange() for _ in range(4)]
+    assert [here.enter(exchange, limit) for exchange in again] == [True, True, False, False]
+
+
+async def test_what_another_worker_was_faster_to_take_is_waited_for() -> None:
+    """All workers with a queue wake where a token comes free."""
+    limit = RequestLimit(1, queue=1)
+    (first, *others), _ = workers(3, tokens=1)
+    holder, waiting = Exchange(), [Exchange() for _ in others]
+    assert first.enter(holder, limit)
+    for limits, exchange in zip(others, waiting, strict=True):
+        assert not limits.enter(exchange, limit)
+    first.leave(holder, limit)
+    await asyncio.sleep(0.01)
+    assert sorted(exchange.is_under_way for exchange in waiting) == [False, True]
+    for limits, exchange in zip(others, waiting, strict=True):
+        if exchange.is_under_way:
+            limits.leave(exchange, limit)
+    await asyncio.sleep(0.01)
+    assert all(exchange.is_under_way for exchange in waiting)
