@@ -23,7 +23,7 @@ from redirect.commands.serve import serve
 from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
-from redirect.core.pools import HealthCheck
+from redirect.core.pools import Ejection, HealthCheck
 from redirect.core.routes import RequestLimit, Response, Timeouts
 from redirect.telemetry import access_log, failure_log
 
@@ -214,10 +214,11 @@ def test_the_toml() -> None:
     assert redirecting.default is not None
     assert [origin.weight for origin in redirecting.default.origins] == [3, 2, 1]
     assert [route.forward_to for route in forwarding.routes] == ["api"]
-    probed, routed = (
+    probed, ejecting, routed = (
         parse_config(block.encode(), "docs/configuration.md") for block in blocks("docs/configuration.md", "toml")
     )
-    assert probed.warnings == routed.warnings == ()
+    assert probed.warnings == ejecting.warnings == routed.warnings == ()
+    assert ejecting.pools["api"].eject == Ejection(3, 10)
     assert probed.pools["downloads"].health_check is not None
     assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "show", "respond"]
     assert load(ROOT / "redirect_pools_config.toml").warnings == ()
@@ -228,6 +229,7 @@ def test_the_toml() -> None:
     [
         ("key of a pool", schema.POOL_KEYS),
         ("key of `health_check`", schema.keys_of(HealthCheck)),
+        ("key of `eject`", schema.keys_of(Ejection)),
         ("key of a route", schema.ROUTE_KEYS),
         ("key of `timeouts`", schema.keys_of(Timeouts)),
         ("key of `limit`", schema.keys_of(RequestLimit)),

@@ -66,6 +66,12 @@ class _Collector(NamedTuple):
         connections = sum(worker.connections for worker in snapshot.workers)
         build = [(1, instance.version, platform.python_version())]
         weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
+        ejected = instance.ejections()
+        ejections = [
+            (ejected.get(pool.name, {}).get(origin.name, 0), pool.name, origin.name)
+            for pool, origin in pairs
+            if pool.eject is not None
+        ]
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
@@ -123,6 +129,9 @@ class _Collector(NamedTuple):
         )
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
+        yield _labelled(
+            Counter, "redirect_ejections_total", "How often an origin was ejected.", ("pool", "origin"), ejections
+        )
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
 
 

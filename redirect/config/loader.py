@@ -201,8 +201,10 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
                 "302, 303 and 307 are not cached",
             )
         for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.when_all_down == "ignore")):
-            if is_set and pool.health_check is None:
-                yield Finding((pool.name, key), "has no effect without health_check")
+            if is_set and pool.health_check is None and pool.eject is None:
+                yield Finding((pool.name, key), "has no effect without health_check or eject")
+        if pool.eject is not None and pool.name not in whole.forwarded:
+            yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")
     for name in piece.defaults:
         if name != whole.default:
             message = f"has no effect, {schema.shown(whole.default)} is the default pool already"

@@ -56,10 +56,11 @@ class Key(NamedTuple):
 
 
 def keys_of(owner: type) -> dict[str, Key]:
-    """The keys that the annotated fields of a dataclass state, in their order."""
+    """The keys that the annotated fields of a dataclass state, in their order. The field `for_` has the key `for`, as
+    that is a word of Python."""
     hints = get_type_hints(owner, include_extras=True)
     return {
-        field.name: _key(hints[field.name], field.default)
+        field.name.removesuffix("_"): _key(hints[field.name], field.default)
         for field in dataclasses.fields(owner)
         if get_origin(hints[field.name]) is Annotated
     }
@@ -80,7 +81,8 @@ def _key(annotation: Any, default: Any) -> Key:
 
 
 def _kept(owner: Any, table: BaseModel) -> object:
-    return owner(**vars(table))
+    names = {field.name.removesuffix("_"): field.name for field in dataclasses.fields(owner)}
+    return owner(**{names[name]: value for name, value in vars(table).items()})
 
 
 def _in_place(convert: Callable[[Any], object], value: object, check: Callable[[object], object]) -> object:

@@ -4,6 +4,7 @@ import socket
 from importlib import metadata
 from typing import NamedTuple
 
+from redirect.control.ejections import Totals, totals
 from redirect.control.limits import LimitState
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
@@ -56,6 +57,9 @@ class Instance:
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()
 
+    def ejections(self) -> Totals:
+        return totals(self._scoreboard)
+
     def health_number(self) -> int:
         return self._scoreboard.health.number
 
@@ -78,7 +82,7 @@ class Instance:
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)
         if not origin.weight:
             return State("draining", since)
-        status = self._prober.health.get(pool.name, {}).get(origin.name) if pool.health_check else None
+        status = self._prober.health.get(pool.name, {}).get(origin.name) if pool.health_check or pool.eject else None
         if status is None:
             return State("up", since)
         return State("up" if status.is_up else "down", max(since, status.since), status.reason)

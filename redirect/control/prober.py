@@ -16,7 +16,7 @@ from time import monotonic, time
 from typing import Any
 
 from redirect.control.probe import Target, probe
-from redirect.core.health import Health, HealthStatus, decode, encode
+from redirect.core.health import NO_HEALTH, Health, HealthStatus, decode, encode, worst
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -86,7 +86,10 @@ class Prober:
     def __init__(self, scoreboard: Scoreboard, config: Config) -> None:
         self._scoreboard = scoreboard
         self.health: Health = decode(scoreboard.health.read())  # as it was published
-        self._found = {pool: {**statuses} for pool, statuses in self.health.items()}
+        self._found = {
+            pool: {origin: status for origin, status in statuses.items() if status.ejections is None}
+            for pool, statuses in self.health.items()
+        }
         self._states: dict[Target, State] = {}
         self._places: Mapping[Target, Sequence[_Place]] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES)
@@ -114,10 +117,16 @@ class Prober:
                 health[pool][origin] = same[0]
         self._found = dict(health)
 
-    def publish(self) -> None:
-        if self._found != self.health:
-            self._scoreboard.health.publish(encode(self._found))
-            self.health = {pool: {**statuses} for pool, statuses in self._found.items()}
+    @property
+    def found(self) -> Health:
+        return self._found
+
+    def publish(self, ejected: Health = NO_HEALTH) -> None:
+        """Publishes what was found, together with what came of ejections."""
+        health = worst(self._found, ejected)
+        if health != self.health:
+            self._scoreboard.health.publish(encode(health))
+            self.health = {pool: {**statuses} for pool, statuses in health.items()}
 
     def restart_hung(self) -> int:
         """Starts the tasks again that hang or have ended; returns how many these were."""

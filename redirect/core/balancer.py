@@ -38,6 +38,7 @@ class Balancer:
         self._random = random
         self._destinations = tuple([Destination(pool, origin) for origin in pool.origins])
         self.statuses = statuses
+        self._set_trials()
         self._weights, self.next_step = effective_weights(pool, statuses, now)
         self.pick = self._picker(cycles)
 
@@ -52,6 +53,7 @@ class Balancer:
             return
         before = self._weights, self.is_growing
         self.statuses = statuses
+        self._set_trials()
         self._weights, self.next_step = effective_weights(self.pool, statuses, now)
         if (self._weights, self.is_growing) != before:
             self.pick = self._first_pick if any(self._weights) else None
@@ -63,11 +65,23 @@ class Balancer:
         assert pick is not None  # a weight is above 0
         return pick()
 
+    def one_at_a_time(self, picked: Destination) -> Destination:
+        """In place of one on trial another one, if there is any, while a request is under way that decides."""
+        other = self.pick_other((picked.origin.name,)) if picked.is_tried else None
+        return other or picked
+
     def pick_other(self, tried: Container[str]) -> Destination | None:
         """By chance and weight, one of those that may be picked and whose names are not among the `tried`."""
-        left = [(each, weight) for each, weight in self._weighted() if each.origin.name not in tried]
+        left = [
+            (each, weight) for each, weight in self._weighted() if each.origin.name not in tried and not each.is_tried
+        ]
         pick = _random_picker(left, self._random)
         return pick() if pick else None
+
+    def _set_trials(self) -> None:
+        if self.pool.eject is not None:
+            for destination in self._destinations:
+                destination.use(self.statuses.get(destination.origin.name))
 
     def _picker(self, cycles: Cycles) -> Callable[[], Destination] | None:
         if self.pool.pick == "round_robin":

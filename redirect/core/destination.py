@@ -6,6 +6,7 @@ first needed, and looked up from then on.
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
+from redirect.core.health import HealthStatus
 from redirect.core.pools import Origin, Pool
 
 # The endpoint for which the redirect would be a loop, and the redirect.
@@ -15,7 +16,7 @@ Outcome = tuple[Endpoint, Decision]
 class Destination:
     """An origin of a pool, with its outcome for each scheme that was asked for."""
 
-    __slots__ = ("http", "https", "origin", "pool", "requests")
+    __slots__ = ("failures", "http", "https", "origin", "pool", "requests", "trial")
 
     def __init__(self, pool: Pool, origin: Origin) -> None:
         self.pool = pool
@@ -23,6 +24,18 @@ class Destination:
         self.http: Outcome | None = None
         self.https: Outcome | None = None
         self.requests = 0  # that are forwarded there at this moment
+        self.failures = 0  # of these in a row
+        self.trial = 0.0  # since when it is on trial (monotonic seconds); 0 if it is not
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether it is on trial, with a request under way that decides."""
+        return bool(self.trial and self.requests)
+
+    def use(self, status: HealthStatus | None) -> None:
+        trial = status.since_monotonic if status is not None and status.is_on_trial else 0.0
+        if trial != self.trial:
+            self.trial, self.failures = trial, 0
 
     def work_out(self, scheme: str) -> Outcome:
         """The outcome for `scheme` ("http" or "https"), kept in the attribute of that name."""

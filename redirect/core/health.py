@@ -1,6 +1,7 @@
 """The health status of origins, as values, and as the bytes that the processes of an instance share.
 
-The rule: an origin has a status once its state has changed; until then it counts as up.
+The rule: an origin has a status once its state has changed; until then it counts as up. A status is what probes found,
+or what came of an ejection, which is for failures of forwards; the worst of both counts.
 """
 
 import json
@@ -13,12 +14,37 @@ class HealthStatus(NamedTuple):
     since: float  # Unix time, for people
     since_monotonic: float  # seconds of the monotonic clock that all processes of a machine share, for slow starts
     reason: str
+    ejections: int | None = None  # in a row; None if this is what probes found
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether it was ejected, and requests find out whether it is good again."""
+        return self.is_up and bool(self.ejections)
 
 
 # By pool, then by origin: two pools may probe one host in different ways.
 Health = Mapping[str, Mapping[str, HealthStatus]]
 
 NO_HEALTH: Health = {}
+
+
+def worst(probed: Health, ejected: Health) -> Health:
+    """What counts where there are statuses of both kinds; the later one where both are up."""
+    if not ejected:
+        return probed
+    merged = {pool: {**statuses} for pool, statuses in probed.items()}
+    for pool, statuses in ejected.items():
+        known = merged.setdefault(pool, {})
+        for origin, status in statuses.items():
+            other = known.get(origin)
+            if other is None or _rank(status) > _rank(other):
+                known[origin] = status
+    return merged
+
+
+def _rank(status: HealthStatus) -> tuple[bool, bool, bool, float]:
+    is_found_down = not status.is_up and status.ejections is None
+    return is_found_down, not status.is_up, status.is_on_trial, status.since_monotonic
 
 
 def encode(health: Health) -> bytes:

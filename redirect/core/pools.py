@@ -12,6 +12,7 @@ from redirect.core.keys import HOST, Limit, one_of, seconds, whole
 from redirect.core.routes import Route, forwarded
 
 MAX_WEIGHT = 1_000_000
+MAX_EJECTION_SECONDS = 300
 
 _TABLE = Limit('must be a table such as { path = "/healthz" }')
 _PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters without #"
@@ -46,6 +47,18 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """When an origin is taken out for failures of what is forwarded to it."""
+
+    fails: Annotated[int, whole(1, 1000), "failures in a row, in one worker, after which an origin is down"] = 5
+    for_: Annotated[
+        float,
+        seconds(0.1, MAX_EJECTION_SECONDS),
+        "seconds until it is tried again; twice as many the second time in a row, and so on, at most 300",
+    ] = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """A named set of origins with one redirect status. `balancer` has the rule by which they are picked."""
 
@@ -61,6 +74,11 @@ class Pool:
         '`"round_robin"`; `"random"`; for forwards `"least_requests"`: the one of two with fewer under way by weight',
     ] = "round_robin"
     health_check: Annotated[HealthCheck | None, _TABLE, "how the origins are probed; not at all if left out"] = None
+    eject: Annotated[
+        Ejection | None,
+        Limit("must be a table such as { fails = 5, for = 30 }"),
+        "when an origin is down for failures of forwards; never if left out",
+    ] = None
     slow_start: Annotated[
         float, seconds(0), "seconds in which an origin that comes back gets its whole share, by tenths"
     ] = 0

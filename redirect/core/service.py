@@ -153,7 +153,7 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
-    return health.get(pool.name, _NO_STATUSES) if pool.health_check else _NO_STATUSES
+    return health.get(pool.name, _NO_STATUSES) if pool.health_check or pool.eject else _NO_STATUSES
 
 
 def _loop(redirect: Decision) -> Decision:

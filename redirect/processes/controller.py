@@ -21,6 +21,7 @@ from redirect.admin.app import create_admin_app, one_at_a_time
 from redirect.admin.listener import answering
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
+from redirect.control.ejections import Ejections
 from redirect.control.instance import Instance
 from redirect.control.prober import Loop, Prober
 from redirect.control.publisher import Publisher
@@ -84,6 +85,7 @@ class _Controller:
             loop.add_signal_handler(stop, self._ended.set)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._prober = Prober(self._scoreboard, self._publisher.config)
+        self._ejections = Ejections(self._scoreboard, self._publisher.config)
         path = str(self._settings.pools_config_path)
         self._instance = Instance(self._scoreboard, path, self._publisher, self._prober)
         async with contextlib.AsyncExitStack() as stack:
@@ -115,8 +117,9 @@ class _Controller:
         self._common.controller_heartbeat_ms = now_ms()
         if self._publisher.config is not self._prober.config:
             self._prober.use(self._publisher.config)
+            self._ejections.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
-        self._prober.publish()
+        self._prober.publish(self._ejections.look(self._prober.found))
         self._publisher.limits.reconcile()
         is_late = not self._common.is_stopping and now_ms() - self._common.master_heartbeat_ms > MASTER_LATE_MS
         if is_late and not self._is_master_late:

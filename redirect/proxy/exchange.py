@@ -14,6 +14,7 @@ from redirect.core.decision import FAULT, Decision
 from redirect.core.destination import Destination
 from redirect.core.forward import Forward
 from redirect.proxy.connections import ConnectError, Connections
+from redirect.proxy.ejections import Attempt
 from redirect.proxy.fields import NO_BODY, Field, Traits
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
@@ -73,6 +74,7 @@ class Client(Protocol):
 class Exchange:
     __slots__ = (
         "_answer_us",
+        "_attempt",
         "_bytes_in",
         "_bytes_out",
         "_client",
@@ -139,6 +141,7 @@ class Exchange:
         self._tries = 0
         self._has_tried_stale = self._is_retry = False
         self._destination: Destination | None = None
+        self._attempt: Attempt | None = None  # where the origin may be ejected
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._sent_at = started
@@ -194,7 +197,8 @@ class Exchange:
             name = self._forward.pool.name
             self._refuse(503, f"no origin of {name} is eligible", "destination_unavailable")
             return
-        self._try(pick())
+        picked = pick()
+        self._try(self._forward.balancer.one_at_a_time(picked) if picked.trial else picked)
 
     def refuse_full(self) -> None:
         """As many others are under way as its route allows."""
@@ -267,6 +271,8 @@ class Exchange:
 
     def _try(self, destination: Destination) -> None:
         self._destination = destination
+        ejection = destination.pool.eject
+        self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
         destination.requests += 1
         self._tries += 1
         self._tried += (destination.origin.name,)
@@ -323,6 +329,8 @@ class Exchange:
         """Tries again where that is safe, else answers in the origin's place."""
         self._upstream = None
         failed = self._destination
+        if self._attempt is not None and failure is not Failure.STALE:
+            self._attempt.failed(error)
         if not self._retry(failure):
             name = self._forward.pool.name
             status = 503 if failure is Failure.UNREACHED else 502
@@ -363,6 +371,8 @@ class Exchange:
         """Returns whether this is the answer; if not, another origin is asked already."""
         self._origin_status = status
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        if self._attempt is not None:
+            self._attempt.answered(status)
         if status in self._forward.route.retry_on:
             upstream, self._upstream = self._upstream, None
             if self._retry(Failure.STATUS):
@@ -378,6 +388,8 @@ class Exchange:
         self._origin_status = status
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
         self._bytes_out = len(body)
+        if self._attempt is not None:
+            self._attempt.answered(status)
         if left:
             self._is_answering = self._has_moved = True
             self._kept = None
@@ -391,6 +403,8 @@ class Exchange:
         self._origin_status = 101
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
         self._is_answering = self.is_tunnel = True
+        if self._attempt is not None:
+            self._attempt.answered(101)
         self._kept = None
         self._client.switch(reason, fields, protocol)
 
@@ -416,6 +430,8 @@ class Exchange:
             self._finish(101)
             self._client.end(b"", [])
         elif self._is_answering:
+            if self._attempt is not None:
+                self._attempt.failed(error)
             self._cut(f"the answer was cut: {detail}", error)
         elif error != "http_response_incomplete":
             self._failed(Failure.BROKEN, error, detail)
@@ -463,6 +479,8 @@ class Exchange:
         if self._is_answering:
             self._cut(f"the answer was cut: {detail}", error)
         else:
+            if self._attempt is not None:
+                self._attempt.failed(error)
             self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", error)
 
     # Ends

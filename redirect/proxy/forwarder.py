@@ -9,6 +9,7 @@ from redirect.core.destination import Destination
 from redirect.core.pools import Config, Origin
 from redirect.core.routes import forwarded
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
+from redirect.proxy.ejections import Outcomes
 from redirect.proxy.limits import Limits
 from redirect.proxy.retries import is_within_budget
 from redirect.telemetry.recorder import Recorder
@@ -41,6 +42,7 @@ class Forwarder:
     def __init__(self, recorder: Recorder, config: Config, limits: Limits) -> None:
         self.recorder = recorder
         self.limits = limits
+        self.outcomes = Outcomes(recorder.slot)
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
         self._of_destinations: dict[Destination, Connections] = {}

@@ -24,6 +24,7 @@ KEPT_LINES = 4
 
 class Recorder:
     def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
+        self.slot = counters.slot
         self.numbers = counters.slot.numbers
         self.failures = FailureLogs()
         self.forwards = counters.forwards

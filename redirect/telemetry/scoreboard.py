@@ -8,7 +8,7 @@ The master creates the scoreboard before it forks. It has no name in any file sy
 that maps it. It is sparse: a slot has addresses for millions of series, and takes the memory that it uses.
 
     common             numbers of the instance
-    four notices       bytes that one process publishes and the others read
+    five notices       bytes that one process publishes and the others read
     tokens             an eventfd for each limit: the kernel counts how many are left
     a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
                        which is the kind and the labels, and the numbers that KINDS names. A series counts once
@@ -72,6 +72,7 @@ class Common(Structure):
         ("change", _Notice),  # what differs from the one before
         ("loading", _Notice),  # when and why
         ("health", _Notice),
+        ("ejections", _Notice),  # how often origins were ejected
     )
 
 
@@ -141,6 +142,9 @@ KINDS = {
     "in_flight": ("requests",),
     # Labels: host and port of an origin, as one text.
     "connections": ("idle", "busy"),
+    # Labels: pool and origin. How often as many requests failed in a row as eject the origin, how often one failed or
+    # did not while it was on trial, and the code of the failure that was last.
+    "outcomes": ("failed_in_a_row", "failed_on_trial", "passed_on_trial", "failure"),
 }
 
 # Those that say how it is now, as long as the worker lives. The others never go back.
@@ -151,7 +155,7 @@ Labels = tuple[Any, ...]
 
 _NUMBER_BYTES = sizeof(c_uint64)
 
-_NOTICES = ("configuration", "change", "loading", "health")
+_NOTICES = ("configuration", "change", "loading", "health", "ejections")
 _COMMON_BYTES = mmap.PAGESIZE
 _FIRST_SLOT = _COMMON_BYTES + len(_NOTICES) * 2 * _STRIDE
 
@@ -187,7 +191,7 @@ class Scoreboard:
                 self._file = Descriptor(os.dup(file.fileno()))
         os.truncate(self._file, _FIRST_SLOT)
         self.common = Common.from_buffer(mmap.mmap(self._file, _COMMON_BYTES))
-        self.configuration, self.change, self.loading, self.health = (
+        self.configuration, self.change, self.loading, self.health, self.ejections = (
             Notice(self._file, getattr(self.common, name), _COMMON_BYTES + index * 2 * _STRIDE)
             for index, name in enumerate(_NOTICES)
         )
@@ -268,6 +272,7 @@ class Slot:
         self.counts = self._series.cast("Q")
         self._read: dict[str, list[tuple[Labels, int]]] = {kind: [] for kind in KINDS}
         self._read_bytes = 0  # of the series
+        self._lock = Lock()  # the controller has threads
 
     def free(self) -> None:
         """Marks the slot as held by no worker, and any tokens as held by none."""
@@ -293,12 +298,13 @@ class Slot:
 
     def series(self, kind: str) -> list[tuple[Labels, int]]:
         """The labels of all series of that kind, each with the index of its first number in `counts`."""
-        while self._read_bytes < self.numbers.series_bytes:
-            key_at = self._read_bytes + _NUMBER_BYTES
-            key_end = key_at + self.counts[self._read_bytes // _NUMBER_BYTES]
-            found, *labels = json.loads(bytes(self._series[key_at:key_end]))
-            self._read[found].append((tuple(labels), key_end // _NUMBER_BYTES))
-            self._read_bytes = key_end + _NUMBER_BYTES * len(KINDS[found])
+        with self._lock:
+            while self._read_bytes < self.numbers.series_bytes:
+                key_at = self._read_bytes + _NUMBER_BYTES
+                key_end = key_at + self.counts[self._read_bytes // _NUMBER_BYTES]
+                found, *labels = json.loads(bytes(self._series[key_at:key_end]))
+                self._read[found].append((tuple(labels), key_end // _NUMBER_BYTES))
+                self._read_bytes = key_end + _NUMBER_BYTES * len(KINDS[found])
         return self._read[kind]
 
     def keep_lines(self, lines: bytes) -> None:

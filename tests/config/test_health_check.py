@@ -119,6 +119,6 @@ def test_what_only_probes_need_is_a_warning_without_them() -> None:
     """`slow_start` and `when_all_down` mean nothing where nothing is probed."""
     text = HEAD + 'slow_start = 10\nwhen_all_down = "ignore"\n'
     assert [str(each) for each in parse_config(text.encode(), "pools.toml").warnings] == [
-        "pools.toml:4:14: p.slow_start: has no effect without health_check",
-        "pools.toml:5:17: p.when_all_down: has no effect without health_check",
+        "pools.toml:4:14: p.slow_start: has no effect without health_check or eject",
+        "pools.toml:5:17: p.when_all_down: has no effect without health_check or eject",
     ]

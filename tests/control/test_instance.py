@@ -63,6 +63,22 @@ def test_states_of_origins(scoreboard: Scoreboard) -> None:
     assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)
 
 
+def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
+    """Without health checks, too; one on trial is up."""
+    route = '[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { a = 1, b = 1, c = 1 }\neject = {}\n'
+    config = parse_config(route.encode(), "pools.toml")
+    found = {name: HealthStatus(name == "b", 200.0, 5.0, f"{name} failed", 1) for name in "ab"}
+    scoreboard.health.publish(encode({"p": found}))
+    scoreboard.ejections.publish(b'{"p":{"a":3}}')
+    instance, pool = look(scoreboard, config), config.pools["p"]
+    assert {origin.name: instance.state(pool, origin) for origin in pool.origins} == {
+        "a": State("down", 200.0, "a failed"),
+        "b": State("up", 200.0, "b failed"),
+        "c": State("up", 100.0),
+    }
+    assert instance.ejections() == {"p": {"a": 3}}
+
+
 def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:
     first, second = [Counters(scoreboard.slots()[slot], CONFIG) for slot in range(2)]
     instance = look(scoreboard, OTHER)

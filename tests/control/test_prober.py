@@ -16,7 +16,7 @@ from support.wire import settled
 from redirect.config.loader import parse_config
 from redirect.control.probe import Target, probe
 from redirect.control.prober import Loop, Prober, State
-from redirect.core.health import HealthStatus, decode
+from redirect.core.health import HealthStatus, decode, encode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -100,6 +100,26 @@ def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> N
         f"{there.name} is down in p: answered 500 and not 200",
         f"{there.name} is up again in p: answered 200",
     ]
+
+
+def test_what_came_of_ejections_is_published_beside_what_probes_found() -> None:
+    """The next prober takes it for nothing that it found."""
+    scoreboard = Scoreboard()
+    probed, ejected = HealthStatus(False, 1.0, 1.0, "answered 500"), HealthStatus(False, 2.0, 2.0, "ejected", 1)
+    scoreboard.health.publish(encode({"p": {"a": probed, "b": ejected}}))
+
+    async def run() -> None:
+        prober = Prober(scoreboard, configuration(p=hosts("a", "b") + EVERY))
+        assert prober.found == {"p": {"a": probed}}
+        prober.publish({"p": {"b": ejected}})
+        assert scoreboard.health.number == 1  # as it was
+        prober.publish({"p": {"a": ejected}})
+        assert found(scoreboard) == {("p", "a"): probed}
+        prober.publish({"p": {"a": ejected}, "q": {"c": ejected}})
+        assert prober.health == {"p": {"a": probed}, "q": {"c": ejected}}
+        assert found(scoreboard) == {("p", "a"): probed, ("q", "c"): ejected}
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ respond = { status = 404, headers = { "x-a" = "b" } }
 weighted_hosts = { "a-1" = 5 }
 scheme = "https"
 pick = "least_requests"
+eject = { fails = 3, for = 10 }
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from math import gcd
 from random import Random
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from redirect.core.authority import Authority
 from redirect.core.balancer import Balancer, effective_weights
 from redirect.core.cycles import Cycles
+from redirect.core.destination import Destination
 from redirect.core.health import HealthStatus
-from redirect.core.pools import Origin, Pool
+from redirect.core.pools import Ejection, Origin, Pool
 
 Statuses = Mapping[str, HealthStatus]
 
@@ -49,6 +51,65 @@ def picks(of: Balancer, count: int) -> Counter[str]:
         assert of.pick is not None
         picked[of.pick().origin.name] += 1
     return picked
+
+
+# Origins on trial
+
+
+def on_trial(**since: float) -> Statuses:
+    return {name: HealthStatus(True, 0.0, at, "on trial", 1) for name, at in since.items()}
+
+
+def forwarded(of: Balancer, count: int) -> Counter[str]:
+    """Where so many requests are forwarded that do not end."""
+    picked: Counter[str] = Counter()
+    for _ in range(count):
+        assert of.pick is not None
+        destination = of.one_at_a_time(of.pick())
+        destination.requests += 1
+        picked[destination.origin.name] += 1
+    return picked
+
+
+def destination(of: Balancer, name: str) -> Destination:
+    others = [origin.name for origin in of.pool.origins if origin.name != name]
+    found = of.pick_other(others)
+    assert found is not None
+    return found
+
+
+def test_of_an_origin_on_trial_one_request_at_a_time() -> None:
+    of = balancer(replace(pool(a=5, b=1, c=1), eject=Ejection()), on_trial(a=3.0))
+    tried = destination(of, "a")
+    assert forwarded(of, 70)["a"] == 1
+    tried.requests = 0
+    assert forwarded(of, 20)["a"] == 1
+    of.update({}, 4.0)
+    assert forwarded(of, 70)["a"] >= 50
+
+
+def test_the_only_origin_gets_all_also_on_trial() -> None:
+    of = balancer(replace(pool(a=1, b=1), eject=Ejection()), {**on_trial(a=3.0), **down("b")})
+    assert forwarded(of, 5) == {"a": 5}
+
+
+def test_a_retry_is_no_second_request_of_a_trial() -> None:
+    of = balancer(replace(pool(a=1, b=1, c=1), eject=Ejection()), on_trial(a=3.0))
+    destination(of, "a").requests = 1
+    assert of.pick_other(("b", "c")) is None
+
+
+def test_failures_in_a_row_begin_again_with_a_trial() -> None:
+    """And with its end."""
+    of = balancer(replace(pool(a=1), eject=Ejection()))
+    tried = destination(of, "a")
+    for statuses, trial in ((on_trial(a=3.0), 3.0), (on_trial(a=7.0), 7.0), (up(a=9.0), 0.0)):
+        tried.failures = 2
+        of.update(statuses, 10.0)
+        assert (tried.trial, tried.failures) == (trial, 0)
+    tried.failures = 2
+    of.update({}, 11.0)
+    assert tried.failures == 2
 
 
 # Effective weights

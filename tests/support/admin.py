@@ -32,6 +32,7 @@ forward_to = "inner"
 
 [inner]
 weighted_hosts = { "origin-5:8000" = 1, "origin-6" = 1 }
+eject = {}
 """
 
 TO_1 = Decision(302, "pool-a", "origin-1", "http://origin-1")

@@ -24,6 +24,7 @@ from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.documents import Controller
 from redirect.edge.fast_path import FastPath
+from redirect.edge.handler import RequestHandler
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Forwards, Loading
 from redirect.telemetry.statistics import Statistics
@@ -250,8 +251,10 @@ class Gateway:
         origins: list[Origin],
         records: Callable[[], list[dict[str, Any]]],
         numbers: Callable[[], Forwards],
+        handler: RequestHandler,
     ) -> None:
         self.port = port
+        self.handler = handler
         self.origins = origins
         self.clients: list[Client] = []
         self._records = records
@@ -371,7 +374,7 @@ class Forwarding:
             app.state.handler.forwarder.report()
             return Statistics(scoreboard).snapshot(Loading(0.0)).forwards
 
-        gateway = Gateway(server.sockets[0].getsockname()[1], origins, records, numbers)
+        gateway = Gateway(server.sockets[0].getsockname()[1], origins, records, numbers, app.state.handler)
         with closing(recorder):
             try:
                 yield gateway

@@ -203,7 +203,7 @@ def test_a_notice_is_read_whole(scoreboard: Scoreboard, monkeypatch: pytest.Monk
 
 def test_notices_are_apart(scoreboard: Scoreboard) -> None:
     """Each notice has its own content."""
-    names = ("configuration", "change", "loading", "health")
+    names = ("configuration", "change", "loading", "health", "ejections")
     for name in names:
         getattr(scoreboard, name).publish(name.encode())
     assert [getattr(scoreboard, name).read().decode() for name in names] == [*names]

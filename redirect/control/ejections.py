@@ -1,0 +1,124 @@
+"""Ejections: decides, by what workers report, which origins are down for failures of forwards, and for how long.
+
+The rule: an origin is down once a worker saw so many failures in a row, for `for` seconds. Then it is on trial: the
+first failure ejects it again, for longer, and the first answer makes it up again. What was decided is published with
+the health, and outlives the controller.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from operator import sub
+from time import monotonic, time
+from typing import NamedTuple
+
+from redirect.core.ejections import may_eject, seconds, words_of
+from redirect.core.health import Health, HealthStatus, decode
+from redirect.core.pools import Config, Pool
+from redirect.telemetry.scoreboard import KINDS, Scoreboard
+
+_logger = logging.getLogger("gunicorn.error")
+
+# By pool and origin, how often it was ejected.
+Totals = Mapping[str, Mapping[str, int]]
+
+
+class Seen(NamedTuple):
+    """What a worker saw of an origin since the last look; see KINDS of the scoreboard."""
+
+    failed_in_a_row: int
+    failed_on_trial: int
+    passed_on_trial: int
+    failure: int
+
+
+def totals(scoreboard: Scoreboard) -> Totals:
+    found: Totals = json.loads(scoreboard.ejections.read() or b"{}")
+    return found
+
+
+class Ejections:
+    """Of the origins of `config` in pools with `eject`."""
+
+    def __init__(self, scoreboard: Scoreboard, config: Config) -> None:
+        self._scoreboard = scoreboard
+        self._totals = {pool: {**origins} for pool, origins in totals(scoreboard).items()}
+        self._found = {
+            pool: {origin: status for origin, status in statuses.items() if status.ejections is not None}
+            for pool, statuses in decode(scoreboard.health.read()).items()
+        }
+        self._seen: dict[tuple[int, str, str], Seen] = {}  # by slot, pool and origin
+        for _ in self._outcomes():
+            pass  # what was reported to the controller before
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        self._pools = {pool.name: pool for pool in config.pools.values() if pool.eject is not None}
+        self._found = {
+            name: {each.name: statuses[each.name] for each in pool.origins if each.weight and each.name in statuses}
+            for name, pool in self._pools.items()
+            for statuses in [self._found.get(name, {})]
+        }
+
+    def look(self, probed: Health) -> Health:
+        """The statuses by now; `probed` are those that probes found."""
+        for name, origin, outcomes in self._outcomes():
+            pool = self._pools.get(name)
+            if pool is not None and any(each.name == origin and each.weight for each in pool.origins):
+                self._judge(pool, origin, outcomes, probed.get(name, {}))
+        now = monotonic()
+        for name, statuses in self._found.items():
+            for origin, status in statuses.items():
+                if not status.is_up and now >= status.since_monotonic + self._seconds(name, status):
+                    self._put_on_trial(name, origin, status)
+        return {pool: statuses for pool, statuses in self._found.items() if statuses}
+
+    def _outcomes(self) -> Iterator[tuple[str, str, Seen]]:
+        """What is new."""
+        for number, slot in enumerate(self._scoreboard.slots()):
+            for (pool, origin), index in slot.series("outcomes"):
+                now = Seen(*slot.counts[index : index + len(KINDS["outcomes"])])
+                before = self._seen.get((number, pool, origin), Seen(0, 0, 0, 0))
+                if now != before:
+                    self._seen[number, pool, origin] = now
+                    in_a_row, failed, passed, _ = map(sub, now, before)
+                    yield pool, origin, Seen(in_a_row, failed, passed, now.failure)
+
+    def _judge(self, pool: Pool, origin: str, seen: Seen, probed: Mapping[str, HealthStatus]) -> None:
+        """Of an origin that is ejected already nothing counts: it was sent before the workers knew."""
+        status = self._found[pool.name].get(origin)
+        if status is None or status.ejections == 0:
+            if seen.failed_in_a_row:
+                assert pool.eject is not None
+                row = f"{pool.eject.fails} failures in a row, the last" if pool.eject.fails > 1 else "a failure"
+                self._eject(pool, origin, 1, f"{row}: {words_of(seen.failure)}", probed)
+        elif status.is_on_trial and seen.failed_on_trial:
+            times = (status.ejections or 0) + 1
+            self._eject(pool, origin, times, f"a failure on trial: {words_of(seen.failure)}", probed)
+        elif status.is_on_trial and seen.passed_on_trial:
+            self._set(pool.name, origin, is_up=True, reason="answered on trial", ejections=0)
+            _logger.info("%s is up again in %s: answered on trial", origin, pool.name)
+
+    def _eject(self, pool: Pool, origin: str, times: int, cause: str, probed: Mapping[str, HealthStatus]) -> None:
+        down = {name for name, status in probed.items() if not status.is_up}
+        ejected = frozenset([name for name, status in self._found[pool.name].items() if status.ejections])
+        if origin in down or not may_eject(pool, origin, down, ejected):
+            return
+        self._set(pool.name, origin, is_up=False, reason=f"ejected: {cause}", ejections=times)
+        counts = self._totals.setdefault(pool.name, {})
+        counts[origin] = counts.get(origin, 0) + 1
+        self._scoreboard.ejections.publish(json.dumps(self._totals).encode())
+        _logger.warning("%s is down in %s: ejected: %s", origin, pool.name, cause)
+
+    def _put_on_trial(self, pool: str, origin: str, status: HealthStatus) -> None:
+        cause = f"was ejected for {self._seconds(pool, status):g} s"
+        self._set(pool, origin, is_up=True, reason=f"on trial: {cause}", ejections=status.ejections or 0)
+        _logger.info("%s is on trial in %s: %s", origin, pool, cause)
+
+    def _set(self, pool: str, origin: str, *, is_up: bool, reason: str, ejections: int) -> None:
+        self._found[pool][origin] = HealthStatus(is_up, time(), monotonic(), reason, ejections)
+
+    def _seconds(self, pool: str, status: HealthStatus) -> float:
+        ejection = self._pools[pool].eject
+        assert ejection is not None
+        return seconds(ejection, status.ejections or 0)
