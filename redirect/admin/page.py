@@ -8,6 +8,7 @@ rendered in threads, so the event loop stays free; event streams are limited in 
 import asyncio
 import hashlib
 import threading
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from math import inf
@@ -27,7 +28,7 @@ from redirect.admin.rendering import render
 from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
 from redirect.core.routes import forwarded
-from redirect.telemetry.snapshot import Count, Snapshot
+from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
 
 MAX_STREAMS = 16
@@ -88,6 +89,7 @@ def routes(instance: Instance, goes_on: Callable[[], bool]) -> list[BaseRoute]:
 
 
 Picks = dict[str, dict[str, Count]]  # by pool and origin
+Errors = dict[tuple[str | None, str | None], int]
 
 
 class SharedNumbers:
@@ -99,12 +101,12 @@ class SharedNumbers:
         self._lock = threading.Lock()
         self._expires = -inf
 
-    def latest(self) -> tuple[Snapshot, Picks]:
+    def latest(self) -> tuple[Snapshot, Picks, Errors]:
         with self._lock:
             began = monotonic()
             if began >= self._expires:
                 snapshot = self._instance.snapshot()
-                self._numbers = snapshot, snapshot.picks()
+                self._numbers = snapshot, snapshot.picks(), snapshot.errors()
                 self._expires = began + max(TICK / 2, 10 * (monotonic() - began))
             return self._numbers
 
@@ -136,13 +138,19 @@ class View:
         return render("requests", records=records, more=more, query=self.query, is_first=is_first)
 
     def _values(self) -> dict[str, Any]:
-        snapshot, picks = self.numbers.latest()
+        snapshot, picks, errors = self.numbers.latest()
+        config = self.instance.config
         return {
             "instance": self.instance,
             "snapshot": snapshot,
             "selection": self._select(),
             "picks": picks,
             "origin_views": origin_views,
+            "forwarded": forwarded(config.routes),
+            "only_forwarded": config.only_forwarded(),
+            "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),
+            "errors": errors,
+            "quantile": quantile,
             "query": self.query,
             "rates": charts.rates(snapshot.answers.seconds, snapshot.forwards.durations.seconds),
             "durations": self._durations(snapshot),

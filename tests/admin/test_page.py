@@ -39,6 +39,7 @@ from redirect.telemetry.snapshot import (
     Forwards,
     Key,
     Loading,
+    OriginNumbers,
     Second,
     Snapshot,
     Worker,
@@ -348,6 +349,31 @@ def test_forwards_have_a_chart_of_their_own() -> None:
     assert re.findall(r"<b>(Duration.*?)</b>", html) == ["Duration of what is answered here", "Duration of forwards"]
     assert re.findall(r'p50 now <b class="big">(.*?)</b>', html) == ["8 µs", "15 ms"]
     assert re.findall(r'now <b class="big">(\d+)</b>', html) == ["5"]
+
+
+def test_a_pool_that_is_forwarded_to_shows_what_became_of_forwards() -> None:
+    """Per origin, and with no status of redirects; one that clients are redirected to as well has both."""
+    fake = FakeInstance(TOML + "".join(f'[[routes]]\npath = "/{x}"\nforward_to = "pool-{x}"\n' for x in "ac"))
+    fake.requests = {
+        ("pool-c", "origin-7", 200): Count(1230, 1230, 1),
+        ("pool-c", "origin-7", 502): Count(3, 3, 1),
+        ("pool-c", "origin-7", 503): Count(1, 1, 1),
+    }
+    responses = second(20, 20_000).buckets
+    numbers = OriginNumbers(responses, 0.3, {"dns_error": 4, "connection_refused": 1000}, 1, 5)
+    fake.forwards = replace(fake.forwards, origins={("pool-c", "origin-7"): numbers})
+    html = ask(fake).text
+    rows = re.findall(r'<tr class="more">(.*?)</tr>', html, re.DOTALL)
+    shown = [re.findall(r"<span.*?>(.*?)</span>", row) for row in rows]
+    assert len(shown) == 4  # three origins of pool-a
+    assert shown[0] == ["0 requests", "p95 –", "0 under way", "0 errors", "0 retries"]
+    failures = ["dns_error 4", "connection_refused 1,000"]
+    assert shown[3] == ["1,234 requests", "p95 19.5 ms", "5 under way", "4 errors", "1 retry", *failures]
+    assert re.findall(r'<span class="quiet">([^<]*?)</span>\s*<span class="quiet end">', html) == [
+        "302 and forwarded",
+        "302",
+        "forwarded",
+    ]
 
 
 def test_the_axis_of_durations_begins_where_it_is_told() -> None:
