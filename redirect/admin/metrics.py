@@ -18,16 +18,15 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from redirect.control.instance import Instance
-from redirect.core.pools import Config
-from redirect.core.routes import forwarded
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key, OriginNumbers
+from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key
 
 OPEN_METRICS = "application/openmetrics-text"
 
-# Bounds of the buckets that are shown, in microseconds: from, to.
-OF_ANSWERS = 1, 1_000_000
-OF_FORWARDS = 100, 60_000_000
+# Bounds of the buckets that are shown, in microseconds; of an origin fewer, as thousands may have a histogram.
+OF_ANSWERS = [bound for bound in BOUNDS_US if bound <= 1_000_000]
+OF_FORWARDS = [bound for bound in BOUNDS_US if bound >= 100]
+OF_ORIGINS = [digit * 10**power for power in (3, 4, 5, 6) for digit in (1, 2, 5)] + [10_000_000, 20_000_000, 60_000_000]
 
 _Samples = Iterable[tuple[float, *tuple[str, ...]]]  # the value, and those of the labels
 
@@ -81,16 +80,16 @@ class _Collector(NamedTuple):
         yield Histogram(
             "redirect_request_duration_seconds",
             "From request read to response sent, of what was not forwarded.",
-            _buckets(snapshot.answers.buckets, *OF_ANSWERS),
+            _buckets(snapshot.answers.buckets, OF_ANSWERS),
             snapshot.answers.sum,
         )
         yield Histogram(
             "redirect_forward_duration_seconds",
             "From request read to the last byte of the answer, of what was forwarded.",
-            _buckets(snapshot.forwards.durations.buckets, *OF_FORWARDS),
+            _buckets(snapshot.forwards.durations.buckets, OF_FORWARDS),
             snapshot.forwards.durations.sum,
         )
-        yield from _of_origins(snapshot.forwards, instance.config)
+        yield from _of_origins(snapshot.forwards)
         yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
         yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
@@ -135,11 +134,9 @@ class _Collector(NamedTuple):
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
 
 
-def _of_origins(forwards: Forwards, config: Config) -> Iterator[Metric]:
-    """What became of requests that were forwarded; those of origins, once one of the configuration's could be."""
-    pools = [config.pools[name] for name in forwarded(config.routes)]
-    none = {(pool.name, origin.name): OriginNumbers() for pool in pools for origin in pool.origins}
-    origins = [((pool, origin or ""), numbers) for (pool, origin), numbers in (none | {**forwards.origins}).items()]
+def _of_origins(forwards: Forwards) -> Iterator[Metric]:
+    """What became of requests that were forwarded, of origins that one was forwarded to."""
+    origins = [((pool, origin or ""), numbers) for (pool, origin), numbers in forwards.origins.items()]
     responses = Histogram(
         "redirect_origin_response_seconds",
         "From request sent to an origin to the head of its answer.",
@@ -147,7 +144,7 @@ def _of_origins(forwards: Forwards, config: Config) -> Iterator[Metric]:
     )
     for labels, numbers in origins:
         if any(numbers.responses):
-            responses.add_metric(labels, _buckets(numbers.responses, *OF_FORWARDS), numbers.response_sum)
+            responses.add_metric(labels, _buckets(numbers.responses, OF_ORIGINS), numbers.response_sum)
     failures = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]
     connections = [
         (count, place, state)
@@ -184,10 +181,10 @@ def _of_origins(forwards: Forwards, config: Config) -> Iterator[Metric]:
     yield Gauge("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)
 
 
-def _buckets(buckets: Buckets, least_us: int, most_us: int) -> Sequence[tuple[str, float]]:
-    totals = [*accumulate(buckets)]
-    shown = zip(BOUNDS_US, totals, strict=False)  # the last bucket has no bound
-    return [(f"{us / 1e6:g}", total) for us, total in shown if least_us <= us <= most_us] + [("+Inf", totals[-1])]
+def _buckets(buckets: Buckets, shown_us: Sequence[int]) -> Sequence[tuple[str, float]]:
+    *totals, total = accumulate(buckets)
+    below = dict(zip(BOUNDS_US, totals, strict=True))
+    return [(f"{bound / 1e6:g}", below[bound]) for bound in shown_us] + [("+Inf", total)]
 
 
 def _labelled(kind: type[Counter | Gauge], name: str, meaning: str, labels: Sequence[str], samples: _Samples) -> Metric:

@@ -6,7 +6,7 @@ configuration in force is known apart, so that observed shares can be compared w
 Durations are counted in buckets, the last of which has no bound.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -182,13 +182,12 @@ def quantile(buckets: Buckets, part: float) -> float | None:
 def in_buckets(values: Sequence[int], bounds: Sequence[float]) -> list[tuple[int, int]]:
     """How many of the values are in each bucket that has some; a bucket's upper bound belongs to it."""
     values, found = sorted(values), []
-    below = bucket = 0
+    below = 0
     while below < len(values):
-        upto = bisect_right(values, bounds[bucket]) if bucket < len(bounds) else len(values)
-        if upto > below:
-            found.append((bucket, upto - below))
-            below = upto
-        bucket += 1
+        bucket = bisect_left(bounds, values[below])
+        upto = bisect_right(values, bounds[bucket], below) if bucket < len(bounds) else len(values)
+        found.append((bucket, upto - below))
+        below = upto
     return found
 
 

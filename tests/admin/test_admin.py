@@ -180,14 +180,19 @@ def test_metrics_tell_what_became_of_forwards_by_origin(scoreboard: Scoreboard) 
     assert value(seen, "redirect_tunnels") == 1
 
 
-def test_origins_that_can_be_forwarded_to_have_zeros_from_the_start(scoreboard: Scoreboard) -> None:
-    """Those that clients are redirected to have none. A histogram begins with the first answer."""
-    seen = samples(scoreboard)
-    for name in ("redirect_forward_retries_total", "redirect_forwards_in_flight"):
-        found = {labels: number for (each, labels), number in seen.items() if each == name}
-        assert {dict(labels)["origin"] for labels in found} == {"origin-5:8000", "origin-6"}
-        assert {*found.values()} == {0}
-    assert not any(name.startswith("redirect_origin_response") for name, _ in seen)
+def test_an_origin_has_numbers_of_forwards_once_there_was_one(scoreboard: Scoreboard) -> None:
+    """From the first answer on, also those that are 0. Without an answer there is no histogram."""
+    names = ("redirect_forwards_in_flight", "redirect_forward_retries_total", "redirect_origin_response_seconds_count")
+
+    def of_origins() -> list[list[float]]:
+        seen = samples(scoreboard)
+        return [[total for (each, _), total in seen.items() if each == name] for name in names]
+
+    assert of_origins() == [[], [], []]
+    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard).forwards.failed("inner", "origin-6", "dns_error")
+    assert of_origins() == [[0], [0], []]
+    serve(scoreboard, FORWARDED)
+    assert of_origins() == [[0, 0], [0, 0], [1]]
 
 
 def test_each_origin_has_a_weight_a_state_and_zero_requests_from_the_start(scoreboard: Scoreboard) -> None:
