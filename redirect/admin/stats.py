@@ -73,7 +73,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             each.name: {
                 "status": each.status,
                 "is_default": each is config.default,
-                "origins": {one.name: _origin(instance, each, one, share) for one, share in shares},
+                "origins": {one.name: _origin(instance, snapshot, each, one, share) for one, share in shares},
             }
             for each, shares in pools
         },
@@ -108,7 +108,7 @@ def _picks(pool: Pool, picks: dict[str, Count]) -> dict[str, Any]:
 
 
 def _forwards(snapshot: Snapshot, pool: str, origin: str, errors: Mapping[Any, int]) -> dict[str, Any]:
-    numbers = snapshot.forwards.origins.get((pool, origin), OriginNumbers())
+    numbers = _numbers(snapshot, pool, origin)
     return {
         "response_ms": _latency(numbers.responses, numbers.response_sum, 0.95),
         "errors": errors.get((pool, origin), 0),
@@ -128,10 +128,20 @@ def _failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
     }
 
 
-def _origin(instance: Instance, pool: Pool, origin: Origin, share: float) -> dict[str, Any]:
+def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, share: float) -> dict[str, Any]:
     state = instance.state(pool, origin)
-    since = _rfc3339(state.since)
-    return {"weight": origin.weight, "share": share, "state": state.name, "since": since, "reason": state.reason}
+    return {
+        "weight": origin.weight,
+        "share": share,
+        "state": state.name,
+        "since": _rfc3339(state.since),
+        "reason": state.reason,
+        "in_flight": _numbers(snapshot, pool.name, origin.name).in_flight,
+    }
+
+
+def _numbers(snapshot: Snapshot, pool: str, origin: str) -> OriginNumbers:
+    return snapshot.forwards.origins.get((pool, origin), OriginNumbers())
 
 
 def _latency(buckets: Buckets, seconds: float, *parts: float) -> dict[str, float | None]:

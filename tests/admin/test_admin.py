@@ -355,9 +355,9 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
         "status": 302,
         "is_default": True,
         "origins": {
-            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since, "reason": None},
-            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since, "reason": None},
-            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None},
+            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since, "reason": None, "in_flight": 0},
+            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since, "reason": None, "in_flight": 0},
+            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None, "in_flight": 0},
         },
     }
 
@@ -404,6 +404,12 @@ def test_a_status_of_what_there_is_not_is_404_with_the_nearest_name(
     refused = ask(f"/status?{query}", scoreboard)
     assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json")
     assert refused.json()["detail"] == said
+
+
+def test_status_shows_what_is_under_way_at_an_origin(scoreboard: Scoreboard) -> None:
+    with worker_with_forwards(scoreboard):
+        origins = ask("/status", scoreboard).json()["pools"]["inner"]["origins"]
+    assert {name: origin["in_flight"] for name, origin in origins.items()} == {"origin-5:8000": 3, "origin-6": 0}
 
 
 PRIVATE = ["/stats", "/status", "/nope"]
