@@ -29,6 +29,7 @@ TARGETS = (
     "/endpoint/path?x=1&y=2",
     "/download/release-4.2.tar.gz",
     "/a%2Fb//c?utm_source=newsletter&utm_medium=mail",
+    "/inner/x",
 )
 
 Start = Callable[..., Chrome]
@@ -42,10 +43,17 @@ PROBED = {
 }
 
 
+# What routes forward: both origins refuse connections.
+FORWARDED = {
+    "inner": {"weighted_hosts": {"127.0.0.1:1": 1, "127.0.0.1:2": 1}},
+    "routes": [{"path_prefix": "/inner", "forward_to": "inner"}],
+}
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service that all tests here look at."""
-    pools = POOLS | {"downloads": PROBED}
+    pools = POOLS | FORWARDED | {"downloads": PROBED}
     with running(tmp_path_factory.mktemp("site"), pools=pools) as service, traffic(service.url):
         yield service
 

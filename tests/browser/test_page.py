@@ -83,7 +83,7 @@ def tab(browser: Chrome, times: int = 1) -> None:
 
 def test_pools(browser: Chrome) -> None:
     """Each pool is shown with its origins: weight, configured and observed share, state, last hit."""
-    assert texts(browser, ".pool h3") == ["pool-a", "pool-b", "pool-c", "downloads"]
+    assert texts(browser, ".pool h3") == ["pool-a", "pool-b", "pool-c", "inner", "downloads"]
     rows = read(
         lambda: [
             [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
@@ -104,6 +104,15 @@ def test_down(browser: Chrome) -> None:
     shown = ".pool:last-child tbody tr:nth-child({}) {}"
     within(browser, 10, lambda: text(browser, shown.format(1, ".state")).startswith("down"))
     assert text(browser, shown.format(2, "td")) == "Connection refused"
+
+
+def test_forwards(browser: Chrome) -> None:
+    """A pool that is forwarded to says so, and what became of forwards; their durations have a chart."""
+    shown = ".pool:nth-child(4) {}"
+    assert text(browser, shown.format(".quiet")) == "forwarded"
+    within(browser, PATIENCE, lambda: "connection_refused" in text(browser, shown.format(".more")))
+    assert re.search(r"[1-9]\d* retr(y|ies)", text(browser, shown.format(".more")))
+    assert texts(browser, "figcaption > b")[1:] == ["Duration of what is answered here", "Duration of forwards"]
 
 
 def test_redirect_appears(browser: Chrome, site: Running) -> None:
