@@ -463,7 +463,8 @@ class Exchange:
             self._expire(f"no end of the answer within {timeouts.total:g} s")
         elif self._is_answering:
             if is_idle:
-                self._expire(f"nothing came for {timeouts.idle:g} s")
+                what = "nothing was taken" if self._is_held_up else "nothing came"
+                self._expire(f"{what} for {timeouts.idle:g} s")
         elif not self.is_complete:
             if is_idle and self.is_full:
                 self._expire(f"the origin took nothing of the request for {timeouts.idle:g} s")
@@ -477,11 +478,17 @@ class Exchange:
     def _expire(self, detail: str) -> None:
         error = "http_response_timeout"
         if self._is_answering:
-            self._cut(f"the answer was cut: {detail}", error)
+            is_failure = not self.is_tunnel and not self._is_held_up
+            self._cut(f"the answer was cut: {detail}", error if is_failure else None)
         else:
             if self._attempt is not None:
                 self._attempt.failed(error)
             self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", error)
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether the client takes no more of the answer."""
+        return self._upstream is not None and self._upstream.is_paused
 
     # Ends
 

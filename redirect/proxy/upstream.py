@@ -93,7 +93,6 @@ class Upstream(asyncio.Protocol):
         "_headers",
         "_held",
         "_is_answered",
-        "_is_paused",
         "_is_reusable",
         "_is_tunnel",
         "_left",
@@ -104,6 +103,7 @@ class Upstream(asyncio.Protocol):
         "exchange",
         "has_answered",
         "idle_since",
+        "is_paused",
         "is_reused",
         "transport",
     )
@@ -117,7 +117,7 @@ class Upstream(asyncio.Protocol):
         self.exchange: Asking | None = None
         self.is_reused = False  # it has answered a request before
         self.idle_since = 0.0  # by `monotonic`
-        self._is_paused = False
+        self.is_paused = False  # the client takes no more of the answer for now
 
         # Request
         self.has_answered = False  # a byte of the answer came
@@ -146,12 +146,12 @@ class Upstream(asyncio.Protocol):
 
     def pause(self) -> None:
         """Reads no more of the answer for now."""
-        self._is_paused = True
+        self.is_paused = True
         self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
+        if self.is_paused:
+            self.is_paused = False
             self.transport.resume_reading()
 
     def abort(self) -> None:

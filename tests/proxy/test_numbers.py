@@ -110,6 +110,38 @@ async def test_a_body_of_the_client_that_stops_is_no_failure_of_the_origin(own: 
         assert of(gateway).failures == {}
 
 
+@pytest.mark.parametrize("timeout", ["idle = 0.2", "total = 0.3"])
+async def test_an_answer_that_the_client_does_not_take_is_no_failure_of_the_origin(
+    timeout: str, forwarding: Forwarding
+) -> None:
+    async def download(call: Call) -> None:
+        await call.write(head("200 OK", f"Content-Length: {2**24}") + b"d" * 2**24)
+        await call.until_ended()
+
+    async with forwarding(f"timeouts = {{ {timeout} }}", buffer=64 * 1024) as gateway:
+        gateway.origin.default = download
+        client = await gateway.client(buffer=64 * 1024)
+        await client.send(request("GET / HTTP/1.1"))
+        record = await gateway.record()
+        assert (record["status"], of(gateway).failures) == (200, {})
+        assert "the answer was cut" in record["detail"]
+
+
+async def test_a_tunnel_that_rests_is_no_failure_of_the_origin(own: Forwarding) -> None:
+    async def switch(call: Call) -> None:
+        await call.write(SWITCH)
+        await call.until_ended()
+
+    async with own("timeouts = { idle = 0.1 }") as gateway:
+        gateway.origin.default = switch
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo"))
+        assert await client.switched() == 101
+        assert await client.is_ended()
+        assert (await gateway.record())["status"] == 101
+        assert of(gateway).failures == {}
+
+
 async def test_responses_are_timed_at_each_origin(forwarding: Forwarding) -> None:
     """Also where another origin is asked because of its status; the record is of the one that answered last."""
 
