@@ -24,7 +24,7 @@ from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
 from redirect.core.pools import Ejection, HealthCheck
-from redirect.core.routes import RequestLimit, Response, Timeouts
+from redirect.core.routes import Caching, RequestLimit, Response, Timeouts
 from redirect.telemetry import access_log, failure_log
 
 PATHS = [
@@ -233,6 +233,7 @@ def test_the_toml() -> None:
         ("key of a route", schema.ROUTE_KEYS),
         ("key of `timeouts`", schema.keys_of(Timeouts)),
         ("key of `limit`", schema.keys_of(RequestLimit)),
+        ("key of `cache`", schema.keys_of(Caching)),
         ("key of `respond`", schema.keys_of(Response)),
     ],
 )

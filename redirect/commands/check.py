@@ -11,7 +11,7 @@ from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
 from redirect.config.schema import shown
 from redirect.core.pools import Config, Fault, Pool
-from redirect.core.routes import FORWARD_KEYS, RequestLimit, Response, Route, Timeouts, forwarded
+from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts, forwarded
 
 
 @click.command()
@@ -64,6 +64,8 @@ def body_of(response: Response) -> str:
 def _in_toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, Caching):
+        return f"{{ stale_if_down = {value.stale_if_down:g} }}"
     if isinstance(value, Timeouts):
         usual = dataclasses.asdict(Timeouts())
         changed = {name: part for name, part in dataclasses.asdict(value).items() if part != usual[name]}

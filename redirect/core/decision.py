@@ -54,6 +54,7 @@ class Decision(NamedTuple):
     body: str | None = None
     is_forward: bool = False
     is_show: bool = False
+    served_from: str | None = None  # "cache" in place of an origin that does not answer
 
     @property
     def action(self) -> str:

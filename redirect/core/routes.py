@@ -26,7 +26,7 @@ MAX_IN_FLIGHT = 1_000_000
 
 # The keys of which a route has one, and those that only the first of them has.
 ACTIONS = ("forward_to", "redirect_to", "respond", "show")
-FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "error_log", "limit")
+FORWARD_KEYS = ("strip_prefix", "target", "pass_host", "timeouts", "retries", "retry_on", "limit", "cache", "error_log")
 
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -130,6 +130,7 @@ _METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], eac
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
 _FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control" = "no-store" }', convert=_fields)
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
+_CACHE_LIMIT = Limit("must be a table such as { stale_if_down = 300 }")
 _LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)
 _DOCUMENT_LIMIT = one_of("stats", "status", "healthz", "readyz", "metrics")
 _LIMIT_RULE = f"must be a whole number from 1 to {MAX_IN_FLIGHT}, or a table such as {{ in_flight = 100, queue = 50 }}"
@@ -142,6 +143,11 @@ class Timeouts:
     answer: Annotated[float, seconds(0.1), "seconds from the request sent to the head of the answer"] = 30
     idle: Annotated[float, seconds(0.1), "seconds between two pieces, in either direction"] = 60
     total: Annotated[float | None, seconds(0.1), "seconds from the request read to the end of the answer"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    stale_if_down: Annotated[float, seconds(1, 86_400), "seconds of age up to which an answer is used"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,7 @@ class Route:
     )
     retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
     retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
+    cache: Annotated[Caching | None, _CACHE_LIMIT, "old answers for when the origins do not answer"] = None
     error_log: Annotated[str | None, _LOG_LIMIT, "where requests are logged that the remote side failed"] = None
     limit: Annotated[
         RequestLimit | None,

@@ -104,8 +104,8 @@ class FastPath(HttpConnection):
     def _forward_plain(
         self, forward: Forward | Show, method: str, text: str, quoted: Quoted, passed: "_Passed | None", started: int
     ) -> bool:
-        """Forwards a plain request; returns whether it could."""
-        if passed is None or isinstance(forward, Show):
+        """Forwards a plain request; returns whether it could. The connection tells caches what they want to know."""
+        if passed is None or isinstance(forward, Show) or forward.route.cache is not None:
             return False
         self._is_at_rest = False
         handler, (host, lines) = self.handler, passed

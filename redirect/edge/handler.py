@@ -59,7 +59,10 @@ class RequestHandler:
         except FieldError as error:
             return refusal(forward, error)
         quoted = self.identified(quote(method, head))
-        return Exchange(self.forwarder, client, forward, method, target, quoted, lines, traits, about.host, started)
+        exchange = Exchange(self.forwarder, client, forward, method, target, quoted, lines, traits, about.host, started)
+        if forward.route.cache is not None:
+            exchange.copy = self.forwarder.cache.copy(forward.route, request, headers)
+        return exchange
 
     def about(self, host: str | None, scheme: str, peer: str | None) -> Forwarded:
         """What an origin is told of the request's way."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from redirect.core.decision import FAULT, Decision
 from redirect.core.destination import Destination
 from redirect.core.forward import Forward
+from redirect.proxy.cache import Copy
 from redirect.proxy.connections import ConnectError, Connections
 from redirect.proxy.ejections import Attempt
 from redirect.proxy.fields import NO_BODY, Field, Traits
@@ -105,6 +106,7 @@ class Exchange:
         "_tries",
         "_upstream",
         "asks_for_upgrade",
+        "copy",
         "is_complete",
         "is_full",
         "is_tunnel",
@@ -147,12 +149,13 @@ class Exchange:
         self._sent_at = started
 
         # Answer
-        self.takes_plain = client.takes_plain and not forward.route.retry_on
+        self.takes_plain = client.takes_plain and not forward.route.retry_on and forward.route.cache is None
         self._is_answering = self.is_tunnel = self._is_over = False
         self._origin_status: int | None = None
         self._answer_us: int | None = None
         self._bytes_in = self._bytes_out = 0
         self._has_moved = False  # a part of the body came, since the last check
+        self.copy: Copy | None = None  # of the answer, where the route has a cache
         self.is_full = False  # the origin takes no more of the request for now
 
     @property
@@ -380,6 +383,8 @@ class Exchange:
             self._upstream = upstream
         self._is_answering = True
         self._kept = None
+        if self.copy is not None and self._upstream is not None:
+            self.copy.begin(status, reason, fields, length, has_end=self._upstream.has_end)
         self._client.head(status, reason, fields, length)
         return True
 
@@ -411,6 +416,8 @@ class Exchange:
     def on_data(self, data: bytes) -> None:
         self._has_moved = True
         self._bytes_out += len(data)
+        if self.copy is not None:
+            self.copy.add(data)
         self._client.data(data)
 
     def flush(self) -> None:
@@ -419,6 +426,8 @@ class Exchange:
     def on_end(self, data: bytes, trailers: list[Field]) -> None:
         self._upstream = None
         self._bytes_out += len(data)
+        if self.copy is not None:
+            self.copy.keep(data)
         status = self._origin_status
         assert status is not None
         self._finish(status)
@@ -493,9 +502,21 @@ class Exchange:
     # Ends
 
     def _refuse(self, status: int, detail: str, error: str | None, more: tuple[tuple[str, str], ...] = ()) -> None:
+        stale = self.copy.stale(error) if self.copy is not None and error and status in (502, 503, 504) else None
+        if stale is not None:
+            self._answer_with(*stale, detail, error)
+            return
         fields = (("proxy-status", f"redirect; error={error}"), *more) if error else more
         decision = self._finish(status, detail, error)
         self._client.refuse(decision._replace(fields=fields))
+
+    def _answer_with(self, reason: bytes, fields: list[Field], body: bytes, detail: str, error: str | None) -> None:
+        """An old answer in place of those that the origins do not give."""
+        body = b"" if self.method == "HEAD" else body
+        self._bytes_out = len(body)
+        self._finish(200, detail, error, "cache")
+        self._client.head(200, reason, fields, len(body))
+        self._client.end(body, [])
 
     def _cut(self, detail: str, error: str | None) -> None:
         """`error` is None where the origin has no part in it."""
@@ -506,7 +527,9 @@ class Exchange:
         origin = None if destination is None else destination.origin.name
         self._forwarder.recorder.forwards.failed(self._forward.pool.name, origin, error)
 
-    def _finish(self, status: int, detail: str | None = None, error: str | None = None) -> Decision:
+    def _finish(
+        self, status: int, detail: str | None = None, error: str | None = None, served_from: str | None = None
+    ) -> Decision:
         """Ends the work of the origin if there still is some, and writes the record. `error` is the name of RFC 9209,
         section 2.3."""
         if error is not None:
@@ -518,6 +541,8 @@ class Exchange:
             (self._upstream.close if self.is_tunnel else self._upstream.abort)()
             self._upstream = None
         self._kept = None
+        if self.copy is not None:
+            self.copy.end()
         forward, destination = self._forward, self._destination
         origin = None
         if destination is not None:
@@ -531,7 +556,15 @@ class Exchange:
         if detail is None and origin is not None:
             decision = forward.answered(origin, status)
         else:
-            decision = Decision(status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True)
+            decision = Decision(
+                status,
+                forward.pool.name,
+                origin,
+                detail=detail,
+                route=forward.name,
+                is_forward=True,
+                served_from=served_from,
+            )
         recorder = self._forwarder.recorder
         recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from redirect.core.destination import Destination
 from redirect.core.pools import Config, Origin
 from redirect.core.routes import forwarded
+from redirect.proxy.cache import Cache
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
 from redirect.proxy.ejections import Outcomes
 from redirect.proxy.limits import Limits
@@ -50,17 +51,22 @@ class Forwarder:
         self._requests: Counter[str] = Counter()  # under way, by pool
         self._retries: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        recorder.failures.use(config.routes)
+        self.cache = Cache()
+        self._use_routes(config)
 
     def use(self, config: Config) -> None:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
         self._of_destinations.clear()
-        self.recorder.failures.use(config.routes)
+        self._use_routes(config)
         pools = [config.pools[name] for name in forwarded(config.routes)]
         known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
         for place in self._connections.keys() - known:
             self._connections.pop(place).close()
+
+    def _use_routes(self, config: Config) -> None:
+        self.recorder.failures.use(config.routes)
+        self.cache.use(config.routes)
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)

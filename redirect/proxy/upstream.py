@@ -132,6 +132,11 @@ class Upstream(asyncio.Protocol):
         self._reason = b""
         self._headers: list[Field] = []
 
+    @property
+    def has_end(self) -> bool:
+        """Whether the end of the answer is told from its being cut: it has a length, or ends with a last chunk."""
+        return not self._ends_with_connection
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 

@@ -60,6 +60,7 @@ KEYS = (
     Key("tries", "INTEGER", "how many origins were tried, or null"),
     Key("bytes_in", "BIGINT", "of the request's body, or null"),
     Key("bytes_out", "BIGINT", "of the answer's body, or null"),
+    Key("served_from", "VARCHAR", "cache for an old answer in place of the origin's, or null"),
     Key("detail", "VARCHAR", "why it was refused or failed, or null"),
 )
 
@@ -129,9 +130,12 @@ class LineFormatter:
 
 
 def _end(decision: Decision) -> str:
-    route, detail = (_or_null(value).replace("%", "%%") for value in (decision.route, decision.detail))
+    route, served_from, detail = (
+        _or_null(value).replace("%", "%%") for value in (decision.route, decision.served_from, decision.detail)
+    )
     numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
-    end = f',"route":{route},"action":"{decision.action}",{numbers}"detail":{detail}}}\n'
+    last = f'"served_from":{served_from},"detail":{detail}}}\n'
+    end = f',"route":{route},"action":"{decision.action}",{numbers}{last}'
     return end if decision.is_forward else end % _NULLS
 
 

@@ -226,6 +226,7 @@ def test_check_json_of_routes(file: Path) -> None:
         "timeouts": {"connect": 1, "answer": 5, "idle": 60, "total": 0.5},
         "retries": 0,
         "retry_on": [502, 503],
+        "cache": None,
         "error_log": None,
         "limit": None,
     }

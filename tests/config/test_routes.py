@@ -12,7 +12,7 @@ from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.config.schema import ROUTE_KEYS, keys_of
 from redirect.core.limits import MAX_LIMITS
 from redirect.core.pools import Config, Fault
-from redirect.core.routes import FORWARD_KEYS, RequestLimit, Response, Route, Timeouts
+from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
 
 POOLS = "[orders]\nweighted_hosts = { a = 1 }\n[payment]\nweighted_hosts = { b = 1 }\n"
 
@@ -39,7 +39,7 @@ def test_all_keys() -> None:
     config = read(
         '[[routes]]\nhost = "*.Example.com:8080"\npath_prefix = "/api/"\nmethods = ["GET", "POST"]\n'
         'forward_to = "orders"\nstrip_prefix = true\npass_host = false\nretries = 0\nretry_on = [502, 503]\n'
-        'error_log = "-"\n'
+        'cache = { stale_if_down = 300 }\nerror_log = "-"\n'
         "[routes.timeouts]\nconnect = 0.5\nanswer = 5\nidle = 7\ntotal = 10\n"
         '[[routes]]\npath = "/a"\nforward_to = "orders"\ntarget = "/b/c"\n'
         '[[routes]]\npath = "/b"\nredirect_to = "payment"\n'
@@ -58,6 +58,7 @@ def test_all_keys() -> None:
             timeouts=Timeouts(0.5, 5, 7, 10),
             retries=0,
             retry_on=(502, 503),
+            cache=Caching(300),
             error_log="-",
         ),
         Route(path="/a", forward_to="orders", target="/b/c"),
@@ -189,6 +190,7 @@ _STRIP = "must be true or false: what path_prefix matched is cut"
         ('limit = "100"', f'{_LIMIT}, got "100"'),
         ("limit = [1]", f"{_LIMIT}, got an array"),
         ("retry_on = [500]", "must be an array of 502, 503 and 504, got an array: 500 is none of them"),
+        ("cache = 300", "must be a table such as { stale_if_down = 300 }, got 300"),
         ('error_log = ""', f'{_LOG}, got ""'),
         ('error_log = "a\\u0000"', f'{_LOG}, got "a\\u0000"'),
         ('error_log = "/"', 'cannot be opened: "/" is a directory; name a file in it'),
@@ -242,6 +244,14 @@ def test_an_error_log_is_looked_for_and_not_made(path: str, tmp_path: Path, monk
         (
             "limit = { in_flight = 1, wait = 2 }",
             "3:26: routes[0].limit.wait: is how long requests wait in the queue, and there is none; add queue",
+        ),
+        (
+            "cache = { stale_if_down = 0 }",
+            "3:27: routes[0].cache.stale_if_down: stale_if_down must be a number of seconds from 1 to 86400, got 0",
+        ),
+        (
+            "cache = {}",
+            "3:1: routes[0].cache: stale_if_down is missing; cache must be a table such as { stale_if_down = 300 }",
         ),
         (
             "timeouts = { anser = 1 }",
@@ -321,7 +331,7 @@ def test_unknown_keys() -> None:
     pool = "a pool; write it below a line like [pool-a]"
     assert route('scheme = "https"') == f"3:1: routes[0].scheme: scheme belongs to {pool}"
     assert route("status = 404") == f"3:1: routes[0].status: status belongs to respond, or to {pool}"
-    for later in ("discover", "cache"):
+    for later in ("discover",):
         assert f"routes[0].{later}: unknown key" in route(f"{later} = 1")
 
 
@@ -385,6 +395,7 @@ def test_every_key_of_a_forward_has_no_meaning_elsewhere() -> None:
         "timeouts": "{}",
         "retry_on": "[]",
         "pass_host": "true",
+        "cache": "{ stale_if_down = 1 }",
         "error_log": '"-"',
     }
     for key in FORWARD_KEYS:

@@ -53,7 +53,7 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         "request_id": "abc.DEF-1_2",
         "route": None,
         "action": "redirect",
-        **dict.fromkeys(["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "detail"]),
+        **dict.fromkeys(["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "served_from", "detail"]),
     }
 
 
@@ -206,7 +206,8 @@ def test_everything_is_too_long() -> None:
     short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
     short["trace_id"] = "a" * 32
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
-        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out".split(), 99_999
+        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out served_from".split(),
+        99_999,
     )
     cut = json.loads(fit(record | short))
     assert len(fit(record | short)) <= MAX_LINE_BYTES

@@ -216,11 +216,11 @@ def test_the_last_lines(scoreboard: Scoreboard) -> None:
         work(scoreboard, 0, ["one"] * 50, target=f"/before/{n}")
     lines, cursor = statistics.lines(None)
     assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT_LINES)]
-    for n in range(20):
+    for n in range(16):
         work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
     lines, cursor = statistics.lines(cursor)
     records = [json.loads(line) for line in lines]
-    assert len(records) == 1000
+    assert len(records) == 800
     assert [record["time"] for record in records] == sorted(record["time"] for record in records)
     assert statistics.lines(cursor)[0] == []
 
