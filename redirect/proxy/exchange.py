@@ -514,6 +514,7 @@ class Exchange:
         """An old answer in place of those that the origins do not give."""
         body = b"" if self.method == "HEAD" else body
         self._bytes_out = len(body)
+        self._forwarder.recorder.numbers.stale += 1
         self._finish(200, detail, error, "cache")
         self._client.head(200, reason, fields, len(body))
         self._client.end(body, [])

@@ -134,6 +134,7 @@ class Snapshot:
     requests: Mapping[Key, Count]
     routes: Mapping[tuple[str, int], int]  # requests by route and status
     unknown_pool: int
+    stale: int  # old answers that caches gave
     answers: Durations
     forwards: Forwards
     lines: int

@@ -109,7 +109,17 @@ class FakeInstance:
         self.threads.add(threading.get_ident())
         workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0, 0.1)]
         return Snapshot(
-            time.time(), self.requests, {}, self.unknown_pool, self.answers, self.forwards, 0, 0, workers, self.loading
+            time.time(),
+            self.requests,
+            {},
+            self.unknown_pool,
+            0,
+            self.answers,
+            self.forwards,
+            0,
+            0,
+            workers,
+            self.loading,
         )
 
     def state(self, pool: Pool, origin: Origin) -> State:
