@@ -85,6 +85,7 @@ class Exchange:
         "_destination",
         "_forward",
         "_forwarder",
+        "_has_begun",
         "_has_moved",
         "_has_tried_stale",
         "_host",
@@ -135,7 +136,8 @@ class Exchange:
         self.is_complete = traits.framing in NO_BODY  # the request was read to its end
         self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
         self._kept_bytes = 0
-        self._refusal: Decision | None = None  # of a request that waits for others
+        self._has_begun = False  # else it waits for the requests before it
+        self._refusal: Decision | None = None  # what it gets when they are answered
 
         # Tries
         self._retries_left = forward.route.retries
@@ -185,16 +187,17 @@ class Exchange:
 
     def begin(self) -> None:
         self._still_since = monotonic_ns()
+        self._has_begun = True
         self._forwarder.began(self, self._forward.pool.name)
+        if self._refusal is not None:
+            self.refuse_request(self._refusal)
+            return
         limit = self._forward.route.limit
-        if limit is None or self._refusal is not None or self._forwarder.limits.enter(self, limit):
+        if limit is None or self._forwarder.limits.enter(self, limit):
             self.go_on()
 
     def go_on(self) -> None:
         """Is under way from now on, as far as its route has a limit."""
-        if self._refusal is not None:
-            self.refuse_request(self._refusal)
-            return
         pick = self._forward.balancer.pick
         if pick is None:
             name = self._forward.pool.name
@@ -244,7 +247,7 @@ class Exchange:
 
     def refuse_request(self, refusal: Decision) -> None:
         """The rest of the request is not passed on."""
-        if self._tries == 0 and self._refusal is None:
+        if not self._has_begun:
             self._refusal = refusal
         elif self._is_answering:
             self._cut(f"the answer was cut: {refusal.detail}", None)
