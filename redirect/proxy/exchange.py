@@ -356,15 +356,20 @@ class Exchange:
         if where is Again.NEVER or self._retries_left == 0:
             return False
         other = self._forward.balancer.pick_other(self._tried)
-        if other is None or not (self._is_retry or self._forwarder.begin_retry(self._forward.pool.name)):
+        if other is None or not (self._is_retry or self._may_retry(failure)):
             return False
-        self._is_retry = True
         self._retries_left -= 1
         destination.requests -= 1
         self._forwarder.recorder.forwards.retried(self._forward.pool.name, destination.origin.name, self._answer_us)
         self._origin_status = self._answer_us = None  # the record is of the other one
         self._try(other)
         return True
+
+    def _may_retry(self, failure: Failure) -> bool:
+        """Takes a place in the budget, which is there for what origins have got: no connection is no load."""
+        if failure is not Failure.UNREACHED:
+            self._is_retry = self._forwarder.begin_retry(self._forward.pool.name)
+        return failure is Failure.UNREACHED or self._is_retry
 
     # The answer, from the connection to the origin
 

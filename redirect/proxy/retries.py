@@ -8,7 +8,8 @@ from enum import Enum
 
 IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
-# Retries under way in a pool, at least this many or this part of its requests under way.
+# Retries under way in a pool of requests that an origin had got, at least this many or this part of its requests under
+# way. A connection that was refused is no load: where one of three origins is down, a third of all is tried again.
 MIN_BUDGET = 3
 BUDGET = 0.2
 

@@ -1,6 +1,7 @@
 """Which failures are tried again, and for whom: counted at the origins."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from support.gateway import Forwarding, Gateway
@@ -295,3 +296,22 @@ async def test_retries_under_way_have_a_budget(forwarding: Forwarding) -> None:
         answers = await asyncio.gather(*(gateway.ask("GET / HTTP/1.1") for _ in range(10)))
         assert {got.status for got in answers} == {502}
         assert 11 <= sum(counts(gateway)) <= 13
+
+
+async def test_connections_that_are_refused_take_nothing_from_the_budget(forwarding: Forwarding) -> None:
+    """They are no load to any origin: where one of two is down, half of all requests are tried again."""
+    arrived, release = 0, asyncio.Event()
+
+    async def answer_together(call: Call) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 20:
+            release.set()
+        await release.wait()
+        await call.write(answer(b"ok"))
+
+    async with forwarding("retries = 1", hosts='{}, "127.0.0.1:1" = 1') as gateway:
+        gateway.origin.default = answer_together
+        answers = await asyncio.gather(*(gateway.ask("GET / HTTP/1.1") for _ in range(20)))
+        assert {got.status for got in answers} == {200}
+        assert Counter(record["tries"] for record in await gateway.records(20)) == {1: 10, 2: 10}
