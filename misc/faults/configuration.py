@@ -31,9 +31,10 @@ BAD: dict[str, bytes | None] = {
 
 
 class PoolsFile(NamedTuple):
-    """The TOML of a site, replaced as a whole, as editors and deployments do it."""
+    """The TOML of a site, replaced as a whole, as editors and deployments do it. `good` is what it begins with."""
 
     path: Path
+    good: bytes = GOOD
 
     def put(self, content: bytes | None) -> None:
         """Makes the file hold that; None removes it."""
@@ -56,13 +57,13 @@ class Configured(Protocol):
         ...
 
 
-def version(number: int) -> bytes:
+def version(number: int, good: bytes = GOOD) -> bytes:
     """Another configuration for each number, with the same origins."""
 
     def weight(found: re.Match[bytes]) -> bytes:
         return b'" = %d' % (1 + (int(found[1]) + number) % 50)
 
-    return re.sub(rb'" = (\d+)', weight, GOOD) + b"# version %d\n" % number
+    return re.sub(rb'" = (\d+)', weight, good) + b"# version %d\n" % number
 
 
 def replace_all_the_time(site: Configured) -> Injected:
@@ -73,7 +74,7 @@ def replace_all_the_time(site: Configured) -> Injected:
     written = 0
     while written < SECONDS * PER_SECOND:
         written += 1
-        content = version(written)
+        content = version(written, site.pools.good)
         site.pools.put(content)
         if written % PER_SECOND == 0:
             seen |= admins[0].configurations()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from forwards import LOST
 from traffic import Failure, Seen, Target, peak, traffic
 
 # Seconds without a fault at the beginning, and behind each.
@@ -54,7 +55,7 @@ class Outcome:
     times: int
     requests: int
     failed: int
-    cut: int  # requests that were on a connection of a process that was killed
+    cut: int  # requests that were on a connection of a process that was killed, or that its origin lost
     p50_ms: float
     p99_ms: float
     worst_ms: float
@@ -81,8 +82,8 @@ def measure(front: str, site: Site, target: Target, fault: Fault[Site], at_least
 
 
 def outcome(front: str, fault: Fault[Site], most: float, injected: list[Injected], seen: Seen, idle: float) -> Outcome:
-    """Counts what was cut apart from what failed."""
-    cut = sum(any(each.has_cut(failure) for each in injected) for failure in seen.faults)
+    """Counts what was cut or lost apart from what failed."""
+    cut = sum(failure.fault == LOST or any(each.has_cut(failure) for each in injected) for failure in seen.faults)
     recovered = [each.seconds_to_recover for each in injected if each.seconds_to_recover is not None]
     return Outcome(
         front,

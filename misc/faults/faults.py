@@ -1,8 +1,9 @@
 """The faults: `python misc/faults/faults.py`, a few minutes on a container engine; `--short` for two.
 
-Two parts: `nginx`, a compose stack (`compose`, `behind_nginx`), and `bare`, processes with nothing in front
-(`processes`, `bare`). `fault` is how a fault is injected under load, `generator` and `mix` are the load, `report` is
-what comes out. The exit code is 1 where a request failed, or where a fault did not take place; latencies are held
+Three parts: `nginx`, a compose stack (`compose`, `behind_nginx`), `bare`, processes with nothing in front (`processes`,
+`bare`), and `forwarding`, the same with origins behind them (`forwarding`, `fault_origin`). `fault` is how a fault is
+injected under load, `generator`, `mix` and `forwards` are the load, `report` is what comes out. The exit code is 1
+where a request failed, where a POST reached origins twice, or where a fault did not take place; latencies are held
 against what is promised, and decide nothing: another machine has others.
 """
 
@@ -18,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # figures, 
 import bare
 import behind_nginx
 import compose
+import forwarding
 import machine
 import processes
 from fault import FaultError, Outcome, measure
@@ -40,7 +42,16 @@ def alone(at_least: int) -> Iterator[Outcome]:
             yield measure("nothing", service, service.target, fault, at_least)
 
 
-PARTS: dict[str, Callable[[int], Iterator[Outcome]]] = {"nginx": behind, "bare": alone}
+def forwarded(at_least: int) -> Iterator[Outcome]:
+    with forwarding.gateway() as gateway:
+        for fault in forwarding.FAULTS:
+            outcome = measure("nothing", gateway, gateway.target, fault, at_least // 3)
+            if repeated := forwarding.repeated(gateway.origins):
+                raise FaultError(f"{fault.name}: {repeated:,} POSTs reached origins twice")
+            yield outcome
+
+
+PARTS: dict[str, Callable[[int], Iterator[Outcome]]] = {"nginx": behind, "bare": alone, "forwarding": forwarded}
 
 
 def main() -> None:

@@ -19,18 +19,29 @@ import os
 import sys
 from array import array
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
+import forwards
+import mix
 import uvloop
-from mix import Request, requests
 
 TICK = 0.001
 TIMEOUT = 10.0
 SWEEP = 0.5  # seconds between two looks for requests that are older than that
 AGAIN = 0.05  # seconds until a connection that was refused is tried again
 MOST_SHOWN = 10_000  # failed requests that are told one by one
+
+
+class Request(Protocol):
+    def head(self) -> bytes:
+        """All that is sent."""
+
+    def is_whole(self, answer: bytes) -> bool: ...
+
+    def fault_of(self, answer: bytes) -> str | None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -54,13 +65,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.answer += data
-        if b"\r\n\r\n" not in self.answer:
-            return
         if self.request is None:  # a last word that nobody asked for; the end comes after it
+            return
+        if not self.request.is_whole(self.answer):
             return
         fault = self.request.fault_of(self.answer)
         self.ended(fault)
-        if fault or b"\r\nconnection: close\r\n" in self.answer.lower():
+        if fault or b"\r\nconnection: close\r\n" in self.answer[: self.answer.index(b"\r\n\r\n") + 2].lower():
             self.transport.abort()
         else:
             self.generator.is_free(self)
@@ -83,7 +94,7 @@ class Generator:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self._requests = requests(options.pools.read_text())
+        self._requests = _requests(options)
         self._interval = 1 / options.rate if options.rate else 0.0
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -223,11 +234,19 @@ class Generator:
         }
 
 
+def _requests(options: argparse.Namespace) -> Iterator[Request]:
+    if options.mix == "forwards":
+        yield from forwards.requests()
+    else:
+        yield from mix.requests(options.pools.read_text())
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("pools", type=Path, help="the TOML whose pools are asked for")
+    parser.add_argument("--mix", choices=("redirects", "forwards"), default="redirects")
     parser.add_argument("--rate", type=float, default=0.0, help="requests per second; as fast as answered if left out")
     parser.add_argument("--at-least", type=int, default=0, help="requests to make even if told to end before")
     parser.add_argument("--connections", type=int, default=32)

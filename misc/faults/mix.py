@@ -35,6 +35,10 @@ class Request(NamedTuple):
     def head(self) -> bytes:
         return self.kind.before + self.target + self.kind.after
 
+    def is_whole(self, answer: bytes) -> bool:
+        """Whether all of an answer has come that counts: its head."""
+        return b"\r\n\r\n" in answer
+
     def fault_of(self, answer: bytes) -> str | None:
         """What is wrong with an answer, or None where it is as it should be."""
         found = _REDIRECT.match(answer)

@@ -26,10 +26,10 @@ REPLACED = 2.0
 
 
 class Service:
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes], port: int, admin: Admin) -> None:
+    def __init__(self, pools: PoolsFile, process: subprocess.Popen[bytes], target: Target, admin: Admin) -> None:
         self.process = process
-        self.pools = PoolsFile(folder / "pools.toml")
-        self.target = Target("127.0.0.1", port)
+        self.pools = pools
+        self.target = target
         self.admin = admin
 
     def admins(self) -> Sequence[Admin]:
@@ -37,6 +37,13 @@ class Service:
 
     def workers(self) -> set[int]:
         return {*self.admin.workers()}
+
+    def controller(self) -> int:
+        """The process id of the controller; 0 where there is none now."""
+        pid = self.process.pid
+        children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+        found = children - self.workers()
+        return found.pop() if len(found) == 1 else 0
 
     def until_replaced(self, gone: set[int]) -> float:
         """Seconds until those processes have ended and as many others serve."""
@@ -48,11 +55,12 @@ class Service:
 
 
 @contextlib.contextmanager
-def service() -> Iterator[Service]:
+def service(good: bytes = GOOD, mix: str = "redirects") -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
-        (folder / "pools.toml").write_bytes(GOOD)
-        port, admin_port = _free_ports(2)
+        pools = PoolsFile(folder / "pools.toml", good)
+        pools.put(good)
+        port, admin_port = free_ports(2)
         settings = {
             "REDIRECT_POOLS_CONFIG_PATH": str(folder / "pools.toml"),
             "REDIRECT_SERVER_HOST": "127.0.0.1",
@@ -73,7 +81,7 @@ def service() -> Iterator[Service]:
                 start_new_session=True,
             )
         try:
-            started = Service(folder, process, port, Admin("127.0.0.1", admin_port))
+            started = Service(pools, process, Target("127.0.0.1", port, mix), Admin("127.0.0.1", admin_port))
             until(lambda: len(started.workers()), WORKERS.__eq__, "the service starts")
             yield started
         finally:
@@ -82,7 +90,7 @@ def service() -> Iterator[Service]:
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -11,10 +11,11 @@ from table import Table
 
 SEEN = ("in front", "fault", "requests", "failed", "cut", "p99, ms", "worst, ms", "at most", "")
 SEEN_NOTE = """\
-Failed: any other answer than the redirect that is due, none within 10 s, or a connection that ended with a request on
-it; nothing is tried twice. Cut: those that were on a connection of the very process that was killed, where nothing is
-in front to ask another one. Latency counts from when a request was due, at a fixed rate, whether a connection was free
-or not; the generator looks once a millisecond."""
+Failed: any other answer than the redirect that is due, or than the origin's to that very request, none within 10 s, or
+a connection that ended with a request on it; nothing is tried twice. Cut: those that were on a connection of the very
+process that was killed, where nothing is in front to ask another one, and POSTs that had been forwarded on a connection
+which their origin ended, for they must not be sent twice; none was. Latency counts from when a request was due, at a
+fixed rate, whether a connection was free or not; the generator looks once a millisecond."""
 
 MADE = ("in front", "fault", "times", "requests/s", "idle, %", "lag, ms", "back, s")
 MADE_NOTE = """\

@@ -22,6 +22,7 @@ class Target(NamedTuple):
 
     host: str
     port: int
+    mix: str = "redirects"
 
 
 class Failure(NamedTuple):
@@ -67,7 +68,7 @@ def traffic(target: Target, rate: float = 0.0, at_least: int = 0, pools: Path = 
     """Requests at `rate` a second, or as fast as they are answered, from now on."""
     command = [sys.executable, str(HERE / "generator.py"), target.host, str(target.port), str(pools)]
     process = subprocess.Popen(  # noqa: S603  our own words
-        [*command, "--rate", str(rate), "--at-least", str(at_least)],
+        [*command, "--rate", str(rate), "--at-least", str(at_least), "--mix", target.mix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,7 @@
 """The faults: which answers count, how they are counted, and what is told of them. No engine is needed here."""
 
 import re
+import signal
 import socket
 import sys
 import threading
@@ -19,6 +20,8 @@ sys.path.insert(0, str(ROOT / "misc" / "faults"))  # and these know those
 import bare
 import behind_nginx
 import configuration
+import forwarding
+import forwards
 import processes
 from fault import Fault, FaultError, Injected, Outcome, idleness, outcome, until
 from mix import BODY, Request, requests
@@ -146,6 +149,78 @@ def test_what_counts_as_failed(
     assert (seen.connections > 100) is closes
 
 
+FORWARDS = list(islice(forwards.requests(), 64))
+GET, POST = FORWARDS[:2]
+
+
+def forwarded(request: forwards.Request, status: str = "200 OK", fields: str = "", body: bytes | None = None) -> bytes:
+    """The answer of the origin, but for what is named."""
+    if body is None:
+        body = forwards.answer_to(*request)
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + body
+
+
+def test_the_mix_of_forwards() -> None:
+    """By turns GET and POST, each with an id of its own, some larger than what is kept to be sent again."""
+    assert [request.head().split(b" ")[0] for request in FORWARDS] == [b"GET", b"POST"] * 32
+    assert len({request.id for request in FORWARDS}) == 64
+    assert {len(request.body) for request in FORWARDS} == {0, 100, 2000, 60_000, 100_000}
+    assert {request.more for request in FORWARDS} == {0, 1000, 60_000, 100_000}
+    for request in FORWARDS:
+        assert request.fault_of(forwarded(request)) is None
+        assert [request.is_whole(forwarded(request)[:end]) for end in (-1, None)] == [False, True]
+
+
+ENDED = "Proxy-Status: redirect; error=http_response_incomplete\r\n"
+REFUSED = "Proxy-Status: redirect; error=connection_refused\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "given", "fault"),
+    [
+        pytest.param(POST, forwarded(POST, "502 x", ENDED), forwards.LOST, id="a POST that was lost"),
+        pytest.param(GET, forwarded(GET, "502 x", ENDED), "status 502, http_response_incomplete", id="a GET"),
+        pytest.param(POST, forwarded(POST, "503 x", REFUSED), "status 503, connection_refused", id="was not sent"),
+        pytest.param(POST, forwarded(POST, "502 x"), "status 502, no Proxy-Status", id="no reason"),
+        pytest.param(POST, forwarded(GET), "another answer", id="the answer to another request"),
+        pytest.param(POST, forwarded(POST._replace(body=b"x")), "another answer", id="another body"),
+        pytest.param(GET, b"SSH-2.0\r\n\r\n", "no HTTP", id="no HTTP"),
+    ],
+)
+def test_bad_answers_to_forwards(request_: forwards.Request, given: bytes, fault: str) -> None:
+    """Only a POST whose origin ended the connection may be lost."""
+    assert request_.fault_of(given) == fault
+
+
+def keep_asking(client: socket.socket) -> None:
+    while True:
+        client.sendall(POST.head())
+        assert client.recv(2**20), "closed, not reset"
+
+
+@pytest.mark.processes
+def test_the_origin_of_forwards(tmp_path: Path) -> None:
+    """It notes the POSTs, answers as it must, does as it is told, and ends in order."""
+    (port,) = processes.free_ports(1)
+    origin = forwarding.Origin(tmp_path, port)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            for request in FORWARDS[:4]:
+                client.sendall(request.head())
+                received = b""
+                while not request.is_whole(received):
+                    received += client.recv(65536)
+                assert request.fault_of(received) is None
+            origin.tell("reset", 1)
+            with pytest.raises(ConnectionError):
+                keep_asking(client)
+        assert [*dict.fromkeys(origin.posts())] == [request.id for request in FORWARDS[:4] if request.body]
+        assert forwarding.repeated([origin]) == 1
+    finally:
+        origin.end(signal.SIGTERM)
+    assert origin.process.returncode == 0
+
+
 CALM = Seen(60_000, 10.0, 0, [], 1.5, 9.0, 80.0, 3.0, 2.0, 32)
 KILL = Fault[None]("kill", lambda _: Injected(), 100)
 
@@ -163,6 +238,12 @@ def test_what_was_cut_counts_apart() -> None:
     found = counted(*at_once, *others)
     assert (found.times, found.cut, found.failed, found.recovered_s) == (2, 3, 4, 0.7)
     assert found.faults == {reset: 7}
+
+
+def test_what_an_origin_lost_counts_as_cut() -> None:
+    """Whenever that was, and whichever connection it came on."""
+    found = counted(Failure(1.0, 7, forwards.LOST), Failure(1.0, 8, "status 502, http_response_incomplete"))
+    assert (found.cut, found.failed) == (1, 1)
 
 
 def test_the_clients_of_a_process() -> None:
