@@ -1,8 +1,9 @@
 """An origin that forwards go to: a process that notes each POST, and behaves as it is told on standard input.
 
 `slow SECONDS` answers so much later, `reset SHARE` resets the connections of that part of its requests without an
-answer, `close 1` ends each connection with its answer; 0 ends each of them. TERM stops it in order. It notes the id of
-a POST in its file when the head has come, before anything else happens: what is sent twice is there twice.
+answer, `close 1` ends each connection with its answer, and `drop SECONDS` without a word within that time behind it; 0
+ends each of them. TERM stops it in order. It notes the id of a POST in its file when the head has come, before anything
+else happens: what is sent twice is there twice.
 
 On asyncio's own loop, which lets connections wait where descriptors are missing, as most servers do.
 """
@@ -23,7 +24,7 @@ _ID = re.compile(rb"\r\nx-request-id: ([^\r\n]+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _RESET = struct.pack("ii", 1, 0)  # lingers for 0 s
 
-told = {"slow": 0.0, "reset": 0.0, "close": 0.0}
+told = {"slow": 0.0, "reset": 0.0, "close": 0.0, "drop": 0.0}
 random = Random(1)
 connections: set["Connection"] = set()
 is_stopping = asyncio.Event()
@@ -79,6 +80,8 @@ class Connection(asyncio.Protocol):
         self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), end, body))
         if closes:
             self.transport.close()
+        elif told["drop"]:
+            asyncio.get_running_loop().call_later(random.random() * told["drop"], self.transport.close)
 
     def _reset(self) -> None:
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -33,6 +33,7 @@ DOWN = 1.0
 
 SLOW_SECONDS = 0.05
 RESET_SHARE = 0.02
+DROP_SECONDS = 0.005
 CONNECTIONS_LEFT = 2  # of an origin that is out of descriptors
 
 
@@ -154,6 +155,11 @@ def reset_at_random(gateway: Gateway) -> Injected:
     return _told(gateway.origins[0], "reset", RESET_SHARE)
 
 
+def drop_at_random(gateway: Gateway) -> Injected:
+    """Requests meet connections that are just being closed, as where a server's keep-alive ends."""
+    return _told(gateway.origins[0], "drop", DROP_SECONDS)
+
+
 def _told(victim: Origin, what: str, value: float) -> Injected:
     victim.tell(what, value)
     time.sleep(LASTS)
@@ -211,6 +217,7 @@ FAULTS: tuple[Fault[Gateway], ...] = (
     Fault("forwards: an origin 50 ms slower", slow_an_origin),
     Fault("forwards: an origin without descriptors", take_descriptors),
     Fault("forwards: 2 % of an origin's requests reset", reset_at_random),
+    Fault("forwards: connections closed behind answers", drop_at_random),
     Fault("forwards: scaling 3 to 5 to 3 origins", scale_up_and_down),
     Fault("forwards: kill -9 of a worker", kill_the_worker),
     Fault("forwards: kill -9 of the controller", kill_the_controller),
