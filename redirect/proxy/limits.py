@@ -45,7 +45,7 @@ class Limits:
 
     def check(self, now: int) -> None:
         """Refuses those that have waited too long; `now` is by `monotonic_ns`."""
-        for limit in self._limits.values():
+        for limit in [*self._limits.values()]:  # the request behind a refused one may be the first of another limit
             limit.check(now)
 
     def _limit(self, limit: RequestLimit) -> "_Limit":

@@ -250,6 +250,20 @@ async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: 
         assert (await gateway.ask("GET /again HTTP/1.1")).status == 200
 
 
+async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit(own: Forwarding) -> None:
+    """On its connection, within the look at the deadlines, which goes on after that."""
+    other = '[[routes]]\npath = "/other"\nforward_to = "origins"\nlimit = { in_flight = 1, queue = 1, wait = 0.1 }\n'
+    async with own("limit = { in_flight = 1, queue = 1, wait = 0.1 }", more=other) as gateway:
+        gateway.origin.on("/", hang)
+        gateway.origin.on("/other", hang)
+        await under_way(gateway, 1)
+        client = await gateway.client()
+        await client.send(request("GET /late HTTP/1.1") + request("GET /other HTTP/1.1"))
+        assert (await client.answer()).status == 503
+        await gateway.origin.until_asked(2)
+        assert_full(await gateway.ask("GET /other HTTP/1.1"), "/other has 1 requests under way, its limit")
+
+
 async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:
     async with forwarding(f"{QUEUE}\ntimeouts = {{ total = 0.2 }}") as gateway:
         gateway.origin.default = hang
