@@ -483,7 +483,9 @@ class Exchange:
                 what = "nothing was taken" if self._is_held_up else "nothing came"
                 self._expire(f"{what} for {timeouts.idle:g} s")
         elif not self.is_complete:
-            if is_idle and self.is_full:
+            if self.is_full and self._destination is None:
+                self._still_since = now  # it waits for a limit
+            elif is_idle and self.is_full:
                 self._expire(f"the origin took nothing of the request for {timeouts.idle:g} s")
             elif is_idle:
                 self._refuse(408, f"the request's body did not go on for {timeouts.idle:g} seconds", None)

@@ -250,6 +250,21 @@ async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: 
         assert (await gateway.ask("GET /again HTTP/1.1")).status == 200
 
 
+async def test_a_request_that_waits_blames_no_origin_for_its_long_body(forwarding: Forwarding) -> None:
+    """What is not kept of the body is not taken meanwhile: no origin has got it."""
+    async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.2 }}") as gateway:
+        gateway.origin.default = gate = Gate()
+        (first,) = await under_way(gateway, 1)
+        second = await gateway.client()
+        body = b"x" * 200_000
+        await second.send(request("POST /long HTTP/1.1", f"Content-Length: {len(body)}") + body[:100_000])
+        await asyncio.sleep(0.5)
+        gate.opened.set()
+        assert (await first.answer()).status == 200
+        await second.send(body[100_000:])
+        assert (await second.answer("POST")).status == 200
+
+
 async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit(own: Forwarding) -> None:
     """On its connection, within the look at the deadlines, which goes on after that."""
     other = '[[routes]]\npath = "/other"\nforward_to = "origins"\nlimit = { in_flight = 1, queue = 1, wait = 0.1 }\n'
