@@ -392,7 +392,7 @@ class HttpConnection(TimedConnection):
                 raise _Stop(refusal)
             close = self._pending.close or not self.parser.should_keep_alive()  # a trailer may have said so
             self._end_request(self._pending.request, close=close)
-        if self._state is DISCARDING:
+        if self._state in (DISCARDING, PASSING):  # or it was answered at once in its origin's place
             self._state = IDLE
 
     # Forwarding

@@ -67,6 +67,19 @@ async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding
         assert [(each["tries"], each["origin"], each["route"]) for each in refused] == [(0, None, "/api/smart")] * 2
 
 
+async def test_a_connection_goes_on_behind_a_refusal(forwarding: Forwarding) -> None:
+    async with forwarding("limit = 1") as gateway:
+        gateway.origin.default = gate = Gate()
+        (first,) = await under_way(gateway, 1, "/first")
+        client = await gateway.client()
+        for target in ("/a", "/b"):
+            assert (await client.ask(f"GET {target} HTTP/1.1")).status == 503
+        gate.opened.set()
+        assert (await first.answer()).status == 200
+        assert (await client.ask("GET /c HTTP/1.1")).body == b"/c"
+        assert gateway.origin.targets == ["/first", "/c"]
+
+
 async def test_requests_one_after_another_are_never_refused(forwarding: Forwarding) -> None:
     async with forwarding("limit = 1") as gateway:
         client = await gateway.client()
