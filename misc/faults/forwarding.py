@@ -31,6 +31,9 @@ SCALED = 5
 LASTS = 2.0
 DOWN = 1.0
 
+# Seconds for what waited meanwhile, at half of the peak: else a second fault would add to the delay of the first.
+CATCH_UP = 2 * LASTS
+
 SLOW_SECONDS = 0.05
 RESET_SHARE = 0.02
 DROP_SECONDS = 0.005
@@ -144,7 +147,9 @@ def pause_an_origin(gateway: Gateway) -> Injected:
         time.sleep(LASTS)
     finally:
         victim.process.send_signal(signal.SIGCONT)
-    return Injected(victim.until_asked())
+    took = victim.until_asked()
+    time.sleep(CATCH_UP)
+    return Injected(took)
 
 
 def slow_an_origin(gateway: Gateway) -> Injected:
@@ -179,7 +184,9 @@ def take_descriptors(gateway: Gateway) -> Injected:
     time.sleep(LASTS)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     victim.tell("close", 0)
-    return Injected(victim.until_asked())
+    took = victim.until_asked()
+    time.sleep(CATCH_UP)
+    return Injected(took)
 
 
 def kill_the_worker(gateway: Gateway) -> Injected:
