@@ -23,12 +23,6 @@ FAILURES: dict[str, tuple[Behaviour, int, str]] = {
 }  # fmt: skip
 
 
-def unused_port() -> int:
-    """A port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 async def refusal(gateway: Gateway, *fields: str) -> tuple[Answer, dict[str, object]]:
     """The answer to a GET, which is one of ours, and its record."""
     got = await gateway.ask("GET /x HTTP/1.1", *fields)
@@ -67,10 +61,12 @@ async def test_a_failure_of_the_origin_is_named(
 
 
 async def test_an_origin_that_refuses_connections_is_503(forwarding: Forwarding) -> None:
-    async with forwarding(hosts=f'"127.0.0.1:{unused_port()}" = 1') as gateway:
-        got, _ = await refusal(gateway)
-        assert (got.status, got.error) == (503, "connection_refused")
-        assert int(got.one("Retry-After")) > 0
+    with socket.socket() as held:  # which does not listen, and keeps others from the port
+        held.bind(("127.0.0.1", 0))
+        async with forwarding(hosts=f'"127.0.0.1:{held.getsockname()[1]}" = 1') as gateway:
+            got, _ = await refusal(gateway)
+            assert (got.status, got.error) == (503, "connection_refused")
+            assert int(got.one("Retry-After")) > 0
 
 
 async def test_a_name_that_is_not_resolved_is_503(forwarding: Forwarding) -> None:
