@@ -67,10 +67,11 @@ class FastPath(HttpConnection):
             if text.isascii() and text.isprintable() and " " not in text:
                 pool_requested, scheme, endpoint, quoted, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint)
-                if not isinstance(decision, Decision):
+                if isinstance(decision, Decision):
+                    self._answer(decision, quoted, "GET", text, target, started, False)
+                    return True
+                if passed is not None:
                     return self._forward_plain(decision, "GET", text, quoted, passed, started)
-                self._answer(decision, quoted, "GET", text, target, started, False)
-                return True
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
