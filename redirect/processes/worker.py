@@ -31,6 +31,7 @@ from redirect.core.pools import Config
 from redirect.edge.asgi import create_app
 from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
+from redirect.processes.allocator import keep_freed_memory
 from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.updates import Updates
 from redirect.proxy.limits import Limits
@@ -144,6 +145,7 @@ class RedirectWorker(UvicornWorker):
             _ignore_signals()
 
     async def _serve(self) -> None:
+        keep_freed_memory()
         handler, scoreboard = self.wsgi.state.handler, self.app.scoreboard
         updates = Updates(scoreboard, handler, Random())
         await updates.apply()
