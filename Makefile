@@ -94,7 +94,7 @@ software: $(READY) ## Forward between programs that are not ours; on Debian, ins
 		|| { apt-get update -qq && apt-get install -y -qq curl nginx-light nodejs >/dev/null; }
 	@$(BIN)/python -m pytest tests/software
 
-bench: $(READY) ## Measure against nginx and others; a quarter of an hour (PARTS='comparison --quick' for a look)
+bench: $(READY) ## Measure against nginx and others; half an hour (PARTS='comparison --quick' for a look)
 	@$(BIN)/python misc/bench/bench.py --install
 	@$(BIN)/python misc/bench/bench.py $(PARTS)
 

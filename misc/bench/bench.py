@@ -1,8 +1,8 @@
-"""The benchmark: `python misc/bench/bench.py`, a quarter of an hour; `--quick` for a look.
+"""The benchmark: `python misc/bench/bench.py`, half an hour; `--quick` for a look.
 
-Three parts, each a module: `comparison` with other servers, `concurrency`, and `growth`. `servers` is the
-table of what is measured, `configurations` and `workloads` are what servers and wrk are told, `rounds`
-is how it is measured, `results` is what comes out.
+Five parts, each a module: `comparison` with other servers, `concurrency`, `growth`, `forwarding` beside other proxies,
+and idle `tunnels` through them. `servers` and `proxies` are the tables of what is measured, `configurations` and
+`workloads` are what servers and wrk are told, `rounds` is how it is measured, `results` is what comes out.
 """
 
 import argparse
@@ -15,9 +15,11 @@ from typing import Any
 
 import comparison
 import concurrency
+import forwarding
 import growth
 import machine
 import results
+import tunnels
 from load import MeasurementError
 from scale import FULL, QUICK, Scale
 
@@ -25,6 +27,8 @@ PARTS: dict[str, Callable[[Scale], Any]] = {
     "comparison": comparison.measure,
     "concurrency": concurrency.measure,
     "growth": growth.measure,
+    "forwarding": forwarding.measure,
+    "tunnels": tunnels.measure,
 }
 FOLDER = Path(__file__).resolve().parent / "results"
 

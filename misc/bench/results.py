@@ -7,11 +7,15 @@ from pathlib import Path
 
 import comparison
 import concurrency
+import forwarding
 import growth
+import tunnels
 from comparison import Comparison
 from concurrency import Concurrency
 from growth import Growth
+from rounds import Run
 from table import Table
+from tunnels import Tunnels
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class Results:
     comparison: Comparison | None = None
     concurrency: Concurrency | None = None
     growth: Growth | None = None
+    forwarding: list[Run] | None = None
+    tunnels: list[Tunnels] | None = None
 
 
 def write(results: Results, folder: Path) -> None:
@@ -46,6 +52,10 @@ def _parts(results: Results) -> list[tuple[str, list[Table]]]:
         parts.append(("Concurrency", concurrency.tables(results.concurrency)))
     if results.growth:
         parts.append(("Growth", growth.tables(results.growth)))
+    if results.forwarding:
+        parts.append(("Forwarding", forwarding.tables(results.forwarding)))
+    if results.tunnels:
+        parts.append(("Tunnels", [tunnels.table(results.tunnels)]))
     return parts
 
 

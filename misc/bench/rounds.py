@@ -1,6 +1,6 @@
 """Rounds: every server's turn comes in every round, so that a disturbance of the machine hits them alike.
 
-The rule: CPU time is the server's own, of all its threads, over the redirects of one run of wrk.
+The rule: CPU time is the server's own, of all its threads, over the requests of one run of wrk.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import machine
 from figures import Spread, spread
-from load import CONNECTIONS, Workload, wrk
+from load import CONNECTIONS, MeasurementError, Workload, wrk
 from running import Running
 
 
@@ -19,8 +19,8 @@ class Run:
 
     subject: str
     case: str
-    cpu_us: float  # per redirect
-    redirects_per_s: float
+    cpu_us: float  # per request
+    requests_per_s: float
     p50_ms: float
     p99_ms: float
     busy: float  # CPU time of the server over time; near 1 where the load is enough
@@ -65,14 +65,17 @@ def cases(runs: Sequence[Run]) -> list[str]:
 
 def _fire(shot: Shot, seconds: int) -> Run:
     before = shot.server.cpu_us()
-    seen = wrk(shot.server.port, shot.workload, seconds, shot.connections, shot.cores)
+    try:
+        seen = wrk(shot.server.port, shot.workload, seconds, shot.connections, shot.cores)
+    except MeasurementError as failure:
+        raise MeasurementError(f"{shot.server.name}, {shot.workload.name}: {failure}") from None
     cpu_us = shot.server.cpu_us() - before
     shot.server.empty_log()
     return Run(
         shot.subject,
         shot.case,
-        cpu_us / seen.redirects,
-        seen.redirects / seen.seconds,
+        cpu_us / seen.requests,
+        seen.requests / seen.seconds,
         seen.p50_ms,
         seen.p99_ms,
         cpu_us / 1e6 / seen.seconds,

@@ -1,4 +1,4 @@
-"""How much is measured: a quarter of an hour for figures to show, a minute to see that it all works."""
+"""How much is measured: half an hour for figures to show, a minute to see that it all works."""
 
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ class Scale(NamedTuple):
     growth_rounds: int  # of one second
     picks: int
     idle_connections: int
+    forwarding_rounds: int
+    tunnels: int
 
 
 FULL = Scale(
@@ -25,6 +27,8 @@ FULL = Scale(
     growth_rounds=7,
     picks=100_000,
     idle_connections=10_000,
+    forwarding_rounds=11,
+    tunnels=10_000,
 )
 QUICK = Scale(
     rounds=1,
@@ -36,4 +40,6 @@ QUICK = Scale(
     growth_rounds=1,
     picks=10_000,
     idle_connections=1_000,
+    forwarding_rounds=1,
+    tunnels=1_000,
 )

@@ -14,6 +14,9 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 CONFIGURATIONS = HERE / "configurations"
 
+# Where Caddy keeps what it is asked not to keep.
+KEEPING_NOTHING = {"XDG_DATA_HOME": "@FOLDER@", "XDG_CONFIG_HOME": "@FOLDER@"}
+
 _LOG = re.compile(r"^\s*# log\n.*?# end of log\n", re.DOTALL | re.MULTILINE)
 
 
@@ -23,6 +26,7 @@ class Server(NamedTuple):
     files: Mapping[str, str] = {}  # in @FOLDER@
     environment: Mapping[str, str] = {}
     ready: str = "http://127.0.0.1:@PORT@/"  # gives 200 or a redirect once the server serves
+    forwards: bool = False  # answers 200, where others redirect
 
     @property
     def program(self) -> str:
@@ -36,7 +40,7 @@ def configured(name: str, command: str, file: str, *, log: bool) -> Server:
         name + (", JSON log" if log else ", no log"),
         tuple(command.split()),
         {file: text if log else _LOG.sub("", text)},
-        {"XDG_DATA_HOME": "@FOLDER@", "XDG_CONFIG_HOME": "@FOLDER@"},  # where Caddy keeps what it is asked not to keep
+        KEEPING_NOTHING,
     )
 
 
@@ -56,16 +60,16 @@ def redirect(name: str, pools: str, *, workers: int = 1, launcher: tuple[str, ..
 
 
 POOLS = (CONFIGURATIONS / "pools.toml").read_text()
-_NGINX = "nginx -p @FOLDER@ -e stderr -c @FOLDER@/nginx.conf"
-_HAPROXY = "haproxy -f @FOLDER@/haproxy.cfg"
-_CADDY = "caddy run --config @FOLDER@/Caddyfile --adapter caddyfile"
+NGINX_COMMAND = "nginx -p @FOLDER@ -e stderr -c @FOLDER@/nginx.conf"
+HAPROXY_COMMAND = "haproxy -f @FOLDER@/haproxy.cfg"
+CADDY_COMMAND = "caddy run --config @FOLDER@/Caddyfile --adapter caddyfile"
 
 OURS = redirect("Redirect", POOLS)
 STARLETTE = redirect("Redirect, Starlette front", POOLS, launcher=(str(HERE / "starlette_front.py"),))
-NGINX = configured("nginx", _NGINX, "nginx.conf", log=True)
-NGINX_NO_LOG = configured("nginx", _NGINX, "nginx.conf", log=False)
-HAPROXY = configured("HAProxy", _HAPROXY, "haproxy.cfg", log=True)
-HAPROXY_NO_LOG = configured("HAProxy", _HAPROXY, "haproxy.cfg", log=False)
-CADDY = configured("Caddy", _CADDY, "Caddyfile", log=True)
-CADDY_NO_LOG = configured("Caddy", _CADDY, "Caddyfile", log=False)
+NGINX = configured("nginx", NGINX_COMMAND, "nginx.conf", log=True)
+NGINX_NO_LOG = configured("nginx", NGINX_COMMAND, "nginx.conf", log=False)
+HAPROXY = configured("HAProxy", HAPROXY_COMMAND, "haproxy.cfg", log=True)
+HAPROXY_NO_LOG = configured("HAProxy", HAPROXY_COMMAND, "haproxy.cfg", log=False)
+CADDY = configured("Caddy", CADDY_COMMAND, "Caddyfile", log=True)
+CADDY_NO_LOG = configured("Caddy", CADDY_COMMAND, "Caddyfile", log=False)
 CONSTANT = Server("a constant from uvloop", (sys.executable, str(HERE / "constant.py"), "@PORT@"))

@@ -14,7 +14,9 @@ from support.service import ROOT
 sys.path.insert(0, str(ROOT / "misc" / "bench"))  # scripts beside each other, as `python misc/bench/bench.py` has them
 
 import accounts
+import forwarding
 import pools
+import proxies
 import servers
 from comparison import GOALS, SERVERS, WORKLOADS, Comparison
 from figures import number, ratio, spread, verdict
@@ -22,8 +24,11 @@ from load import MeasurementError, Seen, parse
 from results import Results, page
 from rounds import Run, cases, subjects, values
 from table import Table
+from tunnels import Tunnels
 
 from redirect.config.loader import load, parse_config
+
+PROXIES = {server.name: server for server in proxies.forwarding_to(9)}
 
 REPORT = """\
 Running 2s test @ http://127.0.0.1:40123/endpoint/path?x=1&y=2
@@ -136,6 +141,30 @@ def test_goals_are_measured() -> None:
     assert {goal.workload for goal in GOALS} <= set(WORKLOADS)
 
 
+def test_the_page_of_forwarding() -> None:
+    """A goal of a rate is met from its limit on, one of a cost up to it."""
+    names = {case.name for case in forwarding.WORKLOADS}
+    runs = [run(name, case, cost) for case in names for name, cost in {proxies.OURS: 14, proxies.NGINX: 10}.items()]
+    tunnels = [Tunnels(proxies.OURS, 1000, 20.0), Tunnels(proxies.NGINX, 1000, 25.0)]
+    written = page(Results("python bench.py", {}, forwarding=runs, tunnels=tunnels))
+    assert re.search(r"^\| CPU per request +\| nginx +\| never +\| ≤ 1\.40 \| +1\.40 .* met \|$", written, re.MULTILINE)
+    assert re.search(r"^\| rate +\| nginx +\| 1 MiB +\| ≥ 1\.00 \| +0\.71 .* missed \|$", written, re.MULTILINE)
+    assert "Envoy" not in written
+    assert re.search(r"^\| Redirect +\| 20\.0 \| +met \|$", written, re.MULTILINE)
+
+
+def test_goals_of_forwarding_are_measured() -> None:
+    """Each goal is about a proxy and a workload of the part."""
+    assert {goal.against for goal in forwarding.GOALS} <= PROXIES.keys()
+    assert {goal.workload for goal in forwarding.GOALS} == {case.name for case in forwarding.WORKLOADS}
+
+
+def test_our_own_file_forwards_to_the_origin() -> None:
+    """The TOML of the part is one that the service takes."""
+    config = parse_config(PROXIES[proxies.OURS].files["pools.toml"].encode(), "pools.toml")
+    assert [origin.name for origin in config.pools["origin"].origins] == ["127.0.0.1:9"]
+
+
 @pytest.mark.parametrize("kind", pools.WEIGHTS)
 def test_a_large_pool(kind: str) -> None:
     """A generated TOML is one that the service takes, and the same each time."""
@@ -184,6 +213,8 @@ def test_haproxy_has_our_shares() -> None:
     [
         pytest.param(servers.NGINX.files["nginx.conf"], id="nginx"),
         pytest.param(servers.HAPROXY.files["haproxy.cfg"], id="HAProxy"),
+        pytest.param(PROXIES["nginx"].files["nginx.conf"], id="nginx as a proxy"),
+        pytest.param(PROXIES["HAProxy"].files["haproxy.cfg"], id="HAProxy as a proxy"),
     ],
 )
 def test_they_log_what_we_log(text: str) -> None:
