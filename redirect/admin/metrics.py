@@ -92,6 +92,13 @@ class _Collector(NamedTuple):
         yield from _of_origins(snapshot.forwards)
         yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
+        yield _labelled(
+            Counter,
+            "redirect_forwarded_ignored_total",
+            "Heads with X-Forwarded fields that did not count.",
+            ("reason",),
+            [(count, reason) for reason, count in snapshot.ignored_forwarded.items()],
+        )
         yield Counter("redirect_stale_answers_total", "Old answers used, as no origin answered.", snapshot.stale)
         yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
         yield Counter("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)

@@ -1,13 +1,15 @@
 """`X-Forwarded-Proto` and `X-Forwarded-For`: the scheme and the client's address behind trusted proxies.
 
-The rule: the header fields count only if the peer is trusted, and only where they are valid. The scheme is http or
-https, else the connection's own. X-Forwarded-For is read from the right, where the nearest proxy wrote: past addresses
-of trusted proxies, to the first that is not one. Reading stops at an entry that is no address.
+The rule: the header fields count only if the peer is trusted, and only where they are valid. Each proxy writes at the
+right end, the nearest last, so a list is read from the right: X-Forwarded-For past addresses of trusted proxies, to the
+first that is not one; the other field as far as trusted proxies wrote it. Reading stops at what is not valid, and where
+nothing counts, the connection's own value does.
 """
 
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Protocol
 
 from redirect.core.authority import DEFAULT_PORTS
 
@@ -18,14 +20,33 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}").fullmatch
 _MAX_IPV6_CHARACTERS = 39
 
 
+# What a proxy may name: some do so by the scheme of a WebSocket.
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+
+class Problems(Protocol):
+    """Is told of fields that do not count."""
+
+    def untrusted(self, peer: str | None) -> None: ...
+
+    def malformed(self, peer: str | None, field: str, value: str) -> None: ...
+
+
+class _Untold:
+    def untrusted(self, peer: str | None) -> None: ...
+
+    def malformed(self, peer: str | None, field: str, value: str) -> None: ...
+
+
 class TrustedProxies:
     """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas.
 
-    `*` trusts every peer, and then only the last address of X-Forwarded-For: the peer may not have checked those
-    before it. Raises ValueError, naming the entry, for anything else.
+    `*` trusts every peer, and then only the last entry of a list: the peer may not have checked those before it.
+    Raises ValueError, naming the entry, for anything else.
     """
 
     def __init__(self, text: str) -> None:
+        self.problems: Problems = _Untold()
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
         self._trusts_all = entries == ["*"]
         self._networks = () if self._trusts_all else tuple(_network(entry) for entry in entries)
@@ -38,30 +59,48 @@ class TrustedProxies:
         self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
     ) -> tuple[str, str | None]:
         """The scheme and the client's address, given those of the connection and the two fields' values."""
-        if (proto is None and forwarded_for is None) or not self.trusts(peer):
+        if not self.trusts(peer):
+            self.problems.untrusted(peer)
             return scheme, peer
-        if proto in DEFAULT_PORTS:
-            scheme = proto
-        elif proto is not None and (named := proto.strip().lower()) in DEFAULT_PORTS:
-            scheme = named
-        if forwarded_for is None:
-            return scheme, peer
-        # One address is the client's, listed or not: this is what most proxies send.
-        return scheme, forwarded_for if _is_canonical(forwarded_for) else self._client(peer, forwarded_for)
+        if proto is None or proto in DEFAULT_PORTS:
+            # One address is the client's, listed or not: this is what most proxies send.
+            if forwarded_for is None or _is_canonical(forwarded_for):
+                return proto or scheme, forwarded_for or peer
+            return proto or scheme, self._way(peer, forwarded_for)[0]
+        client, hops = self._way(peer, forwarded_for)
+        return self._scheme(peer, scheme, proto, hops), client
 
-    def _client(self, nearest: str | None, forwarded_for: str) -> str | None:
-        for entry in reversed(forwarded_for.split(",")):
-            address = _address(entry.strip())
+    def _way(self, peer: str | None, forwarded_for: str | None) -> tuple[str | None, int]:
+        """The client's address, and how many trusted proxies the request came through."""
+        nearest, hops = peer, 1
+        for entry in reversed(_entries(forwarded_for)):
+            address = _address(entry)
             if address is None:
+                if entry != "unknown" and not entry.startswith("_"):  # as a proxy says that it does not tell
+                    self.problems.malformed(peer, "X-Forwarded-For", forwarded_for or "")
                 break
             nearest = str(address)
             if not self._is_listed(nearest):
                 break
-        return nearest
+            hops += 1
+        return nearest, hops
+
+    def _scheme(self, peer: str | None, scheme: str, proto: str, hops: int) -> str:
+        for entry in reversed(_entries(proto)[-hops:]):
+            named = _SCHEMES.get(entry.lower())
+            if named is None:
+                self.problems.malformed(peer, "X-Forwarded-Proto", proto)
+                break
+            scheme = named
+        return scheme
 
     def _find(self, text: str) -> bool:
         address = _address(text)
         return address is not None and any(address in network for network in self._networks)
+
+
+def _entries(value: str | None) -> list[str]:
+    return [entry.strip() for entry in value.split(",")] if value and not value.isspace() else []
 
 
 def _is_canonical(text: str) -> bool:

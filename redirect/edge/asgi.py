@@ -46,6 +46,7 @@ def create_app(
 
     A protocol in front of it uses its `app.state.handler`.
     """
+    trusted.problems = recorder.forwarded
     app = Starlette()
     app.state.handler = handler = RequestHandler(
         new_service(config, random),

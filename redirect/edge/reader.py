@@ -50,7 +50,7 @@ class Reader:
 
     def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         """The fields that are used, by lower-case name. Values of one name are joined by commas (RFC 9110,
-        section 5.3), so two Hosts are no authority and two pools are one unknown name."""
+        section 5.3), so two Hosts are no authority and two pools are one unknown name, unless they are equal."""
         found: dict[str, str] = {}
         names = self.names
         for spelled, value in headers:
@@ -58,7 +58,10 @@ class Reader:
             if name is not None:
                 # The parser leaves blanks behind a value; they are not part of it (RFC 9110, section 5.5).
                 text = value.rstrip(b" \t").decode("latin-1")
-                found[name] = f"{found[name]}, {text}" if name in found else text
+                if name not in found:
+                    found[name] = text
+                elif name != self._pool or found[name] != text:
+                    found[name] = f"{found[name]}, {text}"
         return found
 
     def read(

@@ -11,6 +11,7 @@ from redirect.core.pools import Config
 from redirect.telemetry.access_log import LineFormatter
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.failure_log import FailureLogs
+from redirect.telemetry.forwarded import ForwardedProblems
 from redirect.telemetry.log_writer import LogWriter
 from redirect.telemetry.record import Quoted, Record
 from redirect.telemetry.scoreboard import now_ms
@@ -28,6 +29,7 @@ class Recorder:
         self.numbers = counters.slot.numbers
         self.failures = FailureLogs()
         self.forwards = counters.forwards
+        self.forwarded = ForwardedProblems(self.numbers)
         self._counters = counters
         self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer

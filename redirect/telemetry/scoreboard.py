@@ -109,6 +109,8 @@ class Numbers(Structure):
         ("lines", c_uint64),
         ("dropped", c_uint64),
         ("unknown_pool", c_uint64),
+        ("forwarded_untrusted", c_uint64),  # heads whose X-Forwarded fields did not count, by why
+        ("forwarded_malformed", c_uint64),
         ("stale", c_uint64),  # answers from the cache
         ("config", c_uint64),  # hash of the worker's configuration, as a number
         ("bytes_in", c_uint64),  # of bodies that were forwarded

@@ -8,7 +8,7 @@ Durations are counted in buckets, the last of which has no bound.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 # Upper bounds of the buckets, included, in microseconds: 1 us to 10 s, five to a decade, and up to a minute. A redirect
@@ -141,6 +141,7 @@ class Snapshot:
     dropped: int
     workers: Sequence[Worker]
     loading: Loading
+    ignored_forwarded: Mapping[str, int] = field(default_factory=dict)  # heads by why X-Forwarded fields did not count
 
     def picks(self) -> dict[str, dict[str, Count]]:
         """By pool and origin: how often it was picked, redirects and loops together."""

@@ -76,6 +76,10 @@ class Statistics:
             sum(row.dropped for row in rows),
             _workers(rows),
             loading,
+            {
+                "untrusted": sum(row.forwarded_untrusted for row in rows),
+                "malformed": sum(row.forwarded_malformed for row in rows),
+            },
         )
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:

@@ -113,6 +113,16 @@ def test_metrics_count_requests_by_pool_origin_and_status(scoreboard: Scoreboard
     assert value(seen, "redirect_unknown_pool_total") == 1  # what is refused asks no pool
 
 
+def test_metrics_count_forwarded_fields_that_did_not_count(scoreboard: Scoreboard) -> None:
+    recorder = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    recorder.forwarded.untrusted("192.0.2.1")
+    recorder.forwarded.malformed("10.0.0.1", "X-Forwarded-Proto", "h2")
+    recorder.forwarded.untrusted("192.0.2.1")
+    seen = samples(scoreboard)
+    assert value(seen, "redirect_forwarded_ignored_total", reason="untrusted") == 2
+    assert value(seen, "redirect_forwarded_ignored_total", reason="malformed") == 1
+
+
 def test_metrics_count_requests_by_route_and_status(scoreboard: Scoreboard) -> None:
     """Of each action, and refusals as well; requests without a route are in no series."""
     moved = TO_1._replace(route="/old/*")

@@ -46,9 +46,14 @@ def test_trusted_peers(trusted: str, peer: str | None, believed: bool) -> None:
         pytest.param("HTTPS", "https", id="capitals"),
         pytest.param(" https ", "https", id="blanks around"),
         pytest.param("", "http", id="empty"),
-        pytest.param("https, http", "http", id="list"),
-        pytest.param("https,https", "http", id="list of equals"),
-        pytest.param("ws", "http", id="another scheme"),
+        pytest.param("https,https", "https", id="list of equals"),
+        pytest.param("HTTPS ,https", "https", id="list of equals in two spellings"),
+        pytest.param("https, http", "http", id="list: the last, which the peer wrote"),
+        pytest.param("http, https", "https", id="what a client claims does not count"),
+        pytest.param("http,", "http", id="trailing comma"),
+        pytest.param("wss", "https", id="WebSocket over TLS"),
+        pytest.param("ws", "http", id="WebSocket"),
+        pytest.param("gopher", "http", id="another scheme"),
         pytest.param("javascript", "http", id="dangerous scheme"),
         pytest.param("https://evil.example/", "http", id="URL"),
         pytest.param("https\r\nX: y", "http", id="line break"),
@@ -58,6 +63,64 @@ def test_trusted_peers(trusted: str, peer: str | None, believed: bool) -> None:
 def test_scheme(proto: str | None, scheme: str) -> None:
     """X-Forwarded-Proto is http or https, or the connection's own scheme counts."""
     assert TrustedProxies(PROXIES).resolve("127.0.0.1", "http", proto, None) == (scheme, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("proto", "forwarded_for", "scheme"),
+    [
+        pytest.param("https, http", "203.0.113.7, 10.0.0.9", "https", id="past a trusted proxy"),
+        pytest.param("https, http", "203.0.113.7", "http", id="the client wrote the first"),
+        pytest.param("https, http, http", "203.0.113.7, 10.0.0.8, 10.0.0.9", "https", id="past two trusted proxies"),
+        pytest.param("https, http, http", "203.0.113.7, 10.0.0.9", "http", id="no farther than the client"),
+        pytest.param("https", "203.0.113.7, 10.0.0.8, 10.0.0.9", "https", id="one value of a longer way"),
+        pytest.param("https, http", "10.0.0.8, 10.0.0.9", "https", id="trusted proxies only"),
+        pytest.param("https, http", "junk, 10.0.0.9", "https", id="a trusted proxy wrote it, whoever its client is"),
+        pytest.param("https, junk", "203.0.113.7, 10.0.0.9", "http", id="nothing left of nonsense counts"),
+        pytest.param("junk, https", "203.0.113.7, 10.0.0.9", "https", id="nonsense behind a trusted proxy"),
+    ],
+)
+def test_scheme_of_a_list(proto: str, forwarded_for: str, scheme: str) -> None:
+    """A list is read from the right, as far as trusted proxies wrote it."""
+    assert TrustedProxies(PROXIES).resolve("127.0.0.1", "http", proto, forwarded_for)[0] == scheme
+
+
+def test_scheme_if_every_peer_is_trusted() -> None:
+    """With `*` only the last entry counts, in any list."""
+    assert TrustedProxies("*").resolve("10.0.0.1", "http", "https, http", "203.0.113.7, 10.0.0.9")[0] == "http"
+
+
+class Told:
+    def __init__(self) -> None:
+        self.said: list[tuple[str | None, ...]] = []
+
+    def untrusted(self, peer: str | None) -> None:
+        self.said.append((peer,))
+
+    def malformed(self, peer: str | None, field: str, value: str) -> None:
+        self.said.append((peer, field, value))
+
+
+@pytest.mark.parametrize(
+    ("peer", "proto", "forwarded_for", "said"),
+    [
+        pytest.param("10.0.0.1", "https", "203.0.113.7, 10.0.0.9", [], id="all counts"),
+        pytest.param("10.0.0.1", "https, https", None, [], id="a list of equals"),
+        pytest.param("10.0.0.1", "", "", [], id="nothing is said"),
+        pytest.param("10.0.0.1", None, "unknown, 10.0.0.9", [], id="a proxy does not tell"),
+        pytest.param("10.0.0.1", "x, https", "junk, 192.0.2.1", [], id="nonsense of the client"),
+        pytest.param("192.0.2.1", "https", "203.0.113.7", [("192.0.2.1",)], id="untrusted"),
+        pytest.param(None, None, "203.0.113.7", [(None,)], id="untrusted, on a unix socket"),
+        pytest.param("::1", "h2, x", None, [("::1", "X-Forwarded-Proto", "h2, x")], id="no scheme"),
+        pytest.param("::1", None, "a, ::1", [("::1", "X-Forwarded-For", "a, ::1")], id="no address"),
+    ],
+)
+def test_what_does_not_count_is_told(
+    peer: str | None, proto: str | None, forwarded_for: str | None, said: list[tuple[str | None, ...]]
+) -> None:
+    proxies, told = TrustedProxies(PROXIES), Told()
+    proxies.problems = told
+    proxies.resolve(peer, "http", proto, forwarded_for)
+    assert told.said == said
 
 
 def test_scheme_of_a_connection_with_tls() -> None:

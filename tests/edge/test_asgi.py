@@ -79,7 +79,7 @@ FOR = "x_forwarded_for"
         pytest.param("10.1.2.3", {PROTO: "https"}, "https", "10.1.2.3", id="trusted peer, scheme"),
         pytest.param("10.1.2.3", {FOR: "192.0.2.9"}, "http", "192.0.2.9", id="trusted peer, client"),
         pytest.param("192.0.2.7", {PROTO: "https", FOR: "192.0.2.9"}, "http", "192.0.2.7", id="untrusted peer"),
-        pytest.param("10.1.2.3", {PROTO: "wss", FOR: "<script>"}, "http", "10.1.2.3", id="nonsense"),
+        pytest.param("10.1.2.3", {PROTO: "gopher", FOR: "<script>"}, "http", "10.1.2.3", id="nonsense"),
     ],
 )
 def test_trust(app: Starlette, log: Path, peer: str, headers: dict[str, str], scheme: str, client_ip: str) -> None:

@@ -125,12 +125,37 @@ def test_trailers_name_no_pool(wire: Wire) -> None:
     assert record["pool_requested"] is None
 
 
+@pytest.mark.parametrize(
+    ("peer", "fields", "scheme", "client"),
+    [
+        ("127.0.0.1", ["Proto: https", "Proto: http", "For: 192.0.2.9", "For: 127.0.0.1"], "https", "192.0.2.9"),
+        ("127.0.0.1", ["Proto: https", "Proto: https"], "https", "127.0.0.1"),
+        ("192.0.2.7", ["Proto: https, https", "For: 192.0.2.9"], "http", "192.0.2.7"),
+    ],
+    ids=["read past the trusted", "equal", "untrusted"],
+)
+def test_several_forwarded_fields_are_one_list(
+    peer: str, fields: list[str], scheme: str, client: str, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = wire.exchange(head("GET / HTTP/1.1", *[f"X-Forwarded-{field}" for field in fields]), peer=peer)
+    assert seen.answers[0].location == f"{scheme}://origin-1/"
+    assert seen.records[0]["client_ip"] == client
+    assert ("X-Forwarded fields of 192.0.2.7 are ignored" in caplog.text) == (peer == "192.0.2.7")
+
+
 def test_two_pools_are_one_unknown_name(wire: Wire) -> None:
     """Two pool headers are one value joined by a comma (RFC 9110, 5.3), which names no pool."""
-    sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b")
+    sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-c")
     (answer,), _, (record,) = wire.exchange(sent)
     assert answer.location == "http://origin-1/"
-    assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-b", "pool-a")
+    assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-c", "pool-a")
+
+
+def test_equal_pools_are_one(wire: Wire) -> None:
+    sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b ")
+    (answer,), _, (record,) = wire.exchange(sent)
+    assert answer.location == "http://origin-2.example.com/"
+    assert (record["pool_requested"], record["pool"]) == ("pool-b", "pool-b")
 
 
 def test_a_request_inside_a_body_is_not_answered(wire: Wire) -> None:
