@@ -5,7 +5,8 @@ internationalised name becomes its A-labels (IDNA 2008 with the mappings of UTS 
 and the port is compared as the one that a client would connect to.
 
 Names of letters, digits, `-` and `_`, and IP literals are accepted. Userinfo, paths, percent escapes, commas and
-blanks are not: no client can connect to such a host, and each of them has been used to deceive a proxy.
+blanks are not: no client can connect to such a host, and each of them has been used to deceive a proxy. The host that a
+client asks for may be odd, as `foo-.example` is: RFC 3986 allows it, some resolvers know it, and no origin is named so.
 """
 
 import re
@@ -26,6 +27,7 @@ _MAX_CHARACTERS = 1024
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_ODD_NAME = re.compile(r"\.*[a-z0-9_~!$&'()*+;=-][a-z0-9._~!$&'()*+;=-]*")  # of RFC 3986, without escapes and commas
 
 
 class Authority(NamedTuple):
@@ -42,14 +44,14 @@ class Authority(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Authority:
+def parse(text: str, may_be_odd: bool = False) -> Authority:
     """Returns the authority that `text` spells; raises ValueError with the reason if it spells none."""
     if len(text) > _MAX_CHARACTERS:
         raise ValueError("longer than any host name")
     match = _HOST_AND_PORT.fullmatch(text)
     if match is None or not match["host"]:
         raise ValueError("not a host with an optional port")
-    return Authority(_host(match["host"]), _port(match["port"]))
+    return Authority(_host(match["host"], may_be_odd), _port(match["port"]))
 
 
 def _port(digits: str | None) -> int | None:
@@ -60,13 +62,14 @@ def _port(digits: str | None) -> int | None:
     return port
 
 
-def _host(text: str) -> str:
+def _host(text: str, may_be_odd: bool) -> str:
     if text.startswith("["):
         if "%" in text:
             raise ValueError("an address with a zone has a meaning on one machine only")
         return f"[{IPv6Address(text[1:-1]).compressed}]"
     name = (text if text.isascii() else _a_labels(text)).lower().removesuffix(".")
-    if len(name) > 253 or not _NAME.fullmatch(name):
+    is_usual = len(name) <= 253 and _NAME.fullmatch(name)
+    if not is_usual and not (may_be_odd and _ODD_NAME.fullmatch(name)):
         raise ValueError("a host name is made of letters, digits, - and _ between dots")
     return text if name == text else name  # a configuration that keeps both keeps one string
 

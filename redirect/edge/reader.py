@@ -124,7 +124,7 @@ class _Names(dict[bytes, str | None]):
 def _endpoints(host: str) -> tuple[Endpoint, Endpoint] | None:
     """What `host`, in ASCII, asks for, over http and over https; None if it is no authority."""
     try:
-        authority = parse(host)
+        authority = parse(host, True)
     except ValueError:
         return None
     return authority.endpoint("http"), authority.endpoint("https")
@@ -147,7 +147,7 @@ def _other_form(
 def _endpoint(place: str, raw: str, scheme: str) -> Endpoint:
     """Browsers send A-labels; what is not ASCII is read as the UTF-8 of an internationalised name."""
     try:
-        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8")).endpoint(scheme)
+        return parse(raw if raw.isascii() else raw.encode("latin-1").decode("utf-8"), True).endpoint(scheme)
     except ValueError as error:
         cause = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise ValueError(f"the {place} is no host with an optional port: {cause}") from None

@@ -98,6 +98,33 @@ def test_refused(text: str, reason: str) -> None:
     assert str(refusal.value) == reason
 
 
+@pytest.mark.parametrize(
+    ("asked", "host"),
+    [
+        pytest.param("foo-.X.example", "foo-.x.example", id="trailing hyphen"),
+        pytest.param("-foo.example.", "-foo.example", id="leading hyphen"),
+        pytest.param("a..b", "a..b", id="empty label"),
+        pytest.param("a" * 64, "a" * 64, id="label of 64"),
+        pytest.param("a." * 200 + "a", "a." * 200 + "a", id="long name"),
+        pytest.param("a~!$&'()*+;=b", "a~!$&'()*+;=b", id="all else that RFC 3986 allows unescaped"),
+    ],
+)
+def test_what_a_client_asks_for_may_be_odd(asked: str, host: str) -> None:
+    """RFC 3986 allows it, and no origin is it; so a request for it never is a loop."""
+    assert parse(f"{asked}:81", True) == Authority(host, 81)
+    with pytest.raises(ValueError):
+        parse(f"{asked}:81")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a,b", "a%2eb", "a b", "u@h", "a/b", "a\\b", "b\xfc-.example", "[v1.a]", "a|b"]
+)
+def test_what_no_client_may_ask_for(text: str) -> None:
+    """Escapes and commas are legal, but two parties may read them differently."""
+    with pytest.raises(ValueError):
+        parse(text, True)
+
+
 @pytest.mark.parametrize("text", ["[]", "[127.0.0.1]", "[::g]", "[1::2::3]", "[v1.a]"])
 def test_what_is_no_ipv6_address(text: str) -> None:
     """Between brackets stands an IPv6 address and nothing else."""

@@ -151,6 +151,14 @@ def test_two_pools_are_one_unknown_name(wire: Wire) -> None:
     assert (record["pool_requested"], record["pool"]) == ("pool-b, pool-c", "pool-a")
 
 
+@pytest.mark.parametrize("field", ["X: plain", "Connection: close"])
+def test_an_odd_host_is_redirected(field: str, wire: Wire) -> None:
+    """It is legal by RFC 3986, and can only not be a loop."""
+    (answer,), _, (record,) = wire.exchange(head("GET /x HTTP/1.1", field, host="foo-.x.example"))
+    assert (answer.status, answer.location) == (302, "http://origin-1/x")
+    assert record["host"] == "foo-.x.example"
+
+
 def test_equal_pools_are_one(wire: Wire) -> None:
     sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b ")
     (answer,), _, (record,) = wire.exchange(sent)
