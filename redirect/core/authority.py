@@ -54,6 +54,12 @@ def parse(text: str, may_be_odd: bool = False) -> Authority:
     return Authority(_host(match["host"], may_be_odd), _port(match["port"]))
 
 
+def parse_raw(text: str) -> Authority:
+    """Returns the authority that a client asks for by bytes that are given as latin-1. Browsers send A-labels; what is
+    not ASCII is read as the UTF-8 of an internationalised name. Raises ValueError."""
+    return parse(text if text.isascii() else text.encode("latin-1").decode("utf-8"), True)
+
+
 def _port(digits: str | None) -> int | None:
     if not digits:  # "host:" names no port (RFC 3986, section 3.2.3)
         return None

@@ -1,9 +1,9 @@
-"""`X-Forwarded-Proto` and `X-Forwarded-For`: the scheme and the client's address behind trusted proxies.
+"""`X-Forwarded-Proto`, `-For` and `-Host`: the scheme, the client and the host asked for behind trusted proxies.
 
 The rule: the header fields count only if the peer is trusted, and only where they are valid. Each proxy writes at the
 right end, the nearest last, so a list is read from the right: X-Forwarded-For past addresses of trusted proxies, to the
-first that is not one; the other field as far as trusted proxies wrote it. Reading stops at what is not valid, and where
-nothing counts, the connection's own value does.
+first that is not one; the other fields as far as trusted proxies wrote them. Reading stops at what is not valid, and
+where nothing counts, the connection's own value does, or Host.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
-from redirect.core.authority import DEFAULT_PORTS
+from redirect.core.authority import DEFAULT_PORTS, parse_raw
 
 _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?|([0-9.]+)(?::[0-9]*)?|([0-9A-Fa-f:.]+)")
 
@@ -53,13 +53,13 @@ class TrustedProxies:
         self._is_listed = lru_cache(maxsize=4096)(self._find)
 
     def trusts(self, peer: str | None) -> bool:
-        return self._trusts_all or (peer is not None and self._is_listed(peer))
+        return self._trusts_all or self._is_listed(peer)
 
     def resolve(
         self, peer: str | None, scheme: str, proto: str | None, forwarded_for: str | None
     ) -> tuple[str, str | None]:
         """The scheme and the client's address, given those of the connection and the two fields' values."""
-        if not self.trusts(peer):
+        if not (self._trusts_all or self._is_listed(peer)):  # without the call, at each request behind a proxy
             self.problems.untrusted(peer)
             return scheme, peer
         if proto is None or proto in DEFAULT_PORTS:
@@ -69,6 +69,19 @@ class TrustedProxies:
             return proto or scheme, self._way(peer, forwarded_for)[0]
         client, hops = self._way(peer, forwarded_for)
         return self._scheme(peer, scheme, proto, hops), client
+
+    def host(self, peer: str | None, forwarded_for: str | None, forwarded_host: str) -> str | None:
+        """The host that was asked for, as X-Forwarded-Host says; None if Host counts. What is untrusted was told."""
+        found = None
+        if self.trusts(peer):
+            for entry in reversed(_entries(forwarded_host)[-self._way(peer, forwarded_for)[1] :]):
+                try:
+                    parse_raw(entry)
+                except ValueError:
+                    self.problems.malformed(peer, "X-Forwarded-Host", forwarded_host)
+                    break
+                found = entry
+        return found
 
     def _way(self, peer: str | None, forwarded_for: str | None) -> tuple[str | None, int]:
         """The client's address, and how many trusted proxies the request came through."""
@@ -94,8 +107,8 @@ class TrustedProxies:
             scheme = named
         return scheme
 
-    def _find(self, text: str) -> bool:
-        address = _address(text)
+    def _find(self, text: str | None) -> bool:
+        address = None if text is None else _address(text)
         return address is not None and any(address in network for network in self._networks)
 
 

@@ -7,7 +7,7 @@
 #include <Python.h>
 
 /* Places in the names that `read` is given: first the fields that are used, then Connection, then those that frame. */
-enum { HOST = 0, USED = 8, CONNECTION = USED, UNKNOWN = -1 };
+enum { HOST = 0, USED = 9, CONNECTION = USED, UNKNOWN = -1 };
 
 /* Before the fields, the result has method, target and path. */
 enum { BEFORE = 3 };

@@ -25,7 +25,10 @@ except ImportError:
 READER = "Python" if _plain_head is None else "compiled"
 
 # The fields that are used, beside the one that names the pool; each of them at most once.
-USED_FIELDS = ("host", "x-forwarded-proto", "x-forwarded-for", "user-agent", "referer", "x-request-id", "traceparent")
+USED_FIELDS = (
+    *("host", "x-forwarded-proto", "x-forwarded-for", "x-forwarded-host", "user-agent", "referer", "x-request-id"),
+    "traceparent",
+)
 
 # A request with this field is plain only if it says `keep-alive`.
 CONNECTION = "connection"
@@ -34,9 +37,10 @@ CONNECTION = "connection"
 FRAMING_FIELDS = ("content-length", "transfer-encoding", "expect", "upgrade", "proxy-connection")
 
 # The head of a plain request, in ASCII; None where there is no such field: the method; the target, as bytes and as
-# text; and the values of the fields: host, forwarded scheme and addresses, agent, referer, request id, trace and pool.
+# text; and the values of the fields: host, forwarded scheme, addresses and host, agent, referer, request id, trace and
+# pool.
 PlainHead = tuple[
-    str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str | None, str | None
+    str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None
 ]
 
 # Returns the head of what may be one request, None if it is not plain.

@@ -89,6 +89,32 @@ def test_scheme_if_every_peer_is_trusted() -> None:
     assert TrustedProxies("*").resolve("10.0.0.1", "http", "https, http", "203.0.113.7, 10.0.0.9")[0] == "http"
 
 
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "forwarded_host", "host"),
+    [
+        pytest.param("10.0.0.1", None, "A.example:81", "A.example:81", id="one"),
+        pytest.param("192.0.2.1", None, "a.example", None, id="untrusted"),
+        pytest.param("10.0.0.1", "203.0.113.7, 10.0.0.9", "a.example, b.example", "a.example", id="past a proxy"),
+        pytest.param("10.0.0.1", "203.0.113.7", "a.example, b.example", "b.example", id="a claim does not count"),
+        pytest.param("10.0.0.1", None, "b\xc3\xbccher.example", "b\xc3\xbccher.example", id="UTF-8"),
+        pytest.param("10.0.0.1", None, "foo-.example", "foo-.example", id="odd"),
+        pytest.param("10.0.0.1", None, "u@a", None, id="no host"),
+        pytest.param("10.0.0.1", None, "\xff", None, id="no UTF-8"),
+        pytest.param("10.0.0.1", None, "", None, id="empty"),
+    ],
+)
+def test_host(peer: str, forwarded_for: str | None, forwarded_host: str, host: str | None) -> None:
+    """The host asked for is what the farthest trusted proxy says; None where Host counts."""
+    assert TrustedProxies(PROXIES).host(peer, forwarded_for, forwarded_host) == host
+
+
+def test_a_host_that_is_none_is_told() -> None:
+    proxies, told = TrustedProxies(PROXIES), Told()
+    proxies.problems = told
+    assert proxies.host("10.0.0.1", "203.0.113.7, 10.0.0.9", "u@a, b") == "b"
+    assert told.said == [("10.0.0.1", "X-Forwarded-Host", "u@a, b")]
+
+
 class Told:
     def __init__(self) -> None:
         self.said: list[tuple[str | None, ...]] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, chunked
-from support.wire import NEXT, Wire, head
+from support.wire import NEXT, POOLS, Wire, head
 
 from redirect.edge.limits import MAX_FED_BYTES
 
@@ -157,6 +157,35 @@ def test_an_odd_host_is_redirected(field: str, wire: Wire) -> None:
     (answer,), _, (record,) = wire.exchange(head("GET /x HTTP/1.1", field, host="foo-.x.example"))
     assert (answer.status, answer.location) == (302, "http://origin-1/x")
     assert record["host"] == "foo-.x.example"
+
+
+@pytest.mark.parametrize("field", ["X: plain", "Connection: close"])
+@pytest.mark.parametrize(
+    ("peer", "said", "status", "host"),
+    [
+        ("127.0.0.1", "ORIGIN-1:80", 422, "ORIGIN-1:80"),
+        ("127.0.0.1", "other.example", 302, "other.example"),
+        ("127.0.0.1", "u@h", 422, "origin-1"),
+        ("192.0.2.7", "other.example", 422, "origin-1"),
+    ],
+    ids=["the loop behind a proxy", "Host is the proxy's own", "no host", "untrusted"],
+)
+def test_the_host_asked_for_is_what_a_trusted_proxy_says(
+    peer: str, said: str, status: int, host: str, field: str, wire: Wire
+) -> None:
+    """Where it rewrites Host, a loop would have no end."""
+    asked = "inner.example" if status == 422 and host == said else "origin-1"
+    sent = head("GET /x HTTP/1.1", f"X-Forwarded-Host: {said}", field, host=asked)
+    (answer,), _, (record,) = wire.exchange(sent, peer=peer)
+    assert (answer.status, record["host"]) == (status, host)
+
+
+@pytest.mark.parametrize("target", ["/x", "http://target.example/x"])
+def test_routes_see_the_host_that_a_trusted_proxy_says(target: str, wire: Wire) -> None:
+    pools = b'[[routes]]\nhost = "*.shop.example"\nrespond = { status = 403 }\n' + POOLS
+    sent = head(f"GET {target} HTTP/1.1", "X-Forwarded-Host: A.Shop.example")
+    (answer,), _, _ = wire.exchange(sent, peer="127.0.0.1", pools=pools)
+    assert answer.status == 403
 
 
 def test_equal_pools_are_one(wire: Wire) -> None:

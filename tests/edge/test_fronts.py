@@ -46,6 +46,7 @@ FIELDS = [
     "Host: second.example",
     "Accept: */* \t",
     "X: " + "x" * 200,
+    "X-Forwarded-Host: origin-2",
 ]
 BODIES = [
     ("Content-Length: 4", "body"),

@@ -16,8 +16,8 @@ from redirect.edge.reader import Reader
 
 TYPICAL = (
     b"GET /a?b=1 HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
-    b"X-Request-ID: 7\r\nTraceparent: 00-t\r\nX-Pool: p\r\nUser-Agent: u\r\nReferer: /r\r\nAccept: */*\r\n"
-    b"Connection: keep-alive\r\n\r\n"
+    b"X-Forwarded-Host: b\r\nX-Request-ID: 7\r\nTraceparent: 00-t\r\nX-Pool: p\r\nUser-Agent: u\r\nReferer: /r\r\n"
+    b"Accept: */*\r\nConnection: keep-alive\r\n\r\n"
 )
 
 # Both where the compiled one is there.
@@ -73,9 +73,9 @@ class Oracle:
             return None
         names = (*USED_FIELDS[1:], "x-pool")
         method = self.parser.get_method().decode()
-        proto, forwarded_for, agent, referer, request_id, trace, pool = map(fields.get, names)
+        proto, addresses, asked, agent, referer, request_id, trace, pool = map(fields.get, names)
         path, host = target.decode("latin-1"), fields["host"]
-        return method, target, path, host, proto, forwarded_for, agent, referer, request_id, trace, pool
+        return method, target, path, host, proto, addresses, asked, agent, referer, request_id, trace, pool
 
 
 @pytest.mark.parametrize(
