@@ -359,7 +359,7 @@ class HttpConnection(TimedConnection):
         )
         is_refused = request.answer is not None and request.answer.close
         close = unread or is_refused or version != "1.1" or not parser.should_keep_alive()
-        if "transfer-encoding" in fields and not unread:
+        if "transfer-encoding" in fields and not unread and not is_refused:
             # A bad chunk turns the response into 400, wherever it was cut. Trailers are counted, and say nothing.
             self._pending = _Pending(request, close, self.headers)
             self.headers = [*self.headers]

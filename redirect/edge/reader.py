@@ -81,6 +81,8 @@ class Reader:
                     endpoint = _endpoint("Host header", host, scheme)
                 elif version == "1.1":
                     raise ValueError("the request has no Host header")
+                if version == "1.0" and "transfer-encoding" in fields:  # its end depends on the reader
+                    raise ValueError("HTTP/1.0 has no Transfer-Encoding")
                 if not path.startswith("/") or method == "CONNECT":
                     host, endpoint, path, answer = _other_form(method, path, host, endpoint, scheme)
                 if forwarded_host is not None:

@@ -188,6 +188,13 @@ def test_routes_see_the_host_that_a_trusted_proxy_says(target: str, wire: Wire) 
     assert answer.status == 403
 
 
+@pytest.mark.parametrize("field", ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nHost: b"])
+def test_a_refusal_of_a_head_does_not_wait_for_the_body(field: str, wire: Wire) -> None:
+    version = "HTTP/1.1" if "Host" in field else "HTTP/1.0"
+    answers, ended, _ = wire.exchange(head(f"POST / {version}", field))
+    assert ([answer.status for answer in answers], ended) == ([400], True)
+
+
 def test_equal_pools_are_one(wire: Wire) -> None:
     sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b ")
     (answer,), _, (record,) = wire.exchange(sent)

@@ -231,6 +231,14 @@ def test_bad_host_beside_a_url() -> None:
     assert answer.status == 400
 
 
+def test_transfer_encoding_in_http_1_0() -> None:
+    """HTTP/1.0 does not know it, so where the request ends depends on the reader (RFC 9112, section 6.1)."""
+    coding = (b"Transfer-Encoding", b"chunked")
+    refusal = Decision(400, detail="HTTP/1.0 has no Transfer-Encoding", close=True)
+    assert asked("POST / HTTP/1.0", HOST, coding) == refusal
+    assert asked("POST / HTTP/1.1", HOST, coding) == Asked("a.example", A, "/")
+
+
 @pytest.mark.parametrize("version", ["0.9", "1.2", "2.0", "2", "3", ""])
 def test_other_versions(version: str) -> None:
     """Only HTTP/1.0 and HTTP/1.1 are spoken; for another version nothing else of the request counts."""

@@ -249,7 +249,6 @@ ANSWERED_LAST: Requests = {
     "the end: HTTP/1.0 with keep-alive": head("GET / HTTP/1.0", "Connection: keep-alive") + SMUGGLED,
     "the end: HTTP/1.0 without Host": head("GET / HTTP/1.0", host=None) + SMUGGLED,
     "the end: HTTP/1.0 with a body": post("Content-Length: 1", body=b"b" + SMUGGLED, version="HTTP/1.0"),
-    "the end: HTTP/1.0 with chunks": post(CHUNKED, body=LAST_CHUNK + SMUGGLED, version="HTTP/1.0"),
     "the end: close in a trailer": post(CHUNKED, body=b"0\r\nConnection: close\r\n\r\n" + SMUGGLED),
     "the end: close in a trailer for proxies": post(CHUNKED, body=b"0\r\nProxy-Connection: close\r\n\r\n" + SMUGGLED),
     "the end: Expect: 100-continue": post("Expect: 100-continue", long(SMUGGLED), body=SMUGGLED),
@@ -293,6 +292,7 @@ REFUSED: Requests = (
     }
     | {
         "TE.CL: a length between two codings": post(CHUNKED, "Content-Length: 5", CHUNKED, body=LAST_CHUNK + SMUGGLED),
+        "TE.CL: HTTP/1.0 with chunks": post(CHUNKED, body=LAST_CHUNK + SMUGGLED, version="HTTP/1.0"),
         "TE.CL: HTTP/1.0 with both": post(CHUNKED, "Content-Length: 5", body=LAST_CHUNK + SMUGGLED, version="HTTP/1.0"),
         "TE.CL: a GET with both": head("GET / HTTP/1.1", CHUNKED, "Content-Length: 5") + LAST_CHUNK + SMUGGLED,
         "TE.CL: a length of 0": post(CHUNKED, "Content-Length: 0", body=LAST_CHUNK + SMUGGLED),
