@@ -269,7 +269,7 @@ def test_the_table_of_settings_has_every_setting_with_its_option_and_default() -
         for field, info in Settings.model_fields.items()
     }
     assert shown.keys() == fields.keys()
-    computed = {"REDIRECT_WORKERS": "cores it may use", "REDIRECT_ADMIN_TOKEN": ""}
+    computed = {"REDIRECT_WORKERS": "cores it may use", "REDIRECT_ADMIN_TOKEN": "", "REDIRECT_STATE_DIR": ""}
     assert shown == {variable: computed.get(variable, str(info.default)) for variable, info in fields.items()}
     for _, variable, _, meaning in table:
         description = fields[name(variable)].description

@@ -60,14 +60,15 @@ class _Collector(NamedTuple):
         master_seen = (now - common.master_heartbeat_ms) / 1000
         controller_seen = (now - common.controller_heartbeat_ms) / 1000
         workers_seen = [(worker.last_seen, str(worker.pid)) for worker in snapshot.workers]
-        died = [(common.workers_died, "worker"), (common.controllers_died, "controller")]
-        hung = [(common.workers_hung, "worker"), (common.controllers_hung, "controller"), (common.probes_hung, "probe")]
+        ended = instance.processes()
+        died = [(ended[f"{name}s_died"], name) for name in ("worker", "controller")]
+        hung = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")]
         connections = sum(worker.connections for worker in snapshot.workers)
         build = [(1, instance.version, platform.python_version())]
         weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
         ejected = instance.ejections()
         ejections = [
-            (ejected.get(pool.name, {}).get(origin.name, 0), pool.name, origin.name)
+            (ejected.get((pool.name, origin.name), 0), pool.name, origin.name)
             for pool, origin in pairs
             if pool.eject is not None
         ]

@@ -34,6 +34,7 @@ def stats(instance: Instance) -> dict[str, Any]:
         for origin, values in pools[name]["origins"].items():
             values["forwards"] = _forwards(snapshot, name, origin, errors)
     return {
+        "counted_since": _rfc3339(instance.counted_since),
         "requests_count": {"success": snapshot.answered(100, 399), "error": snapshot.answered(400, 599)},
         "latency_ms": _latency(added([answers.buckets, forwards.buckets]), answers.sum + forwards.sum, 0.95, 0.99),
         "forwards": {
@@ -56,6 +57,8 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
         "instance": instance.name,
         "version": instance.version,
         "started_at": _rfc3339(instance.started_at),
+        "counted_since": _rfc3339(instance.counted_since),
+        "kept": _kept(instance),
         "configuration": {
             "path": instance.pools_config_path,
             "hash": config.hash,
@@ -79,6 +82,15 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
         },
         "limits": {name: state._asdict() for name, state in instance.limits().items()},
     }
+
+
+def _kept(instance: Instance) -> dict[str, Any] | None:
+    """Where the numbers are kept, when they last were, and what is in the way; None if they are not to be kept."""
+    state = instance.keeper and instance.keeper.state()
+    if not state:
+        return None
+    saved_at = None if state.saved_at is None else _rfc3339(state.saved_at)
+    return {"directory": state.directory, "saved_at": saved_at, "error": state.error}
 
 
 def _named(config: Config, name: str, origin: str) -> list[tuple[Pool, Shares]]:

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
     graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")
+    state_dir: Path | None = Field(None, description="Directory in which the numbers outlive a restart")
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1",
         validation_alias="FORWARDED_ALLOW_IPS",

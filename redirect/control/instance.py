@@ -4,7 +4,7 @@ import socket
 from importlib import metadata
 from typing import NamedTuple
 
-from redirect.control.ejections import Totals, totals
+from redirect.control.keeper import Keeper
 from redirect.control.limits import LimitState
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
@@ -12,6 +12,7 @@ from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
+from redirect.telemetry.sums import ejections, processes
 
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
@@ -32,12 +33,20 @@ class Instance:
 
     version = metadata.version("redirect")
 
-    def __init__(self, scoreboard: Scoreboard, pools_config_path: str, publisher: Publisher, prober: Prober) -> None:
+    def __init__(
+        self,
+        scoreboard: Scoreboard,
+        pools_config_path: str,
+        publisher: Publisher,
+        prober: Prober,
+        keeper: Keeper | None = None,
+    ) -> None:
         self.pools_config_path = pools_config_path
         self.name = socket.gethostname()
         self.common: Common = scoreboard.common
         self.started_at = self.common.started_ms / 1000
         self.publisher = publisher
+        self.keeper = keeper
         self._prober = prober
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
@@ -57,8 +66,19 @@ class Instance:
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()
 
-    def ejections(self) -> Totals:
-        return totals(self._scoreboard)
+    @property
+    def counted_since(self) -> float:
+        """Since when the numbers count (Unix time): the start, or that of the first run whose numbers were kept."""
+        since_ms: int = self._scoreboard.kept.numbers.since_ms
+        return since_ms / 1000 or self.started_at
+
+    def ejections(self) -> dict[tuple[str, str], int]:
+        """By pool and origin, how often it was ejected."""
+        return ejections(self._scoreboard)
+
+    def processes(self) -> dict[str, int]:
+        """How often processes died and hung, by the names of the numbers in Common."""
+        return processes(self._scoreboard)
 
     def health_number(self) -> int:
         return self._scoreboard.health.number

@@ -23,6 +23,7 @@ from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.control.ejections import Ejections
 from redirect.control.instance import Instance
+from redirect.control.keeper import Keeper
 from redirect.control.prober import Loop, Prober
 from redirect.control.publisher import Publisher
 from redirect.core.pools import Config
@@ -87,7 +88,9 @@ class _Controller:
         self._prober = Prober(self._scoreboard, self._publisher.config)
         self._ejections = Ejections(self._scoreboard, self._publisher.config)
         path = str(self._settings.pools_config_path)
-        self._instance = Instance(self._scoreboard, path, self._publisher, self._prober)
+        keeper = Keeper(self._scoreboard, self._settings.state_dir)
+        await keeper.keep()
+        self._instance = Instance(self._scoreboard, path, self._publisher, self._prober, keeper)
         async with contextlib.AsyncExitStack() as stack:
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
@@ -95,10 +98,13 @@ class _Controller:
                 await stack.enter_async_context(answering(self._app(self._token()), listener))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             ended, looking = tasks.create_task(self._ended.wait()), tasks.create_task(self._look_at_file())
+            keeping = tasks.create_task(keeper.run())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
             looking.cancel()
+            keeping.cancel()
+            await keeper.keep()
 
     def _app(self, token: str | None) -> Starlette:
         return create_admin_app(self._instance, token, lambda: not self._ended.is_set())

@@ -10,6 +10,7 @@ that maps it. It is sparse: a slot has addresses for millions of series, and tak
     common             numbers of the instance
     five notices       bytes that one process publishes and the others read
     tokens             an eventfd for each limit: the kernel counts how many are left
+    kept               a slot that no worker holds: what was counted before the start (see `sums`)
     a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
                        which is the kind and the labels, and the numbers that KINDS names. A series counts once
                        `series_bytes` includes it.
@@ -18,6 +19,7 @@ that maps it. It is sparse: a slot has addresses for millions of series, and tak
 import json
 import mmap
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -52,6 +54,7 @@ class Common(Structure):
 
     _fields_ = (
         # The master writes:
+        ("run", c_uint64),  # a random number: no other run of the service has it
         ("started_ms", c_uint64),  # Unix time
         ("is_stopping", c_uint64),
         ("master_heartbeat_ms", c_uint64),
@@ -65,6 +68,7 @@ class Common(Structure):
         ("restarts_answered", c_uint64),  # up to which of them the file was loaded
         ("is_restart_good", c_uint64),  # whether the file was good then
         ("probes_hung", c_uint64),
+        ("kept_run", c_uint64),  # whose sums are in `kept`; 0 if there were none
         # A worker writes:
         ("has_begun", c_uint64),  # a worker listens, or has listened
         # The controller publishes:
@@ -148,6 +152,10 @@ KINDS = {
     # Labels: pool and origin. How often as many requests failed in a row as eject the origin, how often one failed or
     # did not while it was on trial, and the code of the failure that was last.
     "outcomes": ("failed_in_a_row", "failed_on_trial", "passed_on_trial", "failure"),
+    # Only in `kept`, as they are counted outside of slots. Labels: pool and origin, that was ejected.
+    "ejections": ("total",),
+    # Labels: the name of the number in Common.
+    "processes": ("total",),
 }
 
 # Those that say how it is now, as long as the worker lives. The others never go back.
@@ -160,7 +168,8 @@ _NUMBER_BYTES = sizeof(c_uint64)
 
 _NOTICES = ("configuration", "change", "loading", "health", "ejections")
 _COMMON_BYTES = mmap.PAGESIZE
-_FIRST_SLOT = _COMMON_BYTES + len(_NOTICES) * 2 * _STRIDE
+_KEPT_SLOT = _COMMON_BYTES + len(_NOTICES) * 2 * _STRIDE
+_FIRST_SLOT = _KEPT_SLOT + _STRIDE
 
 _RING_AT = sizeof(Numbers)
 _SERIES_AT = _RING_AT + RING_BYTES
@@ -201,6 +210,8 @@ class Scoreboard:
         counts = {route.limit.index: route.limit.in_flight for route in routes if route.limit is not None}
         limits = range(MAX_LIMITS if hasattr(os, "eventfd") else 0)
         self.tokens = [new_tokens(counts.get(index, 0)) for index in limits]
+        self.common.run = secrets.randbits(63)
+        self.kept = Slot(self._file, _KEPT_SLOT)  # the controller writes it; `since_ms` last
         self._slots: list[Slot] = []
         self._lock = Lock()  # the controller has threads
 

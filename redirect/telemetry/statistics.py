@@ -5,15 +5,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from heapq import merge
-from operator import add
 from time import monotonic, time
 from typing import Any
 
 from redirect.telemetry.scoreboard import (
     HISTORY_ROWS,
-    KINDS,
     DurationNumbers,
-    Labels,
     Numbers,
     Scoreboard,
     Slot,
@@ -34,6 +31,7 @@ from redirect.telemetry.snapshot import (
     Worker,
     added,
 )
+from redirect.telemetry.sums import counting, sums
 
 # Milliseconds for which all lines are kept after lines were read.
 WATCH_MS = 5_000
@@ -57,12 +55,12 @@ class Statistics:
         now, second = time(), int(monotonic())
         current = int(loading.config or "0", 16)
         with self._lock:
-            slots = self._scoreboard.slots()
+            slots = counting(self._scoreboard)
             rows = _rows(slots)
             requests: dict[Key, Count] = {}
             for slot, row in zip(slots, rows, strict=True):
                 _add(requests, slot, row.configs if row.config == current else None)
-            routes = {labels: total for labels, (total,) in _sums(slots, "routes").items()}
+            routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
             forwards = _forwards(slots, rows, second)
         return Snapshot(
             now,
@@ -108,16 +106,6 @@ def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
             requests[key] = requests.get(key, NO_COUNT).plus(count)
 
 
-def _sums(slots: list[Slot], kind: str) -> dict[Any, list[int]]:
-    """The numbers of a kind of series, by its labels, added up."""
-    sums: dict[Labels, list[int]] = {}
-    for slot in slots:
-        for labels, index in slot.series(kind):
-            numbers = slot.counts[index : index + len(KINDS[kind])].tolist()
-            sums[labels] = [*map(add, sums[labels], numbers)] if labels in sums else numbers
-    return sums
-
-
 def _forwards(slots: list[Slot], rows: list[Numbers], now: int) -> Forwards:
     live = [slot for slot, row in zip(slots, rows, strict=True) if _is_alive(row.pid)]
     return Forwards(
@@ -126,21 +114,21 @@ def _forwards(slots: list[Slot], rows: list[Numbers], now: int) -> Forwards:
         sum(row.bytes_out for row in rows),
         sum(slot.numbers.tunnels for slot in live),
         _origins(slots, live),
-        {place: Connections(*numbers) for (place,), numbers in _sums(live, "connections").items()},
+        {place: Connections(*numbers) for (place,), numbers in sums(live, "connections").items()},
     )
 
 
 def _origins(slots: list[Slot], live: list[Slot]) -> dict[tuple[str, str | None], OriginNumbers]:
     """By pool and origin. What is under way at a worker that ended is not any more."""
     found: dict[Any, OriginNumbers] = defaultdict(OriginNumbers)
-    for labels, (sum_us, *buckets) in _sums(slots, "responses").items():
+    for labels, (sum_us, *buckets) in sums(slots, "responses").items():
         found[labels] = OriginNumbers(buckets, sum_us / 1e6)
-    for labels, (total,) in _sums(slots, "retries").items():
+    for labels, (total,) in sums(slots, "retries").items():
         found[labels] = found[labels]._replace(retries=total)
-    for (*labels, error), (total,) in _sums(slots, "failures").items():
+    for (*labels, error), (total,) in sums(slots, "failures").items():
         origin = found[*labels]
         found[*labels] = origin._replace(failures={**origin.failures, error: total})
-    for labels, (requests,) in _sums(live, "in_flight").items():
+    for labels, (requests,) in sums(live, "in_flight").items():
         found[labels] = found[labels]._replace(in_flight=requests)
     return dict(found)
 

@@ -94,7 +94,7 @@ class FakeInstance:
 
     def __init__(self, toml: str = TOML) -> None:
         self.config: Config = parse_config(toml.encode(), "pools.toml")
-        self.started_at = time.time() - 90
+        self.started_at = self.counted_since = time.time() - 90
         self.requests: dict[Key, Count] = {}
         self.answers = Durations(NO_DURATIONS, 0, [second(0)] * SECONDS)
         self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})

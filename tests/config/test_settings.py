@@ -38,6 +38,7 @@ def test_defaults() -> None:
         "access_log": "-",
         "keepalive": 75,
         "graceful_timeout": 10,
+        "state_dir": None,
         "forwarded_allow_ips": "127.0.0.1",
     }
 
@@ -70,6 +71,7 @@ def test_workers_follow_the_affinity() -> None:
         ("REDIRECT_ACCESS_LOG", "off", "access_log", "off"),
         ("REDIRECT_KEEPALIVE", "5", "keepalive", 5),
         ("REDIRECT_GRACEFUL_TIMEOUT", "20", "graceful_timeout", 20),
+        ("REDIRECT_STATE_DIR", "/var/lib/redirect", "state_dir", Path("/var/lib/redirect")),
         ("FORWARDED_ALLOW_IPS", "10.0.0.0/8, ::1", "forwarded_allow_ips", "10.0.0.0/8, ::1"),
         ("FORWARDED_ALLOW_IPS", "*", "forwarded_allow_ips", "*"),
     ],

@@ -76,7 +76,7 @@ def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
         "b": State("up", 200.0, "b failed"),
         "c": State("up", 100.0),
     }
-    assert instance.ejections() == {"p": {"a": 3}}
+    assert instance.ejections() == {("p", "a"): 3}
 
 
 def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:

@@ -1,0 +1,114 @@
+"""The keeper: has the sums of the instance outlive it, where REDIRECT_STATE_DIR names a directory.
+
+The rule: what fails there is reported, with what to do, and tried again; nothing else depends on it. What the file
+holds is put beside the sums of this run once, and then the file is written; so a crash loses one interval at most.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from pathlib import Path
+from time import monotonic, time
+from typing import NamedTuple
+
+from redirect.telemetry.scoreboard import Scoreboard
+from redirect.telemetry.state_file import Kept, StateError, StateFile
+from redirect.telemetry.sums import clear, put, rows
+
+# Seconds between two writes; more where one takes long, so that they take a tenth of the time.
+INTERVAL_SECONDS = 5.0
+MAX_BUSY_SHARE = 0.1
+
+# Seconds that a start and an end wait for it: a disk may hang.
+MAX_WAIT_SECONDS = 1.5
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+class State(NamedTuple):
+    """Where sums are kept, when they were last (Unix time), and what is in the way now."""
+
+    directory: str
+    saved_at: float | None
+    error: str | None
+
+
+class Keeper:
+    """The controller's; `directory` is None where nothing is to be kept."""
+
+    def __init__(self, scoreboard: Scoreboard, directory: Path | None) -> None:
+        self._scoreboard = scoreboard
+        self._file = None if directory is None else StateFile(directory)
+        self._lock = threading.Lock()  # one step at a time: an end does not wait for a disk that hangs
+        self._saved_at: float | None = None
+        self._error: str | None = None
+        if not scoreboard.kept.numbers.since_ms:
+            clear(scoreboard.kept)
+
+    def state(self) -> State | None:
+        """None where nothing is to be kept."""
+        return State(str(self._file.directory), self._saved_at, self._error) if self._file else None
+
+    async def run(self) -> None:
+        took = 0.0
+        while self._file:
+            await asyncio.sleep(max(INTERVAL_SECONDS, took / MAX_BUSY_SHARE))
+            began = monotonic()
+            await asyncio.to_thread(self.step)
+            took = monotonic() - began
+
+    async def keep(self) -> None:
+        """Keeps them now, unless this takes too long: before numbers are shown, and at the end."""
+        if self._file:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self.step), MAX_WAIT_SECONDS)
+
+    def step(self) -> None:
+        """Takes over what the file holds, if this was not done, and writes what counts now."""
+        assert self._file
+        if not self._lock.acquire(timeout=MAX_WAIT_SECONDS):
+            return
+        try:
+            self._file.lock()
+            self._take_over(self._file)
+            self._save(self._file)
+        except StateError as error:
+            self._report(str(error))
+        except Exception:  # a fault of this program, and no reason to end
+            _logger.exception("the numbers are not kept")
+        finally:
+            self._lock.release()
+
+    def _take_over(self, file: StateFile) -> None:
+        common, kept = self._scoreboard.common, self._scoreboard.kept
+        if kept.numbers.since_ms:
+            return
+        found = file.read()
+        if found is None:
+            kept.numbers.since_ms = common.started_ms
+            return
+        try:
+            put(kept, found.rows)
+        except (ValueError, TypeError) as error:
+            raise file.damaged(error) from None
+        common.kept_run = found.run
+        kept.numbers.since_ms = found.since_ms
+        _logger.info("the numbers go on from %s", file.directory)
+
+    def _save(self, file: StateFile) -> None:
+        common, since_ms = self._scoreboard.common, self._scoreboard.kept.numbers.since_ms
+        file.write(Kept(common.run, since_ms, rows(self._scoreboard)), common.kept_run)
+        self._saved_at = time()
+        if self._error is not None:
+            self._error = None
+            _logger.info("the numbers are kept in %s again", file.directory)
+
+    def _report(self, error: str) -> None:
+        assert self._file
+        if error != self._error:
+            self._error = error
+            _logger.error(
+                "REDIRECT_STATE_DIR: the numbers are not kept in %s: %s. It is tried again every %g s.",
+                self._file.directory, error, INTERVAL_SECONDS,
+            )  # fmt: skip
