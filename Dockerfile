@@ -6,13 +6,15 @@ RUN --mount=type=bind,target=/src,rw --mount=type=cache,target=/var/cache/pip \
 
 FROM python:3.14-slim
 
-RUN useradd --system --no-create-home --uid 10001 redirect
+# Volumes that are mounted at these two take over their owner: for logs, and for what outlives a restart.
+RUN useradd --system --no-create-home --uid 10001 redirect \
+ && install --directory --owner redirect /var/log/redirect /var/lib/redirect
 
 # Mounted for this one step: the image holds the installed packages and no second copy of them.
 RUN --mount=type=bind,source=misc/constraints.txt,target=/constraints.txt \
     --mount=type=bind,from=build,source=/wheels,target=/wheels --mount=type=cache,target=/var/cache/pip \
     pip install --cache-dir /var/cache/pip -c /constraints.txt /wheels/*.whl
 
-USER redirect
+USER 10001
 EXPOSE 8080
 CMD ["redirect", "serve"]

@@ -1,31 +1,12 @@
 """The stacks that tests here share; whatever happens, they are taken down at the end."""
 
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
 
 import pytest
+from support.compose import running
 
 from .gateway import GatewayStack
 from .stack import Stack
-
-AnyStack = TypeVar("AnyStack", bound=Stack)
-
-
-@contextmanager
-def running(stack: AnyStack) -> Iterator[AnyStack]:
-    # A cancelled job of a CI system gets TERM, at which Python would end without another word.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        try:
-            stack.up()
-        except Exception:
-            stack.print_logs()
-            raise
-        yield stack
-    finally:
-        stack.down()
 
 
 @pytest.fixture(scope="session")

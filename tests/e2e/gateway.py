@@ -3,7 +3,9 @@
 from http.client import HTTPConnection
 from pathlib import Path
 
-from .stack import ROOT, Stack
+from support.compose import ROOT
+
+from .stack import Stack
 
 ORIGINS = ("origin-a", "origin-b")
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from support.compose import until
 
-from .stack import POOLS, REPLICAS, WORKERS, Stack, ask, until
+from .stack import POOLS, REPLICAS, WORKERS, Stack, ask
 
 pytestmark = pytest.mark.usefixtures("load_test")  # the others do not begin before it ends: it takes all the CPU
 

@@ -14,12 +14,12 @@ from random import Random
 from uuid import uuid4
 
 import pytest
+from support.compose import until
 from support.wire import head
 from websockets.sync.client import connect as connect_websocket
 
 from .gateway import GatewayStack
 from .origin import MIB, PIECES
-from .stack import until
 
 BODY = Random(1).randbytes(5_000_000)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
+from support.compose import until
 from support.corpus import ANSWERED_LAST, READ_AS_BODY, REFUSED
 
 from .gateway import GatewayStack
 from .sending import CONNECTIONS, CORPUS, Sending, sent_to
-from .stack import until
 
 SEED = 20261126
 ROUNDS = 100

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from uuid import uuid4
 
 import pytest
+from support.compose import until
 from support.corpus import (
     ANSWERED_LAST,
     CHUNKED,
@@ -35,7 +36,7 @@ from support.corpus import (
 from support.wire import head
 
 from .sending import CONNECTIONS, CORPUS, Seen, Sending, sent_to
-from .stack import POOLS, Stack, ask, until
+from .stack import POOLS, Stack, ask
 
 pytestmark = pytest.mark.usefixtures("load_test")  # the others do not begin before it ends: it takes all the CPU
 
