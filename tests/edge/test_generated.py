@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
 import resource
 import sys
@@ -243,6 +244,6 @@ def test_clients_that_go(logs: list[tuple[str, Path]], caplog: pytest.LogCapture
                 for service in services:
                     await service.abandon(pieces)
                 assert not faults, pieces
-                assert not caplog.records, pieces
+                assert all(record.levelno < logging.ERROR for record in caplog.records), pieces
 
     asyncio.run(run())
