@@ -196,6 +196,7 @@ class HttpConnection(TimedConnection):
         self.pipeline.clear()
         if self._state < LINGERING:
             self._enter(LINGERING)
+            self._until = self._since + limits.ALL_LINGER_SECONDS * 1e9
             self._check_in(limits.LINGER_SECONDS)
         if not self.transport.is_closing():
             self.transport.write_eof()
@@ -215,6 +216,8 @@ class HttpConnection(TimedConnection):
             chunk, self._buffer = self._buffer[:size], self._buffer[size:]
             self._parse(chunk)
         if self._state >= LAST:
+            if self._buffer and self._state is LINGERING:
+                self._since = monotonic_ns()
             self._buffer = b""
         if self._is_at_end and not self._buffer and not self._is_answering() and self._state < LAST:
             self.transport.close()  # within a request that has no end
@@ -310,6 +313,7 @@ class HttpConnection(TimedConnection):
         self.url = b""
         self.headers = []
         self._incomplete_bytes = self._message_bytes = self._body_bytes = 0
+        self._until = inf
         self._state = HEAD
         self._since = monotonic_ns()
 
@@ -374,6 +378,8 @@ class HttpConnection(TimedConnection):
             self._upload.exchange.request_data(body)
             return
         self._since = monotonic_ns()
+        if not self._body_bytes:
+            self._until = self._since + limits.BODY_SECONDS * 1e9
         self._body_bytes += len(body)
         if self._pending and self._body_bytes > limits.MAX_BODY_BYTES:
             self._end_request(self._pending.request, close=True)

@@ -35,11 +35,16 @@ class State(IntEnum):
 
 IDLE, HEAD, BODY, PASSING, DISCARDING, LAST, LINGERING, LATE, SILENT = State
 
+# Those in which a client that sends on gets more time, but not without end.
+_BOUNDED = (BODY, DISCARDING, LINGERING)
+
 
 class TimedConnection(HttpToolsProtocol):
     """uvicorn's protocol with deadlines in place of its keep-alive timer."""
 
-    __slots__ = ("_buffer", "_forwarding", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_written")
+    __slots__ = (
+        "_buffer", "_forwarding", "_keep_alive", "_read_progress", "_since", "_state", "_timer", "_until", "_written",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -51,6 +56,7 @@ class TimedConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle
         self._keep_alive: float = self.timeout_keep_alive  # seconds
         self._since = 0  # `monotonic_ns` when the state began, or the client last did what it has to do in it
+        self._until = inf  # `monotonic_ns` when the state is over, whatever the client does
         self._read_progress: tuple[int, int] | None = None  # while bytes wait: how many the client read, since when
         self._written = 0  # bytes, counted only meanwhile
 
@@ -98,7 +104,8 @@ class TimedConnection(HttpToolsProtocol):
         elif left > 0:
             self._check_in(min(left, limits.READ_CHECK_SECONDS) if self._read_progress else left)
         elif state in (HEAD, BODY):
-            self._refuse(limits.BODY_TIMEOUT if state is BODY else limits.HEAD_TIMEOUT)
+            late = limits.BODY_TOO_SLOW if now >= self._until else limits.BODY_TIMEOUT
+            self._refuse(late if state is BODY else limits.HEAD_TIMEOUT)
             self._enter(LATE)
             self._check_in(limits.LATE_SECONDS)
         else:
@@ -111,7 +118,8 @@ class TimedConnection(HttpToolsProtocol):
         if state in (LAST, SILENT) or (state < LAST and (self._buffer or self._is_answering())):
             return inf
         others = {IDLE: self._keep_alive, LINGERING: limits.LINGER_SECONDS, LATE: limits.LATE_SECONDS}
-        return others.get(state, limits.CLIENT_TIMEOUT_SECONDS) - (now - self._since) / 1e9
+        left = others.get(state, limits.CLIENT_TIMEOUT_SECONDS) - (now - self._since) / 1e9
+        return min(left, (self._until - now) / 1e9) if state in _BOUNDED else left
 
     def _is_stalled(self, now: int) -> bool:
         """Whether the client has read nothing of what waits for it for so long, whatever it sent."""

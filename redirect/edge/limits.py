@@ -28,9 +28,14 @@ READ_CHECK_SECONDS = 1.0
 # For a client that was too late to read the 408.
 LATE_SECONDS = 0.5
 
-# For a client that may still be sending to read the last response. Closing with unread bytes makes the kernel reset
-# the connection, and the response is lost.
+# For a client that may still be sending to read the last response, from the last byte that it sent. Closing with unread
+# bytes makes the kernel reset the connection, and the response is lost.
 LINGER_SECONDS = 2.0
+
+# For all of what a client sends of a body that is not passed on, however steadily, as nginx's lingering_time. The first
+# is a chunked body or one that was answered, from its first byte on; the second what comes behind the last response.
+BODY_SECONDS = 30.0
+ALL_LINGER_SECONDS = 30.0
 
 # For which a connection stays open between requests while its worker stops, or half of the worker's own time to
 # stop if that is less. A client that sends a request meanwhile gets a response that closes the connection.
@@ -43,6 +48,7 @@ def refusal(status: int, detail: str) -> Decision:
 
 HEAD_TIMEOUT = refusal(408, f"the request's head did not end within {CLIENT_TIMEOUT_SECONDS:g} seconds")
 BODY_TIMEOUT = refusal(408, f"the request's body did not go on for {CLIENT_TIMEOUT_SECONDS:g} seconds")
+BODY_TOO_SLOW = refusal(408, f"the request's body did not end within {BODY_SECONDS:g} seconds")
 LINE_TOO_LONG = refusal(414, f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
 FIELD_TOO_LONG = refusal(431, f"{MAX_HEADER_BYTES} bytes came without completing a header field")
 HEADERS_TOO_LARGE = refusal(

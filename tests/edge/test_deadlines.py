@@ -7,7 +7,7 @@ import pytest
 from support.timed import A_LITTLE, CHUNKED, KEEP_ALIVE, On, Timed, clock_in_place, runs_on
 from support.wire import FRONTS, NEXT, Clock, head
 
-from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, LATE_SECONDS, READ_CHECK_SECONDS
+from redirect.edge.limits import CLIENT_TIMEOUT_SECONDS, LATE_SECONDS, LINGER_SECONDS, READ_CHECK_SECONDS
 
 # Requests of which a part has come and nothing was answered: what came, and the method and path of its record.
 LATE = {
@@ -122,18 +122,83 @@ def test_sending_byte_by_byte_does_not_extend_the_time_of_a_head(on_a_connection
     on_a_connection(test)
 
 
-@pytest.mark.parametrize("framing", ["Content-Length: 12", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("framing", ["Content-Length: 3", "Transfer-Encoding: chunked"])
 def test_each_byte_of_a_body_extends_its_time(framing: str, on_a_connection: On) -> None:
 
     async def test(connection: Timed) -> None:
         answers = await connection.ask(head("POST / HTTP/1.1", framing))
-        for _ in range(12):
+        for _ in range(3):
             await connection.passes(CLIENT_TIMEOUT_SECONDS - A_LITTLE)
             answers += await connection.ask(b"b" if "Length" in framing else b"1\r\nb\r\n")
         answers += await connection.ask(b"" if "Length" in framing else b"0\r\n\r\n")
         answers += await connection.ask(NEXT)
         assert [answer.status for answer in answers] == [302, 302]
         assert connection.is_open
+
+    on_a_connection(test)
+
+
+@pytest.mark.parametrize(
+    ("framing", "piece", "status"),
+    [("Content-Length: 900", b"b", None), ("Transfer-Encoding: chunked", b"1\r\nb\r\n", 408)],
+)
+def test_a_body_that_trickles_has_an_end(framing: str, piece: bytes, status: int | None, on_a_connection: On) -> None:
+    """Answered or not, whatever its client sends meanwhile."""
+
+    async def test(connection: Timed) -> None:
+        await connection.ask(head("POST / HTTP/1.1", framing) + piece)
+        for _ in range(5):
+            assert await connection.passes(5) == []
+            await connection.ask(piece)
+        assert await connection.passes(5 - A_LITTLE) == []
+        assert connection.is_open
+        answers = await connection.passes(A_LITTLE)
+        assert [(answer.status, b"within 30 seconds" in answer.body) for answer in answers] == [(408, True)] * bool(
+            status
+        )
+        assert not connection.is_open
+
+    on_a_connection(test)
+
+
+def test_a_body_gets_its_time_from_its_own_first_byte(on_a_connection: On) -> None:
+    async def test(connection: Timed) -> None:
+        for _ in range(9):
+            await connection.ask(head("POST / HTTP/1.1", "Content-Length: 2") + b"b")
+            await connection.passes(9)
+            await connection.ask(b"b")
+        assert connection.is_open
+
+    on_a_connection(test)
+
+
+def test_a_last_answer_lingers_while_bytes_come(on_a_connection: On) -> None:
+    """A client that uploads reads the answer when it has sent all; it gets half a minute for that."""
+
+    async def test(connection: Timed) -> None:
+        (answer,) = await connection.ask(head("POST / HTTP/1.1", "Content-Length: 8000000"))
+        assert answer.headers["connection"] == "close"
+        for _ in range(19):
+            await connection.passes(1.5)
+            assert not connection.transport.closed
+            await connection.ask(b"b" * 4000)
+        await connection.passes(1.5 - A_LITTLE)
+        assert not connection.transport.closed
+        await connection.passes(A_LITTLE)
+        assert connection.transport.closed
+
+    on_a_connection(test)
+
+
+def test_a_last_answer_that_lingers_ends_when_no_more_comes(on_a_connection: On) -> None:
+    async def test(connection: Timed) -> None:
+        await connection.ask(head("POST / HTTP/1.1", "Content-Length: 8000000") + b"b")
+        await connection.passes(1)
+        await connection.ask(b"b")
+        await connection.passes(LINGER_SECONDS - A_LITTLE)
+        assert not connection.transport.closed
+        await connection.passes(A_LITTLE)
+        assert connection.transport.closed
 
     on_a_connection(test)
 
@@ -197,7 +262,7 @@ def test_a_client_that_reads_slowly_gets_everything(on_a_connection: On) -> None
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100
         connection.send(NEXT * 2)
-        for _ in range(12):
+        for _ in range(3):
             await connection.passes(CLIENT_TIMEOUT_SECONDS - READ_CHECK_SECONDS)
             connection.transport.be_read(10)
         connection.transport.be_read()
@@ -226,7 +291,7 @@ def test_a_client_that_reads_less_than_it_asks_for_is_not_cut_off(on_a_connectio
 
     async def test(connection: Timed) -> None:
         connection.transport.high_water = 100_000
-        for _ in range(12):
+        for _ in range(3):
             await connection.ask(NEXT * 3)
             connection.transport.be_read(1)
             await connection.passes(CLIENT_TIMEOUT_SECONDS - READ_CHECK_SECONDS)
