@@ -19,7 +19,7 @@ TESTS = {
 }
 
 # The requirements of each owner, counted.
-ROWS_REQUIRED = {2: range(1, 15)}
+ROWS_REQUIRED = {2: range(1, 15), 4: range(1, 11)}
 
 
 def test_the_rows_of_an_assembly_are_all_there() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import jwt
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import Queue
 from rq.serializers import JSONSerializer
 from starlette.applications import Starlette
@@ -23,7 +25,8 @@ SECONDS_RESULT_IS_KEPT = 500
 
 queue = Queue(
     "transactions",
-    connection=Redis("redis", socket_timeout=2, socket_connect_timeout=1),
+    # Tried once more, at once, as a connection that rested may be gone. Clients wait meanwhile.
+    connection=Redis("redis", socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1)),
     serializer=JSONSerializer,  # what it reads cannot run code, as a pickle can
 )
 
