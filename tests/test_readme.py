@@ -23,6 +23,7 @@ from redirect.commands.serve import serve
 from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
+from redirect.core.discovery import Discover
 from redirect.core.pools import Ejection, HealthCheck
 from redirect.core.routes import Caching, RequestLimit, Response, Timeouts
 from redirect.telemetry import access_log, failure_log
@@ -230,6 +231,7 @@ def test_the_toml() -> None:
         ("key of a pool", schema.POOL_KEYS),
         ("key of `health_check`", schema.keys_of(HealthCheck)),
         ("key of `eject`", schema.keys_of(Ejection)),
+        ("key of `discover`", schema.keys_of(Discover)),
         ("key of a route", schema.ROUTE_KEYS),
         ("key of `timeouts`", schema.keys_of(Timeouts)),
         ("key of `limit`", schema.keys_of(RequestLimit)),

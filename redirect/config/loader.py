@@ -194,14 +194,14 @@ def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
 
 def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for pool in piece.pools:
-        if pool.status in (301, 308) and len(pool.origins) > 1:
+        if pool.status in (301, 308) and (len(pool.origins) > 1 or pool.discover):
             yield Finding(
                 (pool.name, "status"),
                 f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
                 "302, 303 and 307 are not cached",
             )
         for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.when_all_down == "ignore")):
-            if is_set and pool.health_check is None and pool.eject is None:
+            if is_set and pool.health_check is None and pool.eject is None and pool.discover is None:
                 yield Finding((pool.name, key), "has no effect without health_check or eject")
         if pool.eject is not None and pool.name not in whole.forwarded:
             yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")

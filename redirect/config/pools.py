@@ -3,11 +3,13 @@
 import difflib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 
 from redirect.config.schema import BARE_KEY, POOL_KEYS, ROUTE_KEYS, Finding, finding, key, model, shown
 from redirect.core.authority import DEFAULT_PORTS, parse
+from redirect.core.discovery import DOCKER_KEYS
 from redirect.core.pools import Pool
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
@@ -26,6 +28,7 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
         return None, [*faults, Finding((name,), f"{_ROUTE_RULE}, got {_header(name, value)}", is_at_key=True)]
     if not isinstance(value, dict):
         return None, [*faults, Finding((name,), f"{_POOL_RULE}, got {shown(value)}", is_at_key=True)]
+    faults += (Finding((name, *at), message, is_at_key=True) for at, message in _misfits(value))
     try:
         values = vars(_POOL_TABLE.model_validate(value))
     except ValidationError as error:
@@ -40,9 +43,34 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     return pool, faults
 
 
+def _misfits(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Keys that do not go together."""
+    if not _has_origins(table):
+        yield (), f"weighted_hosts is missing; weighted_hosts {POOL_KEYS['weighted_hosts'].rule}; or use discover"
+    discover = table.get("discover")
+    if "weighted_hosts" in table and discover is not None:
+        yield ("discover",), "a pool has weighted_hosts or discover, not both"
+    if not isinstance(discover, dict):
+        return
+    if "name" in discover:
+        if "labels" in discover:
+            yield ("discover", "labels"), "discover has name, of which DNS is asked, or labels, of containers, not both"
+        if "port" not in discover:
+            yield ("discover",), "port is missing; DNS has addresses only, so write the port of the origins beside name"
+        for each in DOCKER_KEYS:
+            if each in discover:
+                yield ("discover", each), "belongs to labels: DNS tells nothing of containers"
+    elif "labels" not in discover:
+        yield ("discover",), 'discover needs name, such as "api", or labels, such as ["app=shop"]'
+
+
+def _has_origins(value: object) -> bool:
+    return isinstance(value, dict) and ("weighted_hosts" in value or "discover" in value)
+
+
 def is_meant_as_route(name: str, value: object) -> bool:
     """Whether this is [[route]], [routes] or [routes.orders], with the keys of a route; or no table but `routes`."""
-    if isinstance(value, dict) and "weighted_hosts" in value:
+    if _has_origins(value):
         return False
     is_near = bool(difflib.get_close_matches(name.lower(), ["routes"], n=1, cutoff=0.8))
     if isinstance(value, dict):
@@ -72,7 +100,7 @@ def _with_remedy(found: Finding, table: dict[str, object]) -> Finding:
         value = value.get(part) if isinstance(value, dict) else None
     path = found.path
     while isinstance(value, dict) and value:
-        if "weighted_hosts" in value:
+        if _has_origins(value):
             name = ".".join(map(str, path))
             return found._replace(message=f'{found.message}; a pool\'s name with dots must be quoted, write ["{name}"]')
         inner, value = next(iter(value.items()))

@@ -144,7 +144,7 @@ POOL_KEYS = {
         Annotated[dict[Annotated[str, AfterValidator(_host_key)], WEIGHT.type], AfterValidator(_origins)],  # type: ignore[name-defined]
         'must be a table of hosts and weights such as { "origin-1.example.com" = 2 }',
         f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}",
-        ...,
+        (),
     ),
     "is_default": _key(Annotated[bool, FLAG, _DEFAULT_HELP], False),
     **keys_of(Pool),

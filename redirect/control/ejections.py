@@ -48,14 +48,22 @@ class Ejections:
             for pool, statuses in decode(scoreboard.health.read()).items()
         }
         self._seen: dict[tuple[int, str, str], Seen] = {}  # by slot, pool and origin
+        self._pools: dict[str, Pool] = {}
         for _ in self._outcomes():
             pass  # what was reported to the controller before
         self.use(config)
 
     def use(self, config: Config) -> None:
+        """One at another address is another origin."""
+        had = {(name, each.name): each.authority for name, pool in self._pools.items() for each in pool.origins}
         self._pools = {pool.name: pool for pool in config.pools.values() if pool.eject is not None}
         self._found = {
-            name: {each.name: statuses[each.name] for each in pool.origins if each.weight and each.name in statuses}
+            name: {
+                each.name: statuses[each.name]
+                for each in pool.origins
+                if each.weight and each.name in statuses
+                if had.get((name, each.name), each.authority) == each.authority
+            }
             for name, pool in self._pools.items()
             for statuses in [self._found.get(name, {})]
         }

@@ -4,6 +4,8 @@ import socket
 from importlib import metadata
 from typing import NamedTuple
 
+from redirect.control.discovery import Discovery
+from redirect.control.ejections import Totals, totals
 from redirect.control.keeper import Keeper
 from redirect.control.limits import LimitState
 from redirect.control.prober import Prober
@@ -39,6 +41,7 @@ class Instance:
         pools_config_path: str,
         publisher: Publisher,
         prober: Prober,
+        discovery: Discovery,
         keeper: Keeper | None = None,
     ) -> None:
         self.pools_config_path = pools_config_path
@@ -47,6 +50,7 @@ class Instance:
         self.started_at = self.common.started_ms / 1000
         self.publisher = publisher
         self.keeper = keeper
+        self.discovery = discovery
         self._prober = prober
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
@@ -88,21 +92,28 @@ class Instance:
 
     def is_late(self, snapshot: Snapshot) -> bool:
         """Whether a worker has not applied the configuration in time."""
-        state = snapshot.loading
+        state, change = snapshot.loading, self.config.change
         is_due = now_ms() - state.published_ms > APPLY_MS
-        return is_due and any(worker.config != state.config for worker in snapshot.workers)
+        is_change_due = now_ms() - self.publisher.published_ms > APPLY_MS
+        return any(
+            (is_due and worker.config != state.config) or (is_change_due and worker.change < change)
+            for worker in snapshot.workers
+        )
 
     def readiness(self) -> str:
         """READY while the instance takes requests, else what it does."""
         if self.common.is_stopping:
             return "shutting down"
+        if self.discovery.waits:
+            return "finding origins"
         return READY if self.common.has_begun and self.workers() else "starting"
 
     def state(self, pool: Pool, origin: Origin) -> State:
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)
         if not origin.weight:
             return State("draining", since)
-        status = self._prober.health.get(pool.name, {}).get(origin.name) if pool.health_check or pool.eject else None
+        has_health = pool.health_check or pool.eject or pool.discover
+        status = self._prober.health.get(pool.name, {}).get(origin.name) if has_health else None
         if status is None:
             return State("up", since)
-        return State("up" if status.is_up else "down", max(since, status.since), status.reason)
+        return State("up" if status.is_up else status.member or "down", max(since, status.since), status.reason)

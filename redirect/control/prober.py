@@ -87,7 +87,7 @@ class Prober:
         self._scoreboard = scoreboard
         self.health: Health = decode(scoreboard.health.read())  # as it was published
         self._found = {
-            pool: {origin: status for origin, status in statuses.items() if status.ejections is None}
+            pool: {origin: status for origin, status in statuses.items() if status.is_probed}
             for pool, statuses in self.health.items()
         }
         self._states: dict[Target, State] = {}
@@ -97,17 +97,19 @@ class Prober:
 
     def use(self, config: Config) -> None:
         """Probes the origins of this configuration from now on. An origin that was down stays so until it passes, also
-        where its pool has another name now, or it another pool or spelling."""
+        where its pool has another name now, or it another pool or spelling; one at another address is another."""
         self.config = config
         before, self._places = self._places, _places(config)
         for target in self._states.keys() - self._places.keys():
             self._states.pop(target).task.cancel()
+        had = {place: target.origin for target, places in before.items() for place in places}
         health: defaultdict[str, dict[str, HealthStatus]] = defaultdict(dict)
         for target, places in self._places.items():
             known = [
                 self._found[pool][origin]
                 for pool, origin in (*places, *before.get(target, ()))
                 if origin in self._found.get(pool, {})
+                if had.get((pool, origin), target.origin) == target.origin
             ]
             if target not in self._states:
                 state = self._states[target] = State(is_up=all(status.is_up for status in known))
@@ -121,9 +123,9 @@ class Prober:
     def found(self) -> Health:
         return self._found
 
-    def publish(self, ejected: Health = NO_HEALTH) -> None:
-        """Publishes what was found, together with what came of ejections."""
-        health = worst(self._found, ejected)
+    def publish(self, ejected: Health = NO_HEALTH, discovered: Health = NO_HEALTH) -> None:
+        """Publishes what was found, together with what came of ejections and what providers of origins say."""
+        health = {pool: found for pool, found in worst(worst(self._found, ejected), discovered).items() if found}
         if health != self.health:
             self._scoreboard.health.publish(encode(health))
             self.health = {pool: {**statuses} for pool, statuses in health.items()}

@@ -1,16 +1,18 @@
-"""The publisher: loads configurations and publishes those without faults.
+"""The publisher: loads configurations and publishes those without faults, with the origins that were found for them.
 
 The rule: a file with faults changes nothing but what is reported of it. What was published outlives the controller,
-and the next one goes on from there.
+and the next one goes on from there. Each publication has a number, so that a worker knows to which one a difference is.
 """
 
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader
+from redirect.control.discovery import Discovered, carried, with_found
 from redirect.control.file_provider import FileProvider
 from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack_config
@@ -53,6 +55,7 @@ class Publisher:
         self.limits = Limits(scoreboard, self.config.routes)
         self._lock = asyncio.Lock()
         self.looked_ms = now_ms()  # when the last look at the file ended
+        self.published_ms = now_ms()  # when the configuration in use was published
 
     async def look(self, *, force: bool = False) -> bool:
         """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns
@@ -63,7 +66,7 @@ class Publisher:
                 if config is not None:
                     routes = numbered(config.routes, self.config.routes, self.limits.held())
                     self.limits.use(routes)  # before workers have them
-                    await asyncio.to_thread(self._publish, replace(config, routes=routes))
+                    await asyncio.to_thread(self._publish_file, replace(carried(config, self.config), routes=routes))
                 return config is not None
             except ConfigError as error:
                 _logger.error("the configuration stays as it was:\n%s", error)
@@ -76,21 +79,35 @@ class Publisher:
                 self.looked_ms = now_ms()
         return False
 
-    def _publish(self, config: Config) -> None:
-        """Publishes a configuration, the difference last: workers look at its number."""
+    async def use_found(self, found: Mapping[str, Discovered]) -> None:
+        """Publishes what was found for pools that discover, if it is news."""
+        async with self._lock:
+            config = with_found(self.config, found)
+            if config is not self.config:
+                _log(self.config, config)
+                await asyncio.to_thread(self._publish, config, time())
+
+    def _publish_file(self, config: Config) -> None:
         now = time()
         for warning in config.warnings:
             _logger.warning("%s", warning)
+        state = Loading(now, None, None, config.hash, now_ms())
         if config.hash != self.config.hash:
-            since = changed_since(self.since, self.config, config, now)
-            difference = pack_difference(config, self.config)
-            self._scoreboard.configuration.publish(pack(config, since))
-            publish_loading(self._scoreboard, Loading(now, None, None, config.hash, now_ms()))
-            self._scoreboard.change.publish(difference)
-            self.config, self.since = config, since
+            self._publish(config, now, state)
         else:
-            publish_loading(self._scoreboard, Loading(now, None, None, config.hash, now_ms()))
+            publish_loading(self._scoreboard, state)
         _logger.info("loaded the configuration %s", config.hash)
+
+    def _publish(self, config: Config, now: float, state: Loading | None = None) -> None:
+        """Publishes a configuration, the difference last: workers look at its number."""
+        config = replace(config, change=self.config.change + 1)
+        since = changed_since(self.since, self.config, config, now)
+        difference = pack_difference(config, self.config)
+        self._scoreboard.configuration.publish(pack(config, since))
+        if state is not None:
+            publish_loading(self._scoreboard, state)
+        self._scoreboard.change.publish(difference)
+        self.config, self.since, self.published_ms = config, since, now_ms()
 
     def _report_error(self, error: str) -> None:
         state = loading(self._scoreboard)
@@ -110,6 +127,19 @@ def changed_since(since: Since, old: Config, new: Config, now: float) -> Since:
             elif place in since:
                 found[place] = since[place]
     return found
+
+
+def _log(before: Config, after: Config) -> None:
+    """Logs which origins came and went."""
+    for name, pool in after.pools.items():
+        old = before.pools[name]
+        if old is not pool:
+            had, has = set(old.origins), set(pool.origins)
+            came = [f"{each.name} ({each.authority})" for each in pool.origins if each not in had]
+            went = [f"{each.name} ({each.authority})" for each in old.origins if each not in has]
+            what = "; ".join(f"{word} {', '.join(each)}" for word, each in (("came", came), ("left", went)) if each)
+            reason = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
+            _logger.info("origins of %s: %s%s", name, reason, what and f"; {what}")
 
 
 def _shortened(error: str) -> str:

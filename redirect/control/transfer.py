@@ -29,16 +29,21 @@ Since = Mapping[tuple[str, str], float]
 
 
 class Head(NamedTuple):
-    """What comes before the pools. `base` is the hash of the configuration to which this is the difference, None if it
-    is a whole one; only a whole one has warnings and `since`. Both have all routes."""
+    """What comes before the pools. `base` is the version of the configuration to which this is the difference, None if
+    it is a whole one; only a whole one has warnings and `since`. Both have all routes."""
 
     hash: str
-    base: str | None
+    change: int
+    base: tuple[str, int] | None
     default: str | None
     routes: tuple[Route, ...]
     removed: tuple[str, ...] = ()
     warnings: tuple[Fault, ...] = ()
     since: Since | None = None
+
+    @property
+    def version(self) -> tuple[str, int]:
+        return self.hash, self.change
 
 
 def pack(config: Config, since: Since) -> bytes:
@@ -49,7 +54,7 @@ def pack_difference(config: Config, before: Config) -> bytes:
     """What differs from `before`."""
     changed = [pool for pool in config.pools.values() if before.pools.get(pool.name) != pool]
     removed = tuple(before.pools.keys() - config.pools.keys())
-    return _join(_head(config, before.hash)._replace(removed=removed), changed)
+    return _join(_head(config, before.version)._replace(removed=removed), changed)
 
 
 def unpack(content: bytes) -> tuple[Head, Iterator[list[Pool]]]:
@@ -67,12 +72,12 @@ def unpack_config(content: bytes) -> tuple[Config, Since]:
 
 def joined(head: Head, pools: Mapping[str, Pool]) -> Config:
     default = None if head.default is None else pools[head.default]
-    return Config(MappingProxyType(pools), default, head.hash, head.warnings, head.routes)
+    return Config(MappingProxyType(pools), default, head.hash, head.warnings, head.routes, head.change)
 
 
-def _head(config: Config, base: str | None) -> Head:
+def _head(config: Config, base: tuple[str, int] | None) -> Head:
     default = config.default.name if config.default else None
-    return Head(config.hash, base, default, config.routes)
+    return Head(config.hash, config.change, base, default, config.routes)
 
 
 def _join(head: Head, pools: Iterable[Pool]) -> bytes:

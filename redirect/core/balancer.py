@@ -27,7 +27,7 @@ MAX_PREPARED_PICKS = 2_000
 class Balancer:
     """Picks the origins of one pool, each as a `Destination`. `pick` is None while none may be picked."""
 
-    __slots__ = ("_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses")
+    __slots__ = ("_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses", "successor")
 
     pick: Callable[[], Destination] | None
 
@@ -38,6 +38,7 @@ class Balancer:
         self._random = random
         self._destinations = tuple([Destination(pool, origin) for origin in pool.origins])
         self.statuses = statuses
+        self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()
         self._weights, self.next_step = effective_weights(pool, statuses, now)
         self.pick = self._picker(cycles)
@@ -64,6 +65,18 @@ class Balancer:
         self.pick = pick = self._picker(Cycles(0 if self.is_growing else MAX_PREPARED_PICKS))
         assert pick is not None  # a weight is above 0
         return pick()
+
+    def why_none(self) -> str:
+        """Why none may be picked, for the client."""
+        pool = self.pool
+        if pool.discover is None:
+            return f"no origin of {pool.name} is eligible"
+        if not pool.origins:
+            reason = pool.none_found or f"{pool.discover.source} was not asked for {pool.discover} yet"
+            return f"{pool.name} is configured, but {reason}"
+        out = [(each.name, self.statuses.get(each.name)) for each in pool.origins if each.weight]
+        reasons = [f"{name} is {status.member or 'down'}, {status.reason}" for name, status in out if status]
+        return f"no origin of {pool.name} is eligible: {reasons[0] if reasons else 'all are drained'}"
 
     def one_at_a_time(self, picked: Destination) -> Destination:
         """In place of one on trial another one, if there is any, while a request is under way that decides."""

@@ -41,7 +41,8 @@ class Destination:
         """The outcome for `scheme` ("http" or "https"), kept in the attribute of that name."""
         pool, origin = self.pool, self.origin
         sent = pool.scheme or scheme
-        host = origin.name if origin.name.isascii() else str(origin.authority)
+        is_host = pool.discover is None and origin.name.isascii()  # a container's name means nothing to clients
+        host = origin.name if is_host else str(origin.authority)
         redirect = Decision(pool.status, pool.name, origin.name, f"{sent}://{host}")
         outcome = origin.authority.endpoint(sent), redirect
         setattr(self, scheme, outcome)

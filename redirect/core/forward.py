@@ -9,17 +9,25 @@ class Forward:
     """What a route that forwards says of each of its requests. The origin is picked when the request is sent, and
     another one if that fails."""
 
-    __slots__ = ("_answered", "balancer", "name", "passes_host", "pool", "route", "scheme")
+    __slots__ = ("_answered", "_balancer", "name", "passes_host", "pool", "route", "scheme")
 
     def __init__(self, route: Route, balancer: Balancer) -> None:
         self.route = route
         self.name = route.name
-        self.balancer = balancer
+        self._balancer = balancer
         self.pool = balancer.pool
         self.scheme = self.pool.scheme or "http"
         # Whether the origin gets the client's Host: over TLS it must fit the name in the certificate.
         self.passes_host = self.scheme == "http" if route.pass_host is None else route.pass_host
         self._answered: dict[tuple[str, int], Decision] = {}
+
+    @property
+    def balancer(self) -> Balancer:
+        """The one in use by now: a request that began before the origins changed must get none that has gone."""
+        found = self._balancer
+        while found.successor is not None:
+            found = found.successor
+        return found
 
     def answered(self, origin: str, status: int) -> Decision:
         """The decision in the record where the `origin` answered with this status."""

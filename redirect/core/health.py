@@ -1,7 +1,8 @@
 """The health status of origins, as values, and as the bytes that the processes of an instance share.
 
 The rule: an origin has a status once its state has changed; until then it counts as up. A status is what probes found,
-or what came of an ejection, which is for failures of forwards; the worst of both counts.
+what came of an ejection, which is for failures of forwards, or what the provider says that found the origin; the worst
+of them counts.
 """
 
 import json
@@ -14,7 +15,13 @@ class HealthStatus(NamedTuple):
     since: float  # Unix time, for people
     since_monotonic: float  # seconds of the monotonic clock that all processes of a machine share, for slow starts
     reason: str
-    ejections: int | None = None  # in a row; None if this is what probes found
+    ejections: int | None = None  # in a row; None if this is of no ejection
+    member: str | None = None  # "up", "down" or "draining", if this is what the provider says
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether this is what probes found."""
+        return self.ejections is None and self.member is None
 
     @property
     def is_on_trial(self) -> bool:
@@ -28,12 +35,12 @@ Health = Mapping[str, Mapping[str, HealthStatus]]
 NO_HEALTH: Health = {}
 
 
-def worst(probed: Health, ejected: Health) -> Health:
+def worst(health: Health, others: Health) -> Health:
     """What counts where there are statuses of both kinds; the later one where both are up."""
-    if not ejected:
-        return probed
-    merged = {pool: {**statuses} for pool, statuses in probed.items()}
-    for pool, statuses in ejected.items():
+    if not others:
+        return health
+    merged = {pool: {**statuses} for pool, statuses in health.items()}
+    for pool, statuses in others.items():
         known = merged.setdefault(pool, {})
         for origin, status in statuses.items():
             other = known.get(origin)
@@ -42,9 +49,9 @@ def worst(probed: Health, ejected: Health) -> Health:
     return merged
 
 
-def _rank(status: HealthStatus) -> tuple[bool, bool, bool, float]:
+def _rank(status: HealthStatus) -> tuple[bool, bool, bool, bool, float]:
     is_found_down = not status.is_up and status.ejections is None
-    return is_found_down, not status.is_up, status.is_on_trial, status.since_monotonic
+    return status.member == "draining", is_found_down, not status.is_up, status.is_on_trial, status.since_monotonic
 
 
 def encode(health: Health) -> bytes:

@@ -4,10 +4,11 @@ A field that the TOML has as a key states what the key may hold, its help text a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from redirect.core.authority import Authority
+from redirect.core.discovery import Discover
 from redirect.core.keys import HOST, Limit, one_of, seconds, whole
 from redirect.core.routes import Route, forwarded
 
@@ -85,10 +86,16 @@ class Pool:
     when_all_down: Annotated[
         str, one_of("refuse", "ignore"), '503 with `Retry-After`; `"ignore"`: all origins are used'
     ] = "refuse"
+    discover: Annotated[
+        Discover | None,
+        Limit('must be a table such as { name = "api", port = 8080 }'),
+        "how the origins are found, in place of `weighted_hosts`",
+    ] = None
+    none_found: str | None = None  # why, where it discovers and has no origins
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""
-        total = sum(origin.weight for origin in self.origins)
+        total = sum(origin.weight for origin in self.origins) or 1  # those that were found may all be drained
         return [(origin, origin.weight / total) for origin in self.origins]
 
 
@@ -108,14 +115,21 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration without faults. `hash` identifies the content of its file. With routes there may be no pool, and
-    no default pool."""
+    """A configuration without faults, with the origins that were found for it. `hash` identifies the content of its
+    file, and `change` counts what was published before it in this instance. With routes there may be no pool, and no
+    default pool."""
 
     pools: Mapping[str, Pool]
     default: Pool | None
     hash: str
     warnings: tuple[Fault, ...] = ()
     routes: tuple[Route, ...] = ()
+    change: int = field(default=0, compare=False)
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """Identifies it among all that the instance ever had."""
+        return self.hash, self.change
 
     def only_forwarded(self) -> frozenset[str]:
         """The pools that routes forward to and to which no client is redirected."""

@@ -57,6 +57,12 @@ class Service:
     def balancers(self) -> list[Balancer]:
         return [*self._balancers.values()]
 
+    def succeed(self, before: Balancer) -> None:
+        """Has requests that began with a balancer of the configuration before this one go on with the one of this."""
+        after = self._balancers.get(before.pool.name)
+        if after is not before:
+            before.successor = after
+
     def updates(self, health: Health, now: float) -> Iterator[None]:
         """Applies the health as of `now` (monotonic seconds), one pool per step: those of which it changed, or that
         start slowly."""
@@ -110,8 +116,7 @@ _DOT_SEGMENT = Decision(400, detail="the path has a segment of dots, which a ser
 def _redirect(balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
     pick = balancer.pick
     if pick is None:
-        name = balancer.pool.name
-        return Decision(503, name, detail=f"no origin of {name} is eligible")
+        return Decision(503, balancer.pool.name, detail=balancer.why_none())
     picked = pick()
     endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
     return _loop(redirect) if endpoint == asked else redirect
@@ -153,7 +158,8 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
-    return health.get(pool.name, _NO_STATUSES) if pool.health_check or pool.eject else _NO_STATUSES
+    has_health = pool.health_check or pool.eject or pool.discover
+    return health.get(pool.name, _NO_STATUSES) if has_health else _NO_STATUSES
 
 
 def _loop(redirect: Decision) -> Decision:

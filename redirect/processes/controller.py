@@ -1,6 +1,7 @@
 """The controller: the control plane of an instance, one process beside its workers.
 
-It watches the file, publishes configurations and the health of origins, and serves the admin listener. Without it the
+It watches the file, publishes configurations and the health of origins, finds origins that come and go, and serves the
+admin listener. Without it the
 workers go on with what they have; what it published outlives it, and the next controller goes on from there.
 """
 
@@ -11,9 +12,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from starlette.applications import Starlette
 
@@ -21,11 +22,14 @@ from redirect.admin.app import create_admin_app, one_at_a_time
 from redirect.admin.listener import answering
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
+from redirect.control.discovery import Discovery, Provider
+from redirect.control.dns_provider import DnsProvider
 from redirect.control.ejections import Ejections
 from redirect.control.instance import Instance
 from redirect.control.keeper import Keeper
 from redirect.control.prober import Loop, Prober
 from redirect.control.publisher import Publisher
+from redirect.core.health import decode, worst
 from redirect.core.pools import Config
 from redirect.processes.controller_socket import ControllerSocket
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
@@ -75,9 +79,11 @@ class _Controller:
         self._common = scoreboard.common
         self._settings = settings
         self._master = master
-        self._ended = asyncio.Event()
+        self._ended, self._is_found = asyncio.Event(), asyncio.Event()
         self._publisher = Publisher(scoreboard, str(settings.pools_config_path), first, loader)
         self._is_master_late = False
+        self._tasks = asyncio.TaskGroup()
+        self._endless: list[asyncio.Task[None]] = []
 
     async def run(self, listeners: Sequence[socket.socket], workers: ControllerSocket) -> None:
         loop = asyncio.get_running_loop()
@@ -87,24 +93,38 @@ class _Controller:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._prober = Prober(self._scoreboard, self._publisher.config)
         self._ejections = Ejections(self._scoreboard, self._publisher.config)
-        path = str(self._settings.pools_config_path)
-        keeper = Keeper(self._scoreboard, self._settings.state_dir)
-        await keeper.keep()
-        self._instance = Instance(self._scoreboard, path, self._publisher, self._prober, keeper)
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._tasks)
+            waits = not (self._common.controllers_died or self._common.controllers_hung)
+            health = decode(self._scoreboard.health.read())
+            self._discovery = Discovery(self._start, self._publisher.config, health, waits=waits)
+            path = str(self._settings.pools_config_path)
+            keeper = Keeper(self._scoreboard, self._settings.state_dir)
+            await keeper.keep()
+            self._instance = Instance(self._scoreboard, path, self._publisher, self._prober, self._discovery, keeper)
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none
                 await stack.enter_async_context(answering(self._app(self._token()), listener))
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            ended, looking = tasks.create_task(self._ended.wait()), tasks.create_task(self._look_at_file())
-            keeping = tasks.create_task(keeper.run())
+            ended = self._tasks.create_task(self._ended.wait())
+            self._run(self._look_at_file())
+            self._run(self._publish_found())
+            self._run(keeper.run())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
-            looking.cancel()
-            keeping.cancel()
+            for task in self._endless:
+                task.cancel()
             await keeper.keep()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._endless.append(self._tasks.create_task(work))
+
+    def _start(self, source: str) -> Provider:
+        """Begins a provider of origins."""
+        provider = DnsProvider(self._is_found.set)
+        self._run(provider.run())
+        return provider
 
     def _app(self, token: str | None) -> Starlette:
         return create_admin_app(self._instance, token, lambda: not self._ended.is_set())
@@ -124,13 +144,30 @@ class _Controller:
         if self._publisher.config is not self._prober.config:
             self._prober.use(self._publisher.config)
             self._ejections.use(self._publisher.config)
+            self._discovery.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
-        self._prober.publish(self._ejections.look(self._prober.found))
+        self._publish_health()
         self._publisher.limits.reconcile()
         is_late = not self._common.is_stopping and now_ms() - self._common.master_heartbeat_ms > MASTER_LATE_MS
         if is_late and not self._is_master_late:
             _logger.error("the master (pid: %s) shows no heartbeat", self._master)
         self._is_master_late = is_late
+
+    def _publish_health(self) -> None:
+        found = self._discovery.health
+        self._prober.publish(self._ejections.look(worst(self._prober.found, found)), found)
+
+    async def _publish_found(self) -> None:
+        """Publishes what providers found, health first: no worker uses an origin before it knows that it is down."""
+        while True:
+            await self._is_found.wait()
+            self._is_found.clear()
+            try:
+                found = self._discovery.look()
+                self._publish_health()
+                await self._publisher.use_found(found)
+            except Exception:  # a fault of this program, and no reason to end
+                _logger.exception("origins that were found are not used")
 
     async def _look_at_file(self) -> None:
         """Looks at the file when it is time to, and loads it when the master requests that for new workers."""

@@ -56,11 +56,13 @@ class Updates:
 
     async def apply(self) -> None:
         """Applies what was published since the last time, and what slow starts are due."""
-        if (change := self._scoreboard.change.number) != self._change:
-            await self._apply_configuration()
-            self._change = change
+        change = self._scoreboard.change.number
+        # What is published first is read last: no origin that was found is used before it is known that it is down.
         if (number := self._scoreboard.health.number) != self._health_number:
             self._health = decode(self._scoreboard.health.read())
+        if change != self._change:
+            await self._apply_configuration()
+            self._change = change
         async for _ in in_steps(self._handler.service.updates(self._health, monotonic())):
             pass
         if number != self._health_number:
@@ -71,9 +73,9 @@ class Updates:
         before = self._handler.service
         content = self._scoreboard.change.read()
         head, pieces = unpack(content) if content else (None, iter(()))
-        if head is None or (head.hash, head.routes) == (before.config.hash, before.config.routes):
+        if head is None or head.version == before.config.version:
             return  # this worker began with it
-        if head.base != before.config.hash:
+        if head.base != before.config.version:
             head, pieces = unpack(self._scoreboard.configuration.read())
         gc.collect(1)  # what is garbage must not be frozen
         with no_collections():  # one of a large configuration takes a tenth of a second
@@ -84,7 +86,7 @@ class Updates:
             old = before.balancers()
             del before, prepared
             async for _ in in_steps(range(len(old))):
-                old.pop()  # all at once they are freed in a twentieth of a second
+                service.succeed(old.pop())  # all at once they are freed in a twentieth of a second
             gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at
 
 

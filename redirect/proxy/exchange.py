@@ -200,8 +200,7 @@ class Exchange:
         """Is under way from now on, as far as its route has a limit."""
         pick = self._forward.balancer.pick
         if pick is None:
-            name = self._forward.pool.name
-            self._refuse(503, f"no origin of {name} is eligible", "destination_unavailable")
+            self._refuse(503, self._forward.balancer.why_none(), "destination_unavailable")
             return
         picked = pick()
         self._try(self._forward.balancer.one_at_a_time(picked) if picked.trial else picked)

@@ -46,25 +46,23 @@ class Forwarder:
         self.outcomes = Outcomes(recorder.slot)
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
+        self._known: set[Place] = set()
         self._of_destinations: dict[Destination, Connections] = {}
         self._exchanges: set[UnderWay] = set()
         self._requests: Counter[str] = Counter()  # under way, by pool
         self._retries: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.cache = Cache()
-        self._use_routes(config)
+        self.use(config)
 
     def use(self, config: Config) -> None:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
         self._of_destinations.clear()
-        self._use_routes(config)
         pools = [config.pools[name] for name in forwarded(config.routes)]
-        known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
-        for place in self._connections.keys() - known:
+        self._known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
+        for place in self._connections.keys() - self._known:
             self._connections.pop(place).close()
-
-    def _use_routes(self, config: Config) -> None:
         self.recorder.failures.use(config.routes)
         self.cache.use(config.routes)
 
@@ -72,6 +70,10 @@ class Forwarder:
         found = self._of_destinations.get(destination)
         if found is None:
             place = _place(destination.origin, scheme)
+            if place not in self._known:  # a request that began before it left
+                found = Connections(place)
+                found.close()
+                return found
             found = self._connections.setdefault(place, Connections(place))
             self._of_destinations[destination] = found
         return found

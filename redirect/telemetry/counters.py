@@ -45,6 +45,7 @@ class Counters:
         self._pools = config.pools
         self._known = {"null"}  # requested pools, as JSON, that are known or none
         self._prepared: dict[Decision, _Places] = {}
+        numbers.change = config.change
         if numbers.config != number:
             numbers.configs += 1
             numbers.config = number

@@ -117,6 +117,7 @@ class Numbers(Structure):
         ("forwarded_malformed", c_uint64),
         ("stale", c_uint64),  # answers from the cache
         ("config", c_uint64),  # hash of the worker's configuration, as a number
+        ("change", c_uint64),  # and how many were published before it
         ("bytes_in", c_uint64),  # of bodies that were forwarded
         ("bytes_out", c_uint64),
         ("tunnels", c_uint64),  # that are open

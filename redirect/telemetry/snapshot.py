@@ -103,7 +103,8 @@ class Forwards:
 
 class Worker(NamedTuple):
     """A worker process that is alive: since when (Unix time), open connections, requests answered, the hash of its
-    configuration, the number of the health status that it has applied, and seconds since its last heartbeat."""
+    configuration, the number of the health status that it has applied, seconds since its last heartbeat, and how many
+    configurations were published before its own, of one file, too: with other origins that were found."""
 
     pid: int
     since: float
@@ -112,6 +113,7 @@ class Worker(NamedTuple):
     config: str
     verdicts: int
     last_seen: float
+    change: int = 0
 
 
 class Loading(NamedTuple):

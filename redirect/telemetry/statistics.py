@@ -157,6 +157,7 @@ def _workers(rows: list[Numbers]) -> list[Worker]:
             f"{row.config:012x}",
             row.health,
             max(0, now - row.heartbeat_ms) / 1000 if row.heartbeat_ms else 0.0,
+            row.change,
         )
         for row in rows
         if _is_alive(row.pid)

@@ -404,7 +404,7 @@ def test_any_depth() -> None:
 
 _RULE = 'must be a table of hosts and weights such as { "origin-1.example.com" = 2 }'
 _PAIRS = f"weighted_hosts {_RULE}"
-_MISSING = f"weighted_hosts is missing; {_PAIRS}"
+_MISSING = f"weighted_hosts is missing; {_PAIRS}; or use discover"
 _TABLE = "a pool must be a table that begins with a line like [pool-a]"
 _NAME = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 _DEFAULT = "pools.toml:1:1: no pool is the default; write is_default = true in one, say"

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from redirect.config.loader import Loader, parse_config
+from redirect.control.discovery import Discovery
+from redirect.control.dns_provider import DnsProvider
 from redirect.control.instance import APPLY_MS, READY, Instance, State
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading, publish_loading
@@ -41,6 +43,7 @@ def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
             "pools.toml",
             Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
             Prober(scoreboard, config),
+            Discovery(lambda _: DnsProvider(lambda: None), config),
         )
 
     return asyncio.run(make())

@@ -64,7 +64,7 @@ def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Score
         new = parse_config(NEW, str(file))
         assert published(scoreboard, FIRST)[0] == publisher.config == new
         head, pieces = unpack(scoreboard.change.read())
-        assert (head.base, head.hash) == (FIRST.hash, new.hash)
+        assert (head.base, head.version) == ((FIRST.hash, 0), (new.hash, 1))
         assert sum(len(piece) for piece in pieces) == 2
         assert loading(scoreboard).config == new.hash
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 from weakref import ref
@@ -12,12 +13,17 @@ import pytest
 from support.wire import new_recorder
 
 from redirect.config.loader import no_collections, parse_config
+from redirect.control.discovery import Discovered, with_found
 from redirect.control.publisher import publish_loading
 from redirect.control.transfer import pack, pack_difference
+from redirect.core.authority import Authority
+from redirect.core.discovery import Discover
+from redirect.core.forward import Forward
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.health import HealthStatus, encode
 from redirect.core.limits import MAX_LIMITS, numbered
-from redirect.core.pools import Config
+from redirect.core.pools import Config, Origin
+from redirect.core.routes import Route
 from redirect.core.service import balancers, new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import Reader
@@ -44,6 +50,7 @@ def scoreboard() -> Iterator[Scoreboard]:
 
 
 def publish(scoreboard: Scoreboard, config: Config, before: Config) -> None:
+    config = replace(config, change=scoreboard.change.number + 1)
     scoreboard.configuration.publish(pack(config, {}))
     publish_loading(scoreboard, Loading(1.0, None, None, config.hash, 0))
     scoreboard.change.publish(pack_difference(config, before))
@@ -74,6 +81,70 @@ def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:
     asyncio.run(work())
 
 
+def found(state: str, *hosts: str) -> Config:
+    """OLD with a pool whose origins were found, at those addresses."""
+    config = configuration("old", more='[q]\ndiscover = { name = "q", port = 80 }\n')
+    members = tuple(Origin(host, Authority(host, 80), 1) for host in hosts)
+    return with_found(config, {"q": Discovered(Discover("q", port=80), members, state)})
+
+
+def test_origins_that_were_found_are_applied(scoreboard: Scoreboard) -> None:
+    """Other pools go on where they were in their cycles; one without origins says why."""
+    handler, updates = worker(scoreboard, found("", "one"))
+    before = {each.pool.name: each for each in handler.service.balancers()}
+
+    async def work() -> None:
+        publish(scoreboard, found("DNS has no address of q"), found("", "one"))
+        await updates.apply()
+        assert handler.service.decide("q", "http", None).detail == "q is configured, but DNS has no address of q"
+        assert before["p"] in handler.service.balancers()
+        assert scoreboard.slots()[0].numbers.change == 1
+        publish(scoreboard, found("", "two"), replace(found(""), change=1))
+        await updates.apply()
+        assert handler.service.decide("q", "http", None).prefix == "http://two:80"
+
+    asyncio.run(work())
+
+
+def test_a_request_that_began_before_gets_no_origin_that_has_gone(scoreboard: Scoreboard) -> None:
+    """However many changes there were since."""
+    handler, updates = worker(scoreboard, found("", "one"))
+    (balancer,) = (each for each in handler.service.balancers() if each.pool.name == "q")
+    forward = Forward(Route(forward_to="q"), balancer)
+
+    async def work() -> None:
+        configs = [found("", *hosts) for hosts in (("one",), ("two",), ("three",))]
+        for before, config in pairwise(configs):
+            publish(scoreboard, config, before)
+            await updates.apply()
+        assert forward.balancer.pick is not None
+        assert forward.balancer.pick().origin.name == "three"
+
+    asyncio.run(work())
+
+
+def test_an_origin_that_is_found_down_is_never_used(scoreboard: Scoreboard) -> None:
+    """Its health is known before the origin."""
+    handler, updates = worker(scoreboard, found(""))
+    down = HealthStatus(False, 1.0, 1.0, "docker calls it unhealthy", member="down")
+
+    async def work() -> None:
+        await updates.apply()
+        scoreboard.health.publish(encode({"q": {"one": down}}))
+        publish(scoreboard, found("", "one"), found(""))
+        seen = {handler.service.decide("q", "http", None).detail}
+        applying = asyncio.ensure_future(updates.apply())
+        while not applying.done():
+            await asyncio.sleep(0)
+            seen.add(handler.service.decide("q", "http", None).detail)
+        assert seen == {
+            "q is configured, but DNS was not asked for q yet",
+            "no origin of q is eligible: one is down, docker calls it unhealthy",
+        }
+
+    asyncio.run(work())
+
+
 def test_a_worker_that_missed_a_change_reads_all_of_the_configuration(scoreboard: Scoreboard) -> None:
     handler, updates = worker(scoreboard)
 
@@ -88,7 +159,7 @@ def test_a_worker_that_missed_a_change_reads_all_of_the_configuration(scoreboard
 
 def test_a_worker_that_began_with_the_configuration_keeps_its_service(scoreboard: Scoreboard) -> None:
     publish(scoreboard, NEW, OLD)
-    handler, updates = worker(scoreboard, NEW)
+    handler, updates = worker(scoreboard, replace(NEW, change=1))
     service = handler.service
     asyncio.run(updates.apply())
     assert handler.service is service

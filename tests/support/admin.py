@@ -7,6 +7,8 @@ import httpx
 
 from redirect.admin.app import create_admin_app
 from redirect.config.loader import Loader, parse_config
+from redirect.control.discovery import Discovery
+from redirect.control.dns_provider import DnsProvider
 from redirect.control.instance import Instance
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, publish_loading
@@ -94,7 +96,8 @@ def ask(
     async def answer() -> httpx.Response:
         config = parse_config(POOLS, "pools.toml")
         publisher = Publisher(scoreboard, "pools.toml", config, Loader("pools.toml"))
-        instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config))
+        discovery = Discovery(lambda _: DnsProvider(lambda: None), config)
+        instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config), discovery)
         transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers)

@@ -1,0 +1,157 @@
+"""Discovery: what providers found, as the origins of pools and as health.
+
+The rule: a pool has the origins that its provider found last, for what its `discover` asks for now. Until there is an
+answer it has those that were published before, so that a reload and the next controller go on from there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import monotonic, time
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from redirect.core.discovery import Discover, Found, Member, Trouble
+from redirect.core.health import NO_HEALTH, Health, HealthStatus
+from redirect.core.pools import Config, Origin, Pool
+
+# Seconds for which an instance that starts waits for the first answers before it says that it is ready.
+FIRST_ANSWER_SECONDS = 2.0
+
+
+class Provider(Protocol):
+    """A source of origins. `found` has what is known, by pool; it stays while there is no answer. A provider says that
+    it or its trouble changed by a function that it was given, and logs what is wrong."""
+
+    @property
+    def found(self) -> Mapping[str, Found]: ...
+
+    def use(self, wanted: Mapping[str, Discover]) -> None:
+        """Finds the origins of these pools from now on, and forgets what was found for others."""
+
+    def trouble_of(self, pool: str) -> Trouble | None:
+        """Since when and why there is no answer, if there is none."""
+
+
+class Discovered(NamedTuple):
+    """What was found for a pool that asks for it in this way."""
+
+    discover: Discover
+    origins: tuple[Origin, ...]
+    none_found: str | None
+
+
+class Discovery:
+    """What was found for the pools of `config`. `start` begins the provider for a word that `Discover.source` has, when
+    it is first needed. `health` is what was published before; an instance that starts `waits` for the first answers."""
+
+    def __init__(
+        self, start: Callable[[str], Provider], config: Config, health: Health = NO_HEALTH, *, waits: bool = False
+    ) -> None:
+        self._start = start
+        self._providers: dict[str, Provider] = {}
+        self._waits_until = monotonic() + FIRST_ANSWER_SECONDS if waits else 0.0
+        self._pools: dict[str, tuple[Pool, Discover]] = {}
+        self._wanted: dict[str, dict[str, Discover]] = {}
+        self.health: dict[str, dict[str, HealthStatus]] = {
+            pool: {origin: status for origin, status in statuses.items() if status.member}
+            for pool, statuses in health.items()
+        }
+        self.use(config)
+
+    def use(self, config: Config) -> None:
+        """Finds the origins of this configuration from now on."""
+        pools = config.pools.values()
+        self._pools = {pool.name: (pool, pool.discover) for pool in pools if pool.discover is not None}
+        for source in self._providers.keys() | {discover.source for _, discover in self._pools.values()}:
+            wanted = {name: discover for name, (_, discover) in self._pools.items() if discover.source == source}
+            if wanted != self._wanted.get(source, {}):
+                self._wanted[source] = wanted
+                if source not in self._providers:
+                    self._providers[source] = self._start(source)
+                self._providers[source].use(wanted)
+        self.health = {pool: statuses for pool, statuses in self.health.items() if pool in self._pools}
+
+    @property
+    def waits(self) -> bool:
+        """Whether a provider has not had the time to answer yet."""
+        is_asked = (name in self._provider(name).found or self.trouble(name) for name in self._pools)
+        return monotonic() < self._waits_until and not all(is_asked)
+
+    def found(self, pool: str) -> Found | None:
+        return self._provider(pool).found.get(pool) if pool in self._pools else None
+
+    def member(self, pool: str, origin: str) -> Member | None:
+        found = self.found(pool)
+        return next((each for each in found.members if each.name == origin), None) if found else None
+
+    def trouble(self, pool: str) -> Trouble | None:
+        return self._provider(pool).trouble_of(pool) if pool in self._pools else None
+
+    def look(self) -> dict[str, Discovered]:
+        """What pools have by now, where that is known; brings `health` up to date."""
+        now: dict[str, Discovered] = {}
+        for name, (pool, discover) in self._pools.items():
+            found, trouble = self.found(name), self.trouble(name)
+            if found is not None:
+                now[name] = Discovered(discover, _origins(found), found.none_reason)
+                self.health[name] = _statuses(pool, found, self.health.get(name, {}), discover)
+            if trouble is not None and not (found.members if found else pool.origins):
+                now[name] = Discovered(discover, (), _words(discover, trouble))
+        return now
+
+    def _provider(self, pool: str) -> Provider:
+        return self._providers[self._pools[pool][1].source]
+
+
+def with_found(config: Config, found: Mapping[str, Discovered]) -> Config:
+    """The configuration with what was found for those of its pools that discover; itself if it has that already."""
+    changed: dict[str, Pool] = {}
+    for name, (discover, origins, none_found) in found.items():
+        pool = config.pools.get(name)
+        if pool is None or pool.discover != discover:
+            continue
+        if (pool.origins, pool.none_found) != (origins, none_found):
+            changed[name] = replace(pool, origins=origins, none_found=none_found)
+    if not changed:
+        return config
+    pools = MappingProxyType({**config.pools, **changed})
+    return replace(config, pools=pools, default=config.default and pools[config.default.name])
+
+
+def carried(config: Config, before: Config) -> Config:
+    """The configuration with what was found for pools of the one `before` that have the same `discover`."""
+    known = {
+        pool.discover: Discovered(pool.discover, pool.origins, pool.none_found)
+        for pool in before.pools.values()
+        if pool.discover is not None
+    }
+    same = {pool.name: known[pool.discover] for pool in config.pools.values() if pool.discover in known}
+    return with_found(config, same)
+
+
+def _origins(found: Found) -> tuple[Origin, ...]:
+    return tuple([Origin(each.name, each.authority, each.weight) for each in found.members])
+
+
+def _words(discover: Discover, trouble: Trouble) -> str:
+    since = datetime.fromtimestamp(trouble.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{discover.source} cannot be asked since {since}"
+
+
+def _statuses(
+    pool: Pool, found: Found, before: Mapping[str, HealthStatus], discover: Discover
+) -> dict[str, HealthStatus]:
+    """A member that is up has a status if it was down before, or is new beside others and has to start slowly."""
+    known = {origin.name: origin.authority for origin in pool.origins}
+    statuses: dict[str, HealthStatus] = {}
+    for member in found.members:
+        is_new = bool(known) and known.get(member.name) != member.authority
+        status = before.get(member.name)
+        if status is not None and (status.member, status.reason) == (member.state, member.reason or status.reason):
+            statuses[member.name] = status
+        elif member.state != "up" or status is not None or (is_new and pool.slow_start):
+            reason = member.reason or f"found by {discover.source}"
+            is_up = member.state == "up"
+            statuses[member.name] = HealthStatus(is_up, time(), monotonic(), reason, member=member.state)
+    return statuses
