@@ -1,0 +1,429 @@
+"""The containers of pools that discover by labels, as Docker has them: its API is asked, and its events are followed.
+
+The rule: subscribe first, list then, and list again after each event that matters, and without one after 30 s. So
+nothing that happens in between is lost for longer. Whatever fails ends the subscription, and begins all over; what was
+found stays meanwhile. Docker is believed nothing: not to answer, to end, to be short, or to make sense.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from random import uniform
+from time import monotonic, time
+from typing import NamedTuple, NoReturn, Self
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import ValidationError
+
+from redirect.control.containers import LIST, Container, View, doubts, label_filter, read
+from redirect.core.discovery import Discover, Found, Trouble
+
+# Seconds within which Docker answers that it is there, begins its events, and has sent a whole list.
+PING_SECONDS = EVENTS_SECONDS = 5.0
+LIST_SECONDS = 15.0
+
+# Bytes of a list (10,000 containers have about 15 MiB), of an event, and of another answer.
+MAX_LIST_BYTES = 64 * 1024 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 4096
+
+# Seconds after an event for which others are awaited, before it is listed what came of all.
+GATHER_SECONDS = 0.05
+
+# Seconds without an event that matters, after which it is listed all the same.
+POLL_SECONDS = 30.0
+
+# Seconds until Docker is asked again, the first time; each further time takes twice as long.
+FIRST_RETRY_SECONDS = 0.25
+LAST_RETRY_SECONDS = 10.0
+JITTER = 0.25
+
+# Seconds for which a container that was told to stop gets nothing. By then it has ended, as most are given 10 s; or it
+# did not stop, as it has no handler for the signal. The list does not say how long it was given.
+STOPPING_SECONDS = 120.0
+
+# Actions that change what a list says. `exec_…` are three events for each health check.
+ACTIONS = frozenset(
+    "create start die stop kill pause unpause rename destroy update connect disconnect health_status".split()
+)
+
+# Signals with which containers are stopped: INT, QUIT (nginx), KILL, TERM, WINCH (httpd) and RTMIN+3 (systemd). With
+# HUP, USR1 and USR2 they are told to read their files again. HAProxy is stopped with USR1, and nginx rotates its logs
+# with it: a container that goes on must not lose its requests, so USR1 is none of these.
+STOP_SIGNALS = frozenset("2 3 9 15 28 37".split())
+
+# Through a TCP connection whose other end is gone no event comes any more, and no error: so the kernel probes it.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+_OWN_FILES = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}  # docker mounts them from a folder named after the id
+
+_logger = logging.getLogger("gunicorn.error")
+
+_Filter = tuple[str, ...]  # labels, sorted
+
+
+class DockerError(Exception):
+    """Docker cannot be asked: why, and what to do."""
+
+
+class _Stop(NamedTuple):
+    """A container that was told to stop."""
+
+    until: float  # by the monotonic clock
+    endpoints: frozenset[str]  # it had then; it has others once it was started again
+
+
+def base_url(host: str) -> tuple[str, str | None]:
+    """The URL of Docker's API, and the path of its socket; raises ValueError if `host` is neither of the kinds."""
+    with contextlib.suppress(ValueError):  # of a port that is none
+        url = urlsplit(host)
+        if url.scheme == "unix" and url.path.startswith("/") and not url.netloc:
+            return "http://docker", url.path
+        is_plain = url.path in {"", "/"} and not url.query and url.username is None and url.port != 0
+        if url.scheme in {"tcp", "http"} and url.hostname and is_plain:
+            return f"http://{url.netloc}", None
+    raise ValueError(f"docker's host must be unix:///PATH or tcp://HOST:PORT, and not {host!r}")
+
+
+def own_container_id() -> str | None:
+    """The id of the container that this process runs in, None if it runs in none."""
+    mounts = ""
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text()
+    return container_id(mounts, os.uname().nodename)
+
+
+def container_id(mounts: str, host_name: str) -> str | None:
+    """What `/proc/self/mountinfo` and the host's name, which is by default the first part of the id, say of it."""
+    for line in mounts.splitlines():
+        root, point = line.split(" ")[3:5]
+        if point in _OWN_FILES and (match := re.search("/(?:overlay-)?containers/([0-9a-f]{64})/", root)):
+            return match[1]
+    return host_name if re.fullmatch("[0-9a-f]{12}", host_name) else None
+
+
+class DockerProvider:
+    """Follows what Docker has of the pools in `use`; `changed` is called whenever `found` or `trouble` did."""
+
+    def __init__(self, host: str, own_id: str | None, changed: Callable[[], None]) -> None:
+        self._host = host
+        self._own_id = own_id
+        self._changed = changed
+        self.found: Mapping[str, Found] = {}  # by pool, of those of which Docker was asked
+        self.trouble: Trouble | None = None
+        self._wanted: Mapping[str, Discover] = {}
+        self._listed: dict[_Filter | None, Sequence[Container]] = {}
+        self._view = View(own_id)
+        self._stops: dict[str, _Stop] = {}  # by id
+        self._told: set[tuple[str, str]] = set()  # warnings, by id
+        self._news = asyncio.Event()
+        self._failures = 0  # in a row
+        base_url(host)
+
+    def use(self, wanted: Mapping[str, Discover]) -> None:
+        """Follows these pools from now on. What is known counts for them, too; the rest is asked for at once."""
+        self._wanted = dict(wanted)
+        self._news.set()
+        self._publish()
+
+    def trouble_of(self, pool: str) -> Trouble | None:
+        return self.trouble  # of all pools
+
+    async def run(self) -> NoReturn:
+        while True:
+            try:
+                await self._until_wanted()
+                await self._follow()
+            except DockerError as error:
+                await self._retry(str(error))
+            except Exception as error:  # a fault of this program
+                _logger.exception("what docker said was not understood")
+                await self._retry(f"{type(error).__name__}: {error}")
+
+    async def _until_wanted(self) -> None:
+        while not self._wanted:
+            self._news.clear()
+            await self._news.wait()
+
+    async def _retry(self, reason: str) -> None:
+        since = self.trouble.since if self.trouble else time()
+        if self.trouble is None or self.trouble.reason != reason:
+            _logger.warning("docker cannot be asked: %s; origins stay as they are", reason)
+            self.trouble = Trouble(since, reason)
+            self._changed()
+        wait = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures, 16), LAST_RETRY_SECONDS)
+        self._failures += 1
+        await asyncio.sleep(wait * uniform(1 - JITTER, 1 + JITTER))
+
+    async def _follow(self) -> None:
+        """One subscription, until something fails or no pool wants it any more."""
+        async with _Api(self._host) as api, api.events() as lines:
+            await self._find_own(api)
+            hearing = asyncio.create_task(self._hear(lines))
+            hearing.add_done_callback(lambda _: self._news.set())
+            try:
+                while self._wanted:
+                    self._news.clear()
+                    if hearing.done():
+                        hearing.result()
+                    await self._list(api)
+                    self._warn_of_left_out()
+                    await self._wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+                    self._publish()  # those that stop, before the list is there
+            finally:
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
+
+    async def ask(self) -> None:
+        """Asks once; raises DockerError."""
+        async with _Api(self._host) as api:
+            await self._find_own(api)
+            await self._list(api)
+
+    async def _find_own(self, api: "_Api") -> None:
+        own = await api.containers(id=[self._own_id]) if self._own_id else []
+        self._view = View(self._own_id, own[0] if own else None)
+
+    async def _wait(self) -> None:
+        """Waits for news, or until it is time to list without any."""
+        now = monotonic()
+        ends = min((stop.until for stop in self._stops.values()), default=now + POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(POLL_SECONDS, ends - now))):
+                await self._news.wait()
+
+    async def _hear(self, lines: AsyncIterator[bytes]) -> NoReturn:
+        async for line in lines:
+            self._note(line)
+        raise DockerError("its events ended")
+
+    def _note(self, line: bytes) -> None:
+        """Takes an event. `status`, `id` and `from` of older versions are not read: newer ones have none."""
+        try:
+            event = json.loads(line)
+            action, actor = str(event["Action"]).partition(":")[0], event["Actor"]
+            subject, attributes = str(actor["ID"]), actor.get("Attributes") or {}
+            signal = str(attributes.get("signal", "15"))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise DockerError(f"it sent an event that makes no sense: {line[:80]!r}") from error
+        if action not in ACTIONS:
+            return
+        if action == "start":
+            self._stops.pop(subject, None)
+        elif action == "stop" or (action == "kill" and signal in STOP_SIGNALS):
+            self._stops[subject] = _Stop(monotonic() + STOPPING_SECONDS, self._endpoints().get(subject, frozenset()))
+        self._news.set()
+
+    def _endpoints(self) -> Mapping[str, frozenset[str]]:
+        """Of those that run, by id."""
+        return {
+            each.full_id: frozenset(endpoint.id for endpoint in each.endpoints.values())
+            for each in self._containers()
+            if each.state in {"running", "paused"}
+        }
+
+    def _containers(self) -> Iterator[Container]:
+        return chain.from_iterable(self._listed.values())
+
+    async def _list(self, api: "_Api") -> None:
+        """Lists what is wanted, stopped containers included, as they are shown."""
+        filters = {label_filter(each, self._view) for each in self._wanted.values()}
+        self._listed = {labels: () if labels is None else await api.containers(label=labels) for labels in filters}
+        sharing = {each.shares_with for each in self._containers() if each.shares_with}
+        shared = await api.containers(id=sorted(sharing)) if sharing else ()
+        self._view = self._view._replace(shared={each.full_id: each for each in shared})
+        self._forget_stops()
+        trouble, self.trouble, self._failures = self.trouble, None, 0
+        if trouble is not None:
+            _logger.info("docker can be asked again, after %.1f s", time() - trouble.since)
+        if not self._publish() and trouble is not None:
+            self._changed()
+        self._warn_of_doubts()
+
+    def _forget_stops(self) -> None:
+        """Forgets those that have stopped, those that did not, and those that were started again meanwhile."""
+        running, now = self._endpoints(), monotonic()
+
+        def is_stopping(container: str, stop: _Stop) -> bool:
+            endpoints = running.get(container)
+            if endpoints is None or stop.until <= now:
+                return False
+            return not stop.endpoints or not endpoints or not stop.endpoints.isdisjoint(endpoints)
+
+        self._stops = {each: stop for each, stop in self._stops.items() if is_stopping(each, stop)}
+
+    def _publish(self) -> bool:
+        """Works out what is found, of all that is known; returns whether it differs from before."""
+        view = self._view._replace(stopping=self._stops.keys())
+        found = {}
+        for pool, discover in self._wanted.items():
+            labels = label_filter(discover, view)
+            if labels in self._listed:
+                found[pool] = read(None if labels is None else self._listed[labels], discover, view)
+        if found == self.found:
+            return False
+        self.found = found
+        self._changed()
+        return True
+
+    def _warn_of_doubts(self) -> None:
+        for pool, discover in self._wanted.items():
+            for container in self._listed.get(label_filter(discover, self._view), ()):
+                for doubt in doubts(container, discover):
+                    self._warn(container.id, f"the container {container.name} in {pool}: {doubt}")
+        self._told &= {(each.id, text) for each in self._containers() for _, text in self._told}
+
+    def _warn_of_left_out(self) -> None:
+        for pool, found in self.found.items():
+            for each in found.left_out:
+                if each.state == "running":
+                    self._warn(each.id, f"the container {each.name} is left out of {pool}: {each.reason}")
+
+    def _warn(self, container: str, text: str) -> None:
+        """Once for each container, while there is one."""
+        if (container, text) not in self._told:
+            self._told.add((container, text))
+            _logger.warning("%s", text)
+
+
+async def ask_once(host: str, own_id: str | None, wanted: Mapping[str, Discover]) -> Mapping[str, Found]:
+    """What Docker has of these pools, by pool; raises DockerError if it cannot be asked."""
+    provider = DockerProvider(host, own_id, lambda: None)
+    provider.use(wanted)
+    await provider.ask()
+    return provider.found
+
+
+class _Api:
+    """Docker's API, in the version that the daemon speaks. Each call raises DockerError if nothing came of it."""
+
+    def __init__(self, host: str) -> None:
+        url, path = base_url(host)
+        self._host = host
+        transport = httpx.AsyncHTTPTransport(
+            uds=path,
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # never used: spares the certificates of the default
+            trust_env=False,
+            socket_options=None if path else _KEEPALIVE,
+        )
+        fields = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        self._client = httpx.AsyncClient(
+            base_url=url, transport=transport, trust_env=False, timeout=httpx.Timeout(None), headers=fields
+        )
+        self._version = ""
+
+    async def __aenter__(self) -> Self:
+        try:
+            fields, _ = await self._get("/_ping", {}, PING_SECONDS, MAX_ANSWER_BYTES)
+            version = fields.get("api-version", "")
+            if not re.fullmatch(r"1\.[0-9]{1,4}", version):
+                raise DockerError(f"what answers at {self._host} is not docker: it names no version of its API")
+            self._version = version
+        except BaseException:
+            await self._client.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def containers(self, **filters: Sequence[str]) -> Sequence[Container]:
+        query = {"all": "1", "filters": json.dumps(filters)}
+        _, body = await self._get(f"/v{self._version}/containers/json", query, LIST_SECONDS, MAX_LIST_BYTES)
+        try:
+            return LIST.validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            raise DockerError(f"its list of containers makes no sense: {place}: {first['msg']}"[:300]) from None
+
+    @contextlib.asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The events from now on, each a line. They begin with an answer, and then there may be none for days."""
+        path = f"/v{self._version}/events"
+        query = {"filters": json.dumps({"type": ["container", "network"]})}
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._asking(path, EVENTS_SECONDS):
+                response = await stack.enter_async_context(self._client.stream("GET", path, params=query))
+                await _check(path, response)
+            yield self._lines(response)
+
+    async def _lines(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        rest = bytearray()
+        async with self._asking("its events", None):
+            async for piece in response.aiter_raw():
+                rest += piece
+                if b"\n" in piece:
+                    *lines, rest = rest.split(b"\n")
+                    for line in lines:
+                        if line.strip():
+                            yield bytes(line)
+                if len(rest) > MAX_EVENT_BYTES:
+                    raise DockerError(f"it sent an event of more than {MAX_EVENT_BYTES} bytes")
+
+    async def _get(
+        self, path: str, query: Mapping[str, str], seconds: float, max_bytes: int
+    ) -> tuple[httpx.Headers, bytes]:
+        async with self._asking(path, seconds), self._client.stream("GET", path, params=query) as response:
+            await _check(path, response)
+            return response.headers, await _body(path, response, max_bytes)
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, what: str, seconds: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise DockerError(f"{self._host} sent no whole answer to {what} within {seconds:g} s") from None
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            raise DockerError(f"{self._host}: {_reason(error)}") from error
+
+
+async def _check(path: str, response: httpx.Response) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    said = await _body(path, response, MAX_ANSWER_BYTES)
+    if status in {502, 503, 504}:
+        hint = ": may what answers there open docker's socket, and does docker run?"
+    elif status == 403:
+        hint = ": it must let through /_ping, /v1.NN/containers/json and /v1.NN/events"
+    else:
+        hint = f": {said.decode(errors='replace').strip()[:200]!r}" if said else ""
+    raise DockerError(f"{path} was answered {status}{hint}")
+
+
+async def _body(path: str, response: httpx.Response, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > max_bytes:
+            raise DockerError(f"the answer to {path} has more than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said of it, beneath the layers of the client."""
+    first = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    if isinstance(first, PermissionError):
+        return "permission denied: the user of this process must be in the group of docker's socket"
+    if isinstance(first, OSError) and first.errno and first.errno > 0:
+        return os.strerror(first.errno)
+    return str(first) or type(first).__name__
