@@ -15,7 +15,7 @@ from typing import Any
 
 import comparison
 import concurrency
-import forwarding
+import gateways
 import growth
 import machine
 import results
@@ -27,7 +27,7 @@ PARTS: dict[str, Callable[[Scale], Any]] = {
     "comparison": comparison.measure,
     "concurrency": concurrency.measure,
     "growth": growth.measure,
-    "forwarding": forwarding.measure,
+    "forwarding": gateways.measure,
     "tunnels": tunnels.measure,
 }
 FOLDER = Path(__file__).resolve().parent / "results"

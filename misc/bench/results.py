@@ -7,7 +7,7 @@ from pathlib import Path
 
 import comparison
 import concurrency
-import forwarding
+import gateways
 import growth
 import tunnels
 from comparison import Comparison
@@ -53,7 +53,7 @@ def _parts(results: Results) -> list[tuple[str, list[Table]]]:
     if results.growth:
         parts.append(("Growth", growth.tables(results.growth)))
     if results.forwarding:
-        parts.append(("Forwarding", forwarding.tables(results.forwarding)))
+        parts.append(("Forwarding", gateways.tables(results.forwarding)))
     if results.tunnels:
         parts.append(("Tunnels", [tunnels.table(results.tunnels)]))
     return parts

@@ -5,7 +5,6 @@ from importlib import metadata
 from typing import NamedTuple
 
 from redirect.control.discovery import Discovery
-from redirect.control.ejections import Totals, totals
 from redirect.control.keeper import Keeper
 from redirect.control.limits import LimitState
 from redirect.control.prober import Prober

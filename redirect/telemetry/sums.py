@@ -29,7 +29,10 @@ LABELS: Mapping[str, tuple[type, ...]] = {
 
 # Numbers of Common, and of slots, that are kept.
 PROCESSES = ("workers_died", "workers_hung", "controllers_died", "controllers_hung", "probes_hung")
-NUMBERS = ("lines", "dropped", "unknown_pool", "stale", "bytes_in", "bytes_out")
+NUMBERS = (
+    *("lines", "dropped", "unknown_pool", "forwarded_untrusted", "forwarded_malformed"),
+    *("stale", "bytes_in", "bytes_out"),
+)
 DURATIONS = ("answers", "forwards")
 
 # Changes whenever numbers get another meaning by their place.

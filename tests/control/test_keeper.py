@@ -83,7 +83,8 @@ def test_all_that_never_goes_back_is_kept() -> None:
     """Kinds of series and numbers of a slot are kept, or known as what is not: how it is now, and signals between
     processes."""
     assert LABELS.keys() == KINDS.keys() - {*GAUGES, "outcomes"}
-    now = {"pid", "since_ms", "heartbeat_ms", "connections", "requests", "config", "tunnels", "configs", "health"}
+    now = {"pid", "since_ms", "heartbeat_ms", "connections", "requests", "tunnels", "health"}
+    now |= {"config", "configs", "change"}
     memory = {"series_bytes", "ring_begun", "ring_ended", "watched_until_ms", "held"}
     assert {name for name, *_ in Numbers._fields_} - now - memory == {*NUMBERS, *DURATIONS}
 
@@ -121,7 +122,7 @@ def test_numbers_say_since_when_they_count(tmp_path: Path) -> None:
         keeper = Keeper(scoreboard, folder)
         await keeper.keep()
         unused: Any = None
-        return Instance(scoreboard, "pools.toml", unused, unused, keeper).counted_since
+        return Instance(scoreboard, "pools.toml", unused, unused, unused, keeper).counted_since
 
     run(tmp_path)
     assert asyncio.run(since(tmp_path)) == SINCE_MS / 1000

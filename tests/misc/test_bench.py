@@ -14,7 +14,7 @@ from support.service import ROOT
 sys.path.insert(0, str(ROOT / "misc" / "bench"))  # scripts beside each other, as `python misc/bench/bench.py` has them
 
 import accounts
-import forwarding
+import gateways
 import pools
 import proxies
 import servers
@@ -143,7 +143,7 @@ def test_goals_are_measured() -> None:
 
 def test_the_page_of_forwarding() -> None:
     """A goal of a rate is met from its limit on, one of a cost up to it."""
-    names = {case.name for case in forwarding.WORKLOADS}
+    names = {case.name for case in gateways.WORKLOADS}
     runs = [run(name, case, cost) for case in names for name, cost in {proxies.OURS: 14, proxies.NGINX: 10}.items()]
     tunnels = [Tunnels(proxies.OURS, 1000, 20.0), Tunnels(proxies.NGINX, 1000, 25.0)]
     written = page(Results("python bench.py", {}, forwarding=runs, tunnels=tunnels))
@@ -155,8 +155,8 @@ def test_the_page_of_forwarding() -> None:
 
 def test_goals_of_forwarding_are_measured() -> None:
     """Each goal is about a proxy and a workload of the part."""
-    assert {goal.against for goal in forwarding.GOALS} <= PROXIES.keys()
-    assert {goal.workload for goal in forwarding.GOALS} == {case.name for case in forwarding.WORKLOADS}
+    assert {goal.against for goal in gateways.GOALS} <= PROXIES.keys()
+    assert {goal.workload for goal in gateways.GOALS} == {case.name for case in gateways.WORKLOADS}
 
 
 def test_our_own_file_forwards_to_the_origin() -> None:

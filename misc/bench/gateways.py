@@ -8,7 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 import machine
-from figures import number, ratio
+from figures import Spread, number, ratio
 from load import BROWSER, LARGE, NEVER
 from proxies import NGINX, ORIGIN, OURS, forwarding_to
 from rounds import Run, Shot, alternate, cases, cell, subjects, values
@@ -79,7 +79,7 @@ def _speed(runs: Sequence[Run], case: str) -> Table:
     for subject in subjects(runs):
         rate = cell(runs, "requests_per_s", subject, case)
         if in_mb:
-            rate = rate._make(value * MB_OF_LARGE for value in rate)
+            rate = Spread(*(value * MB_OF_LARGE for value in rate))
         others = (str(cell(runs, metric, subject, case)) for metric in ("p50_ms", "p99_ms", "busy"))
         rows.append((subject, str(rate), *others))
     note = (
