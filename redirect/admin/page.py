@@ -27,7 +27,6 @@ from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
 from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
-from redirect.core.routes import forwarded
 from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
 
@@ -146,7 +145,7 @@ class View:
             "selection": self._select(),
             "picks": picks,
             "origin_views": origin_views,
-            "forwarded": forwarded(config.routes),
+            "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
             "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),
             "errors": errors,
@@ -159,7 +158,7 @@ class View:
     def _durations(self, snapshot: Snapshot) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
         """A title, lines and an axis for each chart: the second one only where there is something to forward."""
         config, answers, forwards = self.instance.config, snapshot.answers, snapshot.forwards.durations
-        if not forwarded(config.routes) and not forwards.requests:
+        if not config.forwarded() and not forwards.requests:
             return [("Duration", *charts.durations(answers.seconds, 0.5, 0.99))]
         return [
             ("Duration of what is answered here", *charts.durations(answers.seconds, 0.5, 0.99)),

@@ -13,7 +13,6 @@ from typing import Any
 from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.pools import Config, Origin, Pool
-from redirect.core.routes import forwarded
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
 Shares = Sequence[tuple[Origin, float]]
@@ -30,7 +29,7 @@ def stats(instance: Instance) -> dict[str, Any]:
     picks = snapshot.picks()
     pools = {pool.name: _picks(pool, picks.get(pool.name, {})) for pool in instance.config.pools.values()}
     errors = snapshot.errors()
-    for name in forwarded(instance.config.routes):
+    for name in instance.config.forwarded():
         for origin, values in pools[name]["origins"].items():
             values["forwards"] = _forwards(snapshot, name, origin, errors)
     return {

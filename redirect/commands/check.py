@@ -11,7 +11,7 @@ from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
 from redirect.config.schema import shown
 from redirect.core.pools import Config, Fault, Pool
-from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts, forwarded
+from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
 
 
 @click.command()
@@ -78,7 +78,7 @@ def _in_toml(value: object) -> str:
 
 def print_pool(config: Config, pool: Pool) -> None:
     """Prints name, status and use, and a line for each origin with its weight and share."""
-    is_default, is_forwarded = pool is config.default, pool.name in forwarded(config.routes)
+    is_default, is_forwarded = pool is config.default, pool.name in config.forwarded()
     is_redirected = is_default or not is_forwarded or any(route.redirect_to == pool.name for route in config.routes)
     uses = [str(pool.status)] * is_redirected + ["forwarded"] * is_forwarded + ["default"] * is_default
     click.echo("  ".join([pool.name, *uses]))

@@ -12,7 +12,7 @@ from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
-from redirect.core.routes import Route, Routes, forwarded, has_dot_segment
+from redirect.core.routes import Route, Routes, has_dot_segment
 from redirect.core.service import outcome
 from redirect.edge.reader import Reader
 
@@ -100,7 +100,7 @@ def _print_by_header(config: Config, request: Request, requested: str | None, he
     pool, why = config.default, "the default pool"
     if requested is not None:
         unknown = "forwarded to by a route, and cannot be named" if requested in config.pools else "no pool"
-        named = config.pools.get(requested) if requested not in forwarded(config.routes) else None
+        named = config.pools.get(requested) if requested not in config.forwarded() else None
         pool, why = named or pool, f"named by {header}" if named else f"{why}: {requested!r} is {unknown}"
     if pool is None:
         click.echo(f"pool     none: 404, there is no default pool{why.removeprefix('the default pool')}")
@@ -112,8 +112,12 @@ def _print_by_header(config: Config, request: Request, requested: str | None, he
 
 
 def _print_redirects(pool: Pool, request: Request) -> None:
+    has_others = sum(origin.weight > 0 for origin in pool.origins) > 1
+
     def answer(origin: Origin) -> str:
         decision = outcome(pool, origin, request.head.scheme, request.head.endpoint)
+        if decision.prefix is None and pool.on_loop == "next" and has_others:
+            return "one of the others: it is the host that was asked for"
         return f"{decision.status} {decision.location(request.target) or decision.detail}"
 
     _print_origins(pool, answer)
@@ -123,6 +127,8 @@ def _print_origins(pool: Pool, answer: Callable[[Origin], str]) -> None:
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer(origin) if origin.weight else 'never: drained'}")
+    if pool.fallback is not None:
+        click.echo(f"  {pool.fallback} serves while none of them is eligible")
 
 
 def _asked(request: Request) -> str:

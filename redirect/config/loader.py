@@ -23,7 +23,7 @@ from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.schema import Finding
 from redirect.core.authority import DEFAULT_PORTS
 from redirect.core.limits import numbered
-from redirect.core.pools import Config, Fault
+from redirect.core.pools import Config, Fault, with_fallbacks
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
@@ -151,6 +151,8 @@ class _Whole(NamedTuple):
     """What pieces have to know of each other."""
 
     names: Mapping[str, None]  # of the pools, faulty ones too, in their order
+    fallbacks: Mapping[str, str]
+    served_by: Mapping[str, str]  # the other way round
     default: str | None
     has_routes: bool
     forwarded: frozenset[str]
@@ -158,12 +160,17 @@ class _Whole(NamedTuple):
 
     @classmethod
     def of(cls, pieces: list[Piece]) -> "_Whole":
+        fallbacks = {name: fallback for piece in pieces for name, fallback in piece.fallbacks}
         leads = {
-            action: frozenset([lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action])
+            action: with_fallbacks(
+                [lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action], fallbacks.get
+            )
             for action in ("forward_to", "redirect_to")
         }
         return cls(
             dict.fromkeys(name for piece in pieces for name in piece.names),
+            fallbacks,
+            {fallback: name for name, fallback in fallbacks.items()},
             next((name for piece in pieces for name in piece.defaults), None),
             any(piece.has_routes for piece in pieces),
             leads["forward_to"],
@@ -185,6 +192,12 @@ def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for path, pool in piece.leads:
         if pool not in whole.names:
             yield Finding(path, f"there is no pool {schema.shown(pool)}{schema.instead(pool, whole.names)}")
+    for name, fallback in piece.fallbacks:
+        if fallback not in whole.names:
+            message = f"there is no pool {schema.shown(fallback)}{schema.instead(fallback, whole.names)}"
+            yield Finding((name, "fallback"), message)
+        elif name in with_fallbacks([fallback], whole.fallbacks.get):
+            yield Finding((name, "fallback"), f"leads back to {schema.shown(name)} itself; end the chain somewhere")
     for name in piece.by_requests:
         if name not in whole.forwarded:
             # Redirects are never under way: the weights of the origins would not be their shares.
@@ -200,9 +213,24 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
                 f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
                 "302, 303 and 307 are not cached",
             )
-        for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", pool.when_all_down == "ignore")):
+        effectless = (
+            ("slow_start", pool.slow_start),
+            ("when_all_down", pool.when_all_down == "ignore"),
+            ("fallback", pool.fallback),
+        )
+        if pool.status in (301, 308) and (up := whole.served_by.get(pool.name)):
+            yield Finding(
+                (pool.name, "status"),
+                f"browsers cache a permanent redirect ({pool.status}), also when {up} is up again, whose fallback "
+                "this is; 302, 303 and 307 are not cached",
+            )
+        for key, is_set in effectless:
             if is_set and pool.health_check is None and pool.eject is None and pool.discover is None:
                 yield Finding((pool.name, key), "has no effect without health_check or eject")
+        if pool.stay_status != 421 and pool.on_loop != "stay":
+            yield Finding((pool.name, "stay_status"), 'has no effect without on_loop = "stay"')
+        if pool.fallback is not None and pool.when_all_down == "ignore":
+            yield Finding((pool.name, "fallback"), 'has no effect, as when_all_down = "ignore" uses all origins')
         if pool.eject is not None and pool.name not in whole.forwarded:
             yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")
     for name in piece.defaults:

@@ -35,6 +35,7 @@ class Piece(NamedTuple):
     defaults: tuple[str, ...]  # of those that are meant as the default pool
     with_status: tuple[str, ...]  # of those that state one
     by_requests: tuple[str, ...]  # of those whose pick is by requests under way
+    fallbacks: tuple[tuple[str, str], ...]  # of those that have one: their names and that of the fallback
     pools: tuple[Pool, ...]
     has_routes: bool  # faulty ones too
     routes: tuple[Route, ...]
@@ -83,6 +84,9 @@ def checked(text: str, document: dict[str, object]) -> Piece:
         defaults=tuple([name for name, table in dicts.items() if table.get("is_default")]),
         with_status=tuple([name for name, table in dicts.items() if "status" in table]),
         by_requests=tuple([name for name, table in dicts.items() if table.get("pick") == "least_requests"]),
+        fallbacks=tuple(
+            [(name, each) for name, table in dicts.items() if isinstance(each := table.get("fallback"), str)]
+        ),
         pools=tuple([pool for pool, _ in results if pool is not None]),
         has_routes=bool(array) or len(meant) < len(tables),
         routes=tuple(good),

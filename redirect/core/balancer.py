@@ -27,7 +27,9 @@ MAX_PREPARED_PICKS = 2_000
 class Balancer:
     """Picks the origins of one pool, each as a `Destination`. `pick` is None while none may be picked."""
 
-    __slots__ = ("_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses", "successor")
+    __slots__ = (
+        *("_bounds", "_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses", "successor"),
+    )
 
     pick: Callable[[], Destination] | None
 
@@ -41,6 +43,7 @@ class Balancer:
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()
         self._weights, self.next_step = effective_weights(pool, statuses, now)
+        self._bounds: tuple[list[int], dict[Destination, int]] | None = None  # made when a loop is first avoided
         self.pick = self._picker(cycles)
 
     @property
@@ -57,6 +60,7 @@ class Balancer:
         self._set_trials()
         self._weights, self.next_step = effective_weights(self.pool, statuses, now)
         if (self._weights, self.is_growing) != before:
+            self._bounds = None
             self.pick = self._first_pick if any(self._weights) else None
 
     def _first_pick(self) -> Destination:
@@ -90,6 +94,19 @@ class Balancer:
         ]
         pick = _random_picker(left, self._random)
         return pick() if pick else None
+
+    def pick_beside(self, picked: Destination) -> Destination | None:
+        """By chance and weight, one of the others; what it costs does not grow with their number."""
+        if self._bounds is None:
+            places = {destination: place for place, destination in enumerate(self._destinations)}
+            self._bounds = [*accumulate(self._weights, initial=0)], places
+        bounds, places = self._bounds
+        at = places[picked]
+        weight = bounds[at + 1] - bounds[at]
+        if bounds[-1] == weight:
+            return None
+        drawn = self._random.randrange(bounds[-1] - weight)
+        return self._destinations[bisect_right(bounds, drawn + weight if drawn >= bounds[at] else drawn) - 1]
 
     def _set_trials(self) -> None:
         if self.pool.eject is not None:

@@ -10,8 +10,11 @@ TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
+    410: "Gone",
     414: "URI Too Long",
+    421: "Misdirected Request",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -55,6 +58,7 @@ class Decision(NamedTuple):
     is_forward: bool = False
     is_show: bool = False
     served_from: str | None = None  # "cache" in place of an origin that does not answer
+    fallback_for: str | None = None  # the pool that was asked, where another one serves in its place
 
     @property
     def action(self) -> str:
@@ -70,11 +74,12 @@ class Decision(NamedTuple):
     @property
     def is_one_of_few(self) -> bool:
         """Whether the same decision is made again and again, so that what follows from it may be kept."""
-        return self.detail is None and self.origin is not None
+        return self.origin is not None and not (self.is_forward and self.detail)
 
     def problem(self) -> dict[str, object]:
         """The members of a refusal's problem document (RFC 9457)."""
-        return {"type": "about:blank", "title": TITLES[self.status], "status": self.status, "detail": self.detail}
+        title = TITLES.get(self.status) or TITLES[self.status // 100 * 100]  # what RFC 9110 has unknown ones mean
+        return {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
 
     def location(self, target: str) -> str | None:
         """The Location for `target`; None if the request is refused."""

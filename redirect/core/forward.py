@@ -7,14 +7,18 @@ from redirect.core.routes import Route
 
 class Forward:
     """What a route that forwards says of each of its requests. The origin is picked when the request is sent, and
-    another one if that fails."""
+    another one if that fails; while none is eligible, the request is that of the `fallback`."""
 
-    __slots__ = ("_answered", "_balancer", "name", "passes_host", "pool", "route", "scheme")
+    __slots__ = ("_answered", "_balancer", "fallback", "fallback_for", "name", "passes_host", "pool", "route", "scheme")
 
-    def __init__(self, route: Route, balancer: Balancer) -> None:
+    def __init__(
+        self, route: Route, balancer: Balancer, fallback: "Forward | None" = None, fallback_for: str | None = None
+    ) -> None:
         self.route = route
         self.name = route.name
         self._balancer = balancer
+        self.fallback = fallback
+        self.fallback_for = fallback_for
         self.pool = balancer.pool
         self.scheme = self.pool.scheme or "http"
         # Whether the origin gets the client's Host: over TLS it must fit the name in the certificate.
@@ -33,6 +37,8 @@ class Forward:
         """The decision in the record where the `origin` answered with this status."""
         found = self._answered.get((origin, status))
         if found is None:
-            found = Decision(status, self.pool.name, origin, route=self.name, is_forward=True)
+            found = Decision(
+                status, self.pool.name, origin, route=self.name, is_forward=True, fallback_for=self.fallback_for
+            )
             self._answered[origin, status] = found
         return found

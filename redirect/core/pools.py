@@ -3,13 +3,13 @@
 A field that the TOML has as a key states what the key may hold, its help text and its default (`keys`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
-from redirect.core.keys import HOST, Limit, one_of, seconds, whole
+from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
 from redirect.core.routes import Route, forwarded
 
 MAX_WEIGHT = 1_000_000
@@ -92,6 +92,15 @@ class Pool:
         "how the origins are found, in place of `weighted_hosts`",
     ] = None
     none_found: str | None = None  # why, where it discovers and has no origins
+    fallback: Annotated[
+        str | None, text("must be the name of a pool", 1, 128), "the pool that serves while no origin here is eligible"
+    ] = None
+    on_loop: Annotated[
+        str,
+        one_of("refuse", "next", "stay"),
+        'where the host asked for is picked: 422; `"next"`: one of the others; `"stay"`: `stay_status`',
+    ] = "refuse"
+    stay_status: Annotated[int, whole(400, 599), "what tells the server in front to answer by itself"] = 421
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""
@@ -131,7 +140,28 @@ class Config:
         """Identifies it among all that the instance ever had."""
         return self.hash, self.change
 
+    def forwarded(self) -> frozenset[str]:
+        """The pools to which requests are forwarded. Clients cannot name them."""
+        return with_fallbacks(forwarded(self.routes), self._fallback)
+
     def only_forwarded(self) -> frozenset[str]:
-        """The pools that routes forward to and to which no client is redirected."""
-        redirected = {route.redirect_to for route in self.routes} | {self.default.name if self.default else None}
-        return forwarded(self.routes) - redirected
+        """The pools to which requests are forwarded and no client is redirected."""
+        found = self.forwarded()
+        if not found:
+            return found
+        led_to = [route.redirect_to for route in self.routes] + [self.default.name if self.default else None]
+        return found - with_fallbacks([*self.pools.keys() - found, *filter(None, led_to)], self._fallback)
+
+    def _fallback(self, name: str) -> str | None:
+        return self.pools[name].fallback
+
+
+def with_fallbacks(names: Iterable[str], fallback_of: Callable[[str], str | None]) -> frozenset[str]:
+    """The pools of these names, and those that serve in their place."""
+    found: set[str] = set()
+    for name in names:
+        next_name: str | None = name
+        while next_name is not None and next_name not in found:
+            found.add(next_name)
+            next_name = fallback_of(next_name)
+    return frozenset(found)

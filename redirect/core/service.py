@@ -6,8 +6,9 @@ Where the configuration has routes, the one that matches says what becomes of th
 with a constant or leave the answer to the controller. Without one, or where it redirects to a pool:
 
 1. The pool that the route or the request names, or the default pool. What is forwarded to cannot be named by a request.
-2. The next origin of that pool's cycle (`cycles`), among those that may be picked (`balancer`).
-3. 422 if that origin is the endpoint that was asked for: a redirect would loop.
+2. The next origin of that pool's cycle (`cycles`), among those that may be picked (`balancer`). Where there is none,
+   the pool's fallback serves.
+3. If that origin is the endpoint that was asked for a redirect would loop: 422, or what the pool's `on_loop` says.
 4. Otherwise a redirect to the origin (`destination`), to which the raw target is appended.
 """
 
@@ -40,9 +41,9 @@ class Service:
         self._balancers = prepared
         self._default = prepared[config.default.name] if config.default else None
         self.routes = Routes(config.routes) if config.routes else None
-        forwarded = {route.forward_to for route in config.routes}
+        forwarded = config.forwarded()
         self._forwards = {
-            id(route): Forward(route, prepared[route.forward_to])
+            id(route): _forward(route, prepared, route.forward_to)
             for route in config.routes
             if route.forward_to is not None
         }
@@ -83,7 +84,7 @@ class Service:
         `pool_requested` is the header's value; None or an unknown name means the default pool.
         """
         balancer = self._named.get(pool_requested or "", self._default)
-        return _NO_POOL if balancer is None else _redirect(balancer, scheme, asked)
+        return _NO_POOL if balancer is None else self._redirect(balancer, scheme, asked)
 
     def decide_by_route(
         self, method: str, target: str, pool_requested: str | None, scheme: str, asked: Endpoint | None
@@ -106,20 +107,45 @@ class Service:
         if route.show is not None:
             return Show(route)
         assert route.redirect_to is not None
-        return _redirect(self._balancers[route.redirect_to], scheme, asked)._replace(route=route.name)
+        return self._redirect(self._balancers[route.redirect_to], scheme, asked)._replace(route=route.name)
+
+    def _redirect(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+        pick = balancer.pick
+        if pick is None:
+            return self._fall_back(balancer, scheme, asked)
+        picked = pick()
+        endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
+        return _loop(balancer, picked, redirect, scheme) if endpoint == asked else redirect
+
+    def _fall_back(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+        """What the first fallback says that has an eligible origin."""
+        asked_for, reasons = balancer.pool.name, [balancer.why_none()]
+        while (fallback := balancer.pool.fallback) is not None:
+            balancer = self._balancers[fallback]
+            if balancer.pick is not None:
+                return self._redirect(balancer, scheme, asked)._replace(fallback_for=asked_for)
+            reasons.append(balancer.why_none())
+        return Decision(503, asked_for, detail="; ".join(reasons))
 
 
 _NO_POOL = Decision(404, detail="no route matches the request, and there is no default pool")
 _DOT_SEGMENT = Decision(400, detail="the path has a segment of dots, which a server may resolve to another path")
 
 
-def _redirect(balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
-    pick = balancer.pick
-    if pick is None:
-        return Decision(503, balancer.pool.name, detail=balancer.why_none())
-    picked = pick()
-    endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
-    return _loop(redirect) if endpoint == asked else redirect
+def _forward(route: Route, prepared: Mapping[str, Balancer], name: str, fallback_for: str | None = None) -> Forward:
+    balancer = prepared[name]
+    fallback = balancer.pool.fallback
+    behind = None if fallback is None else _forward(route, prepared, fallback, fallback_for or name)
+    return Forward(route, balancer, behind, fallback_for)
+
+
+def _loop(balancer: Balancer, picked: Destination, redirect: Decision, scheme: str) -> Decision:
+    """What takes the place of a redirect to where the client came from."""
+    if balancer.pool.on_loop == "next":
+        other = balancer.pick_beside(picked)
+        if other is not None:
+            return ((other.http if scheme == "http" else other.https) or other.work_out(scheme))[1]
+    return _refused_loop(balancer.pool, redirect)
 
 
 def _constant(route: Route, response: Response) -> Decision:
@@ -152,9 +178,9 @@ def new_service(config: Config, random: Random, health: Health = NO_HEALTH, now:
 
 
 def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> Decision:
-    """The answer to a request if `origin` of `pool` were picked."""
+    """The answer to a request if `origin` of `pool` were picked, and no other one could be."""
     endpoint, redirect = Destination(pool, origin).work_out(scheme)
-    return _loop(redirect) if endpoint == asked else redirect
+    return _refused_loop(pool, redirect) if endpoint == asked else redirect
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
@@ -162,6 +188,8 @@ def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
     return health.get(pool.name, _NO_STATUSES) if has_health else _NO_STATUSES
 
 
-def _loop(redirect: Decision) -> Decision:
-    detail = f"{redirect.pool} picked {redirect.origin}, the host that was asked for: a redirect would loop"
-    return Decision(422, redirect.pool, redirect.origin, detail=detail)
+def _refused_loop(pool: Pool, redirect: Decision) -> Decision:
+    detail = f"{pool.name} picked {redirect.origin}, the host that was asked for"
+    if pool.on_loop == "stay":
+        return Decision(pool.stay_status, pool.name, redirect.origin, detail=f"{detail}: the client is to stay there")
+    return Decision(422, pool.name, redirect.origin, detail=f"{detail}: a redirect would loop")

@@ -7,6 +7,7 @@ origin's work.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, Protocol
 
@@ -198,12 +199,24 @@ class Exchange:
 
     def go_on(self) -> None:
         """Is under way from now on, as far as its route has a limit."""
-        pick = self._forward.balancer.pick
+        pick = self._forward.balancer.pick or self._fall_back()
         if pick is None:
-            self._refuse(503, self._forward.balancer.why_none(), "destination_unavailable")
             return
         picked = pick()
         self._try(self._forward.balancer.one_at_a_time(picked) if picked.trial else picked)
+
+    def _fall_back(self) -> Callable[[], Destination] | None:
+        """Goes on as that of the first fallback that has an eligible origin, or refuses the request."""
+        forward, reasons = self._forward, [self._forward.balancer.why_none()]
+        while (fallback := forward.fallback) is not None:
+            forward = fallback
+            if forward.balancer.pick is not None:
+                self._forwarder.moved(self._forward.pool.name, forward.pool.name)
+                self._forward = forward
+                return forward.balancer.pick
+            reasons.append(forward.balancer.why_none())
+        self._refuse(503, "; ".join(reasons), "destination_unavailable")
+        return None
 
     def refuse_full(self) -> None:
         """As many others are under way as its route allows."""
@@ -574,6 +587,7 @@ class Exchange:
                 route=forward.name,
                 is_forward=True,
                 served_from=served_from,
+                fallback_for=forward.fallback_for,
             )
         recorder = self._forwarder.recorder
         recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)

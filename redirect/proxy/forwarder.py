@@ -7,7 +7,6 @@ from typing import Protocol
 
 from redirect.core.destination import Destination
 from redirect.core.pools import Config, Origin
-from redirect.core.routes import forwarded
 from redirect.proxy.cache import Cache
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
 from redirect.proxy.ejections import Outcomes
@@ -59,7 +58,7 @@ class Forwarder:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
         self._of_destinations.clear()
-        pools = [config.pools[name] for name in forwarded(config.routes)]
+        pools = [config.pools[name] for name in config.forwarded()]
         self._known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
         for place in self._connections.keys() - self._known:
             self._connections.pop(place).close()
@@ -83,6 +82,11 @@ class Forwarder:
         self._requests[pool] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+
+    def moved(self, pool: str, fallback: str) -> None:
+        """A request that began for `pool` is that of its fallback now."""
+        self._requests[pool] -= 1
+        self._requests[fallback] += 1
 
     def begin_retry(self, pool: str) -> bool:
         """Whether there is room in the budget for another retry, which then is taken."""

@@ -62,6 +62,7 @@ KEYS = (
     Key("bytes_out", "BIGINT", "of the answer's body, or null"),
     Key("served_from", "VARCHAR", "cache for an old answer in place of the origin's, or null"),
     Key("detail", "VARCHAR", "why it was refused or failed, or null"),
+    Key("fallback_for", "VARCHAR", "the pool that was asked, where pool is its fallback, or null"),
 )
 
 # The values that can be long; a line over the limit is made to fit by cutting these.
@@ -130,11 +131,12 @@ class LineFormatter:
 
 
 def _end(decision: Decision) -> str:
-    route, served_from, detail = (
-        _or_null(value).replace("%", "%%") for value in (decision.route, decision.served_from, decision.detail)
+    route, served_from, detail, fallback_for = (
+        _or_null(value).replace("%", "%%")
+        for value in (decision.route, decision.served_from, decision.detail, decision.fallback_for)
     )
     numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
-    last = f'"served_from":{served_from},"detail":{detail}}}\n'
+    last = f'"served_from":{served_from},"detail":{detail},"fallback_for":{fallback_for}}}\n'
     end = f',"route":{route},"action":"{decision.action}",{numbers}{last}'
     return end if decision.is_forward else end % _NULLS
 

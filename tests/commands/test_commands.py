@@ -308,6 +308,23 @@ def test_explain(file: Path, arguments: list[str], printed: str) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, printed, "")
 
 
+def test_explain_a_loop_that_is_avoided_and_a_fallback(tmp_path: Path) -> None:
+    """What takes the place of a loop, and of a pool that is down."""
+    file = tmp_path / "pools.toml"
+    pool = '[%s]\nis_default = true\nweighted_hosts = { "a" = 1, "b" = 1 }\non_loop = "%s"\n'
+    down = 'fallback = "q"\nhealth_check = { path = "/" }\n'
+    file.write_text(pool % ("p", "next") + down + pool % ("q", "stay"))
+    assert run("explain", "--config", str(file), "--host", "a", "/x").stdout.splitlines()[2:] == [
+        "  a   50.00%  one of the others: it is the host that was asked for",
+        "  b   50.00%  302 http://b/x",
+        "  q serves while none of them is eligible",
+    ]
+    assert run("explain", "--config", str(file), "--host", "a", "--pool", "q", "/x").stdout.splitlines()[2:] == [
+        "  a   50.00%  421 q picked a, the host that was asked for: the client is to stay there",
+        "  b   50.00%  302 http://b/x",
+    ]
+
+
 ROUTED = {
     "forwarded": (
         ["http://shop.example.com/api/%6Frders/7?x"],

@@ -53,7 +53,9 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         "request_id": "abc.DEF-1_2",
         "route": None,
         "action": "redirect",
-        **dict.fromkeys(["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "served_from", "detail"]),
+        **dict.fromkeys(
+            ["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "served_from", "detail", "fallback_for"]
+        ),
     }
 
 

@@ -1,0 +1,128 @@
+"""A pool's fallback: where no origin is eligible, the next pool of the chain serves."""
+
+from random import Random
+
+import pytest
+
+from redirect.config.loader import ConfigError, parse_config
+from redirect.core.decision import Decision
+from redirect.core.forward import Forward
+from redirect.core.health import Health, HealthStatus
+from redirect.core.pools import Config
+from redirect.core.service import Service, new_service
+
+CHAIN = """
+[a]
+is_default = true
+weighted_hosts = { "a-1" = 1, "a-2" = 0 }
+health_check = { path = "/" }
+fallback = "b"
+[b]
+weighted_hosts = { "b-1" = 1 }
+health_check = { path = "/" }
+fallback = "c"
+[c]
+weighted_hosts = { "c-1" = 1 }
+health_check = { path = "/" }
+status = 307
+"""
+
+
+def read(toml: str) -> Config:
+    return parse_config(toml.encode(), "pools.toml")
+
+
+def serving(toml: str, *down: str) -> Service:
+    """The service while the origins called so are down."""
+    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
+    health: Health = dict.fromkeys("abc", statuses)
+    return new_service(read(toml), Random(1), health)
+
+
+def refused(toml: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(toml)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("down", "decision"),
+    [
+        ([], Decision(302, "a", "a-1", "http://a-1")),
+        (["a-1"], Decision(302, "b", "b-1", "http://b-1", fallback_for="a")),
+        (["a-1", "b-1"], Decision(307, "c", "c-1", "http://c-1", fallback_for="a")),
+        (
+            ["a-1", "b-1", "c-1"],
+            Decision(503, "a", detail="; ".join(f"no origin of {name} is eligible" for name in "abc")),
+        ),
+    ],
+)
+def test_the_first_pool_of_the_chain_with_an_eligible_origin_serves(down: list[str], decision: Decision) -> None:
+    """With its own status; the decision says for which pool."""
+    assert serving(CHAIN, *down).decide("a", "http", None) == decision
+
+
+def test_the_loop_rule_of_the_fallback_holds() -> None:
+    decision = serving(CHAIN, "a-1").decide(None, "http", ("b-1", 80))
+    assert (decision.status, decision.pool, decision.fallback_for) == (422, "b", "a")
+
+
+def test_a_route_that_redirects_has_the_fallback_of_its_pool() -> None:
+    service = serving(f'[[routes]]\npath = "/x"\nredirect_to = "a"\n{CHAIN}', "a-1")
+    decision = service.decide_by_route("GET", "/x", "c", "http", None)
+    assert decision == Decision(302, "b", "b-1", "http://b-1", route="/x", fallback_for="a")
+
+
+def test_clients_cannot_name_what_only_stands_in_for_a_pool_of_forwards() -> None:
+    """A redirect would tell the addresses of its origins, as it would those of the pool itself."""
+    toml = f'[[routes]]\npath = "/x"\nforward_to = "b"\n{CHAIN}'.replace('fallback = "b"\n', "")
+    assert read(toml).forwarded() == read(toml).only_forwarded() == {"b", "c"}
+    assert serving(toml).decide("c", "http", None).pool == "a"
+    forward = serving(toml).decide_by_route("GET", "/x", None, "http", None)
+    assert isinstance(forward, Forward)
+    assert forward.fallback is not None
+    assert (forward.fallback.pool.name, forward.fallback.fallback_for, forward.fallback.fallback) == ("c", "b", None)
+
+
+def test_what_redirects_may_fall_back_to_is_not_only_forwarded_to() -> None:
+    assert read(f'[[routes]]\nforward_to = "c"\n{CHAIN}').only_forwarded() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "faults"),
+    [
+        ('"c"', '"C"', ['10:12: b.fallback: there is no pool "C"; there are "a", "b", "c"']),
+        ('"c"', '"b"', ['10:12: b.fallback: leads back to "b" itself; end the chain somewhere']),
+        (
+            '"c"',
+            '"a"',
+            [
+                '6:12: a.fallback: leads back to "a" itself; end the chain somewhere',
+                '10:12: b.fallback: leads back to "b" itself; end the chain somewhere',
+            ],
+        ),
+        ('"c"', '""', ['10:12: b.fallback: fallback must be the name of a pool of 1 to 128 characters, got ""']),
+    ],
+    ids=["unknown", "itself", "circle", "empty"],
+)
+def test_a_chain_leads_to_pools_that_are_there_and_ends(before: str, after: str, faults: list[str]) -> None:
+    assert refused(CHAIN.replace(before, after))[: len(faults)] == [f"pools.toml:{fault}" for fault in faults]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('health_check = { path = "/" }\nfallback = "b"', 'fallback = "b"', "without health_check or eject"),
+        ('fallback = "b"', 'when_all_down = "ignore"\nfallback = "b"', 'as when_all_down = "ignore" uses all origins'),
+    ],
+)
+def test_a_fallback_that_can_never_serve_gets_a_warning(before: str, after: str, said: str) -> None:
+    (warning,) = read(CHAIN.replace(before, after, 1)).warnings
+    assert (warning.key, warning.message) == ("a.fallback", f"has no effect {said}".replace("effect as", "effect, as"))
+
+
+def test_a_permanent_redirect_of_a_fallback_gets_a_warning() -> None:
+    """Browsers would go on asking the fallback when the pool is up again."""
+    (warning,) = read(CHAIN.replace("307", "308")).warnings
+    assert (warning.line, warning.key) == (14, "c.status")
+    assert warning.message.startswith("browsers cache a permanent redirect (308), also when b is up again")
