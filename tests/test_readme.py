@@ -229,6 +229,7 @@ def test_the_toml() -> None:
     ("heading", "keys"),
     [
         ("key of a pool", schema.POOL_KEYS),
+        ("key of an origin", schema.ORIGIN_KEYS),
         ("key of `health_check`", schema.keys_of(HealthCheck)),
         ("key of `eject`", schema.keys_of(Ejection)),
         ("key of `discover`", schema.keys_of(Discover)),

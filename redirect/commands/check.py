@@ -84,7 +84,7 @@ def print_pool(config: Config, pool: Pool) -> None:
     click.echo("  ".join([pool.name, *uses]))
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
-        click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}")
+        click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}  {origin.path_prefix}".rstrip())
 
 
 def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:
@@ -109,7 +109,13 @@ def _described(path: str, config: Config) -> dict[str, object]:
                 "status": pool.status,
                 "is_default": pool is config.default,
                 "origins": [
-                    {"name": origin.name, "weight": origin.weight, "share": share} for origin, share in pool.shares()
+                    {
+                        "name": origin.name,
+                        "weight": origin.weight,
+                        "share": share,
+                        **({"path_prefix": origin.path_prefix} if origin.path_prefix else {}),
+                    }
+                    for origin, share in pool.shares()
                 ],
             }
             for pool in config.pools.values()

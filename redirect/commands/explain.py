@@ -92,7 +92,7 @@ def _print_action(config: Config, route: Route, request: Request, asked: str) ->
     if route.forward_to is not None:
         pool, (target, _) = config.pools[route.forward_to], route.target_of(request.target)
         scheme = pool.scheme or "http"
-        _print_origins(pool, lambda origin: f"forward to {scheme}://{origin.name}{target}")
+        _print_origins(pool, lambda origin: f"forward to {scheme}://{origin.name}{origin.path_prefix}{target}")
 
 
 def _print_by_header(config: Config, request: Request, requested: str | None, header: str, asked: str) -> None:

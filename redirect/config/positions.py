@@ -34,6 +34,14 @@ def places(text: str) -> dict[Path, Place]:
     return _Walk(text).document()
 
 
+def value_end(text: str, offset: int) -> int:
+    """Where the value ends that begins at `offset`."""
+    walk = _Walk(text)
+    walk.at = offset
+    walk.value(())
+    return walk.at
+
+
 class _Walk:
     def __init__(self, text: str) -> None:
         self.text = text

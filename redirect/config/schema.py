@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, create_model
 from pydantic_core import ErrorDetails
 
 from redirect.config.positions import Path
@@ -98,10 +98,13 @@ def _host_key(host: str) -> tuple[str, Authority]:
     return host, origin_authority(host)
 
 
-def _origins(weights: dict[tuple[str, Authority], int]) -> tuple[Origin, ...]:
-    if not any(weights.values()):
+def _origins(values: dict[tuple[str, Authority], Any]) -> tuple[Origin, ...]:
+    origins = tuple(
+        [Origin(*host, value) if type(value) is int else Origin(*host, **vars(value)) for host, value in values.items()]
+    )
+    if not any(origin.weight for origin in origins):
         raise ValueError("weighted_hosts needs at least one host with a weight above 0")
-    return tuple([Origin(*host, weight) for host, weight in weights.items()])
+    return origins
 
 
 # How keys and values are shown.
@@ -109,11 +112,11 @@ def _origins(weights: dict[tuple[str, Authority], int]) -> tuple[Origin, ...]:
 
 def key(path: Path) -> str:
     """A path as the TOML would write it, hosts always quoted; the elements of an array count from 0."""
-    bare = 2 if path[1:2] == ("weighted_hosts",) else len(path)
+    host = 2 if path[1:2] == ("weighted_hosts",) else -1
     parts = [
         f"[{part}]"
         if isinstance(part, int)
-        else f".{part if depth < bare and BARE_KEY.fullmatch(part) else _text(part)}"
+        else f".{part if depth != host and BARE_KEY.fullmatch(part) else _text(part)}"
         for depth, part in enumerate(path)
     ]
     return "".join(parts).removeprefix(".")
@@ -138,12 +141,15 @@ def _text(text: str) -> str:
 
 # The keys of a pool and of a route. Two keys of the pool itself are not kept in a field of the same name.
 
-WEIGHT = keys_of(Origin)["weight"]
+ORIGIN_KEYS = keys_of(Origin)
+WEIGHT = ORIGIN_KEYS["weight"]
+_ORIGIN_TABLE = model(ORIGIN_KEYS)
+_ORIGIN_VALUE: Any = Annotated[WEIGHT.type | _ORIGIN_TABLE, Field(union_mode="left_to_right")]
 POOL_KEYS = {
     "weighted_hosts": Key(
-        Annotated[dict[Annotated[str, AfterValidator(_host_key)], WEIGHT.type], AfterValidator(_origins)],  # type: ignore[name-defined]
+        Annotated[dict[Annotated[str, AfterValidator(_host_key)], _ORIGIN_VALUE], AfterValidator(_origins)],
         'must be a table of hosts and weights such as { "origin-1.example.com" = 2 }',
-        f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}",
+        f"table of origins and their weights: a host with an optional port, and {WEIGHT.help}, or a table",
         (),
     ),
     "is_default": _key(Annotated[bool, FLAG, _DEFAULT_HELP], False),
@@ -171,10 +177,27 @@ def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Findin
             return Finding(path[:-1], f"{last} is missing; {name} {rule}", is_at_key=True)
         case "extra_forbidden":
             return Finding(path, _unknown(str(last), _last_known(before, keys)[2]), is_at_key=True)
-    if before == ["weighted_hosts"]:
-        return Finding(path, f"weight {WEIGHT.rule}{got}")
     name, rule, _ = _last_known([*before, last], keys)
     return Finding(path, f"{name} {rule}{got}" + (reason and f": {reason}"))
+
+
+def is_origin_table(value: object) -> bool:
+    """Whether this is meant as what an origin has beside its weight, and not as the rest of a host with dots."""
+    return isinstance(value, dict) and any(
+        not isinstance(inner, dict) and difflib.get_close_matches(name, ORIGIN_KEYS, n=1, cutoff=0.75)
+        for name, inner in value.items()
+    )
+
+
+def origin_findings(path: Path, value: object) -> list[Finding]:
+    """What is wrong with the value of an origin."""
+    if not is_origin_table(value):
+        return [Finding(path, f"weight {WEIGHT.rule}, got {shown(value)}")]
+    try:
+        _ORIGIN_TABLE.model_validate(value)
+    except ValidationError as error:
+        return [finding(path, each, ORIGIN_KEYS) for each in error.errors(include_url=False)]
+    return []
 
 
 def _last_known(path: Iterable[str | int], keys: Mapping[str, Key]) -> tuple[str, str, Mapping[str, Key]]:

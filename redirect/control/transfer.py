@@ -85,7 +85,7 @@ def _join(head: Head, pools: Iterable[Pool]) -> bytes:
     parts, piece, origins = [pickle.dumps(tuple(head))], [], 0
     for pool in pools:
         others = tuple([getattr(pool, name) for name in _OTHER_FIELDS])
-        packed = tuple([(origin.name, *origin.authority, origin.weight) for origin in pool.origins])
+        packed = tuple([(origin.name, *origin.authority, origin.weight, origin.path_prefix) for origin in pool.origins])
         piece.append((pool.name, packed, shared.setdefault(others, others)))
         origins += len(pool.origins)
         if origins >= PIECE_ORIGINS:
@@ -100,9 +100,9 @@ def _pieces(file: BytesIO) -> Iterator[list[Pool]]:
         yield [_pool(*packed) for packed in _read(file)]
 
 
-def _pool(name: str, origins: Any, others: tuple[Any, ...]) -> Pool:
-    made = [Origin(origin, Authority(host, port), weight) for origin, host, port, weight in origins]
-    return Pool(name, tuple(made), *others)
+def _pool(name: str, origins: Any, keys: tuple[Any, ...]) -> Pool:
+    made = [Origin(origin, Authority(host, port), *others) for origin, host, port, *others in origins]
+    return Pool(name, tuple(made), *keys)
 
 
 def _read(file: BytesIO) -> Any:

@@ -43,7 +43,7 @@ class Destination:
         sent = pool.scheme or scheme
         is_host = pool.discover is None and origin.name.isascii()  # a container's name means nothing to clients
         host = origin.name if is_host else str(origin.authority)
-        redirect = Decision(pool.status, pool.name, origin.name, f"{sent}://{host}")
+        redirect = Decision(pool.status, pool.name, origin.name, f"{sent}://{host}{origin.path_prefix}")
         outcome = origin.authority.endpoint(sent), redirect
         setattr(self, scheme, outcome)
         return outcome

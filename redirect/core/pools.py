@@ -10,7 +10,7 @@ from typing import Annotated
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
-from redirect.core.routes import Route, forwarded
+from redirect.core.routes import PATH_RULE, Route, forwarded, path_prefix
 
 MAX_WEIGHT = 1_000_000
 MAX_EJECTION_SECONDS = 300
@@ -27,6 +27,11 @@ class Origin:
     name: str
     authority: Authority
     weight: Annotated[int, whole(0, MAX_WEIGHT), "a whole number from 0 to 1,000,000"]
+    path_prefix: Annotated[
+        str,
+        Limit(PATH_RULE, convert=lambda value: path_prefix(value).removesuffix("/")),
+        "what stands before the target there",
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

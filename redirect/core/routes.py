@@ -60,7 +60,7 @@ def _unescaped(match: re.Match[str]) -> str:
 # What the keys may hold.
 
 
-def _prefix(value: str) -> str:
+def path_prefix(value: str) -> str:
     if set("*?#") & {*value}:
         raise ValueError("a prefix is whole segments without *, ? and #")
     return _path(value)
@@ -121,9 +121,9 @@ def _fields(values: Any) -> tuple[tuple[str, str], ...]:
     return tuple(values.items())
 
 
-_PATH_RULE = f"must begin with / and have at most {MAX_PATH_CHARACTERS} visible ASCII characters"
-_PATH_LIMIT = Limit(_PATH_RULE, convert=_path)
-_PREFIX_LIMIT = Limit(_PATH_RULE, convert=_prefix)
+PATH_RULE = f"must begin with / and have at most {MAX_PATH_CHARACTERS} visible ASCII characters"
+_PATH_LIMIT = Limit(PATH_RULE, convert=_path)
+_PREFIX_LIMIT = Limit(PATH_RULE, convert=path_prefix)
 _STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
 _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
 _METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', convert=_methods)

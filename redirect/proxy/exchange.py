@@ -335,7 +335,7 @@ class Exchange:
         if host is None or not forward.passes_host:
             host = str(destination.origin.authority).encode("ascii")
         target, prefix = forward.route.target_of(self.target)
-        line = f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1")
+        line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
         request_id = self._quoted[-1]
         assert request_id is not None

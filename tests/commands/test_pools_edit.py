@@ -118,6 +118,20 @@ LAYOUTS = {
         HEAD + '"weighted_hosts" . "b" = 2\nstatus = 302\n',
         HEAD + "weighted_hosts.a = 1 # one\nstatus = 302\n",
     ),
+    "tables": (
+        HEAD + 'weighted_hosts = { a = { weight = 1 }, "b" = { path_prefix = "/}", weight = 2 } }\n',
+        HEAD + 'weighted_hosts = { a = { weight = 1 }, "b" = { path_prefix = "/}", weight = 7 } }\n',
+        HEAD + 'weighted_hosts = { a = { weight = 1 }, "b" = { path_prefix = "/}", weight = 2 }, "c" = 7 }\n',
+        HEAD + 'weighted_hosts = { "b" = { path_prefix = "/}", weight = 2 } }\n',
+        HEAD + "weighted_hosts = { a = { weight = 1 } }\n",
+    ),
+    "tables on lines": (
+        HEAD + "[p.weighted_hosts]\na = 1\nb = { weight = 2, path_prefix = '/x' } # y\n",
+        HEAD + "[p.weighted_hosts]\na = 1\nb = { weight = 7, path_prefix = '/x' } # y\n",
+        HEAD + "[p.weighted_hosts]\na = 1\nb = { weight = 2, path_prefix = '/x' } # y\n\"c\" = 7\n",
+        HEAD + "[p.weighted_hosts]\nb = { weight = 2, path_prefix = '/x' } # y\n",
+        HEAD + "[p.weighted_hosts]\na = 1\n",
+    ),
     "dotted keys, from the top": (
         "p.is_default=true\np.weighted_hosts.a=1\nq.weighted_hosts.a=1\n'p'.weighted_hosts.\"\\u0062\"=2",
         "p.is_default=true\np.weighted_hosts.a=1\nq.weighted_hosts.a=1\n'p'.weighted_hosts.\"\\u0062\"=7",
@@ -410,6 +424,22 @@ def test_what_is_not_found(text: str, change: Edit, message: str) -> None:
     with pytest.raises(EditError) as refusal:
         made(text, change)
     assert str(refusal.value) == message
+
+
+SPREAD = [
+    HEAD + '[p.weighted_hosts."a.example"]\nweight = 2\npath_prefix = "/m"\n',
+    HEAD + 'weighted_hosts."a.example".weight = 2\nweighted_hosts."a.example".path_prefix = "/m"\n',
+]
+
+
+@pytest.mark.parametrize("text", SPREAD, ids=["header", "dotted keys"])
+def test_a_table_with_lines_of_its_own(text: str) -> None:
+    """Its weight is set where it stands; what would take several places of the text is left to the user."""
+    assert made(text, setting("A.example", 7)) == text.replace("= 2", "= 7")
+    with pytest.raises(EditError, match=r'^"a.example" is a table with lines of its own: remove them by hand$'):
+        made(text, removing("a.example"))
+    with pytest.raises(EditError, match=r"^the origins of p are tables with lines of their own: add another one by"):
+        made(text, adding("b"))
 
 
 # What is refused

@@ -458,14 +458,6 @@ def test_weight(weight: str, shown: str) -> None:
     )
 
 
-def test_weight_of_a_quoted_host_is_a_table() -> None:
-    """Where the host with its dots is quoted, the table behind it is what is wrong."""
-    assert refused(pool('"a.example.com" = { weight = 2 }')) == (
-        'pools.toml:3:38: pool-a.weighted_hosts."a.example.com": '
-        "weight must be a whole number from 0 to 1000000, got a table"
-    )
-
-
 _LDH = "a host name is made of letters, digits, - and _ between dots"
 _HOST_PORT = "not a host with an optional port"
 _PORT = "port must be from 1 to 65535"

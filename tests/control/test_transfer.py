@@ -15,7 +15,7 @@ status = 301
 weighted_hosts = { "a-1" = 5 }
 status = 307
 [c]
-weighted_hosts = { "a-1" = 1, "a-2" = 1 }
+weighted_hosts = { "a-1" = 1, "a-2" = { weight = 1, path_prefix = "/m" } }
 health_check = { path = "/healthz" }
 slow_start = 30
 """
@@ -70,7 +70,8 @@ def test_all_of_a_configuration_arrives() -> None:
 def test_a_difference_carries_only_the_pools_that_differ() -> None:
     before = read(ALL)
     for old, new, expected in (
-        ('"a-2" = 1', '"a-2" = 2', ({"c"}, set())),
+        ("weight = 1", "weight = 2", ({"c"}, set())),
+        ('"/m"', '"/n"', ({"c"}, set())),
         ("status = 307", "status = 302", ({"b"}, set())),
         ('"a-1" = 5 }', '"a-3" = 5 }', ({"b"}, set())),
         ("8080", "8081", ({"a"}, set())),

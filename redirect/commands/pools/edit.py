@@ -4,6 +4,8 @@ Every byte that is not meant stays. A weight is replaced where it stands; an ori
 with its line and the comment on it. The text is never parsed and written again: `positions` tells where things are,
 in whatever layout. docs/decisions/0006-toml-edits.md compares this with the libraries that edit TOML.
 
+An origin's value is a number, or a table that has it as `weight`: of the table nothing else is touched.
+
 An origin is found by what it means (Origin-1.Example.COM. is origin-1.example.com), a pool by its name. An EditError
 says what is wrong with the command; what a file may hold is checked by `config`, on the whole result.
 """
@@ -40,13 +42,16 @@ class RefusedError(ConfigError):
 
 
 class _Entry(NamedTuple):
-    """An origin with a number for its weight: offsets of the key's last part, of the value and of the value's end."""
+    """An origin with a number for its weight: offsets of the key's last part, of the value and of the value's end, and
+    of the number and of its end. The value is None where it is a table in several places of the text."""
 
     name: str
     weight: float
     key: int
-    value: int
+    value: int | None
     end: int
+    number: int
+    number_end: int
 
 
 @no_collections()
@@ -73,7 +78,7 @@ def set_weight(text: str, pool: str, origin: str, weight: int) -> str:
     """An equal number keeps its spelling."""
     entry = _find(text, pool, origin)
     is_set = type(entry.weight) is int and entry.weight == weight
-    return text if is_set else f"{text[: entry.value]}{weight}{text[entry.end :]}"
+    return text if is_set else f"{text[: entry.number]}{weight}{text[entry.number_end :]}"
 
 
 def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = False) -> str:
@@ -92,7 +97,9 @@ def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = Fal
         raise EditError(f"{pool} has {shown} with weight {entry.weight} already; set-weight changes it")
     if not entries:
         raise EditError(f"{pool} has no origin behind which another could be added")
-    last = entries[-1]
+    last = next((each for each in reversed(entries) if each.value is not None), None)
+    if last is None or last.value is None:
+        raise EditError(f"the origins of {pool} are tables with lines of their own: add another one by hand")
     added = f"{key}{'=' if text[last.value - 1] == '=' else ' = '}{weight}"
     if _is_member(text, last):
         start = _start(text, last)
@@ -107,6 +114,8 @@ def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = Fal
 
 def remove(text: str, pool: str, origin: str) -> str:
     entry = _find(text, pool, origin)
+    if entry.value is None:
+        raise EditError(f"{schema.shown(entry.name)} is a table with lines of its own: remove them by hand")
     start, end = (_member if _is_member(text, entry) else _line)(text, entry)
     return text[:start] + text[end:]
 
@@ -119,12 +128,24 @@ def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     table = document[pool]
     hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
     places = positions.places(text)
-    entries = []
-    for name, weight in hosts.items() if isinstance(hosts, dict) else ():
-        if isinstance(weight, int | float):
-            place = places[pool, "weighted_hosts", name]
-            entries.append(_Entry(name, weight, place.key, place.value, _skip(_NUMBER, text, place.value)))
-    return entries
+    named = hosts.items() if isinstance(hosts, dict) else ()
+    found = [_entry(text, places, (pool, "weighted_hosts", name), value) for name, value in named]
+    return [entry for entry in found if entry is not None]
+
+
+def _entry(
+    text: str, places: dict[positions.Path, positions.Place], path: positions.Path, value: object
+) -> _Entry | None:
+    is_table = isinstance(value, dict)
+    weight = value.get("weight") if isinstance(value, dict) else value
+    if not isinstance(weight, int | float):
+        return None
+    key, begin = places[path]
+    number = places[*path, "weight"].value if is_table else begin
+    number_end = _skip(_NUMBER, text, number)
+    is_spread = is_table and not text.startswith("{", begin)
+    end = positions.value_end(text, begin) if is_table and not is_spread else number_end
+    return _Entry(str(path[-1]), weight, key, None if is_spread else begin, end, number, number_end)
 
 
 def _find(text: str, pool: str, origin: str) -> _Entry:
