@@ -23,6 +23,7 @@ from redirect.commands.serve import serve
 from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
+from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
 from redirect.core.pools import Ejection, HealthCheck
 from redirect.core.routes import Caching, RequestLimit, Response, Timeouts
@@ -215,10 +216,10 @@ def test_the_toml() -> None:
     assert redirecting.default is not None
     assert [origin.weight for origin in redirecting.default.origins] == [3, 2, 1]
     assert [route.forward_to for route in forwarding.routes] == ["api"]
-    probed, ejecting, routed = (
+    shared, probed, ejecting, routed = (
         parse_config(block.encode(), "docs/configuration.md") for block in blocks("docs/configuration.md", "toml")
     )
-    assert probed.warnings == ejecting.warnings == routed.warnings == ()
+    assert shared.warnings == probed.warnings == ejecting.warnings == routed.warnings == ()
     assert ejecting.pools["api"].eject == Ejection(3, 10)
     assert probed.pools["downloads"].health_check is not None
     assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "show", "respond"]
@@ -230,6 +231,7 @@ def test_the_toml() -> None:
     [
         ("key of a pool", schema.POOL_KEYS),
         ("key of an origin", schema.ORIGIN_KEYS),
+        ("key of `cors`", schema.keys_of(Cors)),
         ("key of `health_check`", schema.keys_of(HealthCheck)),
         ("key of `eject`", schema.keys_of(Ejection)),
         ("key of `discover`", schema.keys_of(Discover)),

@@ -250,6 +250,10 @@ def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             if origin.authority.port == DEFAULT_PORTS["https"]:
                 message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
                 yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
+        if pool.name in whole.forwarded and pool.name not in whole.redirected and pool.name != whole.default:
+            for key, is_set in (("headers", pool.headers), ("cors", pool.cors)):
+                if is_set:
+                    yield Finding((pool.name, key), "has no effect on forwards: what their origins say passes")
     for name in piece.with_status:
         if name in whole.forwarded and name not in whole.redirected and name != whole.default:
             yield Finding((name, "status"), "has no effect, for routes only forward to this pool")

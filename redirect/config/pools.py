@@ -24,6 +24,7 @@ from redirect.core.discovery import DOCKER_KEYS
 from redirect.core.pools import Pool
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
+_CORS = re.compile("access-control-", re.IGNORECASE)
 _POOL_RULE = "a pool must be a table that begins with a line like [pool-a]"
 _NAME_RULE = "a pool's name must be 1 to 128 visible ASCII characters, for it travels in a header"
 _ROUTE_RULE = "a route begins with a line like [[routes]], with two brackets"
@@ -48,6 +49,8 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
         return None, [*faults, *unquoted.values(), *_duplicates(name, value)]
     del values["is_default"]  # a piece has this for faulty tables as well
     pool = Pool(name, values.pop("weighted_hosts"), **values)
+    if pool.cors and (double := next((field for field, _ in pool.headers if _CORS.match(field)), None)):
+        faults.append(Finding((name, "headers", double), f"{double} is written by cors; leave one out", is_at_key=True))
     if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
         faults += _duplicates(name, value)
     return pool, faults

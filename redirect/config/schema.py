@@ -32,6 +32,7 @@ _IN_TOML: dict[Any, Any] = {
     tuple[str, ...]: list[str],
     tuple[int, ...]: list[int],
     tuple[tuple[str, str], ...]: dict[str, str],
+    frozenset[str]: Any,
 }
 
 

@@ -4,6 +4,8 @@ authority   hosts and ports in one normal spelling
 forwarded   which proxies are trusted, and what is taken from them
 keys        what a key of the TOML may hold
 discovery   origins that come and go
+fields      header fields that the TOML may have written into a head
+cors        which pages of other hosts may fetch what a pool redirects
 routes      what becomes of a request, by its host, path and method
 pools       a configuration as frozen values
 request     what a request asks for

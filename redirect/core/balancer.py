@@ -29,16 +29,24 @@ class Balancer:
 
     __slots__ = (
         *("_bounds", "_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses", "successor"),
+        "vary",
     )
 
     pick: Callable[[], Destination] | None
 
     def __init__(
-        self, pool: Pool, cycles: Cycles, random: Random, statuses: Mapping[str, HealthStatus] = {}, now: float = 0.0
+        self,
+        pool: Pool,
+        cycles: Cycles,
+        random: Random,
+        statuses: Mapping[str, HealthStatus] = {},
+        now: float = 0.0,
+        vary: str | None = None,
     ) -> None:
         self.pool = pool
+        self.vary = vary  # the field that names pools, where it decides
         self._random = random
-        self._destinations = tuple([Destination(pool, origin) for origin in pool.origins])
+        self._destinations = tuple([Destination(pool, origin, vary) for origin in pool.origins])
         self.statuses = statuses
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()

@@ -9,18 +9,23 @@ from redirect.core.decision import Decision
 from redirect.core.health import HealthStatus
 from redirect.core.pools import Origin, Pool
 
+# Redirects of these statuses are kept by caches.
+PERMANENT = (301, 308)
+
 # The endpoint for which the redirect would be a loop, and the redirect.
 Outcome = tuple[Endpoint, Decision]
 
 
 class Destination:
-    """An origin of a pool, with its outcome for each scheme that was asked for."""
+    """An origin of a pool, with its outcome for each scheme that was asked for. `vary` is the field that names pools,
+    where it decides."""
 
-    __slots__ = ("failures", "http", "https", "origin", "pool", "requests", "trial")
+    __slots__ = ("failures", "http", "https", "origin", "pool", "requests", "trial", "vary")
 
-    def __init__(self, pool: Pool, origin: Origin) -> None:
+    def __init__(self, pool: Pool, origin: Origin, vary: str | None = None) -> None:
         self.pool = pool
         self.origin = origin
+        self.vary = vary
         self.http: Outcome | None = None
         self.https: Outcome | None = None
         self.requests = 0  # that are forwarded there at this moment
@@ -43,7 +48,27 @@ class Destination:
         sent = pool.scheme or scheme
         is_host = pool.discover is None and origin.name.isascii()  # a container's name means nothing to clients
         host = origin.name if is_host else str(origin.authority)
-        redirect = Decision(pool.status, pool.name, origin.name, f"{sent}://{host}{origin.path_prefix}")
+        prefix = f"{sent}://{host}{origin.path_prefix}"
+        redirect = Decision(pool.status, pool.name, origin.name, prefix, fields=redirect_fields(pool, self.vary))
         outcome = origin.authority.endpoint(sent), redirect
         setattr(self, scheme, outcome)
         return outcome
+
+
+def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:
+    """The fields that all redirects of the pool have beside Location. Caches keep permanent ones: they are told that
+    the field `vary` names pools. `cors` for any page needs no more than this."""
+    varies = [vary] if vary is not None and pool.status in PERMANENT else []
+    allowed: tuple[tuple[str, str], ...] = ()
+    if pool.cors is not None and pool.cors.is_for_any:
+        allowed = pool.cors.allowing("")
+    elif pool.cors is not None:
+        varies.append("Origin")
+    fields = [(name.lower(), value) for name, value in pool.headers]
+    given = dict(fields).get("vary", "")
+    known = [name.strip().lower() for name in given.split(",")]
+    varies = [name for name in varies if name.lower() not in known and "*" not in known]
+    if varies:
+        fields = [field for field in fields if field[0] != "vary"]
+        fields.append(("vary", ", ".join([given, *varies] if given else varies)))
+    return *fields, *allowed

@@ -5,10 +5,13 @@ A field that the TOML has as a key states what the key may hold, its help text a
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from redirect.core.authority import Authority
+from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
+from redirect.core.fields import header_fields
 from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
 from redirect.core.routes import PATH_RULE, Route, forwarded, path_prefix
 
@@ -16,6 +19,10 @@ MAX_WEIGHT = 1_000_000
 MAX_EJECTION_SECONDS = 300
 
 _TABLE = Limit('must be a table such as { path = "/healthz" }')
+_FIELDS = Limit(
+    'must be a table of header fields such as { "cache-control" = "no-store" }',
+    convert=partial(header_fields, reserved=frozenset(["location", "content-type"])),
+)
 _PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters without #"
 _PATH = Limit(_PATH_RULE, {"pattern": r"^/[!-\"$-~]{0,1023}$"})  # clients keep a fragment (#) to themselves
 
@@ -106,6 +113,12 @@ class Pool:
         'where the host asked for is picked: 422; `"next"`: one of the others; `"stay"`: `stay_status`',
     ] = "refuse"
     stay_status: Annotated[int, whole(400, 599), "what tells the server in front to answer by itself"] = 421
+    headers: Annotated[tuple[tuple[str, str], ...], _FIELDS, "more header fields of the redirects"] = ()
+    cors: Annotated[
+        Cors | None,
+        Limit('must be a table such as { origins = "*" }'),
+        "which pages of other hosts may fetch from here",
+    ] = None
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""

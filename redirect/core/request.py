@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from redirect.core.authority import Endpoint
+from redirect.core.cors import CrossOrigin
 from redirect.core.decision import Decision
 
 
@@ -25,3 +26,4 @@ class Request(NamedTuple):
     target: str  # raw path and query; unchecked if the request is refused
     head: Head
     answer: Decision | None = None
+    cross_origin: CrossOrigin | None = None  # of a page that says so

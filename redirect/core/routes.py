@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Endpoint, parse
+from redirect.core.fields import TOKEN, header_fields, is_value
 from redirect.core.keys import FLAG, Limit, one_of, seconds, text, whole
 
 MAX_PATH_CHARACTERS = 1024
@@ -34,10 +35,6 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 _BORDER = r"[/\\;]|%2f|%5c|%3b"
 _DOT_SEGMENT = re.compile(rf"(?:^|{_BORDER})(?:\.|%2e){{1,2}}(?:$|{_BORDER})", re.IGNORECASE)
 _PATH = re.compile(r"/[!-~]*")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-# Fields that frame the response or belong to the connection: ours to write.
-_OWN_FIELDS = frozenset("connection content-length content-type date keep-alive transfer-encoding upgrade".split())
 
 
 def normalised(path: str) -> str:
@@ -85,7 +82,7 @@ def _methods(values: Any) -> tuple[str, ...]:
     if not values:
         raise ValueError("there is none")
     for at, method in enumerate(values):
-        if not _TOKEN.fullmatch(method):
+        if not TOKEN.fullmatch(method):
             raise ValueError(f'"{method}" is no method')
         if method != method.upper():
             raise ValueError(f"methods are in capitals, write {method.upper()}")
@@ -107,18 +104,9 @@ def _log(value: str) -> str:
 
 
 def _media_type(value: str) -> str:
-    if "/" not in value or not _FIELD_VALUE.fullmatch(value):
+    if "/" not in value or not is_value(value):
         raise ValueError
     return value
-
-
-def _fields(values: Any) -> tuple[tuple[str, str], ...]:
-    for name, value in values.items():
-        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-            raise ValueError(f"{name} is no header field in visible ASCII characters")
-        if name.lower() in _OWN_FIELDS:
-            raise ValueError(f"{name} is written by the service")
-    return tuple(values.items())
 
 
 PATH_RULE = f"must begin with / and have at most {MAX_PATH_CHARACTERS} visible ASCII characters"
@@ -128,7 +116,10 @@ _STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
 _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
 _METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', convert=_methods)
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
-_FIELDS_LIMIT = Limit('must be a table of header fields such as { "cache-control" = "no-store" }', convert=_fields)
+_FIELDS_LIMIT = Limit(
+    'must be a table of header fields such as { "cache-control" = "no-store" }',
+    convert=partial(header_fields, reserved=frozenset(["content-type"])),
+)
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
 _CACHE_LIMIT = Limit("must be a table such as { stale_if_down = 300 }")
 _LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)

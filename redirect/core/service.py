@@ -18,9 +18,10 @@ from random import Random
 
 from redirect.core.authority import Endpoint
 from redirect.core.balancer import Balancer
+from redirect.core.cors import CrossOrigin
 from redirect.core.cycles import Cycles
 from redirect.core.decision import Decision
-from redirect.core.destination import Destination
+from redirect.core.destination import PERMANENT, Destination, redirect_fields
 from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
@@ -51,6 +52,11 @@ class Service:
         self._named = (
             {name: each for name, each in prepared.items() if name not in forwarded} if forwarded else prepared
         )
+        self._route_fields: dict[str, tuple[tuple[str, str], ...]] = {}  # of redirects by routes, by pool
+        # Whether pages of other origins may follow some redirects, and whether some depend on which page asks.
+        cors = [pool.cors for pool in config.pools.values() if pool.cors is not None]
+        self.has_cors = bool(cors)
+        self.reads_origin = any(not each.is_for_any for each in cors)
         self._health = NO_HEALTH
         self._next_step = -inf
         self._growing = {name for name, balancer in prepared.items() if balancer.statuses}  # or so it may be
@@ -107,7 +113,39 @@ class Service:
         if route.show is not None:
             return Show(route)
         assert route.redirect_to is not None
-        return self._redirect(self._balancers[route.redirect_to], scheme, asked)._replace(route=route.name)
+        decision = self._redirect(self._balancers[route.redirect_to], scheme, asked)
+        return decision._replace(route=route.name, fields=self._fields_by_route(decision) if decision.fields else ())
+
+    def preflight(
+        self, target: str, pool_requested: str | None, asked: Endpoint | None, cross_origin: CrossOrigin
+    ) -> Decision | None:
+        """The answer to the question whether a page may send a request; None if `cors` of its pool has none. No origin
+        is picked."""
+        path, route = target.partition("?")[0], None
+        balancer = self._named.get(pool_requested or "", self._default)
+        if self.routes is not None and (found := self.routes.find(asked, path, cross_origin.method or "")):
+            if isinstance(found, tuple) or found.redirect_to is None or has_dot_segment(path):
+                return None
+            route, balancer = found.name, self._balancers[found.redirect_to]
+        if balancer is None or balancer.pool.cors is None:
+            return None
+        fields = balancer.pool.cors.preflight(cross_origin.origin)
+        return Decision(204, balancer.pool.name, route=route, fields=fields, body="")
+
+    def allowing(self, decision: Decision, cross_origin: CrossOrigin) -> Decision:
+        """The decision with the fields by which a browser follows a redirect for the page that asks."""
+        cors = self.config.pools[decision.pool].cors if decision.pool is not None else None
+        if cors is None or cors.is_for_any or decision.prefix is None:
+            return decision
+        return decision._replace(fields=(*decision.fields, *cors.allowing(cross_origin.origin)))
+
+    def _fields_by_route(self, decision: Decision) -> tuple[tuple[str, str], ...]:
+        """The field that names pools had no part in it."""
+        if decision.prefix is None or decision.pool is None:
+            return decision.fields
+        if decision.pool not in self._route_fields:
+            self._route_fields[decision.pool] = redirect_fields(self.config.pools[decision.pool])
+        return self._route_fields[decision.pool]
 
     def _redirect(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
         pick = balancer.pick
@@ -156,25 +194,42 @@ def _constant(route: Route, response: Response) -> Decision:
 
 
 def balancers(
-    config: Config, random: Random, health: Health = NO_HEALTH, now: float = 0.0, before: Service | None = None
+    config: Config,
+    random: Random,
+    health: Health = NO_HEALTH,
+    now: float = 0.0,
+    before: Service | None = None,
+    pool_id_header: str = "",
 ) -> Iterator[tuple[str, Balancer]]:
     """The balancer of each pool by its name, one per step. Pools that are the same as `before` keep theirs.
+    `pool_id_header` is the field by which requests name them.
 
     Each process has its own, whose cycles begin at random places.
     """
     cycles = Cycles()
     kept = before._balancers if before else {}
+    vary = (pool_id_header or None) if _has_choice(config) else None
     for name, pool in config.pools.items():
         balancer = kept.get(name)
-        if balancer is not None and (balancer.pool is pool or balancer.pool == pool):
+        is_known = balancer is not None and (balancer.pool is pool or balancer.pool == pool)
+        if balancer is not None and is_known and (balancer.vary == vary or pool.status not in PERMANENT):
             cycles.charge([origin.weight for origin in pool.origins])
         else:
-            balancer = Balancer(pool, cycles, random, _statuses(pool, health), now)
+            balancer = Balancer(pool, cycles, random, _statuses(pool, health), now, vary)
         yield name, balancer
 
 
-def new_service(config: Config, random: Random, health: Health = NO_HEALTH, now: float = 0.0) -> Service:
-    return Service(config, dict(balancers(config, random, health, now)))
+def _has_choice(config: Config) -> bool:
+    """Whether it matters which pool a request names."""
+    forwarded = config.forwarded()
+    is_another = config.default is None or config.default.name in forwarded
+    return len(config.pools) - len(forwarded) + is_another > 1
+
+
+def new_service(
+    config: Config, random: Random, health: Health = NO_HEALTH, now: float = 0.0, pool_id_header: str = ""
+) -> Service:
+    return Service(config, dict(balancers(config, random, health, now, pool_id_header=pool_id_header)))
 
 
 def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> Decision:

@@ -49,7 +49,7 @@ def create_app(
     trusted.problems = recorder.forwarded
     app = Starlette()
     app.state.handler = handler = RequestHandler(
-        new_service(config, random),
+        new_service(config, random, pool_id_header=pool_id_header),
         Reader(pool_id_header, trusted),
         recorder,
         Forwarder(recorder, config, limits or Limits()),
@@ -61,9 +61,7 @@ def create_app(
         config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
         head = request.head
-        decision: Decision | Forward | Show = request.answer or handler.decide(
-            request.method, request.target, head.pool_requested, head.scheme, head.endpoint
-        )
+        decision: Decision | Forward | Show = handler.answer(request)
         if isinstance(decision, Show):
             shown = await _show(handler.documents, decision, request, scope, send)
             handler.recorder.write(shown, quote(request.method, head), request.target, started, config_hash)

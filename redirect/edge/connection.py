@@ -73,6 +73,7 @@ class HttpConnection(TimedConnection):
         super().__init__(*args, **options)
         # Process
         self.handler: RequestHandler = self.config.app.state.handler  # type: ignore[union-attr]
+        self.handler.connections = self.connections
 
         # Connection
         self._draining = False  # the worker stops: the next response is the last
@@ -167,6 +168,9 @@ class HttpConnection(TimedConnection):
             self._upload = None
             self._state = LAST
         return True
+
+    def forget_head(self) -> None:
+        """What is known of the last head may mean something else from now on."""
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -344,10 +348,7 @@ class HttpConnection(TimedConnection):
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
         if request.answer is None and self.handler.service.routes is not None:
-            head = request.head
-            decision = self.handler.decide(
-                method.decode("ascii"), request.target, head.pool_requested, head.scheme, head.endpoint
-            )
+            decision = self.handler.answer(request)
             if not isinstance(decision, Show):  # the app asks the controller
                 answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
                 if answer is None:

@@ -21,7 +21,7 @@ from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import Field, head, whole
+from redirect.edge.response import Field, encoded, head, whole
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import FieldError, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
@@ -127,6 +127,9 @@ class FastPath(HttpConnection):
         if self._buffer or self._state is not IDLE:
             self._is_at_rest = False
 
+    def forget_head(self) -> None:
+        self._last_end = ()
+
     def pause_writing(self) -> None:
         self._is_at_rest = False
         super().pause_writing()
@@ -137,7 +140,7 @@ class FastPath(HttpConnection):
 
     def respond(self, request: Request, *, close: bool) -> None:
         """Answers the request at once, or leaves it to the app."""
-        answer = request.answer
+        method, text, head, answer, _ = request
         if (
             self._is_answering()
             or self.flow.write_paused
@@ -147,9 +150,8 @@ class FastPath(HttpConnection):
             super().respond(request, close=close)
             return
         started = monotonic_ns()
-        method, text, head, _ = request
         quoted = quote(method, head)
-        decision = answer or self.handler.decide(method, text, head.pool_requested, head.scheme, head.endpoint)
+        decision = self.handler.answer(request)
         if not isinstance(decision, Decision):  # the controller answers
             self._is_at_rest = False
             super().respond(request, close=close)
@@ -201,7 +203,7 @@ class _Openings(dict[Decision, bytes]):
 
     def __missing__(self, decision: Decision) -> bytes:
         location = b"location: " + (decision.prefix or "").encode("latin-1")
-        self[decision] = opening = head(decision.status, self.default) + location
+        self[decision] = opening = head(decision.status, [*self.default, *encoded(decision)]) + location
         return opening
 
 

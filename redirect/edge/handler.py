@@ -1,7 +1,9 @@
 """What both fronts share. They differ in how they receive a request and send the response, and in nothing else."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
@@ -27,9 +29,17 @@ class RequestHandler:
     recorder: Recorder
     forwarder: Forwarder
     documents: Documents = field(default_factory=Documents)
+    connections: Collection[Any] = ()  # those of this process, with heads that they keep
     _request_ids: RequestIds = field(default_factory=RequestIds, init=False)
 
+    def __post_init__(self) -> None:
+        self.reader.read_origins(is_needed=self.service.reads_origin)
+
     def use(self, service: Service) -> None:
+        if service.reads_origin != self.service.reads_origin:
+            self.reader.read_origins(is_needed=service.reads_origin)
+            for connection in self.connections:
+                connection.forget_head()
         self.recorder.use(service.config)
         self.forwarder.use(service.config)
         self.service = service
@@ -47,12 +57,27 @@ class RequestHandler:
             _logger.exception("no decision for %r, %s, %r", pool_requested, scheme, endpoint)
             return FAULT
 
+    def answer(self, request: Request) -> Decision | Forward | Show:
+        """What becomes of a request that was read field by field."""
+        method, target, head, answer, cross_origin = request
+        if answer is not None:
+            return answer
+        service = self.service
+        if cross_origin is None or not service.has_cors:
+            return self.decide(method, target, head.pool_requested, head.scheme, head.endpoint)
+        if cross_origin.method is not None and method == "OPTIONS":
+            preflight = service.preflight(target, head.pool_requested, head.endpoint, cross_origin)
+            if preflight is not None:
+                return preflight
+        decision = self.decide(method, target, head.pool_requested, head.scheme, head.endpoint)
+        return service.allowing(decision, cross_origin) if isinstance(decision, Decision) else decision
+
     def exchange(
         self, client: Client, forward: Forward, request: Request, headers: list[Field], version: str, peer: str | None,
         started: int,
     ) -> Exchange | Decision:  # fmt: skip
         """The exchange of a request that is to be forwarded; its refusal if it must not be."""
-        method, target, head, _ = request
+        method, target, head, _, _ = request
         about = self.about(head.host, head.scheme, peer)
         try:
             lines, traits = request_fields(headers, about, may_upgrade=version == "1.1")

@@ -58,11 +58,11 @@ _CONNECTION_PLACE = len(USED_FIELDS) + 1
 _UNUSED = -1
 
 
-def plain_head_reader(pool_id_header: str, reader: str = READER) -> ReadPlainHead:
+def plain_head_reader(pool_id_header: str, reader: str = READER, others: tuple[str, ...] = ()) -> ReadPlainHead:
     """The "compiled" reader, or that in "Python", of heads in which the field `pool_id_header` names the pool; an empty
-    name is that of no field."""
+    name is that of no field. A request with a field of the `others` is not plain either."""
     pool = pool_id_header.lower()
-    names = (*USED_FIELDS, pool, CONNECTION, *FRAMING_FIELDS)
+    names = (*USED_FIELDS, pool, CONNECTION, *FRAMING_FIELDS, *others)
     if names.count(pool) > 1:
         return lambda data: None  # a field with two meanings is the connection's to read
     if reader == "compiled":

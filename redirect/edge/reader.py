@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from redirect.core.authority import Endpoint, parse_raw
+from redirect.core.cors import CrossOrigin
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
@@ -26,7 +27,7 @@ OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here
 
 # The fields that are used, beside the one that names the pool.
 _FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for x-forwarded-host
-    user-agent referer x-request-id traceparent""".split()
+    user-agent referer x-request-id traceparent origin access-control-request-method""".split()
 
 # Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
 _MAX_SPELLINGS = 1024
@@ -41,9 +42,14 @@ class Reader:
     def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
         self._pool = pool_id_header.lower()
         self.names = _Names({*_FIELDS, self._pool})
+        self.pool_id_header = pool_id_header
         self._read_plain = plain_head_reader(pool_id_header)
         self._trusted = trusted
         self._endpoints = lru_cache(maxsize=1024)(_endpoints)
+
+    def read_origins(self, *, is_needed: bool) -> None:
+        """Whether a request that says which page asks has to be read field by field."""
+        self._read_plain = plain_head_reader(self.pool_id_header, others=("origin",) if is_needed else ())
 
     def trusts(self, peer: str | None) -> bool:
         return self._trusted.trusts(peer)
@@ -93,7 +99,9 @@ class Reader:
                 answer = Decision(400, detail=str(error), close=True)
         agent, referer, request_id = get("user-agent"), get("referer"), get("x-request-id")
         head = Head(get(self._pool), scheme, endpoint, host, client_ip, agent, referer, request_id, get("traceparent"))
-        return Request(method, path, head, answer)
+        page = get("origin")
+        cross_origin = None if page is None else CrossOrigin(page, get("access-control-request-method"))
+        return Request(method, path, head, answer, cross_origin)
 
     def plain(self, data: bytes, peer: str | None, scheme: str) -> tuple[str, bytes, str, Head] | None:
         """Method, target (as bytes and as text) and head of the plain request that `data` is; None if it is none."""

@@ -23,8 +23,9 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
     """The header fields and the body of the response to a request for `target`."""
     location = decision.location(target)
     if location is not None:
-        fields, body = [(b"location", location.encode("latin-1")), _EMPTY], b""
-    elif decision.body is not None:
+        fields, body = [*encoded(decision), (b"location", location.encode("latin-1")), _EMPTY], b""
+        return [*fields, CLOSE] if decision.close else fields, body
+    if decision.body is not None:
         body = decision.body.encode()
         fields = [] if decision.status == 204 else [(b"content-length", str(len(body)).encode())]
     elif decision.status == 204:
@@ -34,8 +35,13 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
         fields = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/problem+json")]
         if decision.status == 503 and all(name != "retry-after" for name, _ in decision.fields):
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
-    fields += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in decision.fields]
+    fields += encoded(decision)
     return [*fields, CLOSE] if decision.close else fields, body
+
+
+def encoded(decision: Decision) -> list[Field]:
+    """The decision's own fields. Those of a redirect come first, before the target."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in decision.fields]
 
 
 def whole(default: Sequence[Field], decision: Decision, method: str, target: str, *, close: bool) -> bytes:

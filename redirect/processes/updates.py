@@ -80,7 +80,8 @@ class Updates:
         gc.collect(1)  # what is garbage must not be frozen
         with no_collections():  # one of a large configuration takes a tenth of a second
             config = joined(head, await _pools(before, head, pieces))
-            prepared = balancers(config, self._random, self._health, monotonic(), before)
+            header = self._handler.reader.pool_id_header
+            prepared = balancers(config, self._random, self._health, monotonic(), before, header)
             service = Service(config, {name: balancer async for name, balancer in in_steps(prepared)})
             self._handler.use(service)
             old = before.balancers()

@@ -726,7 +726,7 @@ def test_is_default(flag: str, shown: str) -> None:
             f"pools.toml:1:1: is_default: {_TABLE}, got true",
             id="key above the first pool",
         ),
-        pytest.param(f"{_GOOD}colour = true\n", f"pools.toml:4:1: good.colour: {_UNKNOWN}", id="unknown key"),
+        pytest.param(f"{_GOOD}flavour = true\n", f"pools.toml:4:1: good.flavour: {_UNKNOWN}", id="unknown key"),
         pytest.param(
             f"{_GOOD}healthcheck = true\n",
             f"pools.toml:4:1: good.healthcheck: {misspelt('health_check')}",
@@ -795,7 +795,7 @@ top = 1
 is_default = "yes"
 weighted_hosts = { "http://a" = 1, b = -1, "B." = 2, c.d = 1 } # three
 status = 300
-colour = "red"
+flavour = "red"
 
 ["pool b"]
 weighted_hosts = { a = 0 }
@@ -812,7 +812,7 @@ pools.toml:5:40: pool-a.weighted_hosts."b": weight must be a whole number from 0
 pools.toml:5:44: pool-a.weighted_hosts."B.": is the same host as "b", name it once
 pools.toml:5:54: pool-a.weighted_hosts."c": a host with dots must be quoted, write "c.d" = 1
 pools.toml:6:10: pool-a.status: status must be one of 301, 302, 303, 307, 308, got 300
-pools.toml:7:1: pool-a.colour: {_UNKNOWN}
+pools.toml:7:1: pool-a.flavour: {_UNKNOWN}
 pools.toml:9:2: "pool b": {_NAME}, got "pool b"
 pools.toml:10:18: "pool b".weighted_hosts: weighted_hosts needs at least one host with a weight above 0
 pools.toml:11:4: pool-c: {_MISSING}

@@ -469,11 +469,11 @@ def test_other_signals_before_it_serves(how: str, tmp_path: Path) -> None:
 def test_a_bad_toml_stops_the_start(tmp_path: Path) -> None:
     """A start with a bad TOML prints every fault with its place, nothing else, and leaves with exit code 1."""
     file = tmp_path / "pools.toml"
-    file.write_text('[p]\nweighted_hosts = { "a" = -1, "b" = 1 }\nis_default = true\ncolour = 1\n')
+    file.write_text('[p]\nweighted_hosts = { "a" = -1, "b" = 1 }\nis_default = true\nflavour = 1\n')
     assert start_fails(REDIRECT_POOLS_CONFIG_PATH=str(file)) == (
         1,
         f'{file}:2:26: p.weighted_hosts."a": weight must be a whole number from 0 to 1000000, got -1\n'
-        f"{file}:4:1: p.colour: unknown key, allowed are {', '.join(POOL_KEYS)}\n",
+        f"{file}:4:1: p.flavour: unknown key, allowed are {', '.join(POOL_KEYS)}\n",
     )
 
 

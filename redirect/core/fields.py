@@ -1,0 +1,34 @@
+"""Header fields as the TOML has them: names and values that may be written into a head.
+
+The rule: what frames a message, or belongs to the connection, is never the TOML's to write.
+"""
+
+import re
+from typing import Any
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+
+_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_OF_THE_MESSAGE = frozenset(
+    "connection content-length date keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
+)
+
+
+def is_value(text: str) -> bool:
+    """Whether this is the value of a field: visible ASCII characters, with blanks between them."""
+    return _VALUE.fullmatch(text) is not None
+
+
+def header_fields(values: Any, reserved: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
+    """The fields of a table; `reserved` are those that have another way to be said. Values may be secrets: no message
+    has one."""
+    seen: set[str] = set()
+    for name, value in values.items():
+        if not TOKEN.fullmatch(name) or not is_value(value):
+            raise ValueError(f"{name} is no header field in visible ASCII characters")
+        if (lower := name.lower()) in _OF_THE_MESSAGE or lower in reserved:
+            raise ValueError(f"{name} is written by the service")
+        if lower in seen:
+            raise ValueError(f"{name} is there twice")
+        seen.add(lower)
+    return tuple(values.items())

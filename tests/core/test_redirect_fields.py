@@ -1,0 +1,118 @@
+"""What redirects have beside Location: a pool's `headers`, and what caches are told."""
+
+from random import Random
+
+import pytest
+
+from redirect.config.loader import ConfigError, parse_config
+from redirect.core.decision import Decision
+from redirect.core.pools import Config
+from redirect.core.service import Service, balancers, new_service
+
+POOL = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
+OTHER = '[q]\nweighted_hosts = { "b.example" = 1 }\n'
+NAME = "X-Redirect-Pool-ID"
+
+
+def read(toml: str) -> Config:
+    return parse_config(toml.encode(), "pools.toml")
+
+
+def serving(toml: str) -> Service:
+    return new_service(read(toml), Random(1), pool_id_header=NAME)
+
+
+def fields(toml: str, pool: str | None = None) -> tuple[tuple[str, str], ...]:
+    return serving(toml).decide(pool, "http", None).fields
+
+
+def test_headers_of_the_pool() -> None:
+    toml = f'{POOL}headers = {{ "Cache-Control" = "no-store", Referrer-Policy = "origin" }}\n{OTHER}'
+    assert fields(toml) == (("cache-control", "no-store"), ("referrer-policy", "origin"))
+    assert fields(toml, "q") == ()
+
+
+def test_a_refusal_has_none_of_them() -> None:
+    toml = f'{POOL}status = 301\nheaders = {{ "Cache-Control" = "max-age=9" }}\n{OTHER}'
+    assert serving(toml).decide(None, "http", ("a.example", 80)).fields == ()
+
+
+@pytest.mark.parametrize(("status", "varies"), [(301, True), (302, False), (303, False), (307, False), (308, True)])
+def test_a_cache_is_told_that_the_header_names_the_pool(status: int, varies: bool) -> None:
+    """Of permanent redirects, which it keeps."""
+    assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", NAME),) if varies else ())
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("Accept-Language", f"Accept-Language, {NAME}"),
+        ("accept, x-redirect-pool-id", "accept, x-redirect-pool-id"),
+        ("*", "*"),
+    ],
+)
+def test_it_joins_what_the_headers_say(given: str, sent: str) -> None:
+    toml = f'{POOL}status = 301\nheaders = {{ Vary = "{given}", x = "y" }}\n{OTHER}'
+    assert dict(fields(toml)) == {"x": "y", "vary": sent}
+    assert [name for name, _ in fields(toml)].count("vary") == 1
+
+
+def test_where_nothing_but_the_target_decides_a_cache_is_told_nothing() -> None:
+    """With one pool that can be named; and where a route takes the request."""
+    assert fields(f"{POOL}status = 301") == ()
+    assert fields(f'[[routes]]\npath = "/x"\nforward_to = "q"\n{POOL}status = 301\n{OTHER}') == ()
+    service = serving(f'[[routes]]\npath = "/x"\nredirect_to = "p"\n{POOL}status = 301\n{OTHER}')
+    assert service.decide_by_route("GET", "/x", "q", "http", None) == Decision(
+        301, "p", "a.example", "http://a.example", route="/x"
+    )
+    elsewhere = service.decide_by_route("GET", "/", None, "http", None)
+    assert isinstance(elsewhere, Decision)
+    assert elsewhere.fields == (("vary", NAME),)
+
+
+def test_a_route_leaves_the_headers_as_they_are() -> None:
+    toml = f'{POOL}status = 301\nheaders = {{ Vary = "a" }}\n{OTHER}'
+    service = serving(f'[[routes]]\npath = "/x"\nredirect_to = "p"\n{toml}')
+    by_route = service.decide_by_route("GET", "/x", None, "http", None)
+    assert isinstance(by_route, Decision)
+    assert by_route.fields == (("vary", "a"),)
+
+
+def test_a_pool_that_comes_or_goes_changes_what_the_others_say() -> None:
+    """Those that say nothing go on in their cycles."""
+    before = serving(POOL + "status = 301")
+    config = read(f"{POOL}status = 301\n{OTHER}")
+    after = Service(config, dict(balancers(config, Random(2), before=before, pool_id_header=NAME)))
+    assert after.decide(None, "http", None).fields == (("vary", NAME),)
+    kept = dict(balancers(before.config, Random(2), before=after, pool_id_header=NAME))
+    assert Service(before.config, kept).decide(None, "http", None).fields == ()
+    plain = serving(POOL)
+    config = read(POOL + OTHER)
+    assert dict(balancers(config, Random(2), before=plain, pool_id_header=NAME))["p"] is plain.balancers()[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ('Location = "x"', "Location is written by the service"),
+        ('content-length = "0"', "content-length is written by the service"),
+        ('Connection = "close"', "Connection is written by the service"),
+        ('Transfer-Encoding = "chunked"', "Transfer-Encoding is written by the service"),
+        ('"a b" = "c"', "a b is no header field in visible ASCII characters"),
+        ('a = "b\\r\\nc: d"', "a is no header field in visible ASCII characters"),
+        ('A = "b", a = "c"', "a is there twice"),
+    ],
+)
+def test_headers_that_cannot_be(headers: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(f"{POOL}headers = {{ {headers} }}")
+    assert str(caught.value) == (
+        "pools.toml:4:11: p.headers: headers must be a table of header fields such as "
+        f'{{ "cache-control" = "no-store" }}, got a table: {said}'
+    )
+
+
+@pytest.mark.parametrize("key", ['headers = { a = "b" }', 'cors = { origins = "*" }'])
+def test_on_forwards_they_have_no_effect(key: str) -> None:
+    (warning,) = read(f'[[routes]]\nforward_to = "q"\n{OTHER}{key}').warnings
+    assert str(warning).endswith("has no effect on forwards: what their origins say passes")
