@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from redirect.config.positions import Path
 from redirect.core.authority import Authority
 from redirect.core.keys import FLAG, HOST, origin_authority
-from redirect.core.pools import Origin, Pool
+from redirect.core.pools import Expected, Origin, Pool
 from redirect.core.routes import Route
 
 MAX_LISTED_NAMES = 10
@@ -33,6 +33,7 @@ _IN_TOML: dict[Any, Any] = {
     tuple[int, ...]: list[int],
     tuple[tuple[str, str], ...]: dict[str, str],
     frozenset[str]: Any,
+    Expected: Any,
 }
 
 
@@ -166,7 +167,7 @@ def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Findin
     """One of pydantic's errors about the table at `table`, which has these keys, in the words of our users."""
     *before, last = error["loc"]
     path = (*table, *before, last)
-    got = f", got {shown(error['input'])}"
+    got = "" if "headers" in before else f", got {shown(error['input'])}"  # a field may be a secret
     reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
         case "value_error" if last == "[key]":  # pydantic puts this behind a key

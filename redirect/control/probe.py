@@ -1,4 +1,4 @@
-"""One probe: a GET to an origin, and what came of it.
+"""One probe: a request to an origin, and what came of it.
 
 The rule: what counts is the status that an answer begins with, and that it comes in time. Redirects are not followed,
 no body is read, and nothing that comes back is believed to be well-formed or to end.
@@ -32,6 +32,7 @@ _tls = functools.cache(ssl.create_default_context)
 class Target(NamedTuple):
     origin: Authority
     check: HealthCheck
+    path_prefix: str = ""  # the origin's
 
 
 async def probe(target: Target) -> str | None:
@@ -52,11 +53,11 @@ async def probe(target: Target) -> str | None:
         return os.strerror(error.errno) if error.errno else str(error)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, EOFError) as error:
         return f"no answer in HTTP: {error}"
-    return None if status == check.expect else f"answered {status} and not {check.expect}"
+    return None if check.is_good(status) else f"answered {status} and not {check.expected}"
 
 
 async def _ask(target: Target) -> int:
-    origin, check = target
+    origin, check, prefix = target
     host, port = origin.endpoint(check.scheme)
     name = check.host or str(origin)
     is_tls = check.scheme == "https"
@@ -68,8 +69,10 @@ async def _ask(target: Target) -> int:
         happy_eyeballs_delay=NEXT_ADDRESS,
     )
     try:
-        fields = f"Host: {name}\r\nUser-Agent: {_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        writer.write(f"GET {check.path} HTTP/1.1\r\n{fields}".encode("ascii"))
+        fields = {"host": name, "user-agent": _AGENT, "accept": "*/*", "connection": "close"}
+        fields |= {key.lower(): value for key, value in check.headers}
+        lines = [f"{check.method} {prefix}{check.path} HTTP/1.1", *(f"{key}: {fields[key]}" for key in fields)]
+        writer.write("\r\n".join([*lines, "", ""]).encode("ascii"))
         return await _status(reader)
     finally:
         writer.transport.abort()

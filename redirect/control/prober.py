@@ -154,7 +154,7 @@ class Prober:
                 _logger.exception("no probe of %s", target.origin)
             else:
                 if state.judge(is_good=fault is None, passes=check.passes, fails=check.fails):
-                    self._note(target, fault or f"answered {check.expect}")
+                    self._note(target, fault or f"answered {check.expected}")
             state.hangs_at = inf
             interval = check.interval if state.is_up else check.down_interval
             await asyncio.sleep(began + interval * uniform(1 - JITTER, 1 + JITTER) - monotonic())
@@ -176,5 +176,6 @@ def _places(config: Config) -> Mapping[Target, Sequence[_Place]]:
         if pool.health_check is not None:
             for origin in pool.origins:
                 if origin.weight:
-                    places[Target(origin.authority, pool.health_check)].append((pool.name, origin.name))
+                    target = Target(origin.authority, pool.health_check, origin.path_prefix)
+                    places[target].append((pool.name, origin.name))
     return places

@@ -6,7 +6,7 @@ A field that the TOML has as a key states what the key may hold, its help text a
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from redirect.core.authority import Authority
 from redirect.core.cors import Cors
@@ -27,6 +27,30 @@ _PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters w
 _PATH = Limit(_PATH_RULE, {"pattern": r"^/[!-\"$-~]{0,1023}$"})  # clients keep a fragment (#) to themselves
 
 
+# Statuses and classes of them.
+Expected = tuple[int | str, ...]
+
+
+def _expected(values: Any) -> Expected:
+    expected = tuple(values) if isinstance(values, list) else (values,)
+    if not expected:
+        raise ValueError("there is none")
+    for value in expected:
+        is_class = isinstance(value, str) and value in ("2xx", "3xx", "4xx", "5xx")
+        if not is_class and not (type(value) is int and 200 <= value <= 599):
+            raise ValueError(f"{value} is neither" if isinstance(values, list) else "")
+    return expected
+
+
+_EXPECTED = Limit(
+    'must be a whole number from 200 to 599, a class such as "2xx", or an array of these', convert=_expected
+)
+_PROBE_FIELDS = Limit(
+    'must be a table of header fields such as { authorization = "Bearer ..." }',
+    convert=partial(header_fields, reserved=frozenset(["host", "expect"])),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A host that clients are sent to. `name` is its key in the TOML, unchanged."""
@@ -43,7 +67,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    path: Annotated[str, _PATH, "what a GET asks for"]
+    path: Annotated[str, _PATH, "what is asked for, behind the origin's `path_prefix`"]
     scheme: Annotated[str, one_of("http", "https"), "how it is asked; with `https` certificates are checked"] = "http"
     host: Annotated[str | None, HOST, "name in `Host` and in the certificate"] = None  # the origin's
     port: Annotated[int | None, whole(1, 65535), "port that is asked"] = None  # the origin's
@@ -52,11 +76,25 @@ class HealthCheck:
     timeout: Annotated[float, seconds(0.1), "seconds until a probe has failed"] = 2
     passes: Annotated[int, whole(1, 1000), "probes in a row after which an origin is up again"] = 2
     fails: Annotated[int, whole(1, 1000), "probes in a row after which it is down"] = 3
-    expect: Annotated[int, whole(200, 599), "the status that is good; redirects are not followed"] = 200
+    expect: Annotated[
+        Expected, _EXPECTED, 'the status that is good, a class as `"2xx"`, or an array; redirects are not followed'
+    ] = (200,)
+    method: Annotated[str, one_of("GET", "HEAD"), "how it is asked; with `HEAD` no origin sends a body in vain"] = "GET"
+    headers: Annotated[
+        tuple[tuple[str, str], ...], _PROBE_FIELDS, "more header fields; no log and no page has them"
+    ] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.down_interval is None:
             object.__setattr__(self, "down_interval", self.interval)
+
+    def is_good(self, status: int) -> bool:
+        return status in self.expect or f"{status // 100}xx" in self.expect
+
+    @property
+    def expected(self) -> str:
+        """What is good, in words."""
+        return " or ".join(map(str, self.expect))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def test_a_path_is_all_that_is_needed() -> None:
     """What is left out has the defaults that the README names; an origin that is down is probed as often as one that
     is up."""
     pool = read('health_check = { path = "/healthz" }')
-    assert pool.health_check == HealthCheck("/healthz", "http", None, None, 5, 5, 2, 2, 3, 200)
+    assert pool.health_check == HealthCheck("/healthz", "http", None, None, 5, 5, 2, 2, 3, (200,))
     assert (pool.slow_start, pool.when_all_down) == (0, "refuse")
 
 
@@ -34,7 +34,9 @@ def test_all_keys() -> None:
         'host = "health.example:8443"\nport = 8443\ninterval = 2.5\ndown_interval = 1\ntimeout = 0.5\npasses = 1\n'
         "fails = 5\nexpect = 204\n"
     )
-    assert pool.health_check == HealthCheck("/up?full=1", "https", "health.example:8443", 8443, 2.5, 1, 0.5, 1, 5, 204)
+    assert pool.health_check == HealthCheck(
+        "/up?full=1", "https", "health.example:8443", 8443, 2.5, 1, 0.5, 1, 5, (204,)
+    )
     assert (pool.slow_start, pool.when_all_down) == (30, "ignore")
 
 
@@ -47,6 +49,8 @@ _PATH = "path must begin with / and have at most 1024 visible ASCII characters w
 _HOST = "host must be a name or an IP address with an optional port, without scheme, user, path or blanks"
 _SECONDS = "must be a number of seconds from 0.1 to 3600"
 _TABLE = 'health_check must be a table such as { path = "/healthz" }'
+_EXPECT = 'expect must be a whole number from 200 to 599, a class such as "2xx", or an array of these'
+_FIELDS = 'headers must be a table of header fields such as { authorization = "Bearer ..." }'
 _KEYS = ", ".join(keys_of(HealthCheck))
 
 
@@ -77,7 +81,22 @@ _KEYS = ", ".join(keys_of(HealthCheck))
         pytest.param('timeout = "2s"', f'_.timeout: timeout {_SECONDS}, got "2s"', id="text"),
         pytest.param("passes = 0", "_.passes: passes must be a whole number from 1 to 1000, got 0", id="passes"),
         pytest.param("fails = 1.0", "_.fails: fails must be a whole number from 1 to 1000, got 1.0", id="fails"),
-        pytest.param("expect = 99", "_.expect: expect must be a whole number from 200 to 599, got 99", id="expect"),
+        pytest.param("expect = 99", f"_.expect: {_EXPECT}, got 99", id="expect"),
+        pytest.param('expect = "6xx"', f'_.expect: {_EXPECT}, got "6xx"', id="no class"),
+        pytest.param("expect = true", f"_.expect: {_EXPECT}, got true", id="expect, a flag"),
+        pytest.param("expect = []", f"_.expect: {_EXPECT}, got an array: there is none", id="nothing is good"),
+        pytest.param('expect = [200, "ok"]', f"_.expect: {_EXPECT}, got an array: ok is neither", id="one is bad"),
+        pytest.param('method = "POST"', '_.method: method must be "GET" or "HEAD", got "POST"', id="method"),
+        pytest.param(
+            'headers = { Host = "a" }',
+            f"_.headers: {_FIELDS}, got a table: Host is written by the service",
+            id="host as a field",
+        ),
+        pytest.param(
+            'headers = { a = "s3cret\\r\\n" }',
+            f"_.headers: {_FIELDS}, got a table: a is no header field in visible ASCII characters",
+            id="line break in a secret",
+        ),
         pytest.param(
             "Timeout = 1",
             f"_.Timeout: unknown key, did you mean timeout? Allowed are {_KEYS}",
@@ -113,6 +132,23 @@ def test_faults_of_a_health_check(value: str, message: str) -> None:
 def test_faults_of_a_pool(line: str, message: str) -> None:
     """The keys beside `weighted_hosts` are checked as it is."""
     assert refused(line) == f"pools.toml:{message}"
+
+
+def test_statuses_and_classes() -> None:
+    check = read('health_check = { path = "/", expect = [204, "3xx"] }').health_check
+    assert check is not None
+    assert [status for status in (200, 204, 301, 399, 404) if check.is_good(status)] == [204, 301, 399]
+    assert read('health_check = { path = "/", expect = "2xx" }').health_check == HealthCheck("/", expect=("2xx",))
+
+
+def test_a_secret_is_in_no_message() -> None:
+    """Neither as it should be, nor where it is a number."""
+    pool = read('health_check = { path = "/", method = "HEAD", headers = { Authorization = "s3cret" } }')
+    assert pool.health_check == HealthCheck("/", method="HEAD", headers=(("Authorization", "s3cret"),))
+    assert "s3cret" not in repr(pool)
+    assert refused('health_check = { path = "/", headers = { Authorization = 12345 } }') == (
+        f"pools.toml:4:58: p.health_check.headers.Authorization: {_FIELDS}"
+    )
 
 
 def test_what_only_probes_need_is_a_warning_without_them() -> None:

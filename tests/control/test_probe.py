@@ -1,4 +1,4 @@
-"""One probe: a GET to an origin, and what came of it."""
+"""One probe: a request to an origin, and what came of it."""
 
 import asyncio
 import socket
@@ -36,17 +36,19 @@ AgKEMAoGCCqGSM49BAMCA0kAMEYCIQC7KBM2J3yjAqgWgFPZMZiZdM+8lSE7hqIC
 -----END CERTIFICATE-----
 """
 
-CHECK = HealthCheck("/healthz", "http", None, None, 5, 5, 5, 2, 3, 200)
+CHECK = HealthCheck("/healthz", "http", None, None, 5, 5, 5, 2, 3)
 
 
-def fault(name: str, **keys: Any) -> str | None:
+def fault(name: str, prefix: str = "", **keys: Any) -> str | None:
     check = HealthCheck(**{**{key: getattr(CHECK, key) for key in CHECK.__slots__}, **keys})
-    return asyncio.run(probe(Target(parse(name), check)))
+    return asyncio.run(probe(Target(parse(name), check, prefix)))
 
 
 def test_what_is_asked() -> None:
-    """It is a GET of the path, with the origin's own name as Host."""
+    """It is a GET of the path behind the origin's prefix, with the origin's own name as Host."""
     with origin() as there:
+        assert fault(there.name, "/mirror") is None
+        assert there.asked.pop() == ("/mirror/healthz", there.name)
         assert fault(there.name, path="/up?full=1") is None
         assert there.asked == [("/up?full=1", there.name)]
 
@@ -59,10 +61,12 @@ def test_another_host_and_port() -> None:
 
 
 def test_the_status_decides() -> None:
-    """The status that is expected is good, any other is not."""
+    """A status that is expected is good, or one of a class that is; any other is not."""
     with origin() as there:
         there.status = 204
-        assert fault(there.name, expect=204) is None
+        assert fault(there.name, expect=(204,)) is None
+        assert fault(there.name, expect=(301, "2xx")) is None
+        assert fault(there.name, expect=(200, "3xx")) == "answered 204 and not 200 or 3xx"
         assert fault(there.name) == "answered 204 and not 200"
         there.status = 500
         assert fault(there.name) == "answered 500 and not 200"
@@ -73,7 +77,7 @@ def test_redirects_are_not_followed() -> None:
     with origin() as there, origin() as elsewhere:
         there.status, there.location = 302, f"http://{elsewhere.name}/"
         assert fault(there.name) == "answered 302 and not 200"
-        assert fault(there.name, expect=302) is None
+        assert fault(there.name, expect=(302,)) is None
         assert elsewhere.asked == []
 
 
@@ -99,6 +103,42 @@ def test_answers(answer: bytes, said: str | None) -> None:
     with answering(answer) as name:
         found = fault(name)
     assert found == said or (said is not None and found is not None and found.startswith(said))
+
+
+def request_of(**keys: Any) -> list[str]:
+    """The lines of what is sent."""
+
+    async def run() -> list[str]:
+        heads: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            check = HealthCheck("/x", port=server.sockets[0].getsockname()[1], **keys)
+            assert await probe(Target(parse("127.0.0.1"), check)) is None
+        return heads.get_nowait().decode("ascii").splitlines()
+
+    return asyncio.run(run())
+
+
+def test_a_head_is_asked_for_and_its_length_believed_to_be_that_of_a_get() -> None:
+    assert request_of(method="HEAD")[0] == "HEAD /x HTTP/1.1"
+
+
+def test_a_probe_has_fields_of_its_own() -> None:
+    """They take the place of what it has anyway, by whatever spelling."""
+    lines = request_of(headers=(("Authorization", "Bearer s3cret"), ("USER-AGENT", "mine")))
+    assert lines[1:] == [
+        "host: 127.0.0.1",
+        "user-agent: mine",
+        "accept: */*",
+        "connection: close",
+        "authorization: Bearer s3cret",
+        "",
+    ]
 
 
 def test_an_answer_that_goes_on() -> None:
@@ -151,7 +191,7 @@ def test_tls(trusted: ssl.SSLContext, host: str, said: str | None) -> None:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=trusted) as server:
             port = server.sockets[0].getsockname()[1]
-            check = HealthCheck("/", "https", host, port, 5, 5, 5, 2, 3, 200)
+            check = HealthCheck("/", "https", host, port, 5, 5, 5, 2, 3)
             return await probe(Target(parse("127.0.0.1"), check))
 
     found = asyncio.run(ask())
