@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -24,9 +25,12 @@ from redirect.config import schema
 from redirect.config.loader import load, parse_config
 from redirect.config.settings import Settings
 from redirect.core.cors import Cors
+from redirect.core.decision import Decision
 from redirect.core.discovery import Discover
+from redirect.core.forward import Forward
 from redirect.core.pools import Ejection, HealthCheck
 from redirect.core.routes import Caching, RequestLimit, Response, Timeouts
+from redirect.core.service import new_service
 from redirect.telemetry import access_log, failure_log
 
 PATHS = [
@@ -212,18 +216,42 @@ def test_what_make_installs(tmp_path: Path) -> None:
 
 def test_the_toml() -> None:
     """Each TOML that is shown is one, and shows what the text says of it."""
-    redirecting, forwarding = (parse_config(block.encode(), "README.md") for block in blocks("README.md", "toml"))
+    redirecting, forwarding, moving = (
+        parse_config(block.encode(), "README.md") for block in blocks("README.md", "toml")
+    )
     assert redirecting.default is not None
     assert [origin.weight for origin in redirecting.default.origins] == [3, 2, 1]
     assert [route.forward_to for route in forwarding.routes] == ["api"]
-    shared, probed, ejecting, routed = (
+    assert moving.default is not None
+    assert moving.default.on_loop == "stay"
+    shared, probed, ejecting, routed, secured = (
         parse_config(block.encode(), "docs/configuration.md") for block in blocks("docs/configuration.md", "toml")
     )
     assert shared.warnings == probed.warnings == ejecting.warnings == routed.warnings == ()
     assert ejecting.pools["api"].eject == Ejection(3, 10)
     assert probed.pools["downloads"].health_check is not None
     assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "show", "respond"]
+    assert secured.warnings == ()
     assert load(ROOT / "redirect_pools_config.toml").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "does"),
+    [
+        ("/.well-known/acme-challenge/x", "forward"),
+        ("/robots.txt", "200"),
+        ("/favicon.ico", "404"),
+        ("/", "https://www.example.com/"),
+        ("/a?b", "https://www.example.com/a?b"),
+    ],
+)
+def test_the_recipe_for_https_redirects_a_host_to_itself_but_for_some_paths(target: str, does: str) -> None:
+    config = parse_config(blocks("docs/configuration.md", "toml")[-1].encode(), "docs/configuration.md")
+    decision = new_service(config, Random(1)).decide_by_route("GET", target, None, "http", ("www.example.com", 80))
+    if isinstance(decision, Decision):
+        assert (decision.location(target) or str(decision.status)) == does
+    else:
+        assert (isinstance(decision, Forward), does) == (True, "forward")
 
 
 @pytest.mark.parametrize(
@@ -324,4 +352,4 @@ def test_every_target_of_make_is_there() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.splitlines()) <= 160
+    assert len(README.splitlines()) <= 180
