@@ -167,7 +167,7 @@ def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Findin
     """One of pydantic's errors about the table at `table`, which has these keys, in the words of our users."""
     *before, last = error["loc"]
     path = (*table, *before, last)
-    got = "" if "headers" in before else f", got {shown(error['input'])}"  # a field may be a secret
+    got = "" if before == ["health_check", "headers"] else f", got {shown(error['input'])}"  # a field may be a secret
     reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
         case "value_error" if last == "[key]":  # pydantic puts this behind a key

@@ -127,6 +127,8 @@ class Service:
             if isinstance(found, tuple) or found.redirect_to is None or has_dot_segment(path):
                 return None
             route, balancer = found.name, self._balancers[found.redirect_to]
+        while balancer is not None and balancer.pick is None and balancer.pool.fallback is not None:
+            balancer = self._balancers[balancer.pool.fallback]
         if balancer is None or balancer.pool.cors is None:
             return None
         fields = balancer.pool.cors.preflight(cross_origin.origin)

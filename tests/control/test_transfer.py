@@ -16,8 +16,10 @@ weighted_hosts = { "a-1" = 5 }
 status = 307
 [c]
 weighted_hosts = { "a-1" = 1, "a-2" = { weight = 1, path_prefix = "/m" } }
-health_check = { path = "/healthz" }
+health_check = { path = "/healthz", expect = ["2xx", 301], headers = { a = "b" } }
 slow_start = 30
+headers = { x = "y" }
+cors = { origins = ["https://a.example"], methods = ["PUT"] }
 """
 
 

@@ -9,6 +9,8 @@ from support.connection import Connection
 from support.wire import FRONTS, Answer, Wire, head
 
 from redirect.config.loader import ConfigError, parse_config
+from redirect.core.cors import CrossOrigin
+from redirect.core.health import HealthStatus
 from redirect.core.service import new_service
 
 PAGE = "https://app.example"
@@ -126,6 +128,17 @@ def test_a_preflight_is_about_the_route_of_the_request_behind_it(wire: Wire) -> 
     assert cors(ask(wire, "GET /other", f"Origin: {PAGE}", toml=ROUTED)) == ALLOWED
 
 
+def test_a_preflight_is_about_the_pool_that_serves() -> None:
+    toml = '[p]\nis_default = true\nfallback = "q"\nweighted_hosts = { a = 1 }\nhealth_check = { path = "/" }\n[q]\n'
+    config = parse_config(f'{toml}weighted_hosts = {{ b = 1 }}\ncors = {{ origins = "*" }}'.encode(), "p")
+    down = {"p": {"a": HealthStatus(False, 0.0, 0.0, "refused")}}
+    asked = "/x", None, None, CrossOrigin(PAGE, "PUT")
+    assert new_service(config, Random(1)).preflight(*asked) is None
+    answer = new_service(config, Random(1), down).preflight(*asked)
+    assert answer is not None
+    assert (answer.status, answer.pool) == (204, "q")
+
+
 def test_both_fronts_say_the_same(tmp_path: Path) -> None:
     pieces = [
         head(f"{method} /{target} HTTP/1.1", *fields)
@@ -133,7 +146,7 @@ def test_both_fronts_say_the_same(tmp_path: Path) -> None:
         for target in ("any", "x")
         for fields in ([], [f"Origin: {PAGE}"], [f"Origin: {PAGE}", *PREFLIGHT], ["Origin: null"])
         for _ in range(2)
-    ]
+    ] + [head("GET /x HTTP/1.1", f"Origin: {PAGE}", "Connection: close")]
     one, other = (
         Wire(front, tmp_path / front).converse(pieces, pools=toml.encode()).essence
         for toml in (ROUTED,)

@@ -191,6 +191,15 @@ def test_generated_heads(read: ReadPlainHead) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
+def test_other_fields_may_make_a_request_not_plain(reader: str) -> None:
+    """Those that have to be weighed under some configurations."""
+    asked = TYPICAL[:-2] + b"ORIGIN: https://a.example\r\n\r\n"
+    assert plain_head_reader("X-Pool", reader)(asked) is not None
+    assert plain_head_reader("X-Pool", reader, others=("origin",))(asked) is None
+    assert plain_head_reader("X-Pool", reader, others=("origin",))(TYPICAL) is not None
+
+
+@pytest.mark.parametrize("reader", READERS)
 def test_an_empty_name_is_that_of_no_pool(reader: str) -> None:
     found = plain_head_reader("", reader)(TYPICAL)
     assert found is not None
