@@ -55,6 +55,10 @@ class Balancer:
         self.pick = self._picker(cycles)
 
     @property
+    def has_eligible(self) -> bool:
+        return any(self._weights)
+
+    @property
     def is_growing(self) -> bool:
         """Whether a slow start is under way, so that the weights change without another status."""
         return self.next_step < inf

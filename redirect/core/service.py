@@ -123,11 +123,13 @@ class Service:
         is picked."""
         path, route = target.partition("?")[0], None
         balancer = self._named.get(pool_requested or "", self._default)
+        if self.routes is not None and has_dot_segment(path):
+            return None
         if self.routes is not None and (found := self.routes.find(asked, path, cross_origin.method or "")):
-            if isinstance(found, tuple) or found.redirect_to is None or has_dot_segment(path):
+            if isinstance(found, tuple) or found.redirect_to is None:
                 return None
             route, balancer = found.name, self._balancers[found.redirect_to]
-        while balancer is not None and balancer.pick is None and balancer.pool.fallback is not None:
+        while balancer is not None and balancer.pool.fallback is not None and not balancer.has_eligible:
             balancer = self._balancers[balancer.pool.fallback]
         if balancer is None or balancer.pool.cors is None:
             return None
@@ -162,7 +164,7 @@ class Service:
         asked_for, reasons = balancer.pool.name, [balancer.why_none()]
         while (fallback := balancer.pool.fallback) is not None:
             balancer = self._balancers[fallback]
-            if balancer.pick is not None:
+            if balancer.has_eligible:
                 return self._redirect(balancer, scheme, asked)._replace(fallback_for=asked_for)
             reasons.append(balancer.why_none())
         return Decision(503, asked_for, detail="; ".join(reasons))

@@ -123,6 +123,7 @@ def test_a_preflight_is_about_the_route_of_the_request_behind_it(wire: Wire) -> 
     }
     assert (outcome.records[0]["route"], outcome.records[0]["pool"]) == ("GET /any", "any")
     assert ask(wire, "OPTIONS /ours", *fields, toml=ROUTED).status == 200
+    assert ask(wire, "OPTIONS /a/../b", *fields, toml=ROUTED).status == 400
     assert ask(wire, "OPTIONS /any", "Origin: https://x.example", toml=ROUTED).status == 405
     assert cors(ask(wire, "GET /any", f"Origin: {PAGE}", toml=ROUTED)) == {"access-control-allow-origin": "*"}
     assert cors(ask(wire, "GET /other", f"Origin: {PAGE}", toml=ROUTED)) == ALLOWED
