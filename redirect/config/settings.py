@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from redirect.core.forwarded import TrustedProxies
@@ -19,6 +19,7 @@ _KUBERNETES_HINT = (
     "Kubernetes sets this variable for a Service named redirect-server: "
     "set it for the container, or enableServiceLinks: false for the pod"
 )
+_DOCKER_HOST = re.compile(r"unix:///.+|(?:tcp|http)://[^/?#@]+/?")
 _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
 
@@ -44,9 +45,17 @@ def _proxies(text: str) -> str:
     return text
 
 
+def _docker_host(text: str) -> str:
+    """`DOCKER_HOST` is for other programs, too: a bad one matters only to pools that need Docker, which will say so."""
+    if not _DOCKER_HOST.fullmatch(text) and text != os.environ.get("DOCKER_HOST"):
+        raise ValueError("must be unix:///PATH or tcp://HOST:PORT")
+    return text
+
+
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Proxies = Annotated[str, AfterValidator(_proxies)]
+DockerHost = Annotated[str, AfterValidator(_docker_host)]
 
 
 class SettingsError(Exception):
@@ -76,6 +85,11 @@ class Settings(BaseSettings):
         validation_alias="FORWARDED_ALLOW_IPS",
         description="Proxies whose X-Forwarded-* is believed: addresses, CIDR ranges",
     )
+    docker_host: DockerHost = Field(
+        "unix:///var/run/docker.sock",
+        validation_alias=AliasChoices("REDIRECT_DOCKER_HOST", "DOCKER_HOST"),
+        description="Where Docker is asked for containers; DOCKER_HOST counts if it is not set",
+    )
 
     @property
     def public_bind(self) -> str:
@@ -101,10 +115,12 @@ def load_settings(**options: Any) -> Settings:
 
 
 def variable(name: str) -> str:
-    return name.upper() if name.upper() == "FORWARDED_ALLOW_IPS" else f"REDIRECT_{name.upper()}"
+    name = name.upper()
+    return name if name == "FORWARDED_ALLOW_IPS" or name.startswith("REDIRECT_") else f"REDIRECT_{name}"
 
 
 def _worded(error: Any) -> str:
     value, reason = str(error["input"]), error["msg"].removeprefix("Value error, ")
     message = f"{variable(str(error['loc'][0]))}: {reason[0].lower()}{reason[1:]}, got {value!r}"
-    return f"{message}; {_KUBERNETES_HINT}" if value.startswith("tcp://") else message
+    is_of_kubernetes = value.startswith("tcp://") and "DOCKER_HOST" not in message
+    return f"{message}; {_KUBERNETES_HINT}" if is_of_kubernetes else message

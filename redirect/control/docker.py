@@ -132,7 +132,6 @@ class DockerProvider:
         self._told: set[tuple[str, str]] = set()  # warnings, by id
         self._news = asyncio.Event()
         self._failures = 0  # in a row
-        base_url(host)
 
     def use(self, wanted: Mapping[str, Discover]) -> None:
         """Follows these pools from now on. What is known counts for them, too; the rest is asked for at once."""
@@ -313,7 +312,10 @@ class _Api:
     """Docker's API, in the version that the daemon speaks. Each call raises DockerError if nothing came of it."""
 
     def __init__(self, host: str) -> None:
-        url, path = base_url(host)
+        try:
+            url, path = base_url(host)
+        except ValueError as error:
+            raise DockerError(str(error)) from None
         self._host = host
         transport = httpx.AsyncHTTPTransport(
             uds=path,

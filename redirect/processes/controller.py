@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from starlette.applications import Starlette
 
@@ -46,6 +46,9 @@ MASTER_LATE_MS = 4_000
 # Names that are looked up at once, and files that are read. A lookup that hangs occupies a thread for longer than its
 # probe waits, and the others must not wait for one.
 MAX_THREADS = 512
+
+if TYPE_CHECKING:
+    from redirect.control.docker import DockerProvider
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -122,9 +125,14 @@ class _Controller:
 
     def _start(self, source: str) -> Provider:
         """Begins a provider of origins."""
-        provider = DnsProvider(self._is_found.set)
+        provider = self._docker() if source == "Docker" else DnsProvider(self._is_found.set)
         self._run(provider.run())
         return provider
+
+    def _docker(self) -> "DockerProvider":
+        from redirect.control.docker import DockerProvider, own_container_id  # most instances do without httpx
+
+        return DockerProvider(self._settings.docker_host, own_container_id(), self._is_found.set)
 
     def _app(self, token: str | None) -> Starlette:
         return create_admin_app(self._instance, token, lambda: not self._ended.is_set())

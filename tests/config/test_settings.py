@@ -13,7 +13,7 @@ from redirect.config.settings import Settings, SettingsError, load_settings
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.upper().startswith(("REDIRECT_", "FORWARDED_")):
+        if name.upper().startswith(("REDIRECT_", "FORWARDED_", "DOCKER_")):
             monkeypatch.delenv(name)
 
 
@@ -40,6 +40,7 @@ def test_defaults() -> None:
         "graceful_timeout": 10,
         "state_dir": None,
         "forwarded_allow_ips": "127.0.0.1",
+        "docker_host": "unix:///var/run/docker.sock",
     }
 
 
@@ -124,6 +125,19 @@ def test_empty_variables_are_ignored(monkeypatch: pytest.MonkeyPatch, variable: 
     defaults = load_settings()
     monkeypatch.setenv(variable, "")
     assert load_settings() == defaults
+
+
+def test_where_docker_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our variable comes before the one of other programs, which may have what only they understand."""
+    monkeypatch.setenv("DOCKER_HOST", "ssh://root@host")
+    assert load_settings().docker_host == "ssh://root@host"
+    monkeypatch.setenv("REDIRECT_DOCKER_HOST", "tcp://window:2375")
+    assert load_settings().docker_host == "tcp://window:2375"
+    monkeypatch.setenv("REDIRECT_DOCKER_HOST", "tcp://window:2375/containers")
+    assert refused() == (
+        "REDIRECT_DOCKER_HOST: must be unix:///PATH or tcp://HOST:PORT, got 'tcp://window:2375/containers'"
+    )
+    assert load_settings(docker_host="unix:///run/docker.sock").docker_host == "unix:///run/docker.sock"
 
 
 def test_settings_are_frozen() -> None:

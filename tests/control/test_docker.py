@@ -604,10 +604,10 @@ def test_where_docker_is(host: str, url: str, path: str | None) -> None:
     "host",
     ["", "/var/run/docker.sock", "unix://run/docker.sock", "ssh://root@host", "https://host", "tcp://h/x", "tcp://h:x"],
 )
-def test_where_docker_is_not(host: str) -> None:
-    """Other kinds are refused when the provider is made, with what there is."""
-    with pytest.raises(ValueError, match="must be unix:///PATH or tcp://HOST:PORT"):
-        DockerProvider(host, None, lambda: None)
+async def test_where_docker_is_not(host: str) -> None:
+    """Docker cannot be asked at other kinds, and the trouble says what there are."""
+    with pytest.raises(DockerError, match="must be unix:///PATH or tcp://HOST:PORT"):
+        await ask_once(host, None, SHOP)
 
 
 MOUNTS = "91 74 254:0 /var/lib/docker/containers/{}/{} /etc/{} rw,relatime - ext4 /dev/vda rw"
