@@ -224,10 +224,11 @@ def test_the_toml() -> None:
     assert [route.forward_to for route in forwarding.routes] == ["api"]
     assert moving.default is not None
     assert moving.default.on_loop == "stay"
-    shared, probed, ejecting, routed, secured = (
+    shared, probed, found, ejecting, routed, secured = (
         parse_config(block.encode(), "docs/configuration.md") for block in blocks("docs/configuration.md", "toml")
     )
-    assert shared.warnings == probed.warnings == ejecting.warnings == routed.warnings == ()
+    for config in (shared, probed, found, ejecting, routed):
+        assert config.warnings == ()
     assert ejecting.pools["api"].eject == Ejection(3, 10)
     assert probed.pools["downloads"].health_check is not None
     assert [route.action for route in routed.routes] == ["forward_to", "redirect_to", "show", "respond"]

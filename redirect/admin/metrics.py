@@ -5,7 +5,7 @@ A new metric is one row in `collect`. Names and labels do not change: dashboards
 
 import gzip
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -18,10 +18,15 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from redirect.control.instance import Instance
+from redirect.core.pools import Config
+from redirect.core.routes import forwarded
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key
+from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key, Snapshot
 
 OPEN_METRICS = "application/openmetrics-text"
+
+# Origins that are in no pool any more, and whose numbers are shown: those that had a request last.
+MAX_GONE = 1_000
 
 # Bounds of the buckets that are shown, in microseconds; of an origin fewer, as thousands may have a histogram.
 OF_ANSWERS = [bound for bound in BOUNDS_US if bound <= 1_000_000]
@@ -53,7 +58,8 @@ class _Collector(NamedTuple):
         totals: dict[Key, int] = {
             (pool.name, origin.name, 200 if pool.name in only_forwarded else pool.status): 0 for pool, origin in pairs
         }
-        totals |= {key: count.total for key, count in snapshot.requests.items()}
+        forgotten = _forgotten(snapshot, {(pool.name, origin.name) for pool, origin in pairs})
+        totals |= {key: count.total for key, count in snapshot.requests.items() if key[:2] not in forgotten}
         requests = [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()]
         by_route = [(total, route, str(code)) for (route, code), total in snapshot.routes.items()]
         is_reloaded = loading.error is None and not instance.is_late(snapshot)
@@ -72,6 +78,9 @@ class _Collector(NamedTuple):
             for pool, origin in pairs
             if pool.eject is not None
         ]
+        discovering = [pool for pool in instance.config.pools.values() if pool.discover]
+        is_asked = [(instance.discovery.trouble(pool.name) is None, pool.name) for pool in discovering]
+        found = [(len(pool.origins), pool.name) for pool in discovering]
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
@@ -90,7 +99,7 @@ class _Collector(NamedTuple):
             _buckets(snapshot.forwards.durations.buckets, OF_FORWARDS),
             snapshot.forwards.durations.sum,
         )
-        yield from _of_origins(snapshot.forwards)
+        yield from _of_origins(snapshot.forwards, instance.config, forgotten)
         yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
         yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
         yield _labelled(
@@ -141,11 +150,35 @@ class _Collector(NamedTuple):
             Counter, "redirect_ejections_total", "How often an origin was ejected.", ("pool", "origin"), ejections
         )
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
+        yield _labelled(
+            Gauge, "redirect_discovery_up", "Whether Docker or DNS can be asked for origins.", ("pool",), is_asked
+        )
+        yield _labelled(Gauge, "redirect_discovered_origins", "Origins that were found.", ("pool",), found)
+        yield Counter(
+            "redirect_config_changes_total",
+            "Configurations that took the place of another: by reloads, and by origins that came and went.",
+            instance.config.change,
+        )
 
 
-def _of_origins(forwards: Forwards) -> Iterator[Metric]:
+def _forgotten(snapshot: Snapshot, present: set[tuple[str, str]]) -> set[tuple[str | None, str | None]]:
+    """Pools and origins that are gone, and others went later: so that those that come and go do not add up for ever."""
+    gone: dict[tuple[str | None, str | None], int] = {}
+    for (pool, origin, _), count in snapshot.requests.items():
+        if pool is not None and origin is not None and (pool, origin) not in present:
+            gone[pool, origin] = max(count.last_ms, gone.get((pool, origin), 0))
+    return set(sorted(gone, key=lambda place: gone[place])[:-MAX_GONE])
+
+
+def _of_origins(
+    forwards: Forwards, config: Config, forgotten: Container[tuple[str | None, str | None]]
+) -> Iterator[Metric]:
     """What became of requests that were forwarded, of origins that one was forwarded to."""
-    origins = [((pool, origin or ""), numbers) for (pool, origin), numbers in forwards.origins.items()]
+    origins = [
+        ((pool, origin or ""), numbers)
+        for (pool, origin), numbers in forwards.origins.items()
+        if (pool, origin) not in forgotten
+    ]
     responses = Histogram(
         "redirect_origin_response_seconds",
         "From request sent to an origin to the head of its answer.",
@@ -155,9 +188,13 @@ def _of_origins(forwards: Forwards) -> Iterator[Metric]:
         if any(numbers.responses):
             responses.add_metric(labels, _buckets(numbers.responses, OF_ORIGINS), numbers.response_sum)
     failures = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]
+    pools = [config.pools[name] for name in forwarded(config.routes)]
+    places = {origin.authority.endpoint(pool.scheme or "http") for pool in pools for origin in pool.origins}
+    known = {f"{host}:{port}" for host, port in places}
     connections = [
         (count, place, state)
         for place, counted in forwards.connections.items()
+        if any(counted) or place in known
         for state, count in counted._asdict().items()
     ]
     of_origin = ("pool", "origin")

@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from redirect.admin import charts
+from redirect.admin import charts, discovered
 from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
 from redirect.admin.view import Query, Selection, listed, origin_views, select
@@ -145,6 +145,7 @@ class View:
             "selection": self._select(),
             "picks": picks,
             "origin_views": origin_views,
+            "left_out": discovered.left_out,
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
             "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),

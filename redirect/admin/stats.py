@@ -7,12 +7,12 @@ or origin has the form of the whole: the other pools and origins are left out.
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from redirect.admin.view import origin_views
+from redirect.admin import discovered
+from redirect.admin.view import origin_views, rfc3339
 from redirect.control.instance import Instance
-from redirect.core.pools import Config, Origin, Pool
+from redirect.core.pools import Origin, Pool
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
 Shares = Sequence[tuple[Origin, float]]
@@ -33,7 +33,7 @@ def stats(instance: Instance) -> dict[str, Any]:
         for origin, values in pools[name]["origins"].items():
             values["forwards"] = _forwards(snapshot, name, origin, errors)
     return {
-        "counted_since": _rfc3339(instance.counted_since),
+        "counted_since": rfc3339(instance.counted_since),
         "requests_count": {"success": snapshot.answered(100, 399), "error": snapshot.answered(400, 599)},
         "latency_ms": _latency(added([answers.buckets, forwards.buckets]), answers.sum + forwards.sum, 0.95, 0.99),
         "forwards": {
@@ -49,26 +49,27 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
     """The configuration in force, the workers, the limits of routes, and the state of each origin, or of those with
     that name. Raises UnknownNameError."""
     config = instance.config
-    pools = _named(config, pool, origin)
+    pools = _named(instance, pool, origin)
     snapshot = instance.snapshot()
     loading = snapshot.loading
     return {
         "instance": instance.name,
         "version": instance.version,
-        "started_at": _rfc3339(instance.started_at),
-        "counted_since": _rfc3339(instance.counted_since),
+        "started_at": rfc3339(instance.started_at),
+        "counted_since": rfc3339(instance.counted_since),
         "kept": _kept(instance),
         "configuration": {
             "path": instance.pools_config_path,
             "hash": config.hash,
-            "loaded_at": _rfc3339(loading.loaded_at),
+            "change": config.change,
+            "loaded_at": rfc3339(loading.loaded_at),
             "last_error": loading.error,
-            "last_error_at": None if loading.error_at is None else _rfc3339(loading.error_at),
+            "last_error_at": None if loading.error_at is None else rfc3339(loading.error_at),
             "warnings": [str(warning) for warning in config.warnings],
         },
         "verdicts": instance.health_number(),
         "workers": [
-            {**worker._asdict(), "since": _rfc3339(worker.since)}
+            {**worker._asdict(), "since": rfc3339(worker.since)}
             for worker in sorted(snapshot.workers, key=lambda worker: worker.since)
         ],
         "pools": {
@@ -76,6 +77,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
                 "status": each.status,
                 "is_default": each is config.default,
                 "origins": {one.name: _origin(instance, snapshot, each, one, share) for one, share in shares},
+                **discovered.of_pool(instance, each, origin),
             }
             for each, shares in pools
         },
@@ -88,21 +90,24 @@ def _kept(instance: Instance) -> dict[str, Any] | None:
     state = instance.keeper and instance.keeper.state()
     if not state:
         return None
-    saved_at = None if state.saved_at is None else _rfc3339(state.saved_at)
+    saved_at = None if state.saved_at is None else rfc3339(state.saved_at)
     return {"directory": state.directory, "saved_at": saved_at, "error": state.error}
 
 
-def _named(config: Config, name: str, origin: str) -> list[tuple[Pool, Shares]]:
+def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Shares]]:
     """The pools with their shares; where a name is given, of that pool and of that origin only."""
+    config = instance.config
     if name and name not in config.pools:
         raise UnknownNameError(f'there is no pool "{name}"{_nearest(name, config.pools)}')
     pools = [config.pools[name]] if name else [*config.pools.values()]
-    found = [(pool, [share for share in pool.shares() if origin in ("", share[0].name)]) for pool in pools]
-    if origin and not any(shares for _, shares in found):
-        names = {each.name: None for pool in pools for each in pool.origins}
+    if not origin:
+        return [(pool, pool.shares()) for pool in pools]
+    found = [(pool, named) for pool in pools if (named := discovered.named(instance, pool, origin))]
+    if not found:
+        names = {each: None for pool in pools for each in discovered.names(instance, pool)}
         where = f"{name} has no" if name else "no pool has the"
         raise UnknownNameError(f'{where} origin "{origin}"{_nearest(origin, names)}')
-    return [(pool, shares) for pool, shares in found if shares]
+    return [(pool, [share for share in pool.shares() if share[0].name in named]) for pool, named in found]
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
@@ -145,9 +150,10 @@ def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, 
         "weight": origin.weight,
         "share": share,
         "state": state.name,
-        "since": _rfc3339(state.since),
+        "since": rfc3339(state.since),
         "reason": state.reason,
         "in_flight": _numbers(snapshot, pool.name, origin.name).in_flight,
+        **discovered.of_origin(instance, pool, origin),
     }
 
 
@@ -163,7 +169,3 @@ def _latency(buckets: Buckets, seconds: float, *parts: float) -> dict[str, float
         "average": seconds * 1000 / count if count else None,
         **{name: None if value is None else value / 1000 for name, value in quantiles.items()},
     }
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,6 +7,7 @@ out. Lines of the access log are matched as bytes; only those that are shown are
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redirect.core.pools import Config, Origin, Pool
@@ -96,6 +97,10 @@ def origin_views(shares: Sequence[tuple[Origin, float]], counts: Mapping[str, Co
         count = counts.get(origin.name, Count(0, 0, 0))
         views.append(OriginView(origin, share, count.since_load / total if total else None, count))
     return views
+
+
+def rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def listed(lines: Sequence[bytes], query: Query, limit: int) -> tuple[list[dict[str, Any]], int]:

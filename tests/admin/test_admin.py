@@ -347,6 +347,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
     assert seen["configuration"] == {
         "path": "pools.toml",
         "hash": config.hash,
+        "change": 0,
         "loaded_at": "2023-11-14T22:13:20.000Z",
         "last_error": None,
         "last_error_at": None,

@@ -7,7 +7,7 @@ import httpx
 
 from redirect.admin.app import create_admin_app
 from redirect.config.loader import Loader, parse_config
-from redirect.control.discovery import Discovery
+from redirect.control.discovery import Discovery, Provider
 from redirect.control.dns_provider import DnsProvider
 from redirect.control.instance import Instance
 from redirect.control.prober import Prober
@@ -64,6 +64,10 @@ def serve(
     asyncio.run(answer())
 
 
+# The same with a pool whose origins are found.
+DISCOVERED = POOLS + b'[found]\ndiscover = { name = "found", port = 80 }\n'
+
+
 def new_scoreboard() -> Scoreboard:
     """The scoreboard of an instance that serves POOLS."""
     scoreboard = Scoreboard()
@@ -81,7 +85,7 @@ def every_metric() -> str:
     alive = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
     alive.forwards.failed("inner", "origin-6", "connection_refused")
     alive.forwards.report({("inner", "origin-6"): 1}, {"origin-6:80": (1, 1)}, 0)
-    return ask("/metrics", scoreboard).text
+    return ask("/metrics", scoreboard, pools=DISCOVERED).text
 
 
 def ask(
@@ -92,11 +96,14 @@ def ask(
     method: str = "GET",
     token: str | None = None,
     headers: dict[str, str] | None = None,
+    pools: bytes = POOLS,
+    provider: Provider | None = None,
 ) -> httpx.Response:
     async def answer() -> httpx.Response:
-        config = parse_config(POOLS, "pools.toml")
+        config = parse_config(pools, "pools.toml")
         publisher = Publisher(scoreboard, "pools.toml", config, Loader("pools.toml"))
-        discovery = Discovery(lambda _: DnsProvider(lambda: None), config)
+        discovery = Discovery(lambda _: provider or DnsProvider(lambda: None), config)
+        await publisher.use_found(discovery.look())
         instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config), discovery)
         transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:

@@ -1,0 +1,62 @@
+"""Pools that discover, in JSON: what they ask for, what was found, and which containers are no origins, and why."""
+
+import dataclasses
+from typing import Any
+
+from redirect.admin.view import rfc3339
+from redirect.control.instance import Instance
+from redirect.core.discovery import Discover, LeftOut
+from redirect.core.pools import Origin, Pool
+
+
+def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:
+    """What `/status` says of the pool beside its origins; with `asked`, of the one with that name or id only."""
+    if pool.discover is None:
+        return {}
+    trouble = instance.discovery.trouble(pool.name)
+    return {
+        "discover": keys_of(pool.discover),
+        "none_found": pool.none_found,
+        "trouble": None if trouble is None else {"since": rfc3339(trouble.since), "reason": trouble.reason},
+        "left_out": {
+            each.name: {"id": each.id, "state": each.state, "reason": each.reason}
+            for each in left_out(instance, pool)
+            if not asked or _is(asked, each.name, each.id)
+        },
+    }
+
+
+def of_origin(instance: Instance, pool: Pool, origin: Origin) -> dict[str, Any]:
+    if pool.discover is None:
+        return {}
+    return {"address": str(origin.authority), "id": names(instance, pool)[origin.name]}
+
+
+def names(instance: Instance, pool: Pool) -> dict[str, str | None]:
+    """Of origins, and of containers that are left out; each with the id of its container, if it has one."""
+    ids: dict[str, str | None] = {origin.name: None for origin in pool.origins}
+    if pool.discover and (found := instance.discovery.found(pool.name)):
+        ids |= {each.name: each.id for each in found.members}
+        ids |= {each.name: each.id for each in found.left_out}
+    return ids
+
+
+def named(instance: Instance, pool: Pool, asked: str) -> set[str]:
+    """The names of those that are asked for."""
+    return {name for name, container in names(instance, pool).items() if _is(asked, name, container)}
+
+
+def left_out(instance: Instance, pool: Pool) -> tuple[LeftOut, ...]:
+    found = instance.discovery.found(pool.name) if pool.discover else None
+    return found.left_out if found else ()
+
+
+def keys_of(discover: Discover) -> dict[str, Any]:
+    """Those that the TOML has."""
+    given = {field.name: getattr(discover, field.name) for field in dataclasses.fields(discover)}
+    return {name: value for name, value in given.items() if value != getattr(Discover(), name)}
+
+
+def _is(asked: str, name: str, container: str | None) -> bool:
+    """A container has its name, and its id, as `docker ps` shows it or whole."""
+    return asked == name or (container is not None and asked.startswith(container))

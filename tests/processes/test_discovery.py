@@ -1,0 +1,121 @@
+"""Origins that come and go, in the processes of an instance: a scripted Docker daemon has the containers."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+import tomli_w
+from support.docker import Daemon, container, running_daemon
+from support.service import CLIENT, Running, controller, running, status, wait_for
+
+pytestmark = pytest.mark.processes
+
+POOLS: dict[str, Any] = {
+    "shop": {"discover": {"labels": ["app=shop"]}, "is_default": True},
+    "static": {"weighted_hosts": {"static.example.com": 1}},
+}
+
+# Seconds within which a change is in force in every worker.
+IN_FORCE_SECONDS = 1.0
+
+
+class Docker:
+    """The daemon, in a thread of its own."""
+
+    def __init__(self, daemon: Daemon, loop: asyncio.AbstractEventLoop) -> None:
+        self.daemon = daemon
+        self._loop = loop
+
+    def do(self, work: Callable[[Daemon], object]) -> None:
+        async def call() -> None:
+            work(self.daemon)
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
+
+
+@contextmanager
+def docker(folder: Path) -> Iterator[Docker]:
+    started: list[Docker] = []
+    is_started, ended = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with running_daemon(folder / "docker.sock") as daemon:
+            started.append(Docker(daemon, asyncio.get_running_loop()))
+            is_started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert is_started.wait(10)
+    (found,) = started
+    try:
+        yield found
+    finally:
+        found.do(lambda _: ended.set())
+        thread.join(10)
+
+
+def answers(service: Running, expected: str) -> bool:
+    """Whether what every worker answers is this: a Location, or the reason why there is none."""
+    responses = [CLIENT.get(f"{service.url}/") for _ in range(8)]
+    found = {each.headers.get("location") or each.json()["detail"] for each in responses}
+    current = status(service)["configuration"]["change"]
+    return found == {expected} and {worker["change"] for worker in status(service)["workers"]} == {current}
+
+
+def test_origins_come_and_go(tmp_path: Path) -> None:
+    """A change is in force in every worker within a second. Without origins the answer says why. What was found
+    outlives the controller and a reload, also while Docker cannot be asked."""
+
+    def change(work: Callable[[Daemon], object], expected: str) -> None:
+        found.do(work)
+        begun = monotonic()
+        wait_for(lambda: answers(service, expected), IN_FORCE_SECONDS)
+        assert monotonic() - begun < IN_FORCE_SECONDS
+
+    def start(daemon: Daemon) -> None:
+        daemon.put(container(1))
+        daemon.emit("start")
+
+    def stop(daemon: Daemon) -> None:
+        daemon.emit("kill", signal="15")
+
+    def end(daemon: Daemon) -> None:
+        daemon.containers.clear()
+        daemon.emit("die")
+
+    with docker(tmp_path) as found, running(tmp_path, pools=POOLS, REDIRECT_DOCKER_HOST=found.daemon.host) as service:
+        none = "shop is configured, but no container with app=shop was found"
+        wait_for(lambda: answers(service, none))
+        assert CLIENT.get(f"{service.url}/").headers["retry-after"] == "5"
+        change(start, "http://172.18.0.1:8080/")
+
+        pid = controller(service)
+        found.do(lambda daemon: daemon.answers.update(_ping=_nothing))
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: controller(service) not in (0, pid))
+        wait_for(lambda: bool(_trouble(service)))
+        assert answers(service, "http://172.18.0.1:8080/")
+        service.pools.write_text(tomli_w.dumps(POOLS | {"static": POOLS["static"] | {"status": 307}}))
+        wait_for(lambda: status(service)["pools"]["static"]["status"] == 307)
+        wait_for(lambda: answers(service, "http://172.18.0.1:8080/"))
+        found.do(lambda daemon: daemon.answers.clear())
+        wait_for(lambda: not _trouble(service) and bool(found.daemon.subscribers))
+
+        change(stop, "no origin of shop is eligible: shop-1 is draining, docker stops it")
+        change(end, none)
+
+
+def _trouble(service: Running) -> object:
+    return status(service)["pools"]["shop"]["trouble"]
+
+
+async def _nothing(writer: asyncio.StreamWriter) -> None:
+    writer.close()
