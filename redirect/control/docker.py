@@ -1,8 +1,8 @@
 """The containers of pools that discover by labels, as Docker has them: its API is asked, and its events are followed.
 
-The rule: subscribe first, list then, and list again after each event that matters, and without one after 30 s. So
-nothing that happens in between is lost for longer. Whatever fails ends the subscription, and begins all over; what was
-found stays meanwhile. Docker is believed nothing: not to answer, to end, to be short, or to make sense.
+The rule: subscribe first, list then, and list again after each event that matters, a second later, and each 30 s
+without one. So nothing that happens in between is lost for longer. Whatever fails ends the subscription, and begins all
+over; what was found stays meanwhile. Docker is believed nothing: not to answer, to end, to be short, or to make sense.
 """
 
 import asyncio
@@ -38,6 +38,10 @@ MAX_ANSWER_BYTES = 4096
 
 # Seconds after an event for which others are awaited, before it is listed what came of all.
 GATHER_SECONDS = 0.05
+
+# Seconds after which it is listed once more: 0.2 s after it told that a container died, an engine still lists it as one
+# that runs, and no other event need follow.
+SETTLE_SECONDS = 1.0
 
 # Seconds without an event that matters, after which it is listed all the same.
 POLL_SECONDS = 30.0
@@ -174,6 +178,7 @@ class DockerProvider:
             await self._find_own(api)
             hearing = asyncio.create_task(self._hear(lines))
             hearing.add_done_callback(lambda _: self._news.set())
+            pause = SETTLE_SECONDS
             try:
                 while self._wanted:
                     self._news.clear()
@@ -181,7 +186,7 @@ class DockerProvider:
                         hearing.result()
                     await self._list(api)
                     self._warn_of_left_out()
-                    await self._wait()
+                    pause = SETTLE_SECONDS if await self._is_news(pause) else POLL_SECONDS
                     await asyncio.sleep(GATHER_SECONDS)
                     self._publish()  # those that stop, before the list is there
             finally:
@@ -198,13 +203,14 @@ class DockerProvider:
         own = await api.containers(id=[self._own_id]) if self._own_id else []
         self._view = View(self._own_id, own[0] if own else None)
 
-    async def _wait(self) -> None:
-        """Waits for news, or until it is time to list without any."""
+    async def _is_news(self, seconds: float) -> bool:
+        """Waits for news; returns whether there were any before it is time to list without."""
         now = monotonic()
-        ends = min((stop.until for stop in self._stops.values()), default=now + POLL_SECONDS)
+        ends = min((stop.until for stop in self._stops.values()), default=now + seconds)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min(POLL_SECONDS, ends - now))):
+            async with asyncio.timeout(max(0.0, min(seconds, ends - now))):
                 await self._news.wait()
+        return self._news.is_set()
 
     async def _hear(self, lines: AsyncIterator[bytes]) -> NoReturn:
         async for line in lines:
@@ -224,7 +230,7 @@ class DockerProvider:
             return
         if action == "start":
             self._stops.pop(subject, None)
-        elif action == "stop" or (action == "kill" and signal in STOP_SIGNALS):
+        elif action in {"die", "stop"} or (action == "kill" and signal in STOP_SIGNALS):
             self._stops[subject] = _Stop(monotonic() + STOPPING_SECONDS, self._endpoints().get(subject, frozenset()))
         self._news.set()
 

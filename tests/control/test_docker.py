@@ -25,7 +25,8 @@ SHOP = {"shop": Discover(labels=("app=shop",))}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits a twentieth as long for Docker to come back."""
+    """Waits a twentieth as long for Docker to come back, and lists no more often than events come."""
+    monkeypatch.setattr(docker, "SETTLE_SECONDS", 30.0)
     monkeypatch.setattr(docker, "FIRST_RETRY_SECONDS", 0.0125)
     monkeypatch.setattr(docker, "LAST_RETRY_SECONDS", 0.1)
 
@@ -212,9 +213,30 @@ async def test_a_restart_that_is_not_heard_of_ends_it_too(tmp_path: Path) -> Non
         await until(lambda: states(provider) == {"shop-1": "up", "shop-2": "draining"})
 
 
+async def test_a_container_that_died_gets_nothing_though_it_is_listed_as_running(tmp_path: Path) -> None:
+    """An engine tells that a container died before its list does."""
+    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+        daemon.emit("die", exitCode="137")
+        await until(lambda: daemon.lists == 2)
+        assert states(provider) == {"shop-1": "draining"}
+
+
+async def test_it_is_listed_once_more_after_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the list does not say yet it says a second later."""
+    monkeypatch.setattr(docker, "SETTLE_SECONDS", 0.2)
+    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+        await until(lambda: daemon.lists == 2)
+        daemon.emit("pause")
+        await until(lambda: daemon.lists == 3)
+        daemon.put(container(1, state="paused"))
+        await until(lambda: states(provider) == {"shop-1": "down"})
+        assert daemon.lists == 4
+
+
 async def test_events_that_are_lost_are_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is listed every 30 s without any, too."""
-    monkeypatch.setattr(docker, "POLL_SECONDS", 0.1)
+    for name in ("SETTLE_SECONDS", "POLL_SECONDS"):
+        monkeypatch.setattr(docker, name, 0.1)
     async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
         daemon.containers.clear()
         await until(lambda: not provider.found["shop"].members)
