@@ -73,13 +73,14 @@ async def silent(_: asyncio.StreamWriter) -> None:
 
 
 class Daemon:
-    """`asked` are the targets of all requests, without the version in front."""
+    """`asked` are the targets of all requests, without the version in front, and `heads` what was sent."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.version = "1.41"
         self.containers: dict[str, Entry] = {}
         self.asked: list[str] = []
+        self.heads: list[bytes] = []
         self.answers: dict[str, Answer] = {}  # by the last part of the path: `_ping`, `json`, `events`
         self._streams: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,8 +132,8 @@ class Daemon:
         self._tasks.add(task)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                if not await self._answer(head.split(" ")[1], reader, writer):
+                self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+                if not await self._answer(self.heads[-1].split(b" ")[1].decode(), reader, writer):
                     break
         self._tasks.discard(task)
         self._streams.discard(writer)
