@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from random import uniform
@@ -132,6 +132,7 @@ class DockerProvider:
         self._wanted: Mapping[str, Discover] = {}
         self._listed: dict[_Filter | None, Sequence[Container]] = {}
         self._view = View(own_id)
+        self._running: Mapping[str, frozenset[str]] = {}  # ids of endpoints, by id of container
         self._stops: dict[str, _Stop] = {}  # by id
         self._told: set[tuple[str, str]] = set()  # warnings, by id
         self._news = asyncio.Event()
@@ -159,6 +160,7 @@ class DockerProvider:
 
     async def _until_wanted(self) -> None:
         while not self._wanted:
+            self._listed, self.trouble = {}, None  # of no time that is known
             self._news.clear()
             await self._news.wait()
 
@@ -178,7 +180,7 @@ class DockerProvider:
             await self._find_own(api)
             hearing = asyncio.create_task(self._hear(lines))
             hearing.add_done_callback(lambda _: self._news.set())
-            pause = SETTLE_SECONDS
+            began, pause = monotonic(), SETTLE_SECONDS
             try:
                 while self._wanted:
                     self._news.clear()
@@ -186,6 +188,8 @@ class DockerProvider:
                         hearing.result()
                     await self._list(api)
                     self._warn_of_left_out()
+                    if monotonic() - began > LAST_RETRY_SECONDS:  # not one that is cut again and again
+                        self._failures = 0
                     pause = SETTLE_SECONDS if await self._is_news(pause) else POLL_SECONDS
                     await asyncio.sleep(GATHER_SECONDS)
                     self._publish()  # those that stop, before the list is there
@@ -201,7 +205,7 @@ class DockerProvider:
 
     async def _find_own(self, api: "_Api") -> None:
         own = await api.containers(id=[self._own_id]) if self._own_id else []
-        self._view = View(self._own_id, own[0] if own else None)
+        self._view = self._view._replace(own=own[0] if own else None)
 
     async def _is_news(self, seconds: float) -> bool:
         """Waits for news; returns whether there were any before it is time to list without."""
@@ -231,46 +235,38 @@ class DockerProvider:
         if action == "start":
             self._stops.pop(subject, None)
         elif action in {"die", "stop"} or (action == "kill" and signal in STOP_SIGNALS):
-            self._stops[subject] = _Stop(monotonic() + STOPPING_SECONDS, self._endpoints().get(subject, frozenset()))
+            self._stops[subject] = _Stop(monotonic() + STOPPING_SECONDS, self._running.get(subject, frozenset()))
         self._news.set()
-
-    def _endpoints(self) -> Mapping[str, frozenset[str]]:
-        """Of those that run, by id."""
-        return {
-            each.full_id: frozenset(endpoint.id for endpoint in each.endpoints.values())
-            for each in self._containers()
-            if each.state in {"running", "paused"}
-        }
-
-    def _containers(self) -> Iterator[Container]:
-        return chain.from_iterable(self._listed.values())
 
     async def _list(self, api: "_Api") -> None:
         """Lists what is wanted, stopped containers included, as they are shown."""
         filters = {label_filter(each, self._view) for each in self._wanted.values()}
-        self._listed = {labels: () if labels is None else await api.containers(label=labels) for labels in filters}
-        sharing = {each.shares_with for each in self._containers() if each.shares_with}
+        listed = {labels: () if labels is None else await api.containers(label=labels) for labels in filters}
+        containers = [*chain.from_iterable(listed.values())]
+        sharing = {each.shares_with for each in containers if each.shares_with}
         shared = await api.containers(id=sorted(sharing)) if sharing else ()
-        self._view = self._view._replace(shared={each.full_id: each for each in shared})
-        self._forget_stops()
-        trouble, self.trouble, self._failures = self.trouble, None, 0
+        self._listed, self._view = listed, self._view._replace(shared={each.full_id: each for each in shared})
+        self._running = {
+            each.full_id: frozenset(endpoint.id for endpoint in each.endpoints.values())
+            for each in containers
+            if each.state in {"running", "paused"}
+        }
+        self._stops = {each: stop for each, stop in self._stops.items() if self._is_stopping(each, stop)}
+        trouble, self.trouble = self.trouble, None
         if trouble is not None:
             _logger.info("docker can be asked again, after %.1f s", time() - trouble.since)
         if not self._publish() and trouble is not None:
             self._changed()
+        ids = {each.id for each in containers}
+        self._told = {(container, text) for container, text in self._told if container in ids}
         self._warn_of_doubts()
 
-    def _forget_stops(self) -> None:
-        """Forgets those that have stopped, those that did not, and those that were started again meanwhile."""
-        running, now = self._endpoints(), monotonic()
-
-        def is_stopping(container: str, stop: _Stop) -> bool:
-            endpoints = running.get(container)
-            if endpoints is None or stop.until <= now:
-                return False
-            return not stop.endpoints or not endpoints or not stop.endpoints.isdisjoint(endpoints)
-
-        self._stops = {each: stop for each, stop in self._stops.items() if is_stopping(each, stop)}
+    def _is_stopping(self, container: str, stop: _Stop) -> bool:
+        """Whether it runs, as the one that was told to stop, and may not have stopped yet."""
+        endpoints = self._running.get(container)
+        if endpoints is None or stop.until <= monotonic():
+            return False
+        return not stop.endpoints or not endpoints or not stop.endpoints.isdisjoint(endpoints)
 
     def _publish(self) -> bool:
         """Works out what is found, of all that is known; returns whether it differs from before."""
@@ -291,7 +287,6 @@ class DockerProvider:
             for container in self._listed.get(label_filter(discover, self._view), ()):
                 for doubt in doubts(container, discover):
                     self._warn(container.id, f"the container {container.name} in {pool}: {doubt}")
-        self._told &= {(each.id, text) for each in self._containers() for _, text in self._told}
 
     def _warn_of_left_out(self) -> None:
         for pool, found in self.found.items():

@@ -276,6 +276,20 @@ async def test_events_that_are_cut_are_followed_again(tmp_path: Path) -> None:
         assert daemon.subscribers == 1
 
 
+async def test_events_that_are_cut_again_and_again_are_followed_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each time the list comes before: a proxy that cannot pass events is no reason to ask all the time."""
+    monkeypatch.setattr(docker, "LAST_RETRY_SECONDS", 0.4)
+    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+        daemon.answers["events"] = says(CHUNKED + b"0\r\n\r\n")
+        daemon.cut()
+        await asyncio.sleep(1)
+        assert len([each for each in daemon.asked if each == "/_ping"]) < 10
+        del daemon.answers["events"]
+        await until(lambda: daemon.subscribers and provider.trouble is None)
+
+
 async def test_docker_is_asked_again_later_and_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After 0.25 s, then twice as long each time, at most 10 s, a quarter more or less; from the beginning once it
     answered."""
@@ -439,9 +453,12 @@ async def test_without_a_pool_nothing_is_asked(tmp_path: Path) -> None:
         await until(lambda: provider.found)
         provider.use({})
         await until(lambda: not daemon.subscribers)
+        daemon.put(container(1, state="paused"))
         assert provider.found == {}
         provider.use(SHOP)
+        assert provider.found == {}
         await until(lambda: provider.found)
+        assert states(provider) == {"shop-1": "down"}
 
 
 async def test_the_gateways_own_container_and_project(tmp_path: Path) -> None:
