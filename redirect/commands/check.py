@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import click
 
+from redirect.commands.live import Live, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings
 from redirect.config.loader import ConfigError, load
-from redirect.config.schema import shown
+from redirect.config.schema import keys_of, shown
+from redirect.core.discovery import Discover, Found
 from redirect.core.pools import Config, Fault, Pool
 from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
 
@@ -17,7 +19,8 @@ from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, 
 @click.command()
 @click.argument("file", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def check(file: str | None, as_json: bool) -> None:
+@click.option("--live", is_flag=True, help="Ask DNS and Docker once for the origins of pools that discover.")
+def check(file: str | None, as_json: bool, live: bool) -> None:
     """Validate the TOML and print its routes, and its pools with their shares."""
     settings = read_settings(pools_config_path=file)
     path = str(settings.pools_config_path)
@@ -28,13 +31,16 @@ def check(file: str | None, as_json: bool) -> None:
             leave(1, str(error))
         click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
         sys.exit(1)
+    found = find(config, settings.docker_host) if live else {}
     if as_json:
-        click.echo(json.dumps(_described(path, config), indent=2))
-        return
-    print_warnings(config)
-    print_routes(config.routes)
-    for pool in config.pools.values():
-        print_pool(config, pool)
+        click.echo(json.dumps(_described(path, config, found), indent=2))
+    else:
+        print_warnings(config)
+        print_routes(config.routes)
+        for pool in config.pools.values():
+            print_pool(config, pool, found.get(pool.name))
+    if any(isinstance(each, str) for each in found.values()):
+        sys.exit(1)
 
 
 def print_routes(routes: Iterable[Route]) -> None:
@@ -76,15 +82,26 @@ def _in_toml(value: object) -> str:
     return shown(value)
 
 
-def print_pool(config: Config, pool: Pool) -> None:
-    """Prints name, status and use, and a line for each origin with its weight and share."""
+def print_pool(config: Config, pool: Pool, found: Found | str | None = None) -> None:
+    """Prints name, status and use, and a line for each origin with its weight and share, or how they are found."""
     is_default, is_forwarded = pool is config.default, pool.name in config.forwarded()
     is_redirected = is_default or not is_forwarded or any(route.redirect_to == pool.name for route in config.routes)
     uses = [str(pool.status)] * is_redirected + ["forwarded"] * is_forwarded + ["default"] * is_default
     click.echo("  ".join([pool.name, *uses]))
+    if pool.discover is not None:
+        click.echo(f"  {described_discover(pool.discover)}")
+        if found is not None:
+            print_found(pool.discover, found)
+        return
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  weight {origin.weight:>7}  {share:7.2%}  {origin.path_prefix}".rstrip())
+
+
+def described_discover(discover: Discover) -> str:
+    keys = {name: getattr(discover, name) for name in keys_of(Discover)}
+    given = [f"{name} = {_in_toml(value)}" for name, value in keys.items() if value != getattr(Discover(), name)]
+    return f"found by {discover.source}: {', '.join(given)}"
 
 
 def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:
@@ -98,7 +115,7 @@ def _described_route(route: Route) -> dict[str, object]:
     return {"name": route.name, **described}
 
 
-def _described(path: str, config: Config) -> dict[str, object]:
+def _described(path: str, config: Config, found: Live) -> dict[str, object]:
     return {
         "file": path,
         "hash": config.hash,
@@ -117,6 +134,8 @@ def _described(path: str, config: Config) -> dict[str, object]:
                     }
                     for origin, share in pool.shares()
                 ],
+                **({"discover": dataclasses.asdict(pool.discover)} if pool.discover else {}),
+                **({"found": described(found[pool.name])} if pool.name in found else {}),
             }
             for pool in config.pools.values()
         ],

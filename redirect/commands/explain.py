@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from redirect.commands.check import body_of
+from redirect.commands.check import body_of, described_discover
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
 from redirect.core.authority import parse
 from redirect.core.forwarded import TrustedProxies
@@ -124,6 +124,9 @@ def _print_redirects(pool: Pool, request: Request) -> None:
 
 
 def _print_origins(pool: Pool, answer: Callable[[Origin], str]) -> None:
+    if pool.discover is not None:
+        click.echo(f"  {described_discover(pool.discover)}; `redirect check --live` asks for them")
+        return
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer(origin) if origin.weight else 'never: drained'}")

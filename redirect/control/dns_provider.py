@@ -102,7 +102,7 @@ class DnsProvider:
         before = self._troubles.get(name)
         self._troubles[name] = Trouble(before.since if before else time(), reason)
         if before is None:
-            _logger.warning("DNS cannot be asked for %s: %s; origins stay as they are", name, reason)
+            _logger.warning("DNS cannot be asked for %s: %s", name, reason)
             self._changed()
 
 

@@ -3,16 +3,15 @@
 import asyncio
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 import tomli_w
-from support.docker import Daemon, container, running_daemon
+from support.docker import Daemon, container
+from support.docker_thread import docker
 from support.service import CLIENT, Running, controller, running, status, wait_for
 
 pytestmark = pytest.mark.processes
@@ -24,42 +23,6 @@ POOLS: dict[str, Any] = {
 
 # Seconds within which a change is in force in every worker.
 IN_FORCE_SECONDS = 1.0
-
-
-class Docker:
-    """The daemon, in a thread of its own."""
-
-    def __init__(self, daemon: Daemon, loop: asyncio.AbstractEventLoop) -> None:
-        self.daemon = daemon
-        self._loop = loop
-
-    def do(self, work: Callable[[Daemon], object]) -> None:
-        async def call() -> None:
-            work(self.daemon)
-
-        asyncio.run_coroutine_threadsafe(call(), self._loop).result(10)
-
-
-@contextmanager
-def docker(folder: Path) -> Iterator[Docker]:
-    started: list[Docker] = []
-    is_started, ended = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with running_daemon(folder / "docker.sock") as daemon:
-            started.append(Docker(daemon, asyncio.get_running_loop()))
-            is_started.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert is_started.wait(10)
-    (found,) = started
-    try:
-        yield found
-    finally:
-        found.do(lambda _: ended.set())
-        thread.join(10)
 
 
 def answers(service: Running, expected: str) -> bool:

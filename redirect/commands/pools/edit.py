@@ -126,6 +126,8 @@ def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     if pool not in document:
         raise EditError(f"there is no pool {schema.shown(pool)}{schema.instead(pool, document)}{remedy}")
     table = document[pool]
+    if isinstance(table, dict) and "discover" in table:
+        raise EditError(f"{pool} discovers its origins: the file has no weights of them")
     hosts = table.get("weighted_hosts") if isinstance(table, dict) else None
     places = positions.places(text)
     named = hosts.items() if isinstance(hosts, dict) else ()
