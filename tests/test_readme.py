@@ -216,12 +216,12 @@ def test_what_make_installs(tmp_path: Path) -> None:
 
 def test_the_toml() -> None:
     """Each TOML that is shown is one, and shows what the text says of it."""
-    redirecting, forwarding, moving = (
-        parse_config(block.encode(), "README.md") for block in blocks("README.md", "toml")
-    )
-    assert redirecting.default is not None
-    assert [origin.weight for origin in redirecting.default.origins] == [3, 2, 1]
-    assert [route.forward_to for route in forwarding.routes] == ["api"]
+    shown, moving = (parse_config(block.encode(), "README.md") for block in blocks("README.md", "toml"))
+    assert shown.default is not None
+    assert [origin.weight for origin in shown.default.origins] == [3, 2, 1]
+    assert [route.forward_to for route in shown.routes] == ["api"]
+    assert shown.pools["api"].discover == Discover("api", port=8080)
+    assert shown.warnings == ()
     assert moving.default is not None
     assert moving.default.on_loop == "stay"
     shared, probed, found, ejecting, routed, secured = (
