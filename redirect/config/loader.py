@@ -254,6 +254,9 @@ def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             for key, is_set in (("headers", pool.headers), ("cors", pool.cors)):
                 if is_set:
                     yield Finding((pool.name, key), "has no effect on forwards: what their origins say passes")
+        if pool.discover and pool.scheme == "https" and pool.name in whole.forwarded:
+            message = "has the certificates of origins checked against the addresses that are found; few are for one"
+            yield Finding((pool.name, "scheme"), message)
     for name in piece.with_status:
         if name in whole.forwarded and name not in whole.redirected and name != whole.default:
             yield Finding((name, "status"), "has no effect, for routes only forward to this pool")

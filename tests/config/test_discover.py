@@ -118,6 +118,12 @@ def test_warnings() -> None:
     """What needs several origins, or origins that go down, counts where they are found, too."""
     (warning,) = read('discover = { labels = ["a"] }\nstatus = 301\nslow_start = 3').warnings
     assert "browsers cache a permanent redirect" in warning.message
+    config = parse_config(
+        b'[[routes]]\nforward_to = "p"\n[p]\nscheme = "https"\ndiscover = { name = "a", port = 1 }\n', "pools.toml"
+    )
+    (warning,) = config.warnings
+    assert (warning.line, warning.key) == (4, "p.scheme")
+    assert "certificates of origins" in warning.message
 
 
 def test_a_pool_of_the_name_routes() -> None:

@@ -1,11 +1,13 @@
 """Ejections: by what workers report an origin is down, on trial, and up again."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from redirect.config.loader import parse_config
 from redirect.control.ejections import Ejections, totals
+from redirect.core.authority import Authority
 from redirect.core.health import NO_HEALTH, Health, HealthStatus, encode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import KINDS, Scoreboard
@@ -191,6 +193,18 @@ def test_another_configuration(scoreboard: Scoreboard, clock: Clock) -> None:
     assert look(ejections) == {"a": "on trial"}
     ejections.use(parse_config(b"[p]\nis_default = true\nweighted_hosts = { a = 1, b = 1 }\n", "pools.toml"))
     assert ejections.look(NO_HEALTH) == {}
+
+
+def test_one_at_another_address_is_another(scoreboard: Scoreboard, clock: Clock) -> None:
+    """Also under its old name, as a container that was started again."""
+    before = configuration()
+    ejections = Ejections(scoreboard, before)
+    report(scoreboard, "failed_in_a_row")
+    assert look(ejections) == {"a": "down"}
+    first, *others = before.pools["p"].origins
+    moved = replace(before.pools["p"], origins=(replace(first, authority=Authority("192.0.2.1", 80)), *others))
+    ejections.use(replace(before, pools={**before.pools, "p": moved}))
+    assert look(ejections) == {}
 
 
 def test_each_change_is_logged(scoreboard: Scoreboard, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,13 +14,20 @@ from support.origins import Origin, origin
 from support.wire import settled
 
 from redirect.config.loader import parse_config
+from redirect.control.discovery import Discovered, with_found
 from redirect.control.probe import Target, probe
 from redirect.control.prober import Loop, Prober, State
+from redirect.core.authority import Authority
+from redirect.core.discovery import Discover
 from redirect.core.health import HealthStatus, decode, encode
 from redirect.core.pools import Config
+from redirect.core.pools import Origin as InPool
 from redirect.telemetry.scoreboard import Scoreboard
 
 EVERY = 'health_check = { path = "/healthz", interval = 0.1, timeout = 5, passes = 2, fails = 3 }'
+
+
+MEMBERS = {"a": "draining", "b": "up", "c": "down"}
 
 
 @pytest.fixture
@@ -185,6 +192,44 @@ def test_another_configuration(there: Origin) -> None:
         prober.use(configuration(p=hosts(there.name, "127.0.0.1:2") + slow, q=hosts(there.name) + slow))
         prober.publish()
         assert states(scoreboard) == {("p", there.name): False, ("q", there.name): False}
+
+    asyncio.run(run())
+
+
+def test_one_at_another_address_is_another() -> None:
+    """A container that was started again has its old name; what probes found of it before is forgotten."""
+    scoreboard = Scoreboard()
+    discover = Discover("a", port=80)
+    text = f'discover = {{ name = "a", port = 80 }}\n{EVERY.replace("0.1", "3600")}'
+
+    def at(*hosts: str) -> Config:
+        origins = [InPool(f"origin-{number}", Authority(host, 80), 1) for number, host in enumerate(hosts)]
+        return with_found(configuration(p=text), {"p": Discovered(discover, tuple(origins), None)})
+
+    async def run() -> None:
+        down = HealthStatus(False, 1.0, 1.0, "it answered 500")
+        scoreboard.health.publish(encode({"p": {"origin-0": down, "origin-1": down}}))
+        prober = Prober(scoreboard, at("192.0.2.1", "192.0.2.2"))
+        prober.use(at("192.0.2.1", "192.0.2.3"))
+        prober.publish()
+        assert states(scoreboard) == {("p", "origin-0"): False}
+
+    asyncio.run(run())
+
+
+def test_what_a_provider_says_is_published_with_what_probes_found() -> None:
+    """The worst counts, and one that stops is not down. The next prober does not take it for a probe's outcome."""
+    scoreboard = Scoreboard()
+    config = configuration(p=hosts("a", "b", "c") + EVERY.replace("0.1", "3600"))
+    probed = HealthStatus(False, 1.0, 5.0, "it answered 500")
+    says = {name: HealthStatus(name == "b", 1.0, 9.0, name, member=state) for name, state in MEMBERS.items()}
+
+    async def run() -> None:
+        scoreboard.health.publish(encode({"p": {"a": probed, "b": probed}}))
+        prober = Prober(scoreboard, config)
+        prober.publish(discovered={"p": says})
+        assert found(scoreboard) == {("p", "a"): says["a"], ("p", "b"): probed, ("p", "c"): says["c"]}
+        assert Prober(scoreboard, config).found == {"p": {"b": probed}}
 
     asyncio.run(run())
 

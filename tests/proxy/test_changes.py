@@ -1,0 +1,87 @@
+"""Origins that leave while requests are under way: what has begun is finished, and nothing more is sent there."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+from types import MappingProxyType
+
+from support.gateway import Forwarding, Gateway
+from support.origin import Call, Origin, answer, close_at_once
+
+from redirect.core.discovery import Discover
+from redirect.core.service import Service, balancers
+
+
+def keep(gateway: Gateway, *kept: Origin, none_found: str | None = None) -> None:
+    """Has the pool these origins from now on, as a worker does when they were published."""
+    before = gateway.handler.service
+    pool = before.config.pools["origins"]
+    names = [origin.name for origin in kept]
+    changed = replace(
+        pool,
+        origins=tuple(origin for origin in pool.origins if origin.name in names),
+        discover=Discover("a", port=80),
+        none_found=none_found,
+    )
+    config = replace(before.config, pools=MappingProxyType({"origins": changed}))
+    service = Service(config, dict(balancers(config, Random(1), before=before)))
+    gateway.handler.use(service)
+    for balancer in before.balancers():
+        service.succeed(balancer)
+
+
+async def test_what_has_begun_is_finished_and_nothing_more_is_sent(forwarding: Forwarding) -> None:
+    """Connections that rest there are closed."""
+    goes_on = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await goes_on.wait()
+        await call.write(answer(b"late"))
+
+    async with forwarding(origins=2) as gateway:
+        leaving, staying = gateway.origins
+        leaving.on("/slow", wait)
+        while not leaving.asked:
+            await gateway.ask("GET / HTTP/1.1")  # a connection rests there
+        before = len(leaving.asked)
+        staying.on("/slow", wait)
+        slow = [asyncio.create_task(gateway.ask("GET /slow HTTP/1.1")) for _ in range(2)]
+        await leaving.until_asked(before + 1)
+        keep(gateway, staying)
+        assert [(await gateway.ask("GET / HTTP/1.1")).status for _ in range(4)] == [200] * 4
+        assert len(leaving.asked) == before + 1
+        goes_on.set()
+        assert [(each.status, each.body) for each in await asyncio.gather(*slow)] == [(200, b"late")] * 2
+        await leaving.until_ended()
+
+
+async def test_a_request_that_is_tried_again_gets_no_origin_that_left(forwarding: Forwarding) -> None:
+    leaves = asyncio.Event()
+
+    async def fail(call: Call) -> None:
+        leaves.set()
+        await gone.wait()
+        call.close()
+
+    gone = asyncio.Event()
+    async with forwarding("retries = 2", origins=2) as gateway:
+        for origin in gateway.origins:
+            origin.default = fail
+        asking = asyncio.create_task(gateway.ask("GET / HTTP/1.1"))
+        await leaves.wait()
+        (asked,) = (origin for origin in gateway.origins if origin.asked)
+        keep(gateway, asked)
+        gone.set()
+        assert (await asking).status == 502
+        assert sum(len(origin.asked) for origin in gateway.origins) == 1
+
+
+async def test_without_origins_the_answer_says_why(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = close_at_once
+        keep(gateway, none_found="no container with app=shop was found")
+        refused = await gateway.ask("GET / HTTP/1.1")
+        assert (refused.status, refused.one("retry-after")) == (503, "5")
+        assert refused.one("proxy-status") == "redirect; error=destination_unavailable"
+        assert refused.detail == "origins is configured, but no container with app=shop was found"
+        assert (await gateway.record())["detail"] == refused.detail
