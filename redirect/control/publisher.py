@@ -15,7 +15,7 @@ from redirect.config.loader import ConfigError, Loader
 from redirect.control.discovery import Discovered, carried, with_found
 from redirect.control.file_provider import FileProvider
 from redirect.control.limits import Limits
-from redirect.control.transfer import Since, pack, pack_difference, unpack_config
+from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
 from redirect.core.limits import numbered
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
@@ -49,6 +49,7 @@ class Publisher:
     def __init__(self, scoreboard: Scoreboard, path: str, first: Config, loader: Loader) -> None:
         self._scoreboard = scoreboard
         self.config, self.since = published(scoreboard, first)
+        self._complete()
         # A file that was bad when the controller before this one ended may be good by now.
         known = self.config.hash if loading(scoreboard).error is None else None
         self._provider = FileProvider(path, known, loader)
@@ -56,6 +57,13 @@ class Publisher:
         self._lock = asyncio.Lock()
         self.looked_ms = now_ms()  # when the last look at the file ended
         self.published_ms = now_ms()  # when the configuration in use was published
+
+    def _complete(self) -> None:
+        """The controller before this one may have ended between the two parts of a publication."""
+        content = self._scoreboard.configuration.read()
+        change = self._scoreboard.change.read()
+        if content and not (change and unpack(change)[0].version == self.config.version):
+            self._scoreboard.change.publish(content)
 
     async def look(self, *, force: bool = False) -> bool:
         """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns

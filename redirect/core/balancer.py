@@ -162,7 +162,10 @@ def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: flo
     parts = [tenths.get(origin.name, TENTHS) for origin in pool.origins]
     unit = gcd(*parts) or 1  # where all origins have the same part, their weights stay as they are
     weights = [weight * (part // unit) for weight, part in zip(whole, parts, strict=True)]
-    return whole if pool.when_all_down == "ignore" and not any(weights) else weights, next_step
+    if pool.when_all_down == "ignore" and not any(weights):
+        stopping = {name for name, status in statuses.items() if status.member == "draining"}
+        weights = [0 if origin.name in stopping else origin.weight for origin in pool.origins]
+    return weights, next_step
 
 
 def _tenths(statuses: Mapping[str, HealthStatus], step: float, now: float) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from redirect.control.publisher import (
     publish_loading,
     published,
 )
-from redirect.control.transfer import unpack
+from redirect.control.transfer import pack, unpack
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
@@ -69,6 +70,18 @@ def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Score
         assert loading(scoreboard).config == new.hash
 
     run(work)
+
+
+def test_the_next_controller_ends_what_the_one_before_began(scoreboard: Scoreboard, file: Path) -> None:
+    """It was killed when it had published all of a configuration, and workers were not told yet."""
+    new = replace(parse_config(NEW, str(file)), change=1)
+    scoreboard.configuration.publish(pack(new, {}))
+    file.write_bytes(NEW)
+    assert Publisher(scoreboard, str(file), FIRST, Loader(str(file))).config == new
+    head, _ = unpack(scoreboard.change.read())
+    assert (head.version, head.base) == (new.version, None)
+    Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    assert scoreboard.change.number == 1
 
 
 def test_a_route_keeps_the_tokens_of_its_limit(scoreboard: Scoreboard, file: Path) -> None:

@@ -138,6 +138,8 @@ def test_with_all_origins_down_none_may_be_picked() -> None:
 def test_with_all_origins_down_all_are_used_if_the_pool_has_it_so() -> None:
     ignoring = pool(a=1, b=2, ignores_all_down=True)
     assert weights_of(ignoring, down("a", "b"), 0) == [1, 2]
+    stops = HealthStatus(False, 0.0, 0.0, "docker stops it", member="draining")
+    assert weights_of(ignoring, {**down("a"), "b": stops}, 0) == [1, 0]  # a container that stops gets nothing
     assert weights_of(ignoring, down("a"), 0) == [0, 2]
 
 
