@@ -11,7 +11,7 @@ from time import monotonic, time
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from redirect.core.discovery import Discover, Found, Member, Trouble
+from redirect.core.discovery import Discover, Found, Trouble
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
 
@@ -80,10 +80,6 @@ class Discovery:
 
     def found(self, pool: str) -> Found | None:
         return self._provider(pool).found.get(pool) if pool in self._pools else None
-
-    def member(self, pool: str, origin: str) -> Member | None:
-        found = self.found(pool)
-        return next((each for each in found.members if each.name == origin), None) if found else None
 
     def trouble(self, pool: str) -> Trouble | None:
         return self._provider(pool).trouble_of(pool) if pool in self._pools else None

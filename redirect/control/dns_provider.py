@@ -33,7 +33,7 @@ _logger = logging.getLogger("gunicorn.error")
 
 
 class DnsProvider:
-    """Asks the event loop. `changed` is called when `found` or `troubles` differ, both by pool."""
+    """Asks the event loop. `changed` is called when `found`, which is by pool, or a trouble differs."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.found: dict[str, Found] = {}

@@ -66,7 +66,7 @@ class Discover:
 
     @property
     def source(self) -> str:
-        """Who is asked."""
+        """What is asked."""
         return "Docker" if self.name is None else "DNS"
 
     def __str__(self) -> str:
