@@ -1,12 +1,13 @@
 """Pools that discover, in JSON: what they ask for, what was found, and which containers are no origins, and why."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from redirect.admin.view import rfc3339
 from redirect.control.instance import Instance
 from redirect.core.discovery import Discover, LeftOut
-from redirect.core.pools import Origin, Pool
+from redirect.core.pools import Pool
 
 
 def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:
@@ -26,10 +27,12 @@ def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:
     }
 
 
-def of_origin(instance: Instance, pool: Pool, origin: Origin) -> dict[str, Any]:
+def of_origins(instance: Instance, pool: Pool) -> Mapping[str, dict[str, Any]]:
+    """What it says of each of them."""
     if pool.discover is None:
         return {}
-    return {"address": str(origin.authority), "id": names(instance, pool)[origin.name]}
+    ids = names(instance, pool)
+    return {each.name: {"address": str(each.authority), "id": ids[each.name]} for each in pool.origins}
 
 
 def names(instance: Instance, pool: Pool) -> dict[str, str | None]:

@@ -76,7 +76,11 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             each.name: {
                 "status": each.status,
                 "is_default": each is config.default,
-                "origins": {one.name: _origin(instance, snapshot, each, one, share) for one, share in shares},
+                "origins": {
+                    one.name: _origin(instance, snapshot, each, one, share) | found.get(one.name, {})
+                    for found in [discovered.of_origins(instance, each)]
+                    for one, share in shares
+                },
                 **discovered.of_pool(instance, each, origin),
             }
             for each, shares in pools
@@ -153,7 +157,6 @@ def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, 
         "since": rfc3339(state.since),
         "reason": state.reason,
         "in_flight": _numbers(snapshot, pool.name, origin.name).in_flight,
-        **discovered.of_origin(instance, pool, origin),
     }
 
 

@@ -24,6 +24,9 @@ from redirect.telemetry.snapshot import Loading
 # Characters of a message that the admin listener shows; the error log has it whole.
 MAX_ERROR_CHARACTERS = 1_000
 
+# Origins that the error log names, of those that came or left together.
+MAX_LISTED_ORIGINS = 10
+
 _logger = logging.getLogger("gunicorn.error")
 
 
@@ -145,9 +148,14 @@ def _log(before: Config, after: Config) -> None:
             had, has = set(old.origins), set(pool.origins)
             came = [f"{each.name} ({each.authority})" for each in pool.origins if each not in had]
             went = [f"{each.name} ({each.authority})" for each in old.origins if each not in has]
-            what = "; ".join(f"{word} {', '.join(each)}" for word, each in (("came", came), ("left", went)) if each)
-            reason = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
-            _logger.info("origins of %s: %s%s", name, reason, what and f"; {what}")
+            what = "".join(f"; {_listed(each)} {word}" for word, each in (("came", came), ("left", went)) if each)
+            count = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
+            _logger.info("origins of %s: %s%s", name, count, what)
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_LISTED_ORIGINS
+    return ", ".join(names[:MAX_LISTED_ORIGINS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shortened(error: str) -> str:

@@ -1,6 +1,7 @@
 """What providers found, as origins and health: what is published of it, and what stays across reloads."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -205,3 +206,20 @@ def test_what_is_found_is_published(tmp_path: Path) -> None:
         assert again.config.pools["p"].origins == origins("one")
 
     asyncio.run(work())
+
+
+def test_what_came_and_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    first, scoreboard = configuration(), Scoreboard()
+    publish_loading(scoreboard, Loading(1.0, None, None, first.hash, 0))
+
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(tmp_path / "pools.toml"), first, Loader("pools.toml"))
+        await publisher.use_found({"p": Discovered(A, origins("one"), None)})
+        await publisher.use_found({"p": Discovered(A, origins(*"abcdefghijkl"), None)})
+        await publisher.use_found({"p": Discovered(A, (), "DNS has no address of a")})
+
+    asyncio.run(work())
+    assert caplog.messages[0] == "origins of p: 1; one (one:80) came"
+    assert caplog.messages[1].endswith("j (j:80) and 2 more came; one (one:80) left")
+    assert caplog.messages[2].startswith("origins of p: none: DNS has no address of a; a (a:80), ")
