@@ -9,6 +9,7 @@ Nothing is remembered between two calls, so a reload, a new worker and a late he
 
 from bisect import bisect_right
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from itertools import accumulate
 from math import gcd, inf
 from random import Random
@@ -16,7 +17,7 @@ from random import Random
 from redirect.core.cycles import Cycles, picker
 from redirect.core.destination import Destination
 from redirect.core.health import HealthStatus
-from redirect.core.pools import Pool
+from redirect.core.pools import Origin, Pool
 
 TENTHS = 10
 
@@ -42,17 +43,26 @@ class Balancer:
         statuses: Mapping[str, HealthStatus] = {},
         now: float = 0.0,
         vary: str | None = None,
+        before: "Balancer | None" = None,
     ) -> None:
+        """What is known of origins that the one `before` had, such as requests under way there, stays so."""
         self.pool = pool
         self.vary = vary  # the field that names pools, where it decides
         self._random = random
-        self._destinations = tuple([Destination(pool, origin, vary) for origin in pool.origins])
+        known = before._same_destinations(pool, vary) if before else {}
+        self._destinations = tuple([known.get(origin) or Destination(pool, origin, vary) for origin in pool.origins])
         self.statuses = statuses
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()
         self._weights, self.next_step = effective_weights(pool, statuses, now)
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None  # made when a loop is first avoided
         self.pick = self._picker(cycles)
+
+    def _same_destinations(self, pool: Pool, vary: str | None) -> Mapping[Origin, Destination]:
+        """Those that mean the same in `pool`: where other origins were found, and nothing else changed."""
+        if vary != self.vary or replace(self.pool, origins=pool.origins, none_found=pool.none_found) != pool:
+            return {}
+        return {each.origin: each for each in self._destinations}
 
     @property
     def has_eligible(self) -> bool:

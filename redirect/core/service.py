@@ -219,7 +219,7 @@ def balancers(
         if balancer is not None and is_known and (balancer.vary == vary or pool.status not in PERMANENT):
             cycles.charge([origin.weight for origin in pool.origins])
         else:
-            balancer = Balancer(pool, cycles, random, _statuses(pool, health), now, vary)
+            balancer = Balancer(pool, cycles, random, _statuses(pool, health), now, vary, balancer)
         yield name, balancer
 
 

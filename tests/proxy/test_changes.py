@@ -85,3 +85,29 @@ async def test_without_origins_the_answer_says_why(forwarding: Forwarding) -> No
         assert refused.one("proxy-status") == "redirect; error=destination_unavailable"
         assert refused.detail == "origins is configured, but no container with app=shop was found"
         assert (await gateway.record())["detail"] == refused.detail
+
+
+async def test_what_is_under_way_still_counts_where_other_origins_were_found(forwarding: Forwarding) -> None:
+    """So the one with fewer requests is picked after a change, too."""
+    goes_on = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await goes_on.wait()
+        await call.write(answer(b"late"))
+
+    async with forwarding(pool='pick = "least_requests"', origins=3) as gateway:
+        keep(gateway, *gateway.origins)  # they are found from here on
+        for origin in gateway.origins:
+            origin.on("/slow", wait)
+        slow = asyncio.create_task(gateway.ask("GET /slow HTTP/1.1"))
+        while not any(origin.asked for origin in gateway.origins):
+            await asyncio.sleep(0.001)
+        (busy,) = (origin for origin in gateway.origins if origin.asked)
+        free = next(origin for origin in gateway.origins if origin is not busy)
+        keep(gateway, busy, free)
+        (balancer,) = gateway.handler.service.balancers()
+        picked = {balancer.pick() for _ in range(50) if balancer.pick}
+        assert {each.origin.name: each.requests for each in picked} == {busy.name: 1, free.name: 0}
+        goes_on.set()
+        assert (await slow).status == 200
+        assert {each.requests for each in picked} == {0}
