@@ -1,6 +1,7 @@
 """What the controller knows of its instance: states of origins, and whether all workers have the configuration."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ def scoreboard() -> Scoreboard:
     return scoreboard
 
 
-def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
+def look(scoreboard: Scoreboard, config: Config = CONFIG, *, waits: bool = False) -> Instance:
     """The instance with this configuration, whose health checks have not begun."""
 
     async def make() -> Instance:
@@ -43,7 +44,7 @@ def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Instance:
             "pools.toml",
             Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
             Prober(scoreboard, config),
-            Discovery(lambda _: DnsProvider(lambda: None), config),
+            Discovery(lambda _: DnsProvider(lambda: None), config, waits=waits),
         )
 
     return asyncio.run(make())
@@ -111,3 +112,22 @@ def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> N
     scoreboard.common.is_stopping = 1
     assert instance.readiness() == "shutting down"
     worker.slot.free()
+
+
+def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard) -> None:
+    config = parse_config(b'[p]\nis_default = true\ndiscover = { name = "a", port = 80 }\n', "pools.toml")
+    scoreboard.common.has_begun = 1
+    Counters(scoreboard.slots()[0], config)
+    assert look(scoreboard, config, waits=True).readiness() == "finding origins"
+    assert look(scoreboard, config).readiness() == READY
+
+
+def test_a_worker_without_the_origins_that_were_found_is_late(scoreboard: Scoreboard) -> None:
+    """Also where it has the configuration of the same file."""
+    instance = look(scoreboard, replace(CONFIG, change=3))
+    Counters(scoreboard.slots()[0], replace(CONFIG, change=2))
+    assert not instance.is_late(instance.snapshot())
+    instance.publisher.published_ms -= APPLY_MS + 1
+    assert instance.is_late(instance.snapshot())
+    Counters(scoreboard.slots()[0], replace(CONFIG, change=3))
+    assert not instance.is_late(instance.snapshot())
