@@ -427,6 +427,8 @@ def _reason(error: BaseException) -> str:
         first = cause
     if isinstance(first, PermissionError):
         return "permission denied: the user of this process must be in the group of docker's socket"
+    if isinstance(first, FileNotFoundError | ConnectionRefusedError):
+        return f"{os.strerror(first.errno or 0)}: does docker run, and is REDIRECT_DOCKER_HOST where it is?"
     if isinstance(first, OSError) and first.errno and first.errno > 0:
         return os.strerror(first.errno)
     return str(first) or type(first).__name__

@@ -66,7 +66,7 @@ def test_check_live_says_what_cannot_be_asked(file: Path) -> None:
     """The other providers are asked all the same; code 1."""
     result = run("check", "--live", REDIRECT_DOCKER_HOST="unix:///nothing")
     assert result.exit_code == 1
-    assert "  Docker cannot be asked: unix:///nothing: No such file or directory\n" in result.stdout
+    assert "  Docker cannot be asked: unix:///nothing: No such file or directory: does docker run" in result.stdout
     assert "127.0.0.1:8080" in result.stdout
 
 
