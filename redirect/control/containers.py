@@ -256,7 +256,8 @@ def _port(container: Container, discover: Discover) -> int:
         case [port]:
             return port
         case []:
-            raise _LeftOutError(f"it exposes no port: write the port in the container, {_ways('port', 8080)}")
+            why = "docker lists no port of it, as it exposes none, or is in an internal network alone"
+            raise _LeftOutError(f"{why}: write the port in the container, {_ways('port', 8080)}")
         case ports:
             raise _LeftOutError(f"it exposes the ports {', '.join(map(str, ports))}: {_name_one('port', ports[0])}")
 
@@ -303,8 +304,7 @@ def _none_reason(discover: Discover, left_out: Sequence[LeftOut]) -> str:
     running = [each for each in left_out if each.state == "running"]
     if not running:
         return f"no {'running ' if left_out else ''}container {wanted} was found"
-    more = f", and {len(running) - 1} more are left out" if len(running) > 1 else ""
-    return f"of the containers {wanted} none can be an origin: {running[0].name}: {running[0].reason}{more}"
+    return f"of the containers {wanted} none can be an origin: {running[0].name}: {running[0].reason}"
 
 
 def _shown(text: str) -> str:

@@ -11,6 +11,10 @@ from redirect.core.authority import parse
 from redirect.core.discovery import Discover, Found, LeftOut, Member
 
 SHOP = Discover(labels=("app=shop",))
+NO_PORT = (
+    "docker lists no port of it, as it exposes none, or is in an internal network alone: write the port in the "
+    "container, such as port = 8080 in discover, or as its label redirect.port"
+)
 
 
 def listed(*entries: dict[str, Any]) -> list[Container]:
@@ -116,8 +120,7 @@ def test_ipv4_comes_before_ipv6() -> None:
         pytest.param(
             {"ports": ()},
             {},
-            "it exposes no port: write the port in the container, such as port = 8080 in discover, or as its label "
-            "redirect.port",
+            NO_PORT,
             id="no port",
         ),
         pytest.param(
@@ -180,8 +183,7 @@ def test_ipv4_comes_before_ipv6() -> None:
         pytest.param(
             {"mode": "host", "networks": {"host": ""}, "ports": ()},
             {},
-            "it exposes no port: write the port in the container, such as port = 8080 in discover, or as its label "
-            "redirect.port",
+            NO_PORT,
             id="the host's network without a port",
         ),
         pytest.param(
@@ -281,8 +283,7 @@ def test_null_is_what_go_writes_for_nothing() -> None:
         pytest.param(
             [container(1, ports=()), container(2, ports=())],
             {},
-            "of the containers with app=shop none can be an origin: shop-1: it exposes no port: write the port in the "
-            "container, such as port = 8080 in discover, or as its label redirect.port, and 1 more are left out",
+            f"of the containers with app=shop none can be an origin: shop-1: {NO_PORT}",
             id="left out",
         ),
     ],
