@@ -117,3 +117,12 @@ def test_core_loads_no_foreign_library() -> None:
 def test_only_cycles_knows_roundrobin() -> None:
     """Cycles stand on the `roundrobin` package, and only that module knows it."""
     assert [name(path) for path in PACKAGE.rglob("*.py") if "roundrobin" in imported(path)] == ["redirect.core.cycles"]
+
+
+@pytest.mark.slow
+def test_httpx_is_loaded_only_where_docker_is_asked() -> None:
+    """Most instances do without: neither the workers nor the controller load it when they start."""
+    code = "import sys, redirect.processes.controller, redirect.processes.master, redirect.processes.worker"
+    command = [sys.executable, "-c", f"{code}; print('httpx' in sys.modules)"]
+    loaded = subprocess.run(command, cwd=PACKAGE.parent, check=True, capture_output=True, text=True).stdout
+    assert loaded == "False\n"

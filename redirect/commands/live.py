@@ -36,7 +36,8 @@ async def _by_dns(wanted: dict[str, Discover]) -> Live:
 async def _by_docker(wanted: dict[str, Discover], docker_host: str) -> Live:
     if not wanted:
         return {}
-    from redirect.control.docker import DockerError, ask_once, own_container_id  # httpx takes a while
+    from redirect.control.docker import ask_once, own_container_id  # httpx takes a while
+    from redirect.control.docker_api import DockerError
 
     try:
         return {**await ask_once(docker_host, own_container_id(), wanted)}

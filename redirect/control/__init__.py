@@ -8,6 +8,7 @@ publisher      loads and publishes configurations
 probe          one health check of one origin
 prober         all health checks, again and again
 containers     what becomes of a container that Docker lists
+docker_api     what Docker is asked
 docker         containers that come and go, followed by Docker's events
 instance       what the admin listener shows
 """

@@ -2,7 +2,7 @@
 
 The rule: subscribe first, list then, and list again after each event that matters, a second later, and each 30 s
 without one. So nothing that happens in between is lost for longer. Whatever fails ends the subscription, and begins all
-over; what was found stays meanwhile. Docker is believed nothing: not to answer, to end, to be short, or to make sense.
+over; what was found stays meanwhile.
 """
 
 import asyncio
@@ -11,30 +11,16 @@ import json
 import logging
 import os
 import re
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from random import uniform
 from time import monotonic, time
-from typing import NamedTuple, NoReturn, Self
-from urllib.parse import urlsplit
+from typing import NamedTuple, NoReturn
 
-import httpx
-from pydantic import ValidationError
-
-from redirect.control.containers import LIST, Container, View, doubts, label_filter, read
+from redirect.control.containers import Container, View, doubts, label_filter, read
+from redirect.control.docker_api import Api, DockerError
 from redirect.core.discovery import Discover, Found, Trouble
-
-# Seconds within which Docker answers that it is there, begins its events, and has sent a whole list.
-PING_SECONDS = EVENTS_SECONDS = 5.0
-LIST_SECONDS = 15.0
-
-# Bytes of a list (10,000 containers have about 15 MiB), of an event, and of another answer.
-MAX_LIST_BYTES = 64 * 1024 * 1024
-MAX_EVENT_BYTES = 1024 * 1024
-MAX_ANSWER_BYTES = 4096
 
 # Seconds after an event for which others are awaited, before it is listed what came of all.
 GATHER_SECONDS = 0.05
@@ -65,14 +51,6 @@ ACTIONS = frozenset(
 # with it: a container that goes on must not lose its requests, so USR1 is none of these.
 STOP_SIGNALS = frozenset("2 3 9 15 28 37".split())
 
-# Through a TCP connection whose other end is gone no event comes any more, and no error: so the kernel probes it.
-_KEEPALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-]
-
 _OWN_FILES = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}  # docker mounts them from a folder named after the id
 
 _logger = logging.getLogger("gunicorn.error")
@@ -80,27 +58,11 @@ _logger = logging.getLogger("gunicorn.error")
 _Filter = tuple[str, ...]  # labels, sorted
 
 
-class DockerError(Exception):
-    """Docker cannot be asked: why, and what to do."""
-
-
 class _Stop(NamedTuple):
     """A container that was told to stop."""
 
     until: float  # by the monotonic clock
     endpoints: frozenset[str]  # it had then; it has others once it was started again
-
-
-def base_url(host: str) -> tuple[str, str | None]:
-    """The URL of Docker's API, and the path of its socket; raises ValueError if `host` is neither of the kinds."""
-    with contextlib.suppress(ValueError):  # of a port that is none
-        url = urlsplit(host)
-        if url.scheme == "unix" and url.path.startswith("/") and not url.netloc:
-            return "http://docker", url.path
-        is_plain = url.path in {"", "/"} and not url.query and url.username is None and url.port != 0
-        if url.scheme in {"tcp", "http"} and url.hostname and is_plain:
-            return f"http://{url.netloc}", None
-    raise ValueError(f"docker's host must be unix:///PATH or tcp://HOST:PORT, and not {host!r}")
 
 
 def own_container_id() -> str | None:
@@ -176,7 +138,7 @@ class DockerProvider:
 
     async def _follow(self) -> None:
         """One subscription, until something fails or no pool wants it any more."""
-        async with _Api(self._host) as api, api.events() as lines:
+        async with Api(self._host) as api, api.events() as lines:
             await self._find_own(api)
             hearing = asyncio.create_task(self._hear(lines))
             hearing.add_done_callback(lambda _: self._news.set())
@@ -199,11 +161,11 @@ class DockerProvider:
 
     async def ask(self) -> None:
         """Asks once; raises DockerError."""
-        async with _Api(self._host) as api:
+        async with Api(self._host) as api:
             await self._find_own(api)
             await self._list(api)
 
-    async def _find_own(self, api: "_Api") -> None:
+    async def _find_own(self, api: Api) -> None:
         own = await api.containers(id=[self._own_id]) if self._own_id else []
         self._view = self._view._replace(own=own[0] if own else None)
 
@@ -238,7 +200,7 @@ class DockerProvider:
             self._stops[subject] = _Stop(monotonic() + STOPPING_SECONDS, self._running.get(subject, frozenset()))
         self._news.set()
 
-    async def _list(self, api: "_Api") -> None:
+    async def _list(self, api: Api) -> None:
         """Lists what is wanted, stopped containers included, as they are shown."""
         filters = {label_filter(each, self._view) for each in self._wanted.values()}
         listed = {labels: () if labels is None else await api.containers(label=labels) for labels in filters}
@@ -307,128 +269,3 @@ async def ask_once(host: str, own_id: str | None, wanted: Mapping[str, Discover]
     provider.use(wanted)
     await provider.ask()
     return provider.found
-
-
-class _Api:
-    """Docker's API, in the version that the daemon speaks. Each call raises DockerError if nothing came of it."""
-
-    def __init__(self, host: str) -> None:
-        try:
-            url, path = base_url(host)
-        except ValueError as error:
-            raise DockerError(str(error)) from None
-        self._host = host
-        transport = httpx.AsyncHTTPTransport(
-            uds=path,
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # never used: spares the certificates of the default
-            trust_env=False,
-            socket_options=None if path else _KEEPALIVE,
-        )
-        fields = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        self._client = httpx.AsyncClient(
-            base_url=url, transport=transport, trust_env=False, timeout=httpx.Timeout(None), headers=fields
-        )
-        self._version = ""
-
-    async def __aenter__(self) -> Self:
-        try:
-            fields, _ = await self._get("/_ping", {}, PING_SECONDS, MAX_ANSWER_BYTES)
-            version = fields.get("api-version", "")
-            if not re.fullmatch(r"1\.[0-9]{1,4}", version):
-                raise DockerError(f"what answers at {self._host} is not docker: it names no version of its API")
-            self._version = version
-        except BaseException:
-            await self._client.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
-
-    async def containers(self, **filters: Sequence[str]) -> Sequence[Container]:
-        query = {"all": "1", "filters": json.dumps(filters)}
-        _, body = await self._get(f"/v{self._version}/containers/json", query, LIST_SECONDS, MAX_LIST_BYTES)
-        try:
-            return LIST.validate_json(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
-            raise DockerError(f"its list of containers makes no sense: {place}: {first['msg']}"[:300]) from None
-
-    @contextlib.asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The events from now on, each a line. They begin with an answer, and then there may be none for days."""
-        path = f"/v{self._version}/events"
-        query = {"filters": json.dumps({"type": ["container", "network"]})}
-        async with contextlib.AsyncExitStack() as stack:
-            async with self._asking(path, EVENTS_SECONDS):
-                response = await stack.enter_async_context(self._client.stream("GET", path, params=query))
-                await _check(path, response)
-            yield self._lines(response)
-
-    async def _lines(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        rest = bytearray()
-        async with self._asking("its events", None):
-            async for piece in response.aiter_raw():
-                rest += piece
-                if b"\n" in piece:
-                    *lines, rest = rest.split(b"\n")
-                    for line in lines:
-                        if line.strip():
-                            yield bytes(line)
-                if len(rest) > MAX_EVENT_BYTES:
-                    raise DockerError(f"it sent an event of more than {MAX_EVENT_BYTES} bytes")
-
-    async def _get(
-        self, path: str, query: Mapping[str, str], seconds: float, max_bytes: int
-    ) -> tuple[httpx.Headers, bytes]:
-        async with self._asking(path, seconds), self._client.stream("GET", path, params=query) as response:
-            await _check(path, response)
-            return response.headers, await _body(path, response, max_bytes)
-
-    @contextlib.asynccontextmanager
-    async def _asking(self, what: str, seconds: float | None) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError:
-            raise DockerError(f"{self._host} sent no whole answer to {what} within {seconds:g} s") from None
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise DockerError(f"{self._host}: {_reason(error)}") from error
-
-
-async def _check(path: str, response: httpx.Response) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    said = await _body(path, response, MAX_ANSWER_BYTES)
-    if status in {502, 503, 504}:
-        hint = ": may what answers there open docker's socket, and does docker run?"
-    elif status == 403:
-        hint = ": it must let through /_ping, /v1.NN/containers/json and /v1.NN/events"
-    else:
-        hint = f": {said.decode(errors='replace').strip()[:200]!r}" if said else ""
-    raise DockerError(f"{path} was answered {status}{hint}")
-
-
-async def _body(path: str, response: httpx.Response, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) > max_bytes:
-            raise DockerError(f"the answer to {path} has more than {max_bytes} bytes")
-    return bytes(body)
-
-
-def _reason(error: BaseException) -> str:
-    """What the system said of it, beneath the layers of the client."""
-    first = error
-    while (cause := first.__cause__ or first.__context__) is not None:
-        first = cause
-    if isinstance(first, PermissionError):
-        return "permission denied: the user of this process must be in the group of docker's socket"
-    if isinstance(first, FileNotFoundError | ConnectionRefusedError):
-        return f"{os.strerror(first.errno or 0)}: does docker run, and is REDIRECT_DOCKER_HOST where it is?"
-    if isinstance(first, OSError) and first.errno and first.errno > 0:
-        return os.strerror(first.errno)
-    return str(first) or type(first).__name__

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.docker import Answer, Daemon, Entry, container, event, full_id, http, running_daemon, says, silent
 
-from redirect.control import docker
+from redirect.control import docker, docker_api
 from redirect.control.containers import LIST, View, read
-from redirect.control.docker import DockerError, DockerProvider, ask_once, base_url, container_id
+from redirect.control.docker import DockerProvider, ask_once, container_id
+from redirect.control.docker_api import DockerError, base_url
 from redirect.core.discovery import Discover
 
 SHOP = {"shop": Discover(labels=("app=shop",))}
@@ -405,9 +406,9 @@ async def test_what_makes_no_sense_is_trouble(
     """A daemon is silent, breaks off, sends too much or something else: this is told, what was found stays, and it is
     asked again until it makes sense."""
     for name in ("PING_SECONDS", "EVENTS_SECONDS", "LIST_SECONDS"):
-        monkeypatch.setattr(docker, name, 0.1)
+        monkeypatch.setattr(docker_api, name, 0.1)
     for name in ("MAX_LIST_BYTES", "MAX_EVENT_BYTES"):
-        monkeypatch.setattr(docker, name, 5000)
+        monkeypatch.setattr(docker_api, name, 5000)
     async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
         found = provider.found
         daemon.answers[path] = answer
