@@ -240,6 +240,8 @@ class DockerProvider:
                 found[pool] = read(None if labels is None else self._listed[labels], discover, view)
         if found == self.found:
             return False
+        for pool in found.keys() & self.found.keys():
+            _log_states(pool, self.found[pool], found[pool])
         self.found = found
         self._changed()
         return True
@@ -261,6 +263,17 @@ class DockerProvider:
         if (container, text) not in self._told:
             self._told.add((container, text))
             _logger.warning("%s", text)
+
+
+def _log_states(pool: str, before: Found, now: Found) -> None:
+    """Who comes and leaves is logged where it is published."""
+    known = {member.name: member.state for member in before.members}
+    for member in now.members:
+        if known.get(member.name, member.state) != member.state:
+            level = logging.WARNING if member.state == "down" else logging.INFO
+            state = "up again" if member.state == "up" else member.state
+            reason = f": {member.reason}" if member.reason else ""
+            _logger.log(level, "%s is %s in %s%s", member.name, state, pool, reason)
 
 
 async def ask_once(host: str, own_id: str | None, wanted: Mapping[str, Discover]) -> Mapping[str, Found]:

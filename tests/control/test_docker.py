@@ -508,6 +508,24 @@ async def test_a_container_is_warned_of_once(tmp_path: Path, caplog: pytest.LogC
     assert len(caplog.records) == 4
 
 
+async def test_what_docker_says_of_an_origin_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where it changes: down, up again and draining, as health checks have it."""
+    caplog.set_level(logging.INFO, "gunicorn.error")
+    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+        for health, state in (("unhealthy", "down"), ("healthy", "up")):
+            daemon.put(container(1, health=health))
+            daemon.emit(f"health_status: {health}")
+            while states(provider) != {"shop-1": state}:
+                await asyncio.sleep(0.002)
+        daemon.emit("kill")
+        await until(lambda: states(provider) == {"shop-1": "draining"})
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "shop-1 is down in shop: docker calls it unhealthy"),
+        ("INFO", "shop-1 is up again in shop"),
+        ("INFO", "shop-1 is draining in shop: docker stops it"),
+    ]
+
+
 async def test_a_change_is_told_once(tmp_path: Path) -> None:
     """Events after which all is as it was are no change."""
     told: list[object] = []
