@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import aiohappyeyeballs
 
+from redirect.proxy.names import Name
 from redirect.proxy.upstream import Upstream
 
 # Connections of one origin that rest in one worker.
@@ -47,6 +48,7 @@ class Connections:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._host = place.host.strip("[]")
+        self._name = Name(self._host, place.port)
         self._idle: deque[Upstream] = deque()
         self._is_closed = False
 
@@ -111,7 +113,7 @@ class Connections:
         if _is_address(self._host):
             _, upstream = await loop.create_connection(self._make, self._host, port, ssl=tls, server_hostname=name)
             return upstream
-        found = await loop.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
+        found = await self._name.addresses()
         connected = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, upstream = await loop.create_connection(self._make, sock=connected, ssl=tls, server_hostname=name)
