@@ -176,6 +176,22 @@ def test_the_benchmark_draws_response_times_against_concurrency(smart: Smart, tm
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_its_own_tests_ask_whatever_runs_at_test_url(smart: Smart) -> None:
+    smart.plays()
+    command = [sys.executable, "-m", "unittest", "check_endpoint"]
+    url = f"http://127.0.0.1:{smart.port}{SMART}"
+    done = subprocess.run(
+        command,
+        cwd=ASSEMBLIES / "smart",
+        env={**os.environ, "TEST_URL": url, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "Ran 4 tests" in done.stderr) == (0, True), done.stderr
+
+
 def test_every_service_is_healthy_and_can_do_no_more_than_it_needs(smart: Smart) -> None:
     assert smart.weaknesses() == []
 

@@ -45,7 +45,7 @@ class Assembly(ComposeProject):
         """Removes the images that were built, too, and no other."""
         images = [each for each in self.compose("config", "--images").split() if each.startswith(f"{self.project}/")]
         super().down()
-        self.docker("image", "rm", "--force", *images)
+        self.docker("image", "rm", "--force", *images, check=False)  # where a build failed, some are not there
 
     def services(self) -> dict[str, Any]:
         """What compose makes of the files, by the name of a service."""

@@ -33,10 +33,11 @@ as_root() {
 append() { # FILE LINE
   local start=
   [[ ! -s $1 || -z $(tail -c 1 "$1") ]] || start=$'\n'
-  if [[ $dry_run ]]; then say "would add to $1: ${2%%=*}"
-  elif [[ -w $1 || ! -e $1 ]]; then printf '%s%s\n' "$start" "$2" >>"$1"
+  if [[ $dry_run ]]; then say "would add to $1: ${2%%=*}"; return; fi
+  if [[ -w $1 || ! -e $1 ]]; then printf '%s%s\n' "$start" "$2" >>"$1"
   else printf '%s%s\n' "$start" "$2" | as_root tee -a "$1" >/dev/null
   fi
+  say "added to $1: ${2%%=*}"  # of a secret its name only
 }
 
 check_system() {
