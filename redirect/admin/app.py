@@ -3,6 +3,8 @@
 `/healthz` says that the controller is alive, `/readyz` that a worker takes requests: 503 once the instance stops.
 
 What tells of pools and clients needs the token, where there has to be one; what probes and Prometheus ask for does not.
+Where none is needed, as only this machine reaches the listener, a browser on it may ask for a page from elsewhere whose
+name leads here (DNS rebinding): that shows in Host.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import contextlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from time import monotonic
 
 from starlette.applications import Starlette
@@ -28,6 +31,7 @@ from redirect.admin.page import routes
 from redirect.admin.refusal import refusal
 from redirect.admin.stats import UnknownNameError, stats, status
 from redirect.control.instance import READY, Instance
+from redirect.core.authority import parse
 
 PROBE_PATHS = ("/healthz", "/readyz")
 OPEN_PATHS = (*PROBE_PATHS, "/metrics")
@@ -36,9 +40,12 @@ OPEN_PATHS = (*PROBE_PATHS, "/metrics")
 LONGEST_RELOAD = 10
 
 
-def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[], bool]) -> Starlette:
+def create_admin_app(
+    instance: Instance, token: str | None, goes_on: Callable[[], bool], *, only_local: bool = False
+) -> Starlette:
     """The admin application of an instance. With a `token` requests without it get OPEN_PATHS only; if it is empty,
-    all do. Event streams and reloads end when `goes_on` returns False.
+    all do. With `only_local` those for another host than this one get PROBE_PATHS. Event streams and reloads end when
+    `goes_on` returns False.
     """
 
     async def healthz(request: Request) -> Response:
@@ -82,10 +89,32 @@ def create_admin_app(instance: Instance, token: str | None, goes_on: Callable[[]
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[] if token is None else [Middleware(_protected, token=token)],
+        middleware=[Middleware(_local)] * only_local + [Middleware(_protected, token=token)] * (token is not None),
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
+
+
+def _local(app: ASGIApp) -> ASGIApp:
+    """The app, which answers requests for another host for PROBE_PATHS only."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        host = Headers(scope=scope).get("host", "localhost")  # HTTP/1.0 need not say; browsers do
+        if scope["type"] == "http" and scope["path"] not in PROBE_PATHS and not _is_loopback(host):
+            detail = "without REDIRECT_ADMIN_TOKEN this listener answers for localhost and loopback addresses only"
+            await refusal(421, detail)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        name = parse(host).host
+        return name == "localhost" or name.endswith(".localhost") or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _protected(app: ASGIApp, token: str) -> ASGIApp:

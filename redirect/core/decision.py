@@ -1,29 +1,12 @@
 """The decision: what a request is answered with, as a frozen value."""
 
+from http import HTTPStatus
 from typing import NamedTuple
 
-# The phrases of RFC 9110 and RFC 6585; http.HTTPStatus has older ones before Python 3.13.
-TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    410: "Gone",
-    414: "URI Too Long",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-    505: "HTTP Version Not Supported",
-    508: "Loop Detected",
-}
+# Phrases of RFC 9110 that http.HTTPStatus has in an older form before Python 3.13.
+NEW_TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+
+TITLES = {status.value: status.phrase for status in HTTPStatus} | NEW_TITLES
 
 
 class Outcome(NamedTuple):

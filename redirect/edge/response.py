@@ -9,9 +9,12 @@ from collections.abc import Sequence
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from redirect.core.decision import Decision
+from redirect.core.decision import NEW_TITLES, Decision
 from redirect.core.service import RETRY_AFTER
 from redirect.edge.reader import ALLOW
+
+# uvicorn's, by which both fronts begin a response, with the phrases of our problem documents.
+STATUS_LINE.update({status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in NEW_TITLES.items()})
 
 Field = tuple[bytes, bytes]
 

@@ -108,7 +108,9 @@ class _Controller:
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none
-                await stack.enter_async_context(answering(self._app(self._token()), listener))
+                token = self._token()
+                app = self._app(token, only_local=token is None)
+                await stack.enter_async_context(answering(app, listener))
             ended = self._tasks.create_task(self._ended.wait())
             self._run(self._look_at_file())
             self._run(self._publish_found())
@@ -134,8 +136,8 @@ class _Controller:
 
         return DockerProvider(self._settings.docker_host, own_container_id(), self._is_found.set)
 
-    def _app(self, token: str | None) -> Starlette:
-        return create_admin_app(self._instance, token, lambda: not self._ended.is_set())
+    def _app(self, token: str | None, *, only_local: bool = False) -> Starlette:
+        return create_admin_app(self._instance, token, lambda: not self._ended.is_set(), only_local=only_local)
 
     def _token(self) -> str | None:
         """The token that the admin listener wants; None if it needs none, empty if it is missing."""

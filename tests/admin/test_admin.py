@@ -484,3 +484,29 @@ def test_a_reload_waits_for_the_workers_until_the_instance_ends(
     assert ask("/reload", scoreboard, method="POST").status_code == 200
     Path("pools.toml").write_bytes(b"bad")
     assert ask("/reload", scoreboard, method="POST").status_code == 422
+
+
+LOCAL = ["localhost", "LOCALHOST:9000", "a.localhost:1", "127.0.0.1:9000", "127.9.9.9", "[::1]:9000"]
+FOREIGN = [
+    "evil.example",
+    "localhost.evil.example",
+    "192.0.2.1:9000",
+    "[2001:db8::1]",
+    "u@localhost",
+    "127.0.0.1.evil.example",
+]
+
+
+@pytest.mark.parametrize("host", LOCAL)
+@pytest.mark.parametrize("path", ["/", "/status", "/metrics"])
+def test_without_a_token_the_own_machine_is_answered(path: str, host: str, scoreboard: Scoreboard) -> None:
+    assert ask(path, scoreboard, only_local=True, headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/metrics"), ("POST", "/reload"), ("GET", "/nope")])
+def test_without_a_token_no_other_host_is_answered(method: str, path: str, host: str, scoreboard: Scoreboard) -> None:
+    """A page from elsewhere, whose name leads here, asks for its own host (DNS rebinding)."""
+    refused = ask(path, scoreboard, method=method, only_local=True, headers={"host": host})
+    assert (refused.status_code, refused.json()["title"]) == (421, "Misdirected Request")
+    assert ask("/readyz", scoreboard, only_local=True, headers={"host": host}).status_code in (200, 503)

@@ -17,7 +17,7 @@ import pytest
 from redirect.control.docker import DockerProvider, ask_once
 from redirect.core.discovery import Discover, LeftOut, Member
 
-from .stack import ROOT
+from support.compose import ROOT
 
 HOST = "unix:///var/run/docker.sock"
 

@@ -195,6 +195,21 @@ def test_a_refusal_of_a_head_does_not_wait_for_the_body(field: str, wire: Wire) 
     assert ([answer.status for answer in answers], ended) == ([400], True)
 
 
+@pytest.mark.parametrize(
+    ("sent", "title"),
+    [
+        (head("GET / HTTP/1.1", host="origin-1"), b"422 Unprocessable Content"),
+        (head(f"GET /{'a' * 9000} HTTP/1.1"), b"414 URI Too Long"),
+    ],
+    ids=["422", "414"],
+)
+def test_the_reason_phrase_is_the_title(sent: bytes, title: bytes, wire: Wire) -> None:
+    """Both are those of RFC 9110, on every version of Python."""
+    seen = wire.converse(sent).sent
+    assert seen.startswith(b"HTTP/1.1 " + title + b"\r\n")
+    assert b'"title": "' + title[4:] + b'"' in seen
+
+
 def test_equal_pools_are_one(wire: Wire) -> None:
     sent = head("GET / HTTP/1.1", "X-Redirect-Pool-ID: pool-b", "X-Redirect-Pool-ID: pool-b ")
     (answer,), _, (record,) = wire.exchange(sent)

@@ -95,6 +95,7 @@ def ask(
     goes_on: bool = True,
     method: str = "GET",
     token: str | None = None,
+    only_local: bool = False,
     headers: dict[str, str] | None = None,
     pools: bytes = POOLS,
     provider: Provider | None = None,
@@ -105,7 +106,7 @@ def ask(
         discovery = Discovery(lambda _: provider or DnsProvider(lambda: None), config)
         await publisher.use_found(discovery.look())
         instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config), discovery)
-        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on))
+        transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on, only_local=only_local))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers)
 
