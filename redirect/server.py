@@ -6,6 +6,6 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # its own folder is no place for imports
 
-    from redirect.commands.main import cli
+    from redirect.__main__ import main
 
-    cli(["serve", *sys.argv[1:]])
+    main("serve")

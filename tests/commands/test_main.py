@@ -1,0 +1,42 @@
+"""The command itself: how it begins, and how it ends before it has begun."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.service import ROOT, environment
+
+pytestmark = pytest.mark.processes
+
+# Stands in for a library, and takes its time.
+SLOW = "import time; print('imported', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("command", "stop", "code"),
+    [
+        (["-m", "redirect", "serve"], signal.SIGTERM, 0),
+        (["-m", "redirect", "serve"], signal.SIGINT, 0),
+        (["redirect/server.py"], signal.SIGTERM, 0),
+        (["-m", "redirect", "check"], signal.SIGINT, 128 + signal.SIGINT),
+        (["-m", "redirect", "logs", "-f"], signal.SIGTERM, 128 + signal.SIGTERM),
+    ],
+    ids=["serve, TERM", "serve, Ctrl-C", "server.py, TERM", "check, Ctrl-C", "logs, TERM"],
+)
+def test_a_signal_while_it_imports_ends_it_silently(
+    command: list[str], stop: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """As PID 1 of a container it would not be ended by it, and elsewhere would show where the imports are."""
+    (tmp_path / "click.py").write_text(SLOW)
+    variables = environment(PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"imported\n"
+        process.send_signal(stop)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (code, b"")
