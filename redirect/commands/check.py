@@ -22,7 +22,7 @@ from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, 
 @click.option("--live", is_flag=True, help="Ask DNS and Docker once for the origins of pools that discover.")
 def check(file: str | None, as_json: bool, live: bool) -> None:
     """Validate the TOML and print its routes, and its pools with their shares."""
-    settings = read_settings(pools_config_path=file)
+    settings = read_settings("pools_config_path", pools_config_path=file)
     path = str(settings.pools_config_path)
     try:
         config = load(path)

@@ -30,7 +30,7 @@ def explain(method: str, requested: str | None, host: str | None, url: str, pool
 
     The running service is not asked, and its cycles do not move.
     """
-    settings = read_settings(pools_config_path=pools_config_path)
+    settings = read_settings("pools_config_path", "pool_id_header", pools_config_path=pools_config_path)
     config = load_or_exit(settings)
     request = _request(method, url, host)
     if config.routes:

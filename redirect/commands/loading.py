@@ -51,9 +51,11 @@ def _only_given(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE else None
 
 
-def read_settings(**options: Any) -> Settings:
+def read_settings(*used: str, **options: Any) -> Settings:
+    """The settings, of which those `used` must be good, or all. A command for one thing does not depend on the rest of
+    what a container or a pod has in its environment."""
     try:
-        return load_settings(**options)
+        return load_settings(used or Settings.model_fields, **options)
     except SettingsError as error:
         leave(2, str(error))
 

@@ -22,7 +22,7 @@ def reload(admin_bind: str | None) -> None:
 
     Returns once it is in force in every worker. Otherwise prints why not, with exit code 1.
     """
-    settings = read_settings(admin_bind=admin_bind)
+    settings = read_settings("admin_bind", "admin_token", admin_bind=admin_bind)
     if settings.admin_bind == "off":
         leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
     try:

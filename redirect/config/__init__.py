@@ -7,4 +7,5 @@ routes      the array of the routes, checked
 pieces      a large document, parsed piece by piece
 loader      a file, checked as a whole
 settings    the environment
+cores       how many cores may be used
 """

@@ -4,14 +4,15 @@ A bad setting stops the start, and the message names the variable, the value and
 """
 
 import ipaddress
-import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from redirect.config.cores import usable_cores
 from redirect.core.forwarded import TrustedProxies
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -20,16 +21,19 @@ _KUBERNETES_HINT = (
     "set it for the container, or enableServiceLinks: false for the pod"
 )
 _DOCKER_HOST = re.compile(r"unix:///.+|(?:tcp|http)://[^/?#@]+/?")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]?")
 _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _header_name(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise ValueError("must be the name of a header, such as X-Redirect-Pool-ID")
+    return text
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text) or text.count(":") == 1:
+        raise ValueError("must be an address or a host name, such as 127.0.0.1; 0.0.0.0 and :: are all addresses")
     return text
 
 
@@ -53,6 +57,7 @@ def _docker_host(text: str) -> str:
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+Host = Annotated[str, AfterValidator(_host)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Proxies = Annotated[str, AfterValidator(_proxies)]
 DockerHost = Annotated[str, AfterValidator(_docker_host)]
@@ -69,11 +74,13 @@ class Settings(BaseSettings):
 
     pools_config_path: Path = Field(Path("redirect_pools_config.toml"), description="The TOML of the pools")
     pool_id_header: HeaderName = Field("X-Redirect-Pool-ID", description="Header that names the pool")
-    server_host: str = Field("0.0.0.0", description="Address of the public listener")  # noqa: S104  it is public
+    server_host: Host = Field("0.0.0.0", description="Address of the public listener")  # noqa: S104  it is public
     server_port: int = Field(8080, ge=0, le=65535, description="Port of the public listener")
     admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, or off")
     admin_token: SecretStr | None = Field(None, description="Token of the admin listener, required if others reach it")
-    workers: int = Field(default_factory=_cores, ge=1, le=1024, description="Worker processes; default: one per core")
+    workers: int = Field(
+        default_factory=usable_cores, ge=1, le=1024, description="Worker processes; default: one per core"
+    )
     worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
     access_log: str = Field("-", description="Access log: - is standard output, a path is appended to, or off")
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
@@ -106,12 +113,22 @@ class Settings(BaseSettings):
             return host != "localhost"
 
 
-def load_settings(**options: Any) -> Settings:
-    """Returns the settings of this process; `options` override fields where they are not None. Raises SettingsError."""
+def load_settings(used: Collection[str] = Settings.model_fields, **options: Any) -> Settings:
+    """Returns the settings of this process; `options` override fields where they are not None. Those that are not
+    `used` may be bad, and have their defaults then. Raises SettingsError."""
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        raise SettingsError("\n".join(map(_worded, error.errors()))) from None
+        bad = {_field(fault): fault for fault in error.errors()}
+    if faults := [fault for name, fault in bad.items() if name in used]:
+        raise SettingsError("\n".join(map(_worded, faults)))
+    fields = Settings.model_fields
+    return Settings(**given, **{name: fields[name].get_default(call_default_factory=True) for name in bad})
+
+
+def _field(fault: Any) -> str:
+    return str(fault["loc"][0]).lower()
 
 
 def variable(name: str) -> str:

@@ -236,6 +236,29 @@ def test_bad_options() -> None:
     assert refused(forwarded_allow_ips="nginx").startswith("FORWARDED_ALLOW_IPS: 'nginx' is no address")
 
 
+def test_settings_that_are_not_used_may_be_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have their defaults then; those that are used are refused as ever."""
+    monkeypatch.setenv("REDIRECT_SERVER_PORT", "tcp://10.96.12.7:80")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "nginx")
+    monkeypatch.setenv("REDIRECT_POOLS_CONFIG_PATH", "p.toml")
+    settings = load_settings({"pools_config_path"})
+    assert (str(settings.pools_config_path), settings.server_port) == ("p.toml", 8080)
+    assert settings.forwarded_allow_ips == "127.0.0.1"
+    with pytest.raises(SettingsError, match=r"^REDIRECT_SERVER_PORT: [^\n]*$"):
+        load_settings({"server_port"})
+
+
+@pytest.mark.parametrize("host", ["*", "a b", "http://a", "a/b", "127.0.0.1:80"])
+def test_bad_hosts(host: str) -> None:
+    """At once, and by name: gunicorn would try five times."""
+    assert refused(server_host=host).startswith("REDIRECT_SERVER_HOST: must be an address or a host name")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::1]", "localhost", "a-b.example", "fe80::1%eth0"])
+def test_hosts(host: str) -> None:
+    assert load_settings(server_host=host).server_host == host
+
+
 def test_all_bad_settings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every bad setting is named, each on a line of its own, wherever it comes from."""
     monkeypatch.setenv("REDIRECT_WORKERS", "0")

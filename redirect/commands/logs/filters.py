@@ -112,7 +112,7 @@ def filtered(function: F) -> F:
 
 
 def given_or_configured(paths: Sequence[str]) -> Sequence[str]:
-    log = read_settings().access_log
+    log = read_settings("access_log").access_log
     if not paths and log in ("-", "off"):
         leave(2, "no FILE is given, and REDIRECT_ACCESS_LOG names none: name one, or - for standard input")
     return paths or [log]

@@ -51,7 +51,7 @@ _Group = tuple[Any, ...]
 
 
 def _load(_ctx: click.Context, _param: click.Parameter, toml: str | None) -> Config:
-    return load_or_exit(read_settings(pools_config_path=toml), 2)
+    return load_or_exit(read_settings("pools_config_path", pools_config_path=toml), 2)
 
 
 @reporting("pool", "origin", "config", by=_BY)

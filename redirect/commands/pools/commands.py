@@ -49,7 +49,7 @@ def _editing(function: Callable[..., str]) -> click.Command:
     @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
     @functools.wraps(function)
     def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
-        path = read_settings(pools_config_path=pools_config_path).pools_config_path
+        path = read_settings("pools_config_path", pools_config_path=pools_config_path).pools_config_path
         try:
             (_show if dry_run else _change)(path, pool, lambda text: function(text, pool, origin, **options))
         except EditError as error:
