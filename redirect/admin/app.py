@@ -89,7 +89,10 @@ def create_admin_app(
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[Middleware(_local)] * only_local + [Middleware(_protected, token=token)] * (token is not None),
+        middleware=[
+            *([Middleware(_local)] if only_local else []),
+            *([] if token is None else [Middleware(_protected, token=token)]),
+        ],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app

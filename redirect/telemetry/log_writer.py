@@ -10,6 +10,7 @@ line, its first part is removed again.
 
 import asyncio
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -216,6 +217,9 @@ def without_blocking(descriptor: int) -> int:
     """A descriptor for the same standard output or error that never blocks. The parent process and its other children
     share the original and may rely on its blocking, so a pipe or terminal is opened once more."""
     mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):  # a shell's `>`: where it is truncated, as by logrotate, writing goes on at its begin
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
     if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
         return descriptor
     try:

@@ -1,6 +1,7 @@
 """The files of the log: whole lines, in blocks, whatever the file went through."""
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -145,3 +146,35 @@ def test_ctrl_c_ends_a_command_without_a_traceback(command: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def packed(name: str, content: bytes) -> str:
+    Path(name).write_bytes(gzip.compress(content) if name.lower().endswith("gz") else content)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("bom.jsonl", b"\xef\xbb\xbf" + line() + line(status=404), id="a byte order mark"),
+        pytest.param("bom.gz", b"\xef\xbb\xbf" + line() + line(status=404), id="and packed"),
+        pytest.param("text.jsonl", line(status="302") + line(status="404"), id="statuses as text"),
+        pytest.param("float.jsonl", line(status=302.0) + line(status=404), id="with a fraction"),
+        pytest.param("LOG.GZ", line() + line(status=404), id="capitals"),
+    ],
+)
+def test_all_commands_read_the_same(name: str, content: bytes, log: Path) -> None:
+    """However another program wrote the file: `logs`, its reports and its queries find the same records."""
+    path = packed(name, content)
+    shown = run("--json", path)
+    assert (shown.stdout.count("\n"), shown.stderr) == (2, "")
+    assert run("--status", "4xx", "--json", path).stdout.count("\n") == 1
+    report = json.loads(run("report", "statuses", "--json", path).stdout)["rows"]
+    assert {row["status"]: row["count"] for row in report} == {302: 1, 404: 1}
+    assert run("query", "--csv", "SELECT status FROM access ORDER BY 1", path).stdout == "status\n302\n404\n"
+
+
+def test_the_last_records_are_found_in_a_file_with_a_byte_order_mark(log: Path) -> None:
+    log.write_bytes(b"\xef\xbb\xbf" + line())
+    with log.open("rb") as file:
+        assert b"".join(files.blocks_backwards(file, log.stat().st_size)) == line()

@@ -12,6 +12,7 @@ import pytest
 from support.log_lines import line, run
 from support.service import environment, wait_for
 
+from redirect.commands.logs import follow
 from redirect.commands.logs.follow import tail as follow_tail
 
 
@@ -103,6 +104,14 @@ def test_the_last_ten_records_are_shown_then_those_that_come(log: Path, followin
     following.send_signal(signal.SIGINT)
     assert following.wait(30) == 0
     assert len(hosts()) == 12
+
+
+def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "access.jsonl"
+    coming = follow.tail_of(str(path))
+    assert [next(coming), next(coming)] == [b"", b""]
+    append(path, line(host="first"))
+    assert b"".join(next(coming) for _ in range(2)) == line(host="first")
 
 
 @pytest.mark.parametrize("path", ["-", "x.gz", "/dev/null"])

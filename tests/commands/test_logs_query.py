@@ -180,3 +180,11 @@ def test_without_duckdb_it_says_how_to_get_it(log: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "duckdb", None)
     result = run(*command, "access.jsonl")
     assert (result.exit_code, result.stderr) == (2, "DuckDB is not installed: pip install 'redirect[logs]'\n")
+
+
+def test_a_time_with_a_zone_needs_no_other_package(log: Path) -> None:
+    """DuckDB would make an object of pytz of it, also within a list."""
+    (row,) = answers('SELECT time::TIMESTAMPTZ AS t, [time::TIMESTAMPTZ] AS l, 1 AS "a""b" FROM access')
+    assert row['a"b'] == 1
+    assert str(row["t"]).startswith("2026-11-20 19:43:07.002")
+    assert "2026-11-20 19:43:07.002" in str(row["l"])

@@ -100,8 +100,6 @@ def test_the_last_line_may_be_torn(log: Path, length: int) -> None:
 # The log writer writes none of these.
 DIFFERENCES = {
     "a key twice": (line().replace(NUMBER, b'"status":422,' + NUMBER), "302", "422"),
-    "a number as text": (line().replace(b":302", b':"302"'), None, "302"),
-    "a number with a fraction": (line().replace(b":302", b":302.0"), None, "302"),
     "a comma too many": (line()[:-2] + b",}\n", None, "302"),
     "a time that is none": (line(time="noon"), "302", None),
 }

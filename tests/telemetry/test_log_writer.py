@@ -457,3 +457,14 @@ def test_the_report_of_lost_lines_has_time_count_instance_and_worker(
         log_writer.close()
 
     in_a_loop(test)
+
+
+def test_a_shells_file_is_appended_to(tmp_path: Path) -> None:
+    """After `serve > file`; where another program truncates it (copytruncate), writing goes on at its begin."""
+    with (tmp_path / "out").open("wb") as out:
+        writer = LogWriter("-", standard=out.fileno())
+        writer.write([line(1)])
+        os.truncate(out.name, 0)
+        writer.write([line(2)])
+        writer.close()
+    assert (tmp_path / "out").read_bytes() == line(2).encode()

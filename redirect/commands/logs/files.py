@@ -21,6 +21,7 @@ from redirect.commands.logs.progress import Progress
 BLOCK_BYTES = 256 * 1024
 
 _COMPRESSED = {".gz", ".zst"}
+_BOM = b"\xef\xbb\xbf"  # which editors of some systems put before a file
 _NULS = re.compile(rb"\0+")
 
 
@@ -33,7 +34,7 @@ def opened(path: str) -> IO[bytes]:
 
 def is_plain(path: str) -> bool:
     """Whether the file can be read from any position."""
-    return path != "-" and Path(path).suffix not in _COMPRESSED and Path(path).is_file()
+    return path != "-" and _suffix(path) not in _COMPRESSED and Path(path).is_file()
 
 
 def is_clean(path: str) -> bool:
@@ -41,9 +42,25 @@ def is_clean(path: str) -> bool:
     if not is_plain(path) or not size(path):
         return False
     with opened(path) as file:
-        first = file.read(1)
+        first = file.read(len(_BOM))
         end = file.seek(-1, os.SEEK_END) + 1
-        return first != b"\0" and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
+        return (
+            not first.startswith((b"\0", _BOM))
+            and file.read(1) == b"\n"
+            and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
+        )
+
+
+def is_read_by_duckdb(path: str) -> bool:
+    """Whether DuckDB unpacks the file as it is: it knows the suffixes in small letters, and no byte order mark."""
+    if Path(path).suffix not in _COMPRESSED or not Path(path).is_file() or not size(path):
+        return False
+    with opened(path) as file:
+        content, fault = _unpacked(file)
+        try:
+            return bool(content.read(len(_BOM)) != _BOM)
+        except (OSError, EOFError, fault):
+            return True  # and says what is wrong
 
 
 def size(path: str) -> int:
@@ -82,19 +99,27 @@ def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
         if begin:  # the first line may begin in the block before
             head, newline, block = block.partition(b"\n")
             rest = head + newline
+        else:
+            block = block.removeprefix(_BOM)
         yield block
         end = begin
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
-    rest = b""
+    rest, is_first = b"", True
     with suppress(EOFError):  # raised at the end of a compressed file that is torn
         while chunk := file.read1(BLOCK_BYTES):
+            if is_first:
+                chunk, is_first = chunk.removeprefix(_BOM), False
             lines, newline, rest = (rest + _squeezed(chunk)).rpartition(b"\n")
             if newline:
                 yield lines + newline
     if rest:
         yield rest
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
 
 
 def _squeezed(chunk: bytes) -> bytes:
@@ -103,7 +128,7 @@ def _squeezed(chunk: bytes) -> bytes:
 
 def _unpacked(file: IO[bytes]) -> tuple[Any, type[Exception]]:
     """The content of the file, and what is raised where that is damaged."""
-    suffix = Path(file.name).suffix
+    suffix = _suffix(file.name)
     if suffix not in _COMPRESSED:
         return file, OSError
     if suffix == ".gz":

@@ -15,35 +15,42 @@ import click
 
 from redirect.commands.loading import F, leave, read_settings
 
-_AGO = re.compile(r"([0-9]+)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)")
+_AGO = re.compile(r"(?:[0-9]+[smhdw])+")
+_PARTS = re.compile(r"([0-9]+)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAYS = {"today": 0, "yesterday": 1}
+_UNIX = re.compile(r"@([0-9]{1,12}(?:\.[0-9]+)?)")
+_STATUS = re.compile(r"([1-5])([0-9]{2}|xx)(?:-([1-5][0-9]{2})|(\+))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Selects a record if all that is not None holds, and one of `statuses`, which are like 422 and 4xx."""
+    """Selects a record if all that is not None holds, and one of `statuses`, which are the first and the last of a
+    range. `since` is the first moment, `until` the first that is too late."""
 
     pool: str | None = None
     origin: str | None = None
-    statuses: tuple[str, ...] | None = None
+    statuses: tuple[tuple[int, int], ...] | None = None
     since: str | None = None
+    until: str | None = None
     path_prefix: str | None = None
 
     def match(self, record: dict[str, Any]) -> bool:
         return (
             (self.pool is None or record.get("pool") == self.pool)
             and (self.origin is None or record.get("origin") == self.origin)
-            and (self.statuses is None or any(_is(record["status"], each) for each in self.statuses))
+            and (self.statuses is None or any(first <= record["status"] <= last for first, last in self.statuses))
             and self.match_time(record["time"])
             and (self.path_prefix is None or str(record.get("path") or "").startswith(_as_logged(self.path_prefix)))
         )
 
     def match_time(self, time: str) -> bool:
-        return self.since is None or time >= self.since  # RFC 3339, UTC, milliseconds: text compares as time does
+        # RFC 3339, UTC, milliseconds: text compares as time does.
+        return (self.since is None or time >= self.since) and (self.until is None or time < self.until)
 
     def time_sql(self) -> str:
-        return "true" if self.since is None else f"time >= {quoted(self.since)}"
+        since = "true" if self.since is None else f"time >= {quoted(self.since)}"
+        return since if self.until is None else f"{since} AND time < {quoted(self.until)}"
 
     def sql(self) -> str:
         conditions = [self.time_sql()]
@@ -52,41 +59,59 @@ class Filters:
         if self.origin is not None:
             conditions.append(f"origin = {quoted(self.origin)}")
         if self.statuses is not None:
-            ranges = [f"status BETWEEN {each.replace('x', '0')} AND {each.replace('x', '9')}" for each in self.statuses]
+            ranges = [f"status BETWEEN {first} AND {last}" for first, last in self.statuses]
             conditions.append(f"({' OR '.join(ranges)})")
         if self.path_prefix:  # a request without a path has the empty prefix, too
             conditions.append(f"starts_with(path, {quoted(_as_logged(self.path_prefix))})")
         return " AND ".join(conditions)
 
 
-def since(text: str, now: datetime) -> str:
-    """Reads 90s, 15m, 1h or 2d before `now`, or a date or a time of RFC 3339, into a time as the log writes it.
+def moment(text: str, now: datetime) -> str:
+    """Reads 90s, 15m, 1h30m, 2d or 1w before `now`, now, today or yesterday, seconds of Unix time behind @, or a date
+    or a time of RFC 3339, into a time as the log writes it.
 
-    A time without an offset is UTC.
+    A day, and a time without an offset, is of UTC.
     """
     try:
-        ago = _AGO.fullmatch(text)
-        if ago:
-            time = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        else:
-            time = datetime.fromisoformat(text)
-            time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
+        time = _moment(text.strip().lower(), now)
+    except (ValueError, OverflowError, OSError):
         raise click.BadParameter(
-            f"{text!r} is neither a time ago, such as 90s, 15m, 1h or 2d, "
-            "nor a date or a time, such as 2026-11-20 or 2026-11-20T19:43:07Z"
+            f"{text!r} is neither a time ago, such as 90s, 15m, 1h30m, 2d or 1w, nor now, today, yesterday, "
+            "a date or a time, such as 2026-11-20, 2026-11-20T19:43:07Z or @1795203787"
         ) from None
     return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
-def statuses(text: str) -> tuple[str, ...]:
-    """Reads a list of statuses and classes of statuses."""
-    parts = tuple(text.split(","))
-    if not all(map(_STATUS.fullmatch, parts)):
-        raise click.BadParameter(
-            f"{text!r} is no status, such as 422, no class, such as 4xx, and no list of them: 302,4xx"
-        )
-    return parts
+def _moment(text: str, now: datetime) -> datetime:
+    if text == "now":
+        return now
+    if _AGO.fullmatch(text):
+        return now - sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in _PARTS.findall(text)), timedelta())
+    if text in _DAYS:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=_DAYS[text])
+    if unix := _UNIX.fullmatch(text):
+        return datetime.fromtimestamp(float(unix[1]), UTC)
+    time = datetime.fromisoformat(text.upper())
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def statuses(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads a list of statuses, classes and ranges of statuses."""
+    ranges = []
+    for part in text.split(","):
+        match = _STATUS.fullmatch(part.strip())
+        if match is None or (match[2].lower() == "xx" and (match[3] or match[4])):
+            raise click.BadParameter(
+                f"{text!r} is no status, such as 422, no class, such as 4xx, no range, such as 400-404 or 500+, "
+                "and no list of them: 302,4xx"
+            )
+        digit, rest, last, plus = match.groups()
+        if rest.lower() == "xx":
+            ranges.append((int(digit) * 100, int(digit) * 100 + 99))
+        else:
+            first = int(digit + rest)
+            ranges.append((first, 599 if plus else int(last or first)))
+    return tuple(ranges)
 
 
 def filtered(function: F) -> F:
@@ -95,12 +120,17 @@ def filtered(function: F) -> F:
     @click.argument("paths", metavar="[FILE]...", nargs=-1)
     @click.option("--pool", metavar="P", help="Decided by this pool.")
     @click.option("--origin", metavar="O", help="This origin was picked.")
-    @click.option("--status", "statuses", metavar="S", type=statuses, help="Such as 422, 4xx or 302,4xx.")
+    @click.option(
+        "--status", "statuses", metavar="S", type=statuses, help="Such as 422, 4xx, 400-404, 500+ or 302,4xx."
+    )
     @click.option(
         "--since",
         metavar="WHEN",
-        type=lambda text: since(text, datetime.now(UTC)),
-        help="Not before: 90s, 15m, 1h or 2d ago, or a time like 2026-11-20T19:43:07Z.",
+        type=lambda text: moment(text, datetime.now(UTC)),
+        help="Not before: 90s, 15m, 1h30m, 2d or 1w ago, today, yesterday, or a time like 2026-11-20T19:43:07Z.",
+    )
+    @click.option(
+        "--until", metavar="WHEN", type=lambda text: moment(text, datetime.now(UTC)), help="Before then, as in --since."
     )
     @click.option("--path-prefix", metavar="/X", help="The path begins so.")
     @functools.wraps(function)
@@ -121,10 +151,6 @@ def given_or_configured(paths: Sequence[str]) -> Sequence[str]:
 def quoted(text: str) -> str:
     """The text as a literal of SQL. Bytes of the command line that are not UTF-8 become escapes."""
     return "'" + text.encode(errors="backslashreplace").decode().replace("'", "''") + "'"
-
-
-def _is(status: int, expected: str) -> bool:
-    return expected in (str(status), f"{status // 100}xx")
 
 
 def _as_logged(path: str) -> str:

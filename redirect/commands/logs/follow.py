@@ -2,14 +2,16 @@
 
 The rule: a line is printed once, when it is whole. When another file takes the name (logs are rotated), that one is
 read from its beginning, and the one before it is still followed: workers change to the new file one after the
-other. A file that gets shorter is read from its beginning again.
+other. A file that gets shorter is read from its beginning again, and one that is not there yet is waited for.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from time import sleep
 from typing import IO, NoReturn
+
+import click
 
 from redirect.commands.loading import leave
 from redirect.commands.logs import files
@@ -25,10 +27,13 @@ def follow(paths: Sequence[str], filters: Filters, as_json: bool) -> NoReturn:
     """Prints the last selected records of the files, and then those that come."""
     printer, reader = Printer(as_json), Reader(filters)
     before: list[Record] = []
-    tails = []
+    tails: list[Iterator[bytes]] = []
     for path in paths:
+        if path != "-" and not os.path.lexists(path):
+            click.echo(f"{path} is not there yet", err=True)
+            tails.append(tail_of(path))
+            continue
         if not files.is_plain(path):
-            files.size(path)  # a missing file has its own message
             leave(2, f"{path} cannot be followed: it is no plain file")
         file = files.opened(path)
         before += _last_records(file, filters)
@@ -55,6 +60,13 @@ def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
     finally:
         for each in followed:
             each.close()
+
+
+def tail_of(path: str) -> Iterator[bytes]:
+    """That of a file which is yet to come."""
+    while not os.path.exists(path):
+        yield b""
+    yield from tail(files.opened(path))
 
 
 def _read(file: IO[bytes]) -> bytes:

@@ -28,6 +28,8 @@ from redirect.commands.logs.text import Table, shown
 
 _BATCH_ROWS = 1000
 
+_WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
+
 
 def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
     """Prints the answer as CSV, as one JSON object a line, or as a table."""
@@ -38,7 +40,7 @@ def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
         python_enable_replacements=False,
     ) as (connection, folder):
         _confine(connection, [_on_disk(path, Path(folder, f"{n}.jsonl")) for n, path in enumerate(paths)])
-        database.run(connection, _checked(connection, sql))
+        database.run(connection, _readable(connection, _checked(connection, sql)))
         columns = [column[0] for column in connection.description]
         batches = iter(lambda: connection.fetchmany(_BATCH_ROWS), [])
         rows = chain.from_iterable(batches)
@@ -58,7 +60,7 @@ def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
 
 def _on_disk(path: str, copy: Path) -> str:
     """The absolute path of a file that DuckDB can read any number of times: a compressed one, a clean one or a copy."""
-    if files.is_clean(path) or (Path(path).is_file() and not files.is_plain(path) and files.size(path)):
+    if files.is_clean(path) or files.is_read_by_duckdb(path):
         return os.path.abspath(path)
     with copy.open("wb") as file:
         file.writelines(files.blocks(path, Progress(files.size(path))))
@@ -93,6 +95,24 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statemen
             leave(2, "only what reads is allowed, and a part of this writes")
         raise
     return statement
+
+
+def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> duckdb.Statement | str:
+    """The statement, with times that have a zone as text: of these DuckDB makes objects of another package."""
+    query = statement.query.rstrip().rstrip(";")
+    described = connection.execute(f"DESCRIBE SELECT * FROM (\n{query}\n)").fetchall()  # noqa: S608  as before
+    if all(_WITH_ZONE not in sql_type for _, sql_type, *_ in described):
+        return statement
+    columns = [
+        f"c{n}{'::VARCHAR' if _WITH_ZONE in sql_type else ''} AS {_identifier(name)}"
+        for n, (name, sql_type, *_) in enumerate(described)
+    ]
+    names = ", ".join(f"c{n}" for n in range(len(described)))
+    return f"SELECT {', '.join(columns)} FROM (\n{query}\n) AS answer({names})"  # noqa: S608  one that was checked
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: Any) -> Any:

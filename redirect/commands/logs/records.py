@@ -6,12 +6,15 @@ broken    any other line, but for blank lines and a last line that is still bein
 """
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from redirect.commands.logs.filters import Filters
+
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 class Record(NamedTuple):
@@ -37,11 +40,19 @@ class Reader:
             if "lost" in values and "status" not in values:
                 if isinstance(values["lost"], int) and self._filters.match_time(str(values.get("time", ""))):
                     yield Lost(values["lost"])
-            elif isinstance(values.get("time"), str) and isinstance(values.get("status"), int):
+            elif isinstance(values.get("time"), str) and _has_status(values):
                 if self._filters.match(values):
                     yield Record(line if line.endswith(b"\n") else line + b"\n", values)
             elif line.endswith(b"\n") and not line.isspace():
                 self.broken += 1
+
+
+def _has_status(values: dict[str, Any]) -> bool:
+    """Whether there is one. One that another program wrote as text, or as 302.0, is a number then, as in DuckDB."""
+    status = values.get("status")
+    if (isinstance(status, str) and _DIGITS.fullmatch(status)) or (isinstance(status, float) and status.is_integer()):
+        values["status"] = status = int(status)
+    return isinstance(status, int)
 
 
 def parsed(line: bytes) -> dict[str, Any]:
