@@ -5,16 +5,20 @@ import re
 from collections.abc import Callable
 
 import click
+import httptools
 
 from redirect.commands.check import body_of, described_discover
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
-from redirect.core.authority import parse
+from redirect.core.authority import parse_raw
+from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
 from redirect.core.routes import Route, Routes, has_dot_segment
 from redirect.core.service import outcome
-from redirect.edge.reader import Reader
+from redirect.edge.connection import NOT_HTTP
+from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
+from redirect.edge.reader import OTHER_VERSION, Reader
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -135,7 +139,8 @@ def _print_origins(pool: Pool, answer: Callable[[Origin], str]) -> None:
 
 
 def _asked(request: Request) -> str:
-    return f"{request.head.scheme}://{request.head.host}{request.target}"
+    host = os.fsdecode((request.head.host or "").encode("latin-1"))
+    return f"{request.head.scheme}://{host}{request.target}"
 
 
 def _request(method: str, url: str, host: str | None) -> Request:
@@ -146,8 +151,24 @@ def _request(method: str, url: str, host: str | None) -> Request:
     target = os.fsencode(url.partition("#")[0])
     fields = {"host": os.fsencode(host or "localhost").decode("latin-1")}
     request = Reader("", TrustedProxies("")).read(method, target, fields, "1.1", None, scheme)
-    if request.answer is not None:
-        leave(2, f"{url}: {request.answer.detail}")
+    refused = request.answer or _refusal(method, request.target)
+    if refused is not None:
+        leave(2, f"{url}: {refused.status}, {refused.detail}")
     if host is None:
         return request
-    return request._replace(head=request.head._replace(host=host, endpoint=parse(host).endpoint(scheme)))
+    named = fields["host"]
+    return request._replace(head=request.head._replace(host=named, endpoint=parse_raw(named).endpoint(scheme)))
+
+
+def _refusal(method: str, target: str) -> Decision | None:
+    """What the connection says of a request line that it does not take; `target` is as it arrives, as latin-1."""
+    line = os.fsencode(method) + b" " + target.encode("latin-1") + b" HTTP/1.1"
+    if len(line) > MAX_REQUEST_LINE_BYTES:
+        return LINE_TOO_LONG
+    try:
+        httptools.HttpRequestParser(object()).feed_data(line + b"\r\nhost: a\r\n\r\n")
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as error:
+        return malformed(error)
+    return OTHER_VERSION if os.fsencode(method) in NOT_HTTP else None

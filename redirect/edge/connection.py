@@ -277,8 +277,7 @@ class HttpConnection(TimedConnection):
             in_target = isinstance(error, httptools.HttpParserInvalidURLError)
             # Of a version that ends early the parser keeps the rest of the request before, if it has read one.
             is_ours = self.parser.get_http_version() in ("0.0", "0.1", "1.0", "1.1")
-            malformed = limits.refusal(400, f"the request is malformed: {error}") if is_ours else OTHER_VERSION
-            refusal = self._exceeded_limit() or malformed
+            refusal = self._exceeded_limit() or (limits.malformed(error) if is_ours else OTHER_VERSION)
         if refusal is not None and self._state is PASSING and self._upload:
             self._upload.exchange.refuse_request(refusal)
             if self._upload is not self._forwarding:  # it waits for others, and is answered in its turn

@@ -453,6 +453,15 @@ def test_explain_where_no_route_matches_and_a_pool_is_the_default(file: Path) ->
     )
 
 
+@pytest.mark.parametrize("arguments", [["http://b\xfccher.example/x"], ["--host", "b\xfccher.example", "/x"]])
+def test_explain_shows_a_host_as_it_was_given(arguments: list[str], file: Path) -> None:
+    assert "request  http://b\xfccher.example/x\n" in run("explain", *arguments).stdout
+
+
+def test_explain_takes_odd_hosts_as_the_service_does(file: Path) -> None:
+    assert "302 http://origin-1/x\n" in run("explain", "--host", "foo-.x.example", "/x").stdout
+
+
 def test_dots_without_routes(file: Path) -> None:
     """They are passed on as they are."""
     assert "302 http://origin-1/a/../b\n" in run("explain", "/a/../b").stdout
@@ -461,12 +470,17 @@ def test_dots_without_routes(file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ftp://x/"], "ftp://x/: the target must be a path that begins with / or an http or https URL\n"),
+        (["ftp://x/"], "ftp://x/: 400, the target must be a path that begins with / or an http or https URL\n"),
         (
             ["--host", "u@h"],
-            "http://localhost/: the Host header is no host with an optional port: "
+            "http://localhost/: 400, the Host header is no host with an optional port: "
             "a host name is made of letters, digits, - and _ between dots\n",
         ),
+        (["/\xfc"], "http://localhost/\xfc: 400, the request is malformed: Invalid characters in url\n"),
+        (["/a b"], "http://localhost/a b: 400, the request is malformed: Expected HTTP/, RTSP/ or ICE/\n"),
+        (["/" + "a" * 9000], f"http://localhost/{'a' * 9000}: 414, the request line is longer than 8192 bytes\n"),
+        (["--method", "brew", "/x"], "http://localhost/x: 400, the request is malformed: Invalid method encountered\n"),
+        (["--method", "SOURCE", "/x"], "http://localhost/x: 505, only HTTP/1.1 and HTTP/1.0 are spoken here\n"),
     ],
 )
 def test_explain_refuses_what_is_no_request(file: Path, arguments: list[str], message: str) -> None:
