@@ -3,16 +3,19 @@
 import contextlib
 import http.client
 import json
+import socket
 from time import monotonic, sleep
 from typing import Any
 
 import click
 
 from redirect.commands.loading import leave, read_settings, setting
-from redirect.config.settings import Settings
+from redirect.config.settings import UNIX, Settings
 
 # Seconds for which a request is repeated while the worker that got it ends; another worker takes the next.
 RELOAD_PATIENCE = 10
+
+REPLY_SECONDS = 30
 
 
 @click.command()
@@ -49,7 +52,7 @@ def reload(admin_bind: str | None) -> None:
 def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
     """Returns the response and its parsed body, which is None if it is no JSON."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
-    connection = http.client.HTTPConnection(_reachable(settings.admin_bind), timeout=30)
+    connection = _connection(settings.admin_bind)
     with contextlib.closing(connection):
         connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         answer = connection.getresponse()
@@ -58,6 +61,23 @@ def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
         return answer, json.loads(content)
     except ValueError:
         return answer, None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=REPLY_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(bind: str) -> http.client.HTTPConnection:
+    if bind.startswith(UNIX):
+        return _UnixConnection(bind.removeprefix(UNIX))
+    return http.client.HTTPConnection(_reachable(bind), timeout=REPLY_SECONDS)
 
 
 def _reachable(bind: str) -> str:

@@ -11,7 +11,8 @@ import click
 
 from redirect.commands.loading import F, leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.config.loader import Loader
-from redirect.config.settings import Settings
+from redirect.config.settings import UNIX, Settings
+from redirect.processes import listeners
 from redirect.telemetry.log_writer import try_target
 
 
@@ -43,13 +44,22 @@ def serve(**options: Any) -> None:
             "listener answers /healthz, /readyz and /metrics only",
             err=True,
         )
+    try:
+        given = listeners.take_given()
+    except ValueError as error:
+        leave(2, f"LISTEN_FDS: {error}")
     if "GUNICORN_FD" not in os.environ:  # unless a master replaces another, and inherits its listeners
-        _try_listeners(settings)
+        _try_listeners(settings, given)
     os.environ.pop("WEB_CONCURRENCY", None)  # gunicorn reads it on import; ours is REDIRECT_WORKERS
+
+    # gunicorn reads this on import, too, and knows no `unix:`; a master that replaces this one needs ours.
+    proxies = os.environ.pop("FORWARDED_ALLOW_IPS", None)
 
     from redirect.processes import master  # importing it takes half a second
 
-    master.serve(settings, config, loader)
+    if proxies is not None:
+        os.environ["FORWARDED_ALLOW_IPS"] = proxies
+    master.serve(settings, config, loader, given)
 
 
 def _set_signals() -> None:
@@ -61,14 +71,14 @@ def _set_signals() -> None:
         signal.signal(other, signal.SIG_IGN)
 
 
-def _try_listeners(settings: Settings) -> None:
+def _try_listeners(settings: Settings, given: listeners.Given) -> None:
     """Checks the addresses at once; gunicorn would try five times, and give no reason."""
-    listeners = {
-        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": settings.public_bind,
-        "REDIRECT_ADMIN_BIND": settings.admin_bind,
+    addresses = {
+        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": settings.public_bind if given.public is None else "off",
+        "REDIRECT_ADMIN_BIND": settings.admin_bind if given.admin is None else "off",
     }
     with contextlib.ExitStack() as both:  # the first still listens while the second is tried, in case they are the same
-        for variables, bind in listeners.items():
+        for variables, bind in addresses.items():
             try:
                 if bind != "off":
                     both.enter_context(_listen(bind))
@@ -78,6 +88,8 @@ def _try_listeners(settings: Settings) -> None:
 
 
 def _listen(bind: str) -> socket.socket:
+    if bind.startswith(UNIX):
+        return listeners.bound(bind)  # gunicorn would take the place of a service that listens there
     host, _, port = bind.rpartition(":")
     family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
     return socket.create_server(address, family=family, backlog=1, dualstack_ipv6=family == socket.AF_INET6)

@@ -4,6 +4,7 @@ A bad setting stops the start, and the message names the variable, the value and
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -21,6 +22,10 @@ _KUBERNETES_HINT = (
     "set it for the container, or enableServiceLinks: false for the pod"
 )
 _DOCKER_HOST = re.compile(r"unix:///.+|(?:tcp|http)://[^/?#@]+/?")
+# Before the path of a socket in the file system, in place of a host.
+UNIX = "unix:"
+_MAX_UNIX_BYTES = 107
+
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]?")
 _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
@@ -32,15 +37,28 @@ def _header_name(text: str) -> str:
 
 
 def _host(text: str) -> str:
+    if _is_unix(text):
+        return text
     if not _HOST.fullmatch(text) or text.count(":") == 1:
         raise ValueError("must be an address or a host name, such as 127.0.0.1; 0.0.0.0 and :: are all addresses")
     return text
 
 
+def _is_unix(text: str) -> bool:
+    if not text.startswith(UNIX):
+        return False
+    path = text.removeprefix(UNIX)
+    if not path.startswith("/") or len(os.fsencode(path)) > _MAX_UNIX_BYTES:
+        raise ValueError(f"the path of a socket must begin with / and have at most {_MAX_UNIX_BYTES} bytes")
+    return True
+
+
 def _bind(text: str) -> str:
+    if _is_unix(text):
+        return text
     match = _BIND.fullmatch(text)
     if text != "off" and (match is None or int(match[2]) > 65535):
-        raise ValueError("must be host:port, such as 127.0.0.1:9000, or off")
+        raise ValueError("must be host:port, such as 127.0.0.1:9000, unix:/path, or off")
     return text
 
 
@@ -74,9 +92,9 @@ class Settings(BaseSettings):
 
     pools_config_path: Path = Field(Path("redirect_pools_config.toml"), description="The TOML of the pools")
     pool_id_header: HeaderName = Field("X-Redirect-Pool-ID", description="Header that names the pool")
-    server_host: Host = Field("0.0.0.0", description="Address of the public listener")  # noqa: S104  it is public
+    server_host: Host = Field("0.0.0.0", description="Address of the public listener, or unix:/path")  # noqa: S104  it is public
     server_port: int = Field(8080, ge=0, le=65535, description="Port of the public listener")
-    admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, or off")
+    admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, unix:/path, or off")
     admin_token: SecretStr | None = Field(None, description="Token of the admin listener, required if others reach it")
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=1024, description="Worker processes; default: one per core"
@@ -90,7 +108,7 @@ class Settings(BaseSettings):
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1",
         validation_alias="FORWARDED_ALLOW_IPS",
-        description="Proxies whose X-Forwarded-* is believed: addresses, CIDR ranges",
+        description="Proxies whose X-Forwarded-* is believed: addresses, CIDR ranges, unix: for sockets",
     )
     docker_host: DockerHost = Field(
         "unix:///var/run/docker.sock",
@@ -100,12 +118,16 @@ class Settings(BaseSettings):
 
     @property
     def public_bind(self) -> str:
+        if self.server_host.startswith(UNIX):
+            return self.server_host
         host = self.server_host.strip("[]")
         return f"[{host}]:{self.server_port}" if ":" in host else f"{host}:{self.server_port}"
 
     @property
     def is_admin_exposed(self) -> bool:
         """Whether other machines may reach the admin listener: it is bound to more than loopback."""
+        if self.admin_bind.startswith(UNIX):
+            return False
         host = self.admin_bind.rpartition(":")[0].strip("[]")
         try:
             return self.admin_bind != "off" and not ipaddress.ip_address(host).is_loopback

@@ -39,7 +39,8 @@ class _Untold:
 
 
 class TrustedProxies:
-    """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas.
+    """The peers that FORWARDED_ALLOW_IPS lists: addresses and CIDR ranges, separated by commas, and `unix:` for those
+    of a unix socket, which have no address.
 
     `*` trusts every peer, and then only the last entry of a list: the peer may not have checked those before it.
     Raises ValueError, naming the entry, for anything else.
@@ -49,7 +50,9 @@ class TrustedProxies:
         self.problems: Problems = _Untold()
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
         self._trusts_all = entries == ["*"]
-        self._networks = () if self._trusts_all else tuple(_network(entry) for entry in entries)
+        self._trusts_unix = "unix:" in entries
+        networks = [entry for entry in entries if entry != "unix:"]
+        self._networks = () if self._trusts_all else tuple(_network(entry) for entry in networks)
         self._is_listed = lru_cache(maxsize=4096)(self._find)
 
     def trusts(self, peer: str | None) -> bool:
@@ -108,7 +111,9 @@ class TrustedProxies:
         return scheme
 
     def _find(self, text: str | None) -> bool:
-        address = None if text is None else _address(text)
+        if text is None:
+            return self._trusts_unix
+        address = _address(text)
         return address is not None and any(address in network for network in self._networks)
 
 

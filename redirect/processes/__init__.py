@@ -3,6 +3,7 @@
 gunicorn_fixes     patches of gunicorn, each with its reason
 master             gunicorn's master: keeps the others alive
 controller         the control plane
+listeners          sockets at our addresses, or given by systemd
 controller_socket  how workers reach the controller
 child              a process that the master forks
 worker             uvicorn in a process of gunicorn's

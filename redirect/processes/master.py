@@ -27,6 +27,7 @@ from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.controller_socket import ControllerSocket
+from redirect.processes.listeners import NOTHING_GIVEN, Given, are_given, binds
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
@@ -89,6 +90,7 @@ class Master(Arbiter):
     def stop(self, graceful: bool = True) -> None:
         """Stops the workers, then the controller, which reports until then that the instance is stopping."""
         self._common.is_stopping = 1
+        self.systemd = are_given()  # whose sockets stay in the file system
         super().stop(graceful and self._stop_signals < 2)
         if self._controller:
             self._controller.stop(CONTROLLER_STOP_SECONDS if graceful and self._stop_signals < 2 else 0)
@@ -217,8 +219,9 @@ def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
 class Gunicorn(BaseApplication):
     """gunicorn with our settings; it reads no configuration of its own."""
 
-    def __init__(self, settings: Settings, config: Config, loader: Loader) -> None:
+    def __init__(self, settings: Settings, config: Config, loader: Loader, given: Given) -> None:
         self.settings = settings
+        self._given = given
         self.config, self.loader = config, loader  # with which the instance was started
         self.scoreboard = Scoreboard(config.routes)
         self.scoreboard.common.started_ms = int(time() * 1000)
@@ -231,7 +234,7 @@ class Gunicorn(BaseApplication):
     def load_config(self) -> None:
         settings = self.settings
         options: dict[str, Any] = {
-            "bind": [settings.public_bind] + [settings.admin_bind] * (settings.admin_bind != "off"),
+            "bind": binds(settings, self._given),
             "workers": settings.workers,
             "worker_class": "redirect.processes.worker.RedirectWorker",
             "keepalive": settings.keepalive,
@@ -247,11 +250,11 @@ class Gunicorn(BaseApplication):
         return application(self.settings, self.scoreboard, self.slot, self.config, self.controller_socket)
 
 
-def serve(settings: Settings, config: Config, loader: Loader) -> None:
+def serve(settings: Settings, config: Config, loader: Loader, given: Given = NOTHING_GIVEN) -> None:
     """Runs the service until it is told to stop, then leaves with exit code 0 (SystemExit). The `config` was loaded by
     `loader`, which reads only what changes from then on."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual soft limit is 1,024: few connections
     sys.stderr = ErrorLog(_STDERR)
-    Master(Gunicorn(settings, config, loader)).run()
+    Master(Gunicorn(settings, config, loader, given)).run()

@@ -63,7 +63,10 @@ def test_a_bad_setting_ends_the_commands_that_use_it(file: Path) -> None:
     for command in (["serve"], ["reload"]):
         result = run(*command, REDIRECT_ADMIN_BIND="9000")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr == "REDIRECT_ADMIN_BIND: must be host:port, such as 127.0.0.1:9000, or off, got '9000'\n"
+        assert (
+            result.stderr
+            == "REDIRECT_ADMIN_BIND: must be host:port, such as 127.0.0.1:9000, unix:/path, or off, got '9000'\n"
+        )
     assert run("reload", "--admin-bind", "127.0.0.1:1", REDIRECT_ADMIN_BIND="9000").exit_code == 1
 
 

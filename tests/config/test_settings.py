@@ -162,7 +162,7 @@ def test_public_bind(host: str, bind: str) -> None:
 
 
 _HEADER = "must be the name of a header, such as X-Redirect-Pool-ID"
-_BIND = "must be host:port, such as 127.0.0.1:9000, or off"
+_BIND = "must be host:port, such as 127.0.0.1:9000, unix:/path, or off"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ PROXIES = "127.0.0.1, 10.0.0.0/8, ::1, 2001:db8:ffff::/48"
         pytest.param("::ffff:10.0.0.1", "::ffff:10.0.0.1", True, id="listed as the dual-stack socket shows it"),
         pytest.param("*", "192.0.2.99", True, id="every peer"),
         pytest.param("*", None, True, id="every peer, on a unix socket"),
+        pytest.param("unix:, 10.0.0.0/8", None, True, id="unix sockets"),
+        pytest.param("unix:", "127.0.0.1", False, id="unix sockets alone"),
         pytest.param("", "127.0.0.1", False, id="no peer is trusted"),
         pytest.param(" , ", "127.0.0.1", False, id="no peer is trusted, with a comma"),
     ],

@@ -1,0 +1,94 @@
+"""The sockets that the service listens on: at its own addresses, or given by systemd (sd_listen_fds(3)).
+
+The rule: what is given takes the place of an address, named `public` or `admin` by FileDescriptorName=, else in that
+order; the other listener has its own address still. gunicorn would take given sockets and nothing else.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from redirect.config.settings import UNIX, Settings
+
+_FIRST = 3
+_NAMES = ("public", "admin")
+
+
+class Given(NamedTuple):
+    """The descriptors that were given, None for those that were not."""
+
+    public: int | None = None
+    admin: int | None = None
+
+
+NOTHING_GIVEN = Given()
+
+
+def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
+    """What systemd gives this process, whose variables end here but for the names. Raises ValueError."""
+    if environ.pop("LISTEN_PID", "") != str(os.getpid()):
+        return NOTHING_GIVEN
+    count = int(environ.pop("LISTEN_FDS", "0"))
+    said = environ.setdefault("LISTEN_FDNAMES", "").split(":")
+    names = said if {*said} & {*_NAMES} else [*_NAMES]
+    given = {name: _FIRST + index for index, name in enumerate(names[:count]) if name in _NAMES}
+    if len(given) < count:
+        raise ValueError(
+            f"{count} sockets are given, called {':'.join(said)}: there is one listener called public and one admin"
+        )
+    return Given(**given)
+
+
+def are_given() -> bool:
+    """Whether systemd gave sockets to this process, or to the master that it replaces."""
+    return "LISTEN_FDNAMES" in os.environ
+
+
+def binds(settings: Settings, given: Given) -> list[str]:
+    """The listeners as gunicorn takes them, the public one first: all addresses, or all descriptors."""
+    addresses = {"public": settings.public_bind, "admin": settings.admin_bind}
+    if given == NOTHING_GIVEN:
+        return [address for address in addresses.values() if address != "off"]
+    descriptors = {
+        name: descriptor if descriptor is not None else bound(addresses[name]).detach()
+        for name, descriptor in given._asdict().items()
+        if descriptor is not None or addresses[name] != "off"
+    }
+    return [f"fd://{descriptor}" for descriptor in descriptors.values()]
+
+
+def bound(address: str) -> socket.socket:
+    """A socket at an address, host:port or unix:path, that does not listen yet."""
+    if address.startswith(UNIX):
+        path = address.removeprefix(UNIX)
+        _free(path)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        return listener
+    host, _, port = address.rpartition(":")
+    family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    try:
+        listener.bind(place)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _free(path: str) -> None:
+    """Removes a socket that is left of a service that was killed. Raises OSError if one listens there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        else:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
