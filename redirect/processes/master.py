@@ -6,10 +6,10 @@ that is told to start new workers (HUP) keeps the old ones if the file is bad by
 
 import contextlib
 import logging
-import os
 import resource
 import signal
 import sys
+import tempfile
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -118,8 +118,10 @@ class Master(Arbiter):
             return
         try:
             super().spawn_workers()
-        except OSError as error:  # the next second may be a better one
-            _logger.error("there are fewer workers than there should be: %s", error)
+        except OSError as error:
+            if not self._common.has_begun and not self.WORKERS:  # nothing serves, and nothing would
+                raise HaltServer(f"there can be no worker: {error}", Arbiter.WORKER_BOOT_ERROR) from None
+            _logger.error("there are fewer workers than there should be: %s", error)  # the next second may be better
 
     def spawn_worker(self) -> int:
         slot = self.app.slot = self._free_slot()
@@ -210,6 +212,15 @@ class Master(Arbiter):
         control(app.scoreboard, app.settings, app.config, app.loader, listeners, app.controller_socket, self.pid)
 
 
+def _takes_files(folder: str) -> bool:
+    """Whether a file can be created there: it may be read-only, or have no inode left."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
     """Milliseconds since a heartbeat was due: since the last one, or since the time for the first one was over."""
     begun = int(born * 1000)
@@ -239,7 +250,7 @@ class Gunicorn(BaseApplication):
             "worker_class": "redirect.processes.worker.RedirectWorker",
             "keepalive": settings.keepalive,
             "graceful_timeout": settings.graceful_timeout,
-            "worker_tmp_dir": _WORKER_FILES if os.access(_WORKER_FILES, os.W_OK) else None,
+            "worker_tmp_dir": _WORKER_FILES if _takes_files(_WORKER_FILES) else None,
             "control_socket_disable": True,
             "proc_name": "redirect",
         }

@@ -122,6 +122,44 @@ def test_a_stop_while_workers_are_born(how: signal.Signals, tmp_path: Path) -> N
         assert is_calm(service.stderr())
 
 
+# Serves where files can be created in no folder, or in all but /dev/shm, as where it has no inode left.
+FULL = """
+import errno, os, sys, tempfile
+from gunicorn.workers import workertmp
+def mkstemp(*args, create=tempfile.mkstemp, dir=None, **options):
+    if sys.argv[1] == "all" or dir == "/dev/shm":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return create(*args, dir=dir, **options)
+workertmp.tempfile.mkstemp = mkstemp
+tempfile.TemporaryFile = lambda dir=None: open(mkstemp(dir=dir)[1])
+from redirect.commands.main import cli
+cli(["serve"])
+"""
+
+
+def test_a_start_without_files_ends_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, "all"],
+        cwd=ROOT,
+        env=environment(
+            REDIRECT_POOLS_CONFIG_PATH=str(tmp_path / "pools.toml"),
+            REDIRECT_SERVER_PORT=str(free_port()),
+            REDIRECT_ADMIN_BIND="off",
+        ),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert b"there can be no worker: [Errno 28] No space left on device" in ended.stderr
+
+
+def test_a_full_dev_shm_is_done_without(tmp_path: Path) -> None:
+    with running(tmp_path, command=(sys.executable, "-c", FULL, "shm")) as service:
+        assert CLIENT.get(service.url).status_code == 302
+
+
 # Serves, and has the worker told to stop while it is being made, and again when Python has taken back its handlers.
 TOLD_TWICE = """
 import os, signal
