@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -101,6 +101,12 @@ class Settings(BaseSettings):
     )
     worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
     access_log: str = Field("-", description="Access log: - is standard output, a path is appended to, or off")
+    log_query: Literal["keep", "mask", "drop"] = Field(
+        "keep", description="Query strings in the access log: keep, mask their values, or drop"
+    )
+    log_client_ip: Literal["keep", "truncate", "drop"] = Field(
+        "keep", description="Client addresses in the access log: keep, truncate to the network, or drop"
+    )
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
     graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")

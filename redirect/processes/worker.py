@@ -37,6 +37,7 @@ from redirect.processes.updates import Updates
 from redirect.proxy.limits import Limits
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
+from redirect.telemetry.privacy import formatter
 from redirect.telemetry.recorder import Recorder
 from redirect.telemetry.scoreboard import Scoreboard, Slot
 
@@ -66,7 +67,8 @@ def application(
     with no_collections():
         config, _ = published(scoreboard, first)
         log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
-        recorder = Recorder(Counters(slot, config), log_writer)
+        lines = formatter(settings.log_query, settings.log_client_ip)
+        recorder = Recorder(Counters(slot, config), log_writer, lines)
         proxies = TrustedProxies(settings.forwarded_allow_ips)
         limits = Limits(scoreboard.tokens, slot.numbers.held)
         app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller, limits)

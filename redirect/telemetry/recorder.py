@@ -24,7 +24,9 @@ KEPT_LINES = 4
 
 
 class Recorder:
-    def __init__(self, counters: Counters, log_writer: LogWriter | None) -> None:
+    def __init__(
+        self, counters: Counters, log_writer: LogWriter | None, formatter: LineFormatter | None = None
+    ) -> None:
         self.slot = counters.slot
         self.numbers = counters.slot.numbers
         self.failures = FailureLogs()
@@ -33,7 +35,7 @@ class Recorder:
         self._counters = counters
         self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer
-        self._formatter = LineFormatter()
+        self._formatter = formatter or LineFormatter()
         self._records: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
