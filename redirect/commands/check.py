@@ -9,7 +9,7 @@ import click
 
 from redirect.commands.live import Live, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings
-from redirect.config.loader import ConfigError, load
+from redirect.config.loader import ConfigError, load, parse_config
 from redirect.config.schema import keys_of, shown
 from redirect.core.discovery import Discover, Found
 from redirect.core.pools import Config, Fault, Pool
@@ -21,11 +21,14 @@ from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("--live", is_flag=True, help="Ask DNS and Docker once for the origins of pools that discover.")
 def check(file: str | None, as_json: bool, live: bool) -> None:
-    """Validate the TOML and print its routes, and its pools with their shares."""
-    settings = read_settings("pools_config_path", pools_config_path=file)
+    """Validate the TOML and print its routes, and its pools with their shares.
+
+    FILE may be - for standard input.
+    """
+    settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=file)
     path = str(settings.pools_config_path)
     try:
-        config = load(path)
+        config = parse_config(sys.stdin.buffer.read(), "standard input") if file == "-" else load(path)
     except ConfigError as error:
         if not as_json:
             leave(1, str(error))

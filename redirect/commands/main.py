@@ -4,6 +4,7 @@ import click
 
 from redirect.commands.check import check
 from redirect.commands.explain import explain
+from redirect.commands.init import init
 from redirect.commands.logs.commands import logs
 from redirect.commands.pools.commands import pools
 from redirect.commands.reload import reload
@@ -19,5 +20,5 @@ def cli() -> None:
     """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""
 
 
-for command in (serve, check, explain, reload, logs, pools):
+for command in (serve, init, check, explain, reload, logs, pools):
     cli.add_command(command)

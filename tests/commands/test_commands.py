@@ -1,6 +1,7 @@
 """`redirect`, `redirect check`, `explain` and `reload`: what they print, and how they end."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -560,3 +561,33 @@ def test_reload_with_a_token_of_any_language(tmp_path: Path) -> None:
         bind = service.admin_url.removeprefix("http://")
         assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="tök€n").exit_code == 0
         assert run("reload", "--admin-bind", bind, REDIRECT_ADMIN_TOKEN="token").exit_code == 1
+
+
+def test_init_writes_a_toml_to_begin_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is valid, with and without what is commented out, and is never written over another file."""
+    monkeypatch.chdir(tmp_path)
+    assert run("init").stdout.startswith("redirect_pools_config.toml is written")
+    assert run("check").stdout.startswith("main  302  default\n")
+    text = Path("redirect_pools_config.toml").read_text()
+    Path("all.toml").write_text(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE))
+    checked = run("check", "all.toml")
+    assert (checked.exit_code, checked.stderr) == (0, "")
+    assert "forward_to api" in checked.stdout
+    again = run("init")
+    assert (again.exit_code, again.stderr) == (1, "redirect_pools_config.toml is there already, and stays as it is\n")
+    assert Path("redirect_pools_config.toml").read_text() == text
+    assert run("init", "no/folder.toml").stderr == "no/folder.toml cannot be written: No such file or directory\n"
+
+
+def test_check_reads_standard_input() -> None:
+    good = CliRunner().invoke(cli, ["check", "-"], input=b'[p]\nweighted_hosts = { "a" = 1 }\nis_default = true\n')
+    assert (good.exit_code, good.stdout) == (0, "p  302  default\n  a  weight       1  100.00%\n")
+    bad = CliRunner().invoke(cli, ["check", "-"], input=b"[p]\n")
+    assert bad.exit_code == 1
+    assert bad.stderr.startswith("standard input:1:1: ")
+
+
+def test_pools_are_listed(file: Path) -> None:
+    assert run("pools", "list").stdout == "pool-a  3 origins, 1 drained  default\npool-b  1 origin\n"
+    rows = json.loads(run("pools", "list", "--json").stdout)
+    assert rows[0] == {"name": "pool-a", "is_default": True, "is_forwarded": False, "origins": 3, "drained": 1}

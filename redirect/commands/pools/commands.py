@@ -8,6 +8,7 @@ import difflib
 import errno
 import functools
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import click
 
 from redirect.commands.check import print_pool
-from redirect.commands.loading import leave, print_warnings, read_settings, setting
+from redirect.commands.loading import leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.config.loader import ConfigError
 from redirect.core.pools import MAX_WEIGHT
+from redirect.core.routes import forwarded
 
 # A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}
@@ -32,11 +34,38 @@ _MOUNTED = "; it is a mount of its own: change it where it is mounted from, or m
 
 @click.group()
 def pools() -> None:
-    """Edit the TOML: set weights, add and remove origins.
+    """List the pools, and edit the TOML: set weights, add and remove origins.
 
     The rest of the file stays as it is, comments and layout too, and what `redirect check` would refuse is not
     written. A running service takes the file when it reloads.
     """
+
+
+@pools.command("list")
+@setting("pools_config_path")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def list_pools(pools_config_path: str | None, as_json: bool) -> None:
+    """List the pools, with how many origins each has, and how many of them are drained."""
+    config = load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path))
+    rows = [
+        {
+            "name": pool.name,
+            "is_default": pool is config.default,
+            "is_forwarded": pool.name in forwarded(config.routes),
+            "origins": len(pool.origins),
+            "drained": sum(not origin.weight for origin in pool.origins),
+        }
+        for pool in config.pools.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(str(row["name"])) for row in rows), default=0)
+    for row in rows:
+        uses = [use for use in ("default", "forwarded") if row[f"is_{use}"]]
+        drained = f", {row['drained']} drained" if row["drained"] else ""
+        origins = f"{row['origins']} {'origin' if row['origins'] == 1 else 'origins'}{drained}"
+        click.echo("  ".join([f"{row['name']:<{width}}", origins, *uses]))
 
 
 def _editing(function: Callable[..., str]) -> click.Command:
