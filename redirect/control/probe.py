@@ -42,6 +42,8 @@ async def probe(target: Target) -> str | None:
         async with asyncio.timeout(check.timeout):
             status = await _ask(target)
     except TimeoutError:
+        if target.origin.host in getattr(asyncio.get_running_loop(), "names", ()):  # see `prober.Loop`
+            return f"no name server answers within {check.timeout:g} s"
         return f"no answer within {check.timeout:g} s"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not valid: {error.verify_message}"

@@ -74,6 +74,11 @@ class Loop(asyncio.SelectorEventLoop):
         await asyncio.wait({lookup})
         return lookup.result()
 
+    @property
+    def names(self) -> set[Any]:
+        """Those that are looked up at this moment."""
+        return {host for host, *_ in self._lookups}
+
     def _end(self, wanted: tuple[Any, ...]) -> None:
         lookup = self._lookups.pop(wanted)
         if not lookup.cancelled():

@@ -353,6 +353,28 @@ def test_a_name_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
         runner.run(look_up())
 
 
+def test_a_silent_name_server_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the origin was never asked, it is not said to be silent."""
+    may_answer = threading.Event()
+    pool = configuration(p=hosts("nowhere") + EVERY.replace("timeout = 5", "timeout = 0.1")).pools["p"]
+    assert pool.health_check is not None
+    target = Target(pool.origins[0].authority, pool.health_check)
+
+    def getaddrinfo(host: str, port: int, *how: int, **options: int) -> NoReturn:
+        may_answer.wait(20)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    async def ask() -> str | None:
+        fault = await probe(target)
+        may_answer.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        return fault
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        assert runner.run(ask()) == "no name server answers within 0.1 s"
+
+
 @pytest.mark.slow
 def test_a_lookup_that_fails_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup that fails after its callers gave up is not reported: each probe has failed already."""
