@@ -4,10 +4,14 @@ The rule: a signal to stop ends it at once, also while it imports, which takes a
 container it would ignore TERM, and Ctrl-C would show where the imports are.
 """
 
+import errno
 import os
 import signal
 import sys
 from types import FrameType
+
+# What is wrong where the output is a file on a full disk, or a pipe that nothing reads any more.
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +31,18 @@ def main(*arguments: str) -> None:
     if code is None:  # `serve` has more to do then
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    cli(given, prog_name="redirect")
+    try:
+        try:
+            cli(given, prog_name="redirect")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        if error.errno != errno.EPIPE:
+            print(f"the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
+        os._exit(1)  # Python would try to write once more
 
 
 if __name__ == "__main__":

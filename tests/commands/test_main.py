@@ -40,3 +40,19 @@ def test_a_signal_while_it_imports_ends_it_silently(
         process.send_signal(stop)
         _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (code, b"")
+
+
+@pytest.mark.parametrize(
+    "command", [["check"], ["check", "--json"], ["logs", "query", "SELECT 1", "/dev/null"]], ids=" ".join
+)
+def test_a_full_disk_is_told_in_a_line(command: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "redirect", *command],
+            cwd=ROOT,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"the output cannot be written: No space left on device\n")
