@@ -13,11 +13,10 @@ from collections.abc import AsyncIterator
 from time import time
 
 import pytest
+from support.compose import ROOT
 
 from redirect.control.docker import DockerProvider, ask_once
 from redirect.core.discovery import Discover, LeftOut, Member
-
-from support.compose import ROOT
 
 HOST = "unix:///var/run/docker.sock"
 
