@@ -19,7 +19,7 @@ TESTS = {
 }
 
 # The requirements of each owner, counted.
-ROWS_REQUIRED = {2: range(1, 15), 4: range(1, 11)}
+ROWS_REQUIRED = {0: range(1, 19), 1: range(1, 21), 2: range(1, 15), 4: range(1, 11)}
 
 
 def test_the_rows_of_an_assembly_are_all_there() -> None:
@@ -37,4 +37,5 @@ def test_a_requirement_names_tests_that_exist_or_says_why_not(row: list[str]) ->
 
 @pytest.mark.parametrize("toml", sorted((ROOT / "misc" / "assemblies").rglob("*.toml")), ids=lambda path: path.stem)
 def test_a_toml_has_nothing_to_warn_of(toml: Path) -> None:
-    assert load(toml).warnings == ()
+    """But of what is required: `/stats` and `/status` for any client."""
+    assert [str(each) for each in load(toml).warnings if ".show: tells any client" not in str(each)] == []
