@@ -28,6 +28,8 @@ class Child(NamedTuple):
             if not pid:
                 try:
                     work()
+                except Exception:  # nothing is above that could tell
+                    _logger.exception("the controller cannot begin")
                 finally:
                     os._exit(1)
             return cls(pid, monotonic())
