@@ -16,6 +16,7 @@ from random import Random
 
 from redirect.core.cycles import Cycles, picker
 from redirect.core.destination import Destination
+from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
 from redirect.core.pools import Origin, Pool
 
@@ -49,12 +50,13 @@ class Balancer:
         self.pool = pool
         self.vary = vary  # the field that names pools, where it decides
         self._random = random
+        self._weights, self.next_step = effective_weights(pool, statuses, now)
         known = before._same_destinations(pool, vary) if before else {}
         self._destinations = tuple([known.get(origin) or Destination(pool, origin, vary) for origin in pool.origins])
+        self._weigh()
         self.statuses = statuses
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()
-        self._weights, self.next_step = effective_weights(pool, statuses, now)
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None  # made when a loop is first avoided
         self.pick = self._picker(cycles)
 
@@ -81,6 +83,8 @@ class Balancer:
         self.statuses = statuses
         self._set_trials()
         self._weights, self.next_step = effective_weights(self.pool, statuses, now)
+        if self._weights != before[0]:
+            self._weigh()
         if (self._weights, self.is_growing) != before:
             self._bounds = None
             self.pick = self._first_pick if any(self._weights) else None
@@ -129,6 +133,11 @@ class Balancer:
             return None
         drawn = self._random.randrange(bounds[-1] - weight)
         return self._destinations[bisect_right(bounds, drawn + weight if drawn >= bounds[at] else drawn) - 1]
+
+    def _weigh(self) -> None:
+        weights = Weights(self.pool, self._weights)
+        for destination, weight in self._weighted():
+            destination.weigh(weights, weight)
 
     def _set_trials(self) -> None:
         if self.pool.eject is not None:

@@ -1,7 +1,9 @@
 """The decision: what a request is answered with, as a frozen value."""
 
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
+
+from redirect.core.due import Due
 
 # Phrases of RFC 9110 that http.HTTPStatus has in an older form before Python 3.13.
 NEW_TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
@@ -19,7 +21,7 @@ class Outcome(NamedTuple):
     bytes_out: int  # of the answer's body, from the origin
 
 
-class Decision(NamedTuple):
+class _Answer(NamedTuple):
     """An answer, before it is bytes on a connection or a line in the access log.
 
     A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
@@ -42,6 +44,18 @@ class Decision(NamedTuple):
     is_show: bool = False
     served_from: str | None = None  # "cache" in place of an origin that does not answer
     fallback_for: str | None = None  # the pool that was asked, where another one serves in its place
+
+
+class Decision(_Answer):
+    due: Due | None = None  # when its origin was picked; what is answered is equal without it
+
+    def with_due(self, due: Due | None) -> Self:
+        made = super()._replace()
+        made.due = due
+        return made
+
+    def _replace(self, **changes: Any) -> Self:
+        return super()._replace(**changes).with_due(self.due) if self.due else super()._replace(**changes)
 
     @property
     def action(self) -> str:

@@ -1,11 +1,12 @@
 """A destination: what it means for a request to be sent to an origin.
 
 The rule: the redirect to an origin is the same for every request of a scheme, so it is worked out once, when it is
-first needed, and looked up from then on.
+first needed, and looked up from then on, until another share is due to the origin.
 """
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
+from redirect.core.due import Due, Weights
 from redirect.core.health import HealthStatus
 from redirect.core.pools import Origin, Pool
 
@@ -20,14 +21,20 @@ class Destination:
     """An origin of a pool, with its outcome for each scheme that was asked for. `vary` is the field that names pools,
     where it decides."""
 
-    __slots__ = ("failures", "http", "https", "origin", "pool", "requests", "trial", "vary")
+    __slots__ = (
+        *("_due", "_weight", "_weights", "failures", "http", "https", "origin", "pool", "requests", "trial"),
+        "vary",
+    )
+
+    _due: Due | None
+    http: Outcome | None
+    https: Outcome | None
 
     def __init__(self, pool: Pool, origin: Origin, vary: str | None = None) -> None:
         self.pool = pool
         self.origin = origin
         self.vary = vary
-        self.http: Outcome | None = None
-        self.https: Outcome | None = None
+        self.weigh(None, 0)
         self.requests = 0  # that are forwarded there at this moment
         self.failures = 0  # of these in a row
         self.trial = 0.0  # since when it is on trial (monotonic seconds); 0 if it is not
@@ -36,6 +43,19 @@ class Destination:
     def is_tried(self) -> bool:
         """Whether it is on trial, with a request under way that decides."""
         return bool(self.trial and self.requests)
+
+    @property
+    def due(self) -> Due | None:
+        """What is due to it now; None outside of a service."""
+        if self._due is None and self._weights is not None:
+            self._due = Due(self._weights, self._weight)
+        return self._due
+
+    def weigh(self, weights: Weights | None, weight: int) -> None:
+        """Takes its place among the weights of its pool."""
+        self._weights = weights
+        self._weight = weight
+        self._due = self.http = self.https = None
 
     def use(self, status: HealthStatus | None) -> None:
         trial = status.since_monotonic if status is not None and status.is_on_trial else 0.0
@@ -50,6 +70,7 @@ class Destination:
         host = origin.name if is_host else str(origin.authority)
         prefix = f"{sent}://{host}{origin.path_prefix}"
         redirect = Decision(pool.status, pool.name, origin.name, prefix, fields=redirect_fields(pool, self.vary))
+        redirect = redirect.with_due(self.due)
         outcome = origin.authority.endpoint(sent), redirect
         setattr(self, scheme, outcome)
         return outcome

@@ -2,6 +2,7 @@
 
 from redirect.core.balancer import Balancer
 from redirect.core.decision import Decision
+from redirect.core.due import Due
 from redirect.core.routes import Route
 
 
@@ -33,12 +34,13 @@ class Forward:
             found = found.successor
         return found
 
-    def answered(self, origin: str, status: int) -> Decision:
+    def answered(self, origin: str, status: int, due: Due | None) -> Decision:
         """The decision in the record where the `origin` answered with this status."""
         found = self._answered.get((origin, status))
-        if found is None:
-            found = Decision(
+        if found is None or found.due is not due:
+            decision = Decision(
                 status, self.pool.name, origin, route=self.name, is_forward=True, fallback_for=self.fallback_for
             )
+            found = decision.with_due(due)
             self._answered[origin, status] = found
         return found

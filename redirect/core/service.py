@@ -250,5 +250,7 @@ def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
 def _refused_loop(pool: Pool, redirect: Decision) -> Decision:
     detail = f"{pool.name} picked {redirect.origin}, the host that was asked for"
     if pool.on_loop == "stay":
-        return Decision(pool.stay_status, pool.name, redirect.origin, detail=f"{detail}: the client is to stay there")
-    return Decision(422, pool.name, redirect.origin, detail=f"{detail}: a redirect would loop")
+        stay = f"{detail}: the client is to stay there"
+        return Decision(pool.stay_status, pool.name, redirect.origin, detail=stay).with_due(redirect.due)
+    loop = f"{detail}: a redirect would loop"
+    return Decision(422, pool.name, redirect.origin, detail=loop).with_due(redirect.due)

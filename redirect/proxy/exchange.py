@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from redirect.core.decision import FAULT, Decision
 from redirect.core.destination import Destination
+from redirect.core.due import Due
 from redirect.core.forward import Forward
 from redirect.proxy.cache import Copy
 from redirect.proxy.connections import ConnectError, Connections
@@ -84,6 +85,7 @@ class Exchange:
         "_config",
         "_connecting",
         "_destination",
+        "_due",
         "_forward",
         "_forwarder",
         "_has_begun",
@@ -146,6 +148,7 @@ class Exchange:
         self._tries = 0
         self._has_tried_stale = self._is_retry = False
         self._destination: Destination | None = None
+        self._due: Due | None = None  # to the origin, when it was picked
         self._attempt: Attempt | None = None  # where the origin may be ejected
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
@@ -289,6 +292,7 @@ class Exchange:
 
     def _try(self, destination: Destination) -> None:
         self._destination = destination
+        self._due = destination.due
         ejection = destination.pool.eject
         self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
         destination.requests += 1
@@ -577,7 +581,7 @@ class Exchange:
         # A plain tuple in place of an Outcome, which takes three times as long.
         outcome: Any = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
         if detail is None and origin is not None:
-            decision = forward.answered(origin, status)
+            decision = forward.answered(origin, status, self._due)
         else:
             decision = Decision(
                 status,
@@ -588,7 +592,7 @@ class Exchange:
                 is_forward=True,
                 served_from=served_from,
                 fallback_for=forward.fallback_for,
-            )
+            ).with_due(self._due)
         recorder = self._forwarder.recorder
         recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:

@@ -19,6 +19,7 @@ from time import monotonic_ns, time_ns
 from typing import Any, Literal, NamedTuple
 
 from redirect.core.decision import Decision, Outcome
+from redirect.core.due import Due
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
 from redirect.telemetry.record import Record
 
@@ -61,6 +62,8 @@ KEYS = (
     Key("bytes_in", "BIGINT", "of the request's body, or null"),
     Key("bytes_out", "BIGINT", "of the answer's body, or null"),
     Key("served_from", "VARCHAR", "cache for an old answer in place of the origin's, or null"),
+    Key("due", "DOUBLE", "the share, 0 to 1, that was due to the origin when it was picked, or null"),
+    Key("weights", "VARCHAR", "hash of the weights of the pool's origins that said so, or null"),
     Key("detail", "VARCHAR", "why it was refused or failed, or null"),
     Key("fallback_for", "VARCHAR", "the pool that was asked, where pool is its fallback, or null"),
 )
@@ -69,12 +72,14 @@ KEYS = (
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer route detail".split()
 
 # The part of a line that a decision determines: the level; what is before the target in Location; what is behind it;
-# whether the target is in it; and what is behind the configuration, of a forward with places for its outcome.
-_Part = tuple[str, str, str, bool, str]
+# whether the target is in it; what is behind the configuration, of a forward with places for its outcome; and what was
+# due when this part was made.
+_Part = tuple[str, str, str, bool, str, Due | None]
 
 _NULLS = ("null",) * len(Outcome._fields)
 
 _CONFIG: Literal[5] = 5  # its place in a record
+_DUE: Literal[5] = 5  # its place in a part
 
 
 class LineFormatter:
@@ -100,7 +105,10 @@ class LineFormatter:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000
                 now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
-            level, opening, closing, has_target, end = parts.get(decision) or self._part(decision)
+            part = parts.get(decision)
+            if part is None or part[_DUE] is not decision.due:
+                part = self._part(decision)
+            level, opening, closing, has_target, end, _ = part
             if outcome is not None:
                 end = _filled(end, outcome)
             number += 1
@@ -122,9 +130,9 @@ class LineFormatter:
         status = f',"status":{decision.status},'
         end = _end(decision)
         if decision.prefix is None:
-            part = level, where + "null", status, False, end
+            part = level, where + "null", status, False, end, decision.due
         else:
-            part = level, where + _text(decision.prefix)[:-1], '"' + status, True, end
+            part = level, where + _text(decision.prefix)[:-1], '"' + status, True, end, decision.due
         if decision.is_one_of_few:
             self._parts[decision] = part
         return part
@@ -136,9 +144,15 @@ def _end(decision: Decision) -> str:
         for value in (decision.route, decision.served_from, decision.detail, decision.fallback_for)
     )
     numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
-    last = f'"served_from":{served_from},"detail":{detail},"fallback_for":{fallback_for}}}\n'
+    share, weights = ("null", "null") if decision.due is None else _due(decision.due)
+    last = f'"served_from":{served_from},"due":{share},"weights":{weights},'
+    last += f'"detail":{detail},"fallback_for":{fallback_for}}}\n'
     end = f',"route":{route},"action":"{decision.action}",{numbers}{last}'
     return end if decision.is_forward else end % _NULLS
+
+
+def _due(due: Due) -> tuple[str, str]:
+    return f"{due.share:.6g}", f'"{due.weights.id}"'
 
 
 def _filled(end: str, outcome: Outcome) -> str:

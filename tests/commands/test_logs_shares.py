@@ -1,4 +1,4 @@
-"""`redirect logs report shares`: what was picked, against what is configured."""
+"""`redirect logs report shares`: what was picked, against what was due."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from support.log_lines import POOLS, line, run
 
 from redirect.commands.logs.filters import Filters
-from redirect.commands.logs.shares import AS_CONFIGURED, NO_PICKS, NOT_AS_CONFIGURED, TOO_FEW, chi_square_p, verdict
+from redirect.commands.logs.shares import AS_DUE, NO_PICKS, NOT_AS_DUE, TOO_FEW, chi_square_p, verdict
 
 
 def write(config: str, **picks: int) -> None:
@@ -19,18 +19,18 @@ def write(config: str, **picks: int) -> None:
     Path("access.jsonl").write_bytes(b"".join(lines))
 
 
-def test_picks_close_to_the_weights_are_as_configured(config: str) -> None:
+def test_picks_close_to_the_weights_are_as_due(config: str) -> None:
     """Each origin with its weight, its share, its picks and the difference; a verdict for each pool; exit code 0."""
     write(config, origin_1=201, origin_2=99)
     result = run("report", "shares", "access.jsonl")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
-        "pool    origin    weight  configured  picks  observed  difference\n"
-        "pool-a  origin-1       2      66.67%    201    67.00%      +0.33%\n"
-        "pool-a  origin-2       1      33.33%     99    33.00%      -0.33%\n"
-        "pool-a  drained        0       0.00%      0     0.00%      +0.00%\n"
-        "pool-b  origin-3       1     100.00%      0         -           -\n"
-        "pool-a: as configured (p = 0.9)\n"
+        "pool    origin    weight  configured     due  picks  observed  difference\n"
+        "pool-a  origin-1       2      66.67%  66.67%    201    67.00%      +0.33%\n"
+        "pool-a  origin-2       1      33.33%  33.33%     99    33.00%      -0.33%\n"
+        "pool-a  drained        0       0.00%   0.00%      0     0.00%      +0.00%\n"
+        "pool-b  origin-3       1     100.00%       -      0         -           -\n"
+        "pool-a: as due (p = 0.9)\n"
         "pool-b: no picks\n"
     )
 
@@ -40,14 +40,14 @@ def test_picks_too_far_from_the_weights_are_an_alarm(config: str) -> None:
     write(config, origin_1=150, origin_2=150)
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 1
-    assert "pool-a: NOT as configured (p = 9.1e-10)\n" in result.stdout
+    assert "pool-a: NOT as due (p = 9.1e-10)\n" in result.stdout
 
 
 def test_one_pick_of_a_drained_origin_is_an_alarm(config: str) -> None:
     write(config, origin_1=2, drained=1)
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 1
-    assert "pool-a: NOT as configured (p = 0)\n" in result.stdout
+    assert "pool-a: NOT as due (p = 0)\n" in result.stdout
 
 
 def test_the_json_has_the_verdicts_apart(config: str) -> None:
@@ -59,6 +59,7 @@ def test_the_json_has_the_verdicts_apart(config: str) -> None:
         "origin": "origin-1",
         "weight": 2,
         "configured": 2 / 3,
+        "due": 2 / 3,
         "picks": 6,
         "observed": 2 / 3,
         "difference": 0.0,
@@ -67,14 +68,16 @@ def test_the_json_has_the_verdicts_apart(config: str) -> None:
 
 
 def test_other_configurations_are_left_out(config: str) -> None:
-    """A pick is compared only with the configuration that decided it; the others are counted."""
+    """Where the log does not say what was due, a pick is compared only with the configuration that decided it; the
+    others are counted."""
     write(config, origin_1=200, origin_2=100)
     with Path("access.jsonl").open("ab") as file:
         file.write(line(origin="origin-2", config="0ld") * 500)
     result = run("report", "shares", "access.jsonl")
     assert result.exit_code == 0
     assert result.stdout.endswith(
-        f"500 picks were decided by other configurations than {config} and are left out: 0ld (500); "
+        f"500 picks of an older version were decided by other configurations than {config} and are left out: "
+        "0ld (500); "
         "name the TOML that decided them with --config\n"
     )
 
@@ -90,6 +93,57 @@ def test_picks_of_other_configurations_only_are_an_alarm(config: str) -> None:
     assert run("report", "shares", "--config", "old.toml", "access.jsonl").exit_code == 0
 
 
+def picks(number: int, origin: str, due: float | None, weights: str | None, **values: object) -> bytes:
+    return line(origin=origin, due=due, weights=weights, **values) * number
+
+
+OUTAGE = (
+    picks(200, "origin-1", 0.666667, "both", config="0ld"),
+    picks(100, "origin-2", 0.333333, "both", config="0ld"),
+    picks(300, "origin-1", 1, "one"),
+)
+
+
+def test_what_was_due_stands_in_the_log(log: Path) -> None:
+    """Whatever configurations decided, and without a TOML: while an origin is down its share is due to the others."""
+    log.write_bytes(b"".join(OUTAGE))
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "pool    origin    weight  configured     due  picks  observed  difference\n"
+        "pool-a  origin-1       -           -  83.33%    500    83.33%      +0.00%\n"
+        "pool-a  origin-2       -           -  16.67%    100    16.67%      +0.00%\n"
+        "pool-a: as due (p = 1)\n"
+    )
+
+
+def test_files_of_replicas_in_any_order_say_the_same(log: Path) -> None:
+    first, *others = OUTAGE
+    log.write_bytes(b"".join(others))
+    Path("other.jsonl").write_bytes(first)
+    assert "as due (p = 1)" in run("report", "shares", "access.jsonl", "other.jsonl").stdout
+
+
+def test_an_origin_that_gets_nothing_of_what_is_due_to_it_is_an_alarm(config: str) -> None:
+    """The TOML says which one it is; what is due to those that are down is not expected of them."""
+    Path("access.jsonl").write_bytes(picks(300, "origin-1", 0.666667, "both", config=config))
+    result = run("report", "shares", "--pool", "pool-a", "access.jsonl")
+    assert result.exit_code == 1
+    assert "pool-a  origin-2       1      33.33%  33.33%      0     0.00%     -33.33%\n" in result.stdout
+    Path("redirect_pools_config.toml").unlink()
+    result = run("report", "shares", "--pool", "pool-a", "access.jsonl")
+    assert result.exit_code == 1
+    assert "(never picked)" in result.stdout
+
+
+def test_picks_by_load_are_not_judged(config: str) -> None:
+    pools = POOLS.replace("is_default = true", 'pick = "least_requests"')
+    Path("redirect_pools_config.toml").write_text(f'{pools}[[routes]]\npath = "/"\nforward_to = "pool-a"\n')
+    Path("access.jsonl").write_bytes(picks(300, "origin-1", 0.666667, "both"))
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, "pool-a: not judged" in result.stdout) == (0, True)
+
+
 def test_groups_are_judged_one_by_one(config: str) -> None:
     """The picks of a faulty worker are not evened out by those of others."""
     origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}
@@ -98,7 +152,7 @@ def test_groups_are_judged_one_by_one(config: str) -> None:
     )
     result = run("report", "shares", "--by", "worker", "access.jsonl")
     assert result.exit_code == 1
-    assert "1 pool-a: as configured (p = 1)\n2 pool-a: NOT as configured" in result.stdout
+    assert "1 pool-a: as due (p = 1)\n2 pool-a: NOT as due" in result.stdout
 
 
 @pytest.mark.parametrize("option", [["--origin", "origin-1"], ["--status", "302"]])
@@ -139,13 +193,13 @@ def test_p_is_that_of_tables_of_chi_square(freedom: int, chi_square: float, expe
     [
         ([1, 1], [0, 0], NO_PICKS),
         ([1, 1], [4, 5], TOO_FEW),
-        ([1, 1], [5, 5], AS_CONFIGURED),
-        ([1, 1], [20, 80], NOT_AS_CONFIGURED),
+        ([1, 1], [5, 5], AS_DUE),
+        ([1, 1], [20, 80], NOT_AS_DUE),
         ([7], [1], TOO_FEW),
-        ([7], [10], AS_CONFIGURED),
-        ([1, 0], [10, 0], AS_CONFIGURED),
-        ([1, 0], [10, 1], NOT_AS_CONFIGURED),
-        ([0], [1], NOT_AS_CONFIGURED),
+        ([7], [10], AS_DUE),
+        ([1, 0], [10, 0], AS_DUE),
+        ([1, 0], [10, 1], NOT_AS_DUE),
+        ([0], [1], NOT_AS_DUE),
     ],
 )
 def test_fewer_than_five_expected_picks_of_an_origin_show_nothing(

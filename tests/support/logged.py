@@ -48,5 +48,7 @@ def write_log(path: Path, count: int = 20_000) -> None:
                 "instance": "web-1",
                 "worker": 28378,
                 "config": config.hash,
+                "due": decision.due and decision.due.share,
+                "weights": decision.due and decision.due.weights.id,
             }
             file.write(json.dumps(record, separators=(",", ":")) + "\n")

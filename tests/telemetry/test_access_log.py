@@ -35,6 +35,7 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
     assert record.pop("instance") == os.uname().nodename
     assert record.pop("worker") == os.getpid()
     assert re.fullmatch("[0-9a-f]{12}", record.pop("config"))
+    assert re.fullmatch("[0-9a-f]{8}", record.pop("weights"))
     assert record == {
         "level": "info",
         "pool_requested": "pool-b",
@@ -56,6 +57,7 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         **dict.fromkeys(
             ["origin_status", "origin_us", "tries", "bytes_in", "bytes_out", "served_from", "detail", "fallback_for"]
         ),
+        "due": 1,
     }
 
 
@@ -206,9 +208,9 @@ def test_any_long_value_is_cut(key: str, value: str) -> None:
 def test_everything_is_too_long() -> None:
     """With all that can be long at its longest, what is short by its nature stays whole."""
     short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
-    short["trace_id"] = "a" * 32
+    short |= {"trace_id": "a" * 32, "weights": "w" * 8, "served_from": "cache", "fallback_for": '"' * 128}
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
-        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out served_from".split(),
+        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out due".split(),
         99_999,
     )
     cut = json.loads(fit(record | short))

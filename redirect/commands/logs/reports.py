@@ -24,7 +24,7 @@ PERCENTILES = (50, 90, 95, 99)
 _COUNT, _SHARE = "{:,}", "{:.2%}"
 _FORMATS = {
     **dict.fromkeys(["weight", "picks", "count", "p50_us", "p90_us", "p95_us", "p99_us", "max_us"], _COUNT),
-    **dict.fromkeys(["share", "configured", "observed"], _SHARE),
+    **dict.fromkeys(["share", "configured", "due", "observed"], _SHARE),
     "difference": "{:+.2%}",
     "average_us": "{:,.1f}",
 }

@@ -1,13 +1,18 @@
-"""`redirect logs report shares`: observed picks against configured weights.
+"""`redirect logs report shares`: observed picks against those that were due.
 
-The rule: a pick is compared with the configuration that decided it, and no other. Pearson's chi-square test gives
-the probability that random picks would be as far from the weights as these are. Smooth weighted round robin is more
-even than chance, so a correct service comes close to p = 1, and only a small p is an alarm.
+The rule: a pick is compared with the weights that decided it, and no others. Its record has their hash and the share
+that they gave to its origin, so the log alone tells what was due: n picks by weights that give an origin a share s are
+n * s due to it. Pearson's chi-square test gives the probability that random picks would be as far from what is due as
+these are. Smooth weighted round robin is more even than chance, so a correct service comes close to p = 1, and only a
+small p is an alarm.
+
+Records of an older version have no shares: the TOML that decided them tells.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from math import erfc, exp, lgamma, log, sqrt
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -19,20 +24,30 @@ from redirect.commands.logs.reports import Report, reporting
 from redirect.commands.logs.text import shown
 from redirect.core.pools import Config, Pool
 
-# Random picks would be called NOT as configured once in a thousand times.
+# Random picks would be called NOT as due once in a thousand times.
 ALARM_P = 0.001
 
 # With fewer expected picks of an origin the test says nothing (Cochran's rule).
 MIN_EXPECTED_PICKS = 5
 
+# How a pool picks where its shares hold for each pick.
+BY_SHARES = ("round_robin", "random")
+
 # Shares are of the origins of a pool, whatever became of a pick.
 _BY = [each for each in BY if each not in ("pool", "origin", "status", "level", "config")]
 
-AS_CONFIGURED = "as configured"
-NOT_AS_CONFIGURED = "NOT as configured"
+# Shares in the log have six digits. What is missing to 1 beyond that is of origins that were not picked.
+MISSING_SHARE = 1e-5
+
+AS_DUE = "as due"
+NOT_AS_DUE = "NOT as due"
 TOO_FEW = "too few picks to tell"
 NO_PICKS = "no picks"
 NOT_JUDGED = "not judged, since --origin and --status choose by what is to be judged"
+NOT_BY_SHARES = "not judged, since each pick follows the load or the client"
+
+# What is due to origins that were not picked and that no TOML names.
+NEVER_PICKED = "(never picked)"
 
 
 class Verdict(NamedTuple):
@@ -46,93 +61,143 @@ class Verdict(NamedTuple):
         return self.verdict if self.p is None else f"{self.verdict} (p = {self.p:.2g})"
 
 
+class Picks(NamedTuple):
+    """Of the origins of a pool: how often each was picked, and how often each was due to be."""
+
+    picked: Counter[str]
+    due: Mapping[str, float]
+
+
 # The value of `by`, if that is given, and a pool.
 _Group = tuple[Any, ...]
 
 
-def _load(_ctx: click.Context, _param: click.Parameter, toml: str | None) -> Config:
-    return load_or_exit(read_settings("pools_config_path", pools_config_path=toml), 2)
+def _load(_ctx: click.Context, _param: click.Parameter, toml: str | None) -> Config | None:
+    settings = read_settings("pools_config_path", pools_config_path=toml)
+    if toml is None and not Path(settings.pools_config_path).exists():
+        return None  # the log does without
+    return load_or_exit(settings, 2)
 
 
-@reporting("pool", "origin", "config", by=_BY)
+@reporting("pool", "origin", "config", "due", "weights", by=_BY)
 @click.option("--config", metavar="FILE", callback=_load, help="The TOML that decided; REDIRECT_POOLS_CONFIG_PATH.")
-def shares(counts: Counts, config: Config) -> Report:
-    """Compare the picks of each origin with its configured share.
+def shares(counts: Counts, config: Config | None) -> Report:
+    """Compare the picks of each origin with those that were due to it.
 
-    By a chi-square test: p is the probability that random picks would be as far off. Ours are more even than chance,
-    so p is near 1, and a pool is called NOT as configured below 0.001. Only picks that this very TOML decided are
-    judged. Exit code 1 if a pool is not as configured, or if all picks were decided by another TOML.
+    What was due stands in the log: while an origin is down, the others' shares are larger. By a chi-square test: p is
+    the probability that random picks would be as far off. Ours are more even than chance, so p is near 1, and a pool is
+    called NOT as due below 0.001. The TOML tells the weights and the configured shares, and what was due where the log
+    of an older version does not. Exit code 1 if a pool is not as due, or if no pick can be judged.
     """
-    picks, others = _picks(counts, config.hash)
+    pools = config.pools if config else {}
+    picks, others = _picks(counts, config)
     if counts.by is None:
-        picks = {(name,): Counter() for name in config.pools if counts.filters.pool in (None, name)} | picks
+        picks = {(name,): Picks(Counter(), {}) for name in pools if counts.filters.pool in (None, name)} | picks
     columns = counts.headings("pool")
     rows: list[tuple[Any, ...]] = []
     verdicts = []
     closing = []
     for group in sorted(picks, key=lambda group: [str(value) for value in group[:-1]]):
-        compared = _compared(config.pools.get(group[-1]), picks[group])
-        judged = verdict([row[1] for row in compared], [row[3] for row in compared], counts.filters)
-        rows += [(*group, *row) for row in compared]
+        pool, of_group = pools.get(group[-1]), picks[group]
+        judged = _verdict(pool, of_group, counts.filters)
+        rows += [(*group, *row) for row in _compared(pool, of_group)]
         verdicts.append({**dict(zip(columns, group, strict=True)), **judged._asdict()})
         closing.append(f"{' '.join(map(shown, group))}: {judged}")
     if others:
         closing.append(_left_out(others, config))
-    is_alarm = any(each["verdict"] == NOT_AS_CONFIGURED for each in verdicts)
-    is_of_others = bool(others) and not any(picks.values())
-    headings = (*columns, "origin", "weight", "configured", "picks", "observed", "difference")
-    more = {"config": config.hash, "other_configs": dict(others), "verdicts": verdicts}
+    is_alarm = any(each["verdict"] == NOT_AS_DUE for each in verdicts)
+    is_of_others = bool(others) and not any(each.picked for each in picks.values())
+    headings = (*columns, "origin", "weight", "configured", "due", "picks", "observed", "difference")
+    more = {"config": config.hash if config else None, "other_configs": dict(others), "verdicts": verdicts}
     return Report(headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
 
 
-def _picks(counts: Counts, config: str) -> tuple[dict[_Group, Counter[str]], Counter[str]]:
-    """The picks of each origin by group that this configuration decided, and the number that each other one did."""
-    picks: dict[_Group, Counter[str]] = {}
+def _picks(counts: Counts, config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:
+    """The picks by group; and by configuration, how many there are of which it is not known what was due."""
+    found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
     others: Counter[str] = Counter()
-    select = "SELECT grp, pool, origin, config, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
-    for *group, origin, decided_by, number in counts.rows(select):
-        if decided_by == config:
-            picks.setdefault(tuple(group), Counter())[origin] += number
-        else:
+    select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
+    for *group, origin, decided_by, share, weights, number in counts.rows(select):
+        pool = config.pools.get(group[-1]) if config and decided_by == config.hash else None
+        if weights is None and pool is None:
             others[decided_by] += number
-    return picks, others
+            continue
+        if weights is None:
+            share = _configured(pool).get(origin, (0, 0.0))[1]
+        origins = found.setdefault(tuple(group), {}).setdefault(weights or decided_by, {})
+        origins[origin] = number + origins.get(origin, (0, 0.0))[0], share
+    return {group: _added(by_weights, group[-1], config) for group, by_weights in found.items()}, others
 
 
-def _compared(pool: Pool | None, picks: Counter[str]) -> list[tuple[Any, ...]]:
-    """Rows of a pool: origin, weight, configured share, picks, observed share, difference."""
-    configured = {origin.name: (origin.weight, share) for origin, share in pool.shares()} if pool else {}
-    total = picks.total()
-    rows = []
-    for name in {**configured, **picks}:
-        weight, share = configured.get(name, (0, 0.0))
-        observed = picks[name] / total if total else None
-        rows.append((name, weight, share, picks[name], observed, None if observed is None else observed - share))
+def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: str, config: Config | None) -> Picks:
+    """The picks by all weights together; of each origin there are the picks and the share."""
+    picked: Counter[str] = Counter()
+    due: defaultdict[str, float] = defaultdict(float)
+    configured = _configured(config.pools.get(pool) if config else None)
+    for origins in by_weights.values():
+        total = sum(number for number, _ in origins.values())
+        for origin, (number, share) in origins.items():
+            picked[origin] += number
+            due[origin] += total * share
+        missing = 1 - sum(share for _, share in origins.values())
+        if missing > MISSING_SHARE:
+            left = {name: weight for name, (weight, _) in configured.items() if weight and name not in origins}
+            left = left or {NEVER_PICKED: 1}
+            for origin, weight in left.items():
+                due[origin] += total * missing * weight / sum(left.values())
+    return Picks(picked, due)
+
+
+def _configured(pool: Pool | None) -> dict[str, tuple[int, float]]:
+    return {origin.name: (origin.weight, share) for origin, share in pool.shares()} if pool else {}
+
+
+def _compared(pool: Pool | None, picks: Picks) -> list[tuple[Any, ...]]:
+    """Rows of a pool: origin, weight, configured share, due share, picks, observed share, difference."""
+    configured, total = _configured(pool), picks.picked.total()
+    rows: list[tuple[Any, ...]] = []
+    for name in {**configured, **picks.due}:
+        weight, share = configured.get(name, (None, None))
+        number = picks.picked[name]
+        if total:
+            due, observed = picks.due.get(name, 0.0) / total, number / total
+            rows.append((name, weight, share, due, number, observed, observed - due))
+        else:
+            rows.append((name, weight, share, None, number, None, None))
     return rows
 
 
-def _left_out(others: Counter[str], config: Config) -> str:
+def _verdict(pool: Pool | None, picks: Picks, filters: Filters) -> Verdict:
+    if picks.picked and pool is not None and pool.pick not in BY_SHARES:
+        return Verdict(NOT_BY_SHARES)
+    origins = [*picks.due]
+    return verdict([picks.due[name] for name in origins], [picks.picked[name] for name in origins], filters)
+
+
+def _left_out(others: Counter[str], config: Config | None) -> str:
+    than = f"other configurations than {config.hash}" if config else "configurations"
     listed = ", ".join(f"{shown(name)} ({number:,})" for name, number in others.items())
     return (
-        f"{others.total():,} picks were decided by other configurations than {config.hash} and are left out: "
+        f"{others.total():,} picks of an older version were decided by {than} and are left out: "
         f"{listed}; name the TOML that decided them with --config"
     )
 
 
-def verdict(weights: Sequence[int], picks: Sequence[int], filters: Filters) -> Verdict:
-    """Compares the picks of origins with their weights, unless they were selected by origin or status."""
-    total, weight = sum(picks), sum(weights)
+def verdict(due: Sequence[float], picks: Sequence[int], filters: Filters) -> Verdict:
+    """Compares the picks of origins with what was due in proportion, unless they were selected by origin or status."""
+    total, due_total = sum(picks), sum(due)
     if not total:
         return Verdict(NO_PICKS)
     if filters.origin is not None or filters.statuses is not None:
         return Verdict(NOT_JUDGED)
-    if any(number for number, each in zip(picks, weights, strict=True) if not each):
-        return Verdict(NOT_AS_CONFIGURED, None, 0.0)
-    pairs = [(number, total * each / weight) for number, each in zip(picks, weights, strict=True) if each]
+    if any(number for number, each in zip(picks, due, strict=True) if not each):
+        return Verdict(NOT_AS_DUE, None, 0.0)
+    pairs = [(number, total * each / due_total) for number, each in zip(picks, due, strict=True) if each]
     if min(expected for _, expected in pairs) < MIN_EXPECTED_PICKS:
         return Verdict(TOO_FEW)
     chi_square = sum((number - expected) ** 2 / expected for number, expected in pairs)
     p = chi_square_p(chi_square, len(pairs) - 1)
-    return Verdict(NOT_AS_CONFIGURED if p < ALARM_P else AS_CONFIGURED, chi_square, p)
+    return Verdict(NOT_AS_DUE if p < ALARM_P else AS_DUE, chi_square, p)
 
 
 def chi_square_p(chi_square: float, freedom: int) -> float:

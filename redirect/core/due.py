@@ -1,0 +1,51 @@
+"""What is due to the origins of a pool: their shares by the weights with which the pool picks at a moment.
+
+The rule: a pick keeps what was due when it was made. It is compared with that and with nothing else, whatever became
+of the origins' health, of a slow start or of the configuration until the pick is counted.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from math import gcd
+
+from redirect.core.pools import Pool
+
+# The id of weights is as long as it must be to tell apart those that one pool has one after another.
+_ID_BYTES = 4
+
+
+class Weights:
+    """The weights by which `pool` picks for a while, in the order of its origins. Equal ones of later are others."""
+
+    __slots__ = ("_id", "is_configured", "pool", "total", "values")
+
+    def __init__(self, pool: Pool, values: Sequence[int]) -> None:
+        self.pool = pool
+        self.values = values
+        self.total = sum(values)
+        self.is_configured = values == [origin.weight for origin in pool.origins]
+        self._id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The same in all workers and replicas where the same origins have the same shares."""
+        if self._id is None:
+            unit = gcd(*self.values) or 1
+            pairs = zip(self.pool.origins, self.values, strict=True)
+            shares = sorted([(origin.name, weight // unit) for origin, weight in pairs if weight])
+            self._id = blake2b(repr(shares).encode(), digest_size=_ID_BYTES).hexdigest()
+        return self._id
+
+    def shares(self) -> list[float]:
+        """From 0 to 1, in the order of the origins; 0 for all while none may be picked."""
+        return [weight / self.total if self.total else 0.0 for weight in self.values]
+
+
+class Due:
+    """The share, from 0 to 1, that was due to the origin of a pick, and the weights that say so."""
+
+    __slots__ = ("share", "weights")
+
+    def __init__(self, weights: Weights, weight: int) -> None:
+        self.share = weight / weights.total if weights.total else 0.0
+        self.weights = weights
