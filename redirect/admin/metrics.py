@@ -72,6 +72,11 @@ class _Collector(NamedTuple):
         connections = sum(worker.connections for worker in snapshot.workers)
         build = [(1, instance.version, platform.python_version())]
         weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
+        dues = [
+            (share, pool.name, origin.name)
+            for pool in instance.config.pools.values()
+            for origin, share in zip(pool.origins, instance.due(pool), strict=True)
+        ]
         ejected = instance.ejections()
         ejections = [
             (ejected.get((pool.name, origin.name), 0), pool.name, origin.name)
@@ -146,6 +151,9 @@ class _Collector(NamedTuple):
         )
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
+        yield _labelled(
+            Gauge, "redirect_origin_due_share", "Share that is due to an origin now.", ("pool", "origin"), dues
+        )
         yield _labelled(
             Counter, "redirect_ejections_total", "How often an origin was ejected.", ("pool", "origin"), ejections
         )

@@ -1,7 +1,7 @@
 """Statistics and status of an instance, in JSON, for people and scripts.
 
-Observed shares count the picks under the configuration in force; `picks` counts earlier ones too. A status of one pool
-or origin has the form of the whole: the other pools and origins are left out.
+Observed and due shares count the picks under the configuration in force; `picks` counts earlier ones too. A status of
+one pool or origin has the form of the whole: the other pools and origins are left out.
 """
 
 import difflib
@@ -27,7 +27,10 @@ def stats(instance: Instance) -> dict[str, Any]:
     snapshot = instance.snapshot()
     answers, forwards = snapshot.answers, snapshot.forwards.durations
     picks = snapshot.picks()
-    pools = {pool.name: _picks(pool, picks.get(pool.name, {})) for pool in instance.config.pools.values()}
+    pools = {
+        pool.name: _picks(pool, picks.get(pool.name, {}), snapshot.dues.get(pool.name, {}))
+        for pool in instance.config.pools.values()
+    }
     errors = snapshot.errors()
     for name in instance.config.forwarded():
         for origin, values in pools[name]["origins"].items():
@@ -76,11 +79,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             each.name: {
                 "status": each.status,
                 "is_default": each is config.default,
-                "origins": {
-                    one.name: _origin(instance, snapshot, each, one, share) | found.get(one.name, {})
-                    for found in [discovered.of_origins(instance, each)]
-                    for one, share in shares
-                },
+                "origins": _origins(instance, snapshot, each, shares),
                 **discovered.of_pool(instance, each, origin),
             }
             for each, shares in pools
@@ -119,10 +118,15 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def _picks(pool: Pool, picks: dict[str, Count]) -> dict[str, Any]:
+def _picks(pool: Pool, picks: dict[str, Count], dues: Mapping[str | None, float]) -> dict[str, Any]:
     origins = {
-        origin.name: {"picks": count.total, "configured_share": configured, "observed_share": observed}
-        for origin, configured, observed, count in origin_views(pool.shares(), picks)
+        view.origin.name: {
+            "picks": view.counted.total,
+            "configured_share": view.configured,
+            "due_share": view.due,
+            "observed_share": view.observed,
+        }
+        for view in origin_views(pool.shares(), picks, dues)
     }
     return {"picks": sum(count.total for count in picks.values()), "origins": origins}
 
@@ -148,11 +152,23 @@ def _failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
     }
 
 
-def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, share: float) -> dict[str, Any]:
+def _origins(instance: Instance, snapshot: Snapshot, pool: Pool, shares: Shares) -> dict[str, Any]:
+    dues = dict(zip([origin.name for origin in pool.origins], instance.due(pool), strict=True))
+    found = discovered.of_origins(instance, pool)
+    return {
+        one.name: _origin(instance, snapshot, pool, one, share, dues[one.name]) | found.get(one.name, {})
+        for one, share in shares
+    }
+
+
+def _origin(
+    instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, share: float, due: float
+) -> dict[str, Any]:
     state = instance.state(pool, origin)
     return {
         "weight": origin.weight,
         "share": share,
+        "due_share": due,
         "state": state.name,
         "since": rfc3339(state.since),
         "reason": state.reason,

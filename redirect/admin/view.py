@@ -65,10 +65,11 @@ class Selection(NamedTuple):
 
 class OriginView(NamedTuple):
     """An origin with its counts and its shares, which are 0 to 1; `observed` is the one under the configuration in
-    force, None before the pool's first pick."""
+    force, and `due` what it should be; None before the pool's first pick."""
 
     origin: Origin
     configured: float
+    due: float | None
     observed: float | None
     counted: Count
 
@@ -89,13 +90,18 @@ def select(config: Config, find: str) -> Selection:
     return Selection(config, shown, matching)
 
 
-def origin_views(shares: Sequence[tuple[Origin, float]], counts: Mapping[str, Count]) -> list[OriginView]:
-    """Origins of a pool with their numbers; `counts` are those of all its origins that were picked, by name."""
+def origin_views(
+    shares: Sequence[tuple[Origin, float]], counts: Mapping[str, Count], dues: Mapping[str | None, float]
+) -> list[OriginView]:
+    """Origins of a pool with their numbers; `counts` are those of all its origins that were picked, by name, and `dues`
+    the picks that were due while the weights were not as configured."""
     total = sum(count.since_load for count in counts.values())
+    usual = max(0.0, total - dues.get(None, 0.0))  # picks by the configured weights
     views = []
     for origin, share in shares:
         count = counts.get(origin.name, Count(0, 0, 0))
-        views.append(OriginView(origin, share, count.since_load / total if total else None, count))
+        due = (usual * share + dues.get(origin.name, 0.0)) / total if total else None
+        views.append(OriginView(origin, share, due, count.since_load / total if total else None, count))
     return views
 
 

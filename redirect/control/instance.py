@@ -1,7 +1,9 @@
 """The instance, as the controller sees it: what the admin listener shows."""
 
 import socket
+from collections.abc import Mapping
 from importlib import metadata
+from time import monotonic
 from typing import NamedTuple
 
 from redirect.control.discovery import Discovery
@@ -9,6 +11,9 @@ from redirect.control.keeper import Keeper
 from redirect.control.limits import LimitState
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
+from redirect.core.balancer import effective_weights
+from redirect.core.due import Weights
+from redirect.core.health import HealthStatus
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading, Snapshot
@@ -107,12 +112,20 @@ class Instance:
             return "finding origins"
         return READY if self.common.has_begun and self.workers() else "starting"
 
+    def due(self, pool: Pool) -> list[float]:
+        """The shares that are due to the origins now, from 0 to 1."""
+        weights, _ = effective_weights(pool, self._statuses(pool), monotonic())
+        return Weights(pool, weights).shares()
+
+    def _statuses(self, pool: Pool) -> Mapping[str, HealthStatus]:
+        has_health = pool.health_check or pool.eject or pool.discover
+        return self._prober.health.get(pool.name, {}) if has_health else {}
+
     def state(self, pool: Pool, origin: Origin) -> State:
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)
         if not origin.weight:
             return State("draining", since)
-        has_health = pool.health_check or pool.eject or pool.discover
-        status = self._prober.health.get(pool.name, {}).get(origin.name) if has_health else None
+        status = self._statuses(pool).get(origin.name)
         if status is None:
             return State("up", since)
         return State("up" if status.is_up else status.member or "down", max(since, status.since), status.reason)

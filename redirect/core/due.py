@@ -23,7 +23,8 @@ class Weights:
         self.pool = pool
         self.values = values
         self.total = sum(values)
-        self.is_configured = values == [origin.weight for origin in pool.origins]
+        # Origins that are found come and go without another configuration, and their shares with them.
+        self.is_configured = pool.discover is None and values == [origin.weight for origin in pool.origins]
         self._id: str | None = None
 
     @property

@@ -33,7 +33,7 @@ from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
 from redirect.processes.allocator import keep_freed_memory
 from redirect.processes.controller_socket import ControllerSocket
-from redirect.processes.updates import Updates
+from redirect.processes.updates import Updates, in_steps
 from redirect.proxy.limits import Limits
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
@@ -186,6 +186,8 @@ class RedirectWorker(UvicornWorker):
         while os.getppid() == self.ppid:
             handler.recorder.report(len(server.server_state.connections))
             handler.forwarder.report()
+            async for _ in in_steps(handler.recorder.dues.share_out()):
+                pass
             await asyncio.sleep(HEARTBEAT_SECONDS)
         _logger.error("the master (pid: %s) is gone, and this worker (pid: %s) ends", self.ppid, self.pid)
         os.kill(self.pid, signal.SIGTERM)

@@ -13,6 +13,7 @@ from time import monotonic, time
 
 from redirect.core.decision import Decision
 from redirect.core.pools import Config
+from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Series, Slot
@@ -34,6 +35,7 @@ class Counters:
         self.slot = slot
         self._series = Series(slot)
         self.forwards = ForwardCounters(slot, self._series)
+        self.dues = DueCounters(slot, self._series)
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
         numbers.requests = numbers.connections = numbers.health = 0
@@ -49,6 +51,7 @@ class Counters:
         if numbers.config != number:
             numbers.configs += 1
             numbers.config = number
+            self.dues.use_other_configuration()
 
     def count(self, records: Sequence[Record]) -> None:
         now = int(time() * 1000)
@@ -59,6 +62,8 @@ class Counters:
             counts[request + 2] = now
             if of_route is not None:
                 counts[of_route] += count
+            if decision.due is not None:
+                self.dues.count(decision.due.weights, count)
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)

@@ -32,6 +32,7 @@ class Recorder:
         self.failures = FailureLogs()
         self.forwards = counters.forwards
         self.forwarded = ForwardedProblems(self.numbers)
+        self.dues = counters.dues
         self._counters = counters
         self._lines, self._dropped = self.numbers.lines, self.numbers.dropped  # of workers before this one
         self._log_writer = log_writer
@@ -90,5 +91,7 @@ class Recorder:
         self.flush()
         if self._log_writer is not None:
             self._log_writer.close()
+        for _ in self.dues.share_out():
+            pass
         self.report(0)
         self._counters.slot.free()

@@ -138,6 +138,9 @@ KINDS = {
     # Labels: pool, origin and status. How often it happened, how often of that before the configuration under which it
     # happened last, when last (see `snapshot.Count`), and which of the `configs` that was.
     "requests": ("total", "before", "last_ms", "configs"),
+    # Labels: pool and origin. Picks that were due to the origin, in millionths, while the pool's weights were not as
+    # configured; and under which of the `configs`: those of others do not count. Without an origin, all such picks.
+    "due": ("micro_picks", "configs"),
     # Labels: route and status.
     "routes": ("total",),
     # Labels: pool and origin. Microseconds until the head of an answer, all together, and answers by BOUNDS_US.

@@ -24,6 +24,9 @@ SECONDS = 60
 # What is counted apart: pool, origin and status. Pool and origin are None as in `Decision`.
 Key = tuple[str | None, str | None, int]
 
+# Parts of a pick, as it is shared out among the origins to which it was due.
+MICRO = 1_000_000
+
 # Durations per bucket: one more than there are bounds.
 Buckets = Sequence[int]
 
@@ -144,6 +147,9 @@ class Snapshot:
     workers: Sequence[Worker]
     loading: Loading
     ignored_forwarded: Mapping[str, int] = field(default_factory=dict)  # heads by why X-Forwarded fields did not count
+    # By pool and origin, the picks that were due to it while the weights were not as configured; without an origin, all
+    # such picks of the pool. Under the configuration in force.
+    dues: Mapping[str, Mapping[str | None, float]] = field(default_factory=dict)
 
     def picks(self) -> dict[str, dict[str, Count]]:
         """By pool and origin: how often it was picked, redirects and loops together."""

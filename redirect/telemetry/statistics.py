@@ -17,6 +17,7 @@ from redirect.telemetry.scoreboard import (
     now_ms,
 )
 from redirect.telemetry.snapshot import (
+    MICRO,
     NO_COUNT,
     SECONDS,
     Connections,
@@ -62,6 +63,7 @@ class Statistics:
                 _add(requests, slot, row.configs if row.config == current else None)
             routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
             forwards = _forwards(slots, rows, second)
+            dues = _dues([slot for slot, row in zip(slots, rows, strict=True) if row.config == current])
         return Snapshot(
             now,
             requests,
@@ -78,6 +80,7 @@ class Statistics:
                 "untrusted": sum(row.forwarded_untrusted for row in rows),
                 "malformed": sum(row.forwarded_malformed for row in rows),
             },
+            dues=dues,
         )
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
@@ -104,6 +107,17 @@ def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
         if total:
             count = Count(total, total - before if configs == current else 0, last_ms)
             requests[key] = requests.get(key, NO_COUNT).plus(count)
+
+
+def _dues(slots: list[Slot]) -> dict[str, dict[str | None, float]]:
+    found: dict[str, dict[str | None, float]] = {}
+    for slot in slots:
+        for (pool, origin), index in slot.series("due"):
+            picks, configs = slot.counts[index : index + 2]
+            if configs == slot.numbers.configs:
+                origins = found.setdefault(pool, {})
+                origins[origin] = origins.get(origin, 0.0) + picks / MICRO
+    return found
 
 
 def _forwards(slots: list[Slot], rows: list[Numbers], now: int) -> Forwards:

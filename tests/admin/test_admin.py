@@ -19,6 +19,7 @@ from support.wire import new_recorder
 from redirect.config.loader import parse_config
 from redirect.control.publisher import publish_loading
 from redirect.core.decision import Decision
+from redirect.core.health import HealthStatus, encode
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
@@ -288,8 +289,9 @@ def test_stats_show_requests_latency_and_shares(scoreboard: Scoreboard) -> None:
     }
     pool = seen["pools"]["pool-a"]
     assert pool["picks"] == 3
-    assert pool["origins"]["origin-1"] == {"picks": 2, "configured_share": 0.75, "observed_share": pytest.approx(2 / 3)}
-    assert pool["origins"]["origin-3"] == {"picks": 0, "configured_share": 0, "observed_share": 0}
+    shares = {"configured_share": 0.75, "due_share": 0.75, "observed_share": pytest.approx(2 / 3)}
+    assert pool["origins"]["origin-1"] == {"picks": 2, **shares}
+    assert pool["origins"]["origin-3"] == {"picks": 0, "configured_share": 0, "due_share": 0, "observed_share": 0}
 
 
 def test_stats_show_the_latency_of_all_requests_and_of_forwards(scoreboard: Scoreboard) -> None:
@@ -361,16 +363,28 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
         "verdicts": 5,
     }
     assert begin - 0.001 <= datetime.fromisoformat(worker["since"]).timestamp() <= time()
-    since = "2020-09-13T12:26:40.000Z"
+    usual = {"since": "2020-09-13T12:26:40.000Z", "reason": None, "in_flight": 0}
     assert seen["pools"]["pool-a"] == {
         "status": 302,
         "is_default": True,
         "origins": {
-            "origin-1": {"weight": 3, "share": 0.75, "state": "up", "since": since, "reason": None, "in_flight": 0},
-            "origin-2": {"weight": 1, "share": 0.25, "state": "up", "since": since, "reason": None, "in_flight": 0},
-            "origin-3": {"weight": 0, "share": 0, "state": "draining", "since": since, "reason": None, "in_flight": 0},
+            "origin-1": {"weight": 3, "share": 0.75, "due_share": 0.75, "state": "up", **usual},
+            "origin-2": {"weight": 1, "share": 0.25, "due_share": 0.25, "state": "up", **usual},
+            "origin-3": {"weight": 0, "share": 0, "due_share": 0, "state": "draining", **usual},
         },
     }
+
+
+def test_the_share_of_an_origin_that_is_down_is_due_to_the_others(scoreboard: Scoreboard) -> None:
+    """Its configured share is the same, in /status and /metrics."""
+    down = {"inner": {"origin-6": HealthStatus(False, 0.0, 0.0, "ejected", 1)}}
+    scoreboard.health.publish(encode(down))
+    origins = ask("/status", scoreboard).json()["pools"]["inner"]["origins"]
+    assert {name: (one["share"], one["due_share"]) for name, one in origins.items()} == {
+        "origin-5:8000": (0.5, 1),
+        "origin-6": (0.5, 0),
+    }
+    assert 'redirect_origin_due_share{origin="origin-6",pool="inner"} 0.0' in ask("/metrics", scoreboard).text
 
 
 ODD = 'b"\\'  # the other pool

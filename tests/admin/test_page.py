@@ -100,6 +100,7 @@ class FakeInstance:
         self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})
         self.loading = Loading(self.started_at)
         self.unknown_pool = 0
+        self.dues: dict[str, dict[str | None, float]] = {}
         self.log: list[bytes] = []
         self.snapshots = 0
         self.threads: set[int] = set()
@@ -120,6 +121,7 @@ class FakeInstance:
             0,
             workers,
             self.loading,
+            dues=self.dues,
         )
 
     def state(self, pool: Pool, origin: Origin) -> State:
@@ -195,6 +197,16 @@ def test_observed_shares_are_of_the_picks_under_the_configuration_in_force() -> 
     assert observed[:3] == ["77.50%", "0.00%", "22.50%"]
     assert set(observed[3:]) == {"–"}
     assert html.count(">3 s ago</time>") == 3
+
+
+def test_due_shares_are_shown_where_they_are_not_as_configured() -> None:
+    """Of 40 picks 10 were made while origin-1 was down."""
+    fake = FakeInstance()
+    fake.requests = {("pool-a", "origin-1", 302): Count(40, 40, 0)}
+    fake.dues = {"pool-a": {None: 10, "origin-2": 10}}
+    assert re.findall(r"<span>due</span> (\S+)</div>", ask(fake).text)[0] == "37.50%"
+    fake.dues = {}
+    assert "<span>due</span>" not in ask(fake).text
 
 
 def test_what_people_typed_is_shown_as_text() -> None:

@@ -4,15 +4,19 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
+from random import Random
 from time import monotonic_ns, time
 
 import pytest
 from support.wire import new_recorder
 
+from redirect.admin.view import origin_views
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
+from redirect.core.health import NO_HEALTH, HealthStatus
 from redirect.core.pools import Config
 from redirect.core.request import Head
+from redirect.core.service import new_service
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import quote
 from redirect.telemetry.recorder import KEPT_LINES, Recorder
@@ -89,6 +93,41 @@ def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
     seen = look(scoreboard)
     assert counts(look(scoreboard)) == {"one": (3, 3), "two": (3, 3)}
     assert sum(seen.answers.buckets) == 6
+
+
+PROBED = parse_config(
+    b'[pool]\nis_default = true\nhealth_check = { path = "/" }\nweighted_hosts = { one = 2, two = 1, three = 1 }\n',
+    "pools.toml",
+)
+
+
+def test_what_is_due_follows_the_weights_of_each_pick(scoreboard: Scoreboard) -> None:
+    """Of four picks 2, 1 and 1 are due; while one is down, of four 2 and 2 to the others. The next configuration has
+    none of them."""
+    service = new_service(PROBED, Random(1))
+    down = {"pool": {"one": HealthStatus(False, 0.0, 0.0, "refused")}}
+
+    async def answer() -> None:
+        recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
+        for health in (NO_HEALTH, down):
+            recorder.flush()
+            for _ in service.updates(health, 0.0):
+                pass
+            for _ in range(4):
+                recorder.write(service.decide(None, "http", None), HEAD, "/", monotonic_ns(), PROBED.hash)
+        recorder.close()
+
+    asyncio.run(answer())
+    seen = look(scoreboard, PROBED)
+    assert seen.dues == {"pool": {None: 4, "two": 2, "three": 2}}
+    views = origin_views(PROBED.pools["pool"].shares(), seen.picks()["pool"], seen.dues["pool"])
+    assert [(view.origin.name, view.due, view.observed) for view in views] == [
+        ("one", 0.25, 0.25),
+        ("two", 0.375, 0.375),
+        ("three", 0.375, 0.375),
+    ]
+    work(scoreboard, 0, ["one"])
+    assert look(scoreboard).dues == {}
 
 
 def test_another_configuration(scoreboard: Scoreboard) -> None:

@@ -1,0 +1,48 @@
+"""What a worker counts of the picks that are due to origins while their shares are not as configured, in its slot of
+the scoreboard.
+
+The rule: what is due of picks by the configured weights needs no counting. Of the others the number of picks by each
+weights is kept, and shared out among the origins with the heartbeat, so a request pays for one addition. Equal
+decisions of a batch count as by the same weights, so the batch is ended where other health is applied.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from redirect.core.due import Weights
+from redirect.telemetry.scoreboard import Series, Slot
+from redirect.telemetry.snapshot import MICRO
+
+
+class DueCounters:
+    """Counts under the configuration in use: as observed shares are of that alone, due ones are."""
+
+    def __init__(self, slot: Slot, series: Series) -> None:
+        self._slot = slot
+        self._series = series
+        self._picks: Counter[Weights] = Counter()
+
+    def use_other_configuration(self) -> None:
+        self._picks.clear()
+
+    def count(self, weights: Weights, picks: int) -> None:
+        if not weights.is_configured:
+            self._picks[weights] += picks
+
+    def share_out(self) -> Iterator[None]:
+        """The picks that were counted, those by the same weights in one step."""
+        for weights in [*self._picks]:
+            picks = self._picks.pop(weights, 0)
+            name = weights.pool.name
+            self._add(name, None, picks)
+            for origin, share in zip(weights.pool.origins, weights.shares(), strict=True):
+                if share:
+                    self._add(name, origin.name, picks * share)
+            yield
+
+    def _add(self, pool: str, origin: str | None, picks: float) -> None:
+        index, counts, configs = self._series.index("due", pool, origin), self._slot.counts, self._slot.numbers.configs
+        if counts[index + 1] != configs:
+            counts[index] = 0
+            counts[index + 1] = configs
+        counts[index] += round(picks * MICRO)
