@@ -32,12 +32,16 @@ from redirect.admin.refusal import refusal
 from redirect.admin.stats import UnknownNameError, stats, status
 from redirect.control.instance import READY, Instance
 from redirect.core.authority import parse
+from redirect.core.difference import listed
 
 PROBE_PATHS = ("/healthz", "/readyz")
 OPEN_PATHS = (*PROBE_PATHS, "/metrics")
 
 # Seconds that a reload is waited for.
 LONGEST_RELOAD = 10
+
+# Of a TOML that is compared with the one in force.
+MAX_COMPARED_BYTES = 64 * 1024 * 1024
 
 
 def create_admin_app(
@@ -56,8 +60,7 @@ def create_admin_app(
         return JSONResponse({"status": readiness}, 200 if readiness == READY else 503)
 
     async def reload(request: Request) -> Response:
-        # A page from elsewhere that is open in a browser of ours could send this, too.
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if _is_from_elsewhere(request):
             return refusal(403, "not for pages from elsewhere")
         await instance.publisher.look(force=True)
         deadline = monotonic() + LONGEST_RELOAD
@@ -71,6 +74,20 @@ def create_admin_app(
         if loading.error is not None:
             return refusal(422, loading.error)
         return _json({"path": instance.pools_config_path, "hash": loading.config})
+
+    async def compare(request: Request) -> Response:
+        if _is_from_elsewhere(request):
+            return refusal(403, "not for pages from elsewhere")
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_COMPARED_BYTES:
+                return refusal(413, f"at most {MAX_COMPARED_BYTES:,} bytes are compared", {"connection": "close"})
+        try:
+            found = await run_in_threadpool(instance.publisher.compare, bytes(content))
+        except ValueError as error:
+            return refusal(422, str(error))
+        return _json({"hash": instance.config.hash, "changes": listed(found)})
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -86,6 +103,7 @@ def create_admin_app(
             Route("/stats", lambda _: _json(stats(instance))),
             Route("/status", lambda request: _status(instance, request.query_params)),
             Route("/reload", reload, methods=["POST"]),
+            Route("/compare", compare, methods=["POST"]),
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
@@ -118,6 +136,11 @@ def _is_loopback(host: str) -> bool:
         return name == "localhost" or name.endswith(".localhost") or ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _is_from_elsewhere(request: Request) -> bool:
+    """A page from elsewhere that is open in a browser of ours could send a POST, too."""
+    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def _protected(app: ASGIApp, token: str) -> ASGIApp:

@@ -69,6 +69,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             "last_error": loading.error,
             "last_error_at": None if loading.error_at is None else rfc3339(loading.error_at),
             "warnings": [str(warning) for warning in config.warnings],
+            "changes": [*loading.changes],
         },
         "verdicts": instance.health_number(),
         "workers": [

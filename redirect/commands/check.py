@@ -1,6 +1,7 @@
 """`redirect check`: validates the TOML and prints routes and shares."""
 
 import dataclasses
+import http.client
 import json
 import sys
 from collections.abc import Iterable
@@ -8,9 +9,12 @@ from collections.abc import Iterable
 import click
 
 from redirect.commands.live import Live, described, find, print_found
-from redirect.commands.loading import leave, print_warnings, read_settings
-from redirect.config.loader import ConfigError, load, parse_config
+from redirect.commands.loading import leave, print_warnings, read_settings, setting
+from redirect.commands.reload import post
+from redirect.config.loader import ConfigError, load, parse_config, read_config
 from redirect.config.schema import keys_of, shown
+from redirect.config.settings import Settings
+from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
 from redirect.core.pools import Config, Fault, Pool
 from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
@@ -20,20 +24,33 @@ from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, 
 @click.argument("file", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("--live", is_flag=True, help="Ask DNS and Docker once for the origins of pools that discover.")
-def check(file: str | None, as_json: bool, live: bool) -> None:
+@click.option(
+    "--diff", metavar="[FILE]", is_flag=False, flag_value="", help="Print what it changes of FILE, or in force."
+)
+@setting("admin_bind")
+def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_bind: str | None) -> None:
     """Validate the TOML and print its routes, and its pools with their shares.
 
-    FILE may be - for standard input.
+    FILE may be - for standard input. With --diff, print what changes where it takes the place of another TOML, or of
+    what the running service uses, which its admin listener tells.
     """
-    settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=file)
+    asked = ("admin_bind", "admin_token") if diff == "" else ()
+    used = ("pools_config_path", *["docker_host"] * live, *asked)
+    settings = read_settings(*used, pools_config_path=file, admin_bind=admin_bind)
     path = str(settings.pools_config_path)
     try:
-        config = parse_config(sys.stdin.buffer.read(), "standard input") if file == "-" else load(path)
+        content = sys.stdin.buffer.read() if file == "-" else read_config(path)
+        config = parse_config(content, "standard input" if file == "-" else path)
     except ConfigError as error:
         if not as_json:
             leave(1, str(error))
         click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
         sys.exit(1)
+    if diff is not None:
+        lines = _changes(diff, path, config) if diff else _changes_in_force(settings, content)
+        changed = {"file": path, "changes": lines}
+        click.echo(json.dumps(changed, indent=2) if as_json else "\n".join(lines or ["no change"]))
+        return
     found = find(config, settings.docker_host) if live else {}
     if as_json:
         click.echo(json.dumps(_described(path, config, found), indent=2))
@@ -44,6 +61,28 @@ def check(file: str | None, as_json: bool, live: bool) -> None:
             print_pool(config, pool, found.get(pool.name))
     if any(isinstance(each, str) for each in found.values()):
         sys.exit(1)
+
+
+def _changes(before: str, path: str, config: Config) -> list[str]:
+    """What `config`, in the file at `path`, changes where it takes the place of the file `before`."""
+    if before == path:
+        leave(2, f"{path} is compared with itself: name another file with --diff")
+    try:
+        return listed(changes(load(before), config))
+    except ConfigError as error:
+        leave(1, str(error))
+
+
+def _changes_in_force(settings: Settings, content: bytes) -> list[str]:
+    if settings.admin_bind == "off":
+        leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one, or a file with --diff FILE")
+    try:
+        answer, said = post(settings, "/compare", content)
+        if answer.status == 200:
+            return [str(line) for line in said["changes"]]
+        leave(1, str(said["detail"]))
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
 
 
 def print_routes(routes: Iterable[Route]) -> None:

@@ -31,7 +31,7 @@ def reload(admin_bind: str | None) -> None:
     try:
         deadline = monotonic() + RELOAD_PATIENCE
         while True:
-            answer, said = _post_reload(settings)
+            answer, said = post(settings, "/reload")
             seconds = answer.headers.get("retry-after", "")
             if answer.status != 503 or not seconds.isdecimal() or monotonic() + int(seconds) >= deadline:
                 break
@@ -49,12 +49,12 @@ def reload(admin_bind: str | None) -> None:
     click.echo(message)
 
 
-def _post_reload(settings: Settings) -> tuple[http.client.HTTPResponse, Any]:
-    """Returns the response and its parsed body, which is None if it is no JSON."""
+def post(settings: Settings, path: str, body: bytes = b"") -> tuple[http.client.HTTPResponse, Any]:
+    """Sends a POST to the admin listener; returns the response and its parsed body, which is None if it is no JSON."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     connection = _connection(settings.admin_bind)
     with contextlib.closing(connection):
-        connection.request("POST", "/reload", headers={"Authorization": f"Bearer {token}".encode()} if token else {})
+        connection.request("POST", path, body, headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         answer = connection.getresponse()
         content = answer.read()
     try:

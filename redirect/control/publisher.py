@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic, time
 
-from redirect.config.loader import ConfigError, Loader
+from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.control.discovery import Discovered, carried, with_found
 from redirect.control.file_provider import FileProvider
 from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
+from redirect.core.difference import Change, changes, listed
 from redirect.core.limits import numbered
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
@@ -98,15 +99,22 @@ class Publisher:
                 _log(self.config, config)
                 await asyncio.to_thread(self._publish, config, time())
 
+    def compare(self, content: bytes) -> list[Change]:
+        """What a file with this content would change. Raises ValueError with its faults."""
+        try:
+            return changes(self.config, carried(parse_config(content, "the file that was sent"), self.config))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
     def _publish_file(self, config: Config) -> None:
         now = time()
         for warning in config.warnings:
             _logger.warning("%s", warning)
         state = Loading(now, None, None, config.hash, now_ms())
         if config.hash != self.config.hash:
-            self._publish(config, now, state)
+            self._publish(config, now, state._replace(changes=_logged_changes(self.config, config)))
         else:
-            publish_loading(self._scoreboard, state)
+            publish_loading(self._scoreboard, state._replace(changes=loading(self._scoreboard).changes))
         _logger.info("loaded the configuration %s", config.hash)
 
     def _publish(self, config: Config, now: float, state: Loading | None = None) -> None:
@@ -156,6 +164,15 @@ def _log(before: Config, after: Config) -> None:
 def _listed(names: list[str]) -> str:
     more = len(names) - MAX_LISTED_ORIGINS
     return ", ".join(names[:MAX_LISTED_ORIGINS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _logged_changes(before: Config, after: Config) -> list[str]:
+    """What `after` does to traffic, in lines, which are logged, too."""
+    found = changes(before, after)
+    lines = listed(found)
+    level = logging.WARNING if any(change.is_warning for change in found) else logging.INFO
+    _logger.log(level, "the configuration %s changes: %s", after.hash, "\n  ".join(lines or ["nothing"]))
+    return lines
 
 
 def _shortened(error: str) -> str:

@@ -121,13 +121,14 @@ class Worker(NamedTuple):
 
 class Loading(NamedTuple):
     """When the configuration in use was loaded (Unix time), why a later one was not, if so, the hash of the one in
-    use, and when it was published (milliseconds of the monotonic clock)."""
+    use, when it was published (milliseconds of the monotonic clock), and what it changed, in lines."""
 
     loaded_at: float
     error: str | None = None
     error_at: float | None = None
     config: str | None = None
     published_ms: int = 0
+    changes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -354,6 +354,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
         "last_error": None,
         "last_error_at": None,
         "warnings": [],
+        "changes": [],
     }
     (worker,) = seen["workers"]
     assert {name: worker[name] for name in ("connections", "requests", "config", "verdicts")} == {
@@ -482,6 +483,18 @@ def test_an_empty_token_matches_no_request(headers: dict[str, str], scoreboard: 
 def test_probes_and_prometheus_need_no_token(path: str, token: str, scoreboard: Scoreboard) -> None:
     new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
     assert ask(path, scoreboard, token=token).status_code == 200
+
+
+def test_a_toml_is_compared_with_the_one_in_force(scoreboard: Scoreboard) -> None:
+    """It needs the token, as a reload does; faults are told, and nothing is loaded."""
+    changed = POOLS.replace(b'"origin-1" = 3', b'"origin-1" = 1')
+    said = ask("/compare", scoreboard, method="POST", content=changed).json()
+    assert said["changes"] == ["pool pool-a: origin-1: 75 % -> 50 %, origin-2: 25 % -> 50 %"]
+    refused = ask("/compare", scoreboard, method="POST", content=b"[p]")
+    assert (refused.status_code, "the file that was sent:1:1" in refused.json()["detail"]) == (422, True)
+    assert ask("/compare", scoreboard, method="POST", content=changed, token="t").status_code == 401
+    elsewhere = {"sec-fetch-site": "cross-site"}
+    assert ask("/compare", scoreboard, method="POST", content=changed, headers=elsewhere).status_code == 403
 
 
 def test_a_reload_waits_for_the_workers_until_the_instance_ends(

@@ -554,6 +554,27 @@ def test_reload_where_it_is_no_use_to_wait(fields: dict[str, str]) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "not now\n")
 
 
+def test_check_says_what_a_file_changes_of_another_one(file: Path) -> None:
+    old = file.with_name("old.toml")
+    old.write_text(POOLS.replace('"origin-1" = 2', '"origin-1" = 1'))
+    result = run("check", "--diff", str(old))
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "pool pool-a: origin-1: 50 % -> 66.7 %, origin-2.example.com: 50 % -> 33.3 %\n",
+    )
+    old.write_text(POOLS)
+    assert run("check", "--diff", str(old)).stdout == "no change\n"
+    assert json.loads(run("check", "--json", "--diff", str(old)).stdout)["changes"] == []
+
+
+def test_check_says_what_a_file_changes_of_what_is_in_force(file: Path) -> None:
+    """By the admin listener; where there is none, the exit code is 1."""
+    with answering(200, b'{"changes": ["warning: pool q is gone"]}') as bind:
+        assert run("check", "--admin-bind", bind, "--diff").stdout == "warning: pool q is gone\n"
+    with answering(200, b"[]") as bind:
+        assert run("check", "--admin-bind", bind, "--diff").exit_code == 1
+
+
 @pytest.mark.slow
 def test_reload_with_a_token_of_any_language(tmp_path: Path) -> None:
     """A token is the same to the command and to the listener, whatever its letters."""

@@ -55,6 +55,30 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(work())
 
 
+def test_a_reload_says_what_it_does_to_traffic(
+    scoreboard: Scoreboard, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log and in what the admin listener shows, until the next change."""
+
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+        file.write_bytes(NEW)
+        await publisher.look()
+        lines = ["pool q is new: old: 0 % -> 100 %", "pool p: old: 100 % -> 0 %, new: 0 % -> 100 %"]
+        assert loading(scoreboard).changes == lines
+        assert all(line in caplog.text for line in lines)
+        await publisher.look(force=True)
+        assert loading(scoreboard).changes == lines
+        file.write_bytes(OLD)
+        await publisher.look()
+        assert (
+            loading(scoreboard).changes[0] == "warning: pool q is gone: requests that name it get p, the default pool"
+        )
+
+    with caplog.at_level("INFO", "gunicorn.error"):
+        run(work)
+
+
 def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Scoreboard, file: Path) -> None:
     async def work() -> None:
         publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))

@@ -99,6 +99,7 @@ def ask(
     headers: dict[str, str] | None = None,
     pools: bytes = POOLS,
     provider: Provider | None = None,
+    content: bytes | None = None,
 ) -> httpx.Response:
     async def answer() -> httpx.Response:
         config = parse_config(pools, "pools.toml")
@@ -108,6 +109,6 @@ def ask(
         instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config), discovery)
         transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on, only_local=only_local))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.request(method, path, headers=headers)
+            return await client.request(method, path, headers=headers, content=content)
 
     return asyncio.run(answer())

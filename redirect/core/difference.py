@@ -1,0 +1,124 @@
+"""What a configuration does to traffic when it takes the place of another one, in lines for people.
+
+The rule: what takes all traffic from somewhere is a warning and comes first; then come pools that came or went, routes,
+and shares, those first that move most. However much differs, only so many lines are shown.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import NamedTuple
+
+from redirect.core.pools import Config, Pool
+from redirect.core.routes import Route, forwarded
+
+MAX_LINES = 20
+MAX_ORIGINS_OF_LINE = 5
+
+# The order of what is no warning.
+_POOLS, _ROUTES, _KEYS = 4.0, 3.0, 2.0  # shares move by at most 1
+
+
+class Change(NamedTuple):
+    text: str
+    is_warning: bool = False
+    importance: float = 0.0
+
+
+def changes(before: Config, after: Config) -> list[Change]:
+    """What differs, the most important first."""
+    found = [*_default(before, after), *_pools(before, after), *_routes(before, after)]
+    return sorted(found, key=lambda change: (not change.is_warning, -change.importance))
+
+
+def listed(found: Sequence[Change], most: int = MAX_LINES) -> list[str]:
+    """The first of the changes as lines, and how many more there are."""
+    lines = [f"{'warning: ' * change.is_warning}{change.text}" for change in found[:most]]
+    return lines + [f"and {len(found) - most:,} more"] * (len(found) > most)
+
+
+def _default(before: Config, after: Config) -> Iterator[Change]:
+    old, new = (config.default.name if config.default else "none" for config in (before, after))
+    if old != new:
+        yield Change(f"the default pool: {old} -> {new}", is_warning=True)
+
+
+def _pools(before: Config, after: Config) -> Iterator[Change]:
+    was_forwarded, is_forwarded = forwarded(before.routes), forwarded(after.routes)
+    default = f"get {after.default.name}, the default pool" if after.default else "get 404"
+    for name, old in before.pools.items():
+        new = after.pools.get(name)
+        if new is None:
+            why = "" if name in was_forwarded else f": requests that name it {default}"
+            yield Change(f"pool {name} is gone{why}", is_warning=True)
+            continue
+        if name in is_forwarded - was_forwarded:
+            text = f"pool {name} cannot be named any more, as a route forwards to it: requests that name it {default}"
+            yield Change(text, is_warning=True)
+        if new is not old and new != old:
+            yield from _of_pool(old, new)
+    for name, pool in after.pools.items():
+        if name not in before.pools:
+            moves = _listed(_moves({}, _shares(pool)))  # of a pool that is yet to find its origins there are none
+            yield Change(f"pool {name} is new{moves and f': {moves}'}", importance=_POOLS)
+
+
+def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
+    before, after = _shares(old), _shares(new)
+    if any(before.values()) and not any(after.values()):
+        yield Change(f"pool {new.name} has no origin left that gets requests", is_warning=True)
+    moved = _moves(before, after)
+    if moved:
+        largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
+        yield Change(f"pool {new.name}: {_listed(moved)}", importance=largest)
+    changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
+    if changed or not moved:
+        yield Change(f"pool {new.name}: {', '.join(changed or ['origins'])} changed", importance=_KEYS)
+
+
+def _changed_keys(old: Pool | Route, new: Pool | Route) -> list[str]:
+    names = [each.name for each in fields(old)]
+    return [name for name in names if getattr(old, name) != getattr(new, name)]
+
+
+def _shares(pool: Pool) -> dict[str, float]:
+    total = sum(origin.weight for origin in pool.origins)
+    return {origin.name: origin.weight / total if total else 0.0 for origin in pool.origins}
+
+
+def _moves(before: dict[str, float], after: dict[str, float]) -> list[str]:
+    """Origins with their shares before and after, those first that move most."""
+    moves = [(before.get(name, 0.0), after.get(name, 0.0), name) for name in {**before, **after}]
+    moved = sorted([move for move in moves if move[0] != move[1]], key=lambda move: -round(abs(move[1] - move[0]), 9))
+    return [f"{name}: {_percent(old)} -> {_percent(new)}" for old, new, name in moved]
+
+
+def _listed(moves: Sequence[str]) -> str:
+    more = len(moves) - MAX_ORIGINS_OF_LINE
+    return ", ".join(moves[:MAX_ORIGINS_OF_LINE]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _routes(before: Config, after: Config) -> Iterator[Change]:
+    old, new = ({route.name: _without_index(route) for route in config.routes} for config in (before, after))
+    for name, route in old.items():
+        if name not in new:
+            yield Change(f"route {name} is gone: {_does(route)}", importance=_ROUTES)
+        elif _does(route) != _does(new[name]):
+            yield Change(f"route {name}: {_does(route)} -> {_does(new[name])}", importance=_ROUTES)
+        elif route != new[name]:
+            yield Change(f"route {name}: {', '.join(_changed_keys(route, new[name]))} changed", importance=_KEYS)
+    for name, route in new.items():
+        if name not in old:
+            yield Change(f"route {name} is new: {_does(route)}", importance=_ROUTES)
+
+
+def _does(route: Route) -> str:
+    return f"{route.action} {route.respond.status if route.respond else route.show or route.pool}"
+
+
+def _without_index(route: Route) -> Route:
+    """The tokens that count the limit belong to an instance."""
+    return replace(route, limit=replace(route.limit, index=0)) if route.limit else route

@@ -1,0 +1,84 @@
+"""What a configuration does to traffic when it takes the place of another one."""
+
+import pytest
+
+from redirect.config.loader import parse_config
+from redirect.core.difference import MAX_LINES, changes, listed
+
+TWO = '[a]\nis_default = true\nweighted_hosts = { "x" = 4, "y" = 1 }\n[b]\nweighted_hosts = { "z" = 1 }\n'
+ROUTE = '[[routes]]\npath = "/r"\nredirect_to = "b"\n'
+
+
+def lines(before: str, after: str) -> list[str]:
+    old, new = (parse_config(toml.encode(), "pools.toml") for toml in (before, after))
+    return listed(changes(old, new))
+
+
+CASES = {
+    "nothing": ("# a comment\n", "", []),
+    "a drained origin": ('"y" = 1', '"y" = 0', ["pool a: x: 80 % -> 100 %, y: 20 % -> 0 %"]),
+    "another origin": ('"z"', '"new"', ["pool b: z: 100 % -> 0 %, new: 0 % -> 100 %"]),
+    "the same shares": ('"x" = 4, "y" = 1', '"x" = 8, "y" = 2', ["pool a: origins changed"]),
+    "another key": ("[b]", "[b]\nstatus = 301", ["pool b: status changed"]),
+    "a pool that is gone": (
+        '[b]\nweighted_hosts = { "z" = 1 }\n',
+        "",
+        ["warning: pool b is gone: requests that name it get a, the default pool"],
+    ),
+    "a new pool": ("[b]", '[c]\nweighted_hosts = { "w" = 1 }\n[b]', ["pool c is new: w: 0 % -> 100 %"]),
+    "a new pool that is to find its origins": (
+        "[b]",
+        '[c]\ndiscover = { name = "app", port = 80 }\n[b]',
+        ["pool c is new"],
+    ),
+    "another default": (
+        "is_default = true\n",
+        'weighted_hosts = { "x" = 4, "y" = 1 }\n[c]\nis_default = true\n',
+        ["warning: the default pool: a -> c"],
+    ),
+    "a new route": ("[a]", ROUTE + "[a]", ["route /r is new: redirect_to b"]),
+    "a pool that is forwarded to": (
+        "[a]",
+        ROUTE.replace("redirect", "forward") + "[a]",
+        [
+            "warning: pool b cannot be named any more, as a route forwards to it: requests that name it get a, "
+            "the default pool",
+            "route /r is new: forward_to b",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CASES.values(), ids=CASES)
+def test_changes(old: str, new: str, expected: list[str]) -> None:
+    found = lines(TWO, TWO.replace(old, new, 1))
+    assert found[: len(expected)] == expected
+    assert bool(found) == bool(expected)
+
+
+def test_a_route_that_does_something_else_or_is_gone() -> None:
+    other = ROUTE.replace('"b"', '"a"')
+    assert lines(ROUTE + TWO, other + TWO) == ["route /r: redirect_to b -> redirect_to a"]
+    assert lines(ROUTE + TWO, TWO) == ["route /r is gone: redirect_to b"]
+
+
+def test_the_most_important_come_first_and_the_rest_is_counted() -> None:
+    """Of ten thousand pools: warnings, and then the shares that move most."""
+
+    def pools(weights: int) -> str:
+        return "".join(f"[p{n}]\nweighted_hosts = {{ a = {weights}, b = {n + 1} }}\n" for n in range(200))
+
+    found = lines(
+        TWO + pools(1), TWO.replace("is_default = true\n", "").replace("[b]", "[b]\nis_default = true") + pools(9)
+    )
+    assert len(found) == MAX_LINES + 1
+    assert found[0] == "warning: the default pool: a -> b"
+    assert found[-1].startswith("and ")
+    assert found[1].startswith("pool p2: a: 25 % -> 75 %")
+
+
+def test_many_origins_of_a_pool_are_one_line() -> None:
+    hosts = ", ".join(f'"o{n}" = 1' for n in range(100))
+    (line,) = lines(TWO, TWO.replace('"z" = 1', hosts))
+    assert line.startswith("pool b: z: 100 % -> 0 %, o0: 0 % -> 1 %")
+    assert line.endswith(" and 96 more")
