@@ -18,6 +18,7 @@ from support.origin import (
 from support.wire import head as request
 
 from redirect.core.balancer import Balancer
+from redirect.core.health import HealthStatus
 from redirect.telemetry.snapshot import Connections, OriginNumbers
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
@@ -57,6 +58,30 @@ async def test_a_failure_is_counted_by_its_cause(behaviour: Behaviour, error: st
         await gateway.ask("GET / HTTP/1.1")
         await gateway.record()
         assert (of(gateway).failures, of(gateway).retries) == ({error: 1}, 0)
+
+
+async def test_the_record_has_what_was_due_at_the_pick(forwarding: Forwarding) -> None:
+    """Whatever became of the origins' health until the answer came."""
+    async with forwarding("", pool="eject = {}", origins=2) as gateway:
+        service = gateway.handler.service
+
+        def fail_the_first(statuses: dict[str, HealthStatus]) -> None:
+            for _ in service.updates({"origins": statuses}, 0.0):
+                pass
+
+        down = {gateway.origin.name: HealthStatus(False, 0.0, 0.0, "ejected", 1)}
+
+        async def other_health(call: Call) -> None:
+            fail_the_first(down)
+            await call.write(answer())
+
+        for origin in gateway.origins:
+            origin.default = other_health
+        await gateway.ask("GET / HTTP/1.1")
+        await gateway.ask("GET / HTTP/1.1")
+        first, second = await gateway.records(2)
+        assert (first["due"], second["due"]) == (0.5, 1)
+        assert first["weights"] != second["weights"]
 
 
 async def test_each_try_that_failed_is_counted_and_each_retry(forwarding: Forwarding) -> None:
