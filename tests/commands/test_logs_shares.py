@@ -136,8 +136,9 @@ def test_an_origin_that_gets_nothing_of_what_is_due_to_it_is_an_alarm(config: st
     assert "(never picked)" in result.stdout
 
 
-def test_picks_by_load_are_not_judged(config: str) -> None:
-    pools = POOLS.replace("is_default = true", 'pick = "least_requests"')
+@pytest.mark.parametrize("key", ['pick = "least_requests"', 'on_loop = "next"'])
+def test_picks_by_something_else_than_shares_are_not_judged(config: str, key: str) -> None:
+    pools = POOLS.replace("is_default = true", key)
     Path("redirect_pools_config.toml").write_text(f'{pools}[[routes]]\npath = "/"\nforward_to = "pool-a"\n')
     Path("access.jsonl").write_bytes(picks(300, "origin-1", 0.666667, "both"))
     result = run("report", "shares", "access.jsonl")

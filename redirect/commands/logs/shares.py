@@ -44,7 +44,7 @@ NOT_AS_DUE = "NOT as due"
 TOO_FEW = "too few picks to tell"
 NO_PICKS = "no picks"
 NOT_JUDGED = "not judged, since --origin and --status choose by what is to be judged"
-NOT_BY_SHARES = "not judged, since each pick follows the load or the client"
+NOT_BY_SHARES = "not judged, since picks follow the load, the client or the host asked for"
 
 # What is due to origins that were not picked and that no TOML names.
 NEVER_PICKED = "(never picked)"
@@ -168,7 +168,7 @@ def _compared(pool: Pool | None, picks: Picks) -> list[tuple[Any, ...]]:
 
 
 def _verdict(pool: Pool | None, picks: Picks, filters: Filters) -> Verdict:
-    if picks.picked and pool is not None and pool.pick not in BY_SHARES:
+    if picks.picked and pool is not None and (pool.pick not in BY_SHARES or pool.on_loop == "next"):
         return Verdict(NOT_BY_SHARES)
     origins = [*picks.due]
     return verdict([picks.due[name] for name in origins], [picks.picked[name] for name in origins], filters)
