@@ -156,7 +156,8 @@ def load_settings(used: Collection[str] = Settings.model_fields, **options: Any)
 
 
 def _field(fault: Any) -> str:
-    return str(fault["loc"][0]).lower()
+    """That of a fault, which may have the name of the variable."""
+    return str(fault["loc"][0]).lower().removeprefix("redirect_")
 
 
 def variable(name: str) -> str:
