@@ -25,6 +25,7 @@ def test_the_view_has_a_column_for_each_key(log: Path) -> None:
     assert types.pop("truncated") == "BOOLEAN"
     whole = "status duration_us worker origin_status origin_us tries bytes_in bytes_out".split()
     assert {types.pop(key) for key in whole} == {"INTEGER", "BIGINT"}
+    assert types.pop("due") == "DOUBLE"
     assert {*types.values()} == {"VARCHAR"}
 
 

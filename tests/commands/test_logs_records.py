@@ -135,7 +135,7 @@ selections = st.builds(
     Filters,
     pool=st.none() | st.sampled_from(["x", "pool-a", 'q"\\', "it's", "größe", "\udcff"]),
     origin=st.none() | st.sampled_from(["x", 'q"\\']),
-    statuses=st.none() | st.sampled_from([("422",), ("3xx", "500")]),
+    statuses=st.none() | st.sampled_from([((422, 422),), ((300, 399), (500, 500))]),
     since=st.none() | st.sampled_from(["2026-11-20T19:43:07.002Z", "2026-11-20T19:43:07.003Z"]),
     path_prefix=st.none() | st.sampled_from(["", "/", "a", '"', "\\", "é"]),
 )

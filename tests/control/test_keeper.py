@@ -80,9 +80,9 @@ def run(folder: Path, *, works: bool = True) -> Scoreboard:
 
 
 def test_all_that_never_goes_back_is_kept() -> None:
-    """Kinds of series and numbers of a slot are kept, or known as what is not: how it is now, and signals between
-    processes."""
-    assert LABELS.keys() == KINDS.keys() - {*GAUGES, "outcomes"}
+    """Kinds of series and numbers of a slot are kept, or known as what is not: how it is now, signals between
+    processes, and what was due under the configuration in force."""
+    assert LABELS.keys() == KINDS.keys() - {*GAUGES, "outcomes", "due"}
     now = {"pid", "since_ms", "heartbeat_ms", "connections", "requests", "tunnels", "health"}
     now |= {"config", "configs", "change"}
     memory = {"series_bytes", "ring_begun", "ring_ended", "watched_until_ms", "held"}

@@ -29,7 +29,7 @@ SERVED_BY: dict[str | None, str] = {**{name: name for name in POOLS}, "no-such-p
 KEYS = (
     "time level pool_requested pool origin location status method host path query client_ip user_agent referer "
     "trace_id request_id duration_us instance worker config "
-    "route action origin_status origin_us tries bytes_in bytes_out served_from detail"
+    "route action origin_status origin_us tries bytes_in bytes_out served_from due weights detail fallback_for"
 ).split()
 
 # The value that chi-square exceeds with p = 0.0001, by degrees of freedom; qchisq(0.9999, df) in R.
