@@ -103,6 +103,8 @@ class DockerProvider:
     def use(self, wanted: Mapping[str, Discover]) -> None:
         """Follows these pools from now on. What is known counts for them, too; the rest is asked for at once."""
         self._wanted = dict(wanted)
+        if not wanted:
+            self._listed = {}  # of no time that is known, once it is not followed
         self._news.set()
         self._publish()
 
@@ -122,7 +124,7 @@ class DockerProvider:
 
     async def _until_wanted(self) -> None:
         while not self._wanted:
-            self._listed, self.trouble = {}, None  # of no time that is known
+            self._listed, self.trouble = {}, None
             self._news.clear()
             await self._news.wait()
 
