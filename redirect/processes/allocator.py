@@ -2,7 +2,7 @@
 
 The rule: what a worker frees it needs again at once. glibc gives blocks of 128 KiB and more back to the kernel, and
 what is free at the end of its heap. The event loop reads up to 250 KB of a body at a time, and each page of each read
-then came anew, which was a third of the CPU time of a body that is passed on.
+then caused a page fault, which was a third of the CPU time of a body that is passed on.
 """
 
 import ctypes

@@ -28,7 +28,7 @@ def kx() -> Iterator[Assembly]:
 
 
 def scale(kx: Assembly, replicas: int) -> None:
-    """As somebody does who edits the number in .env."""
+    """As a user does who edits the number in .env."""
     kx.environment["STORAGE_REPLICAS"] = str(replicas)
     kx.compose("up", "--detach", "--wait", "--no-recreate", timeout=120)
 

@@ -57,7 +57,7 @@ def signed(head: str, claims: str) -> str:
 
 
 def test_each_service_is_built_from_a_folder_of_its_own(platform: Assembly) -> None:
-    """Its image is tagged local/…, unless somebody asks for another prefix."""
+    """Its image is tagged local/…, unless another prefix is asked for."""
     del (plain := Assembly("platform", JWT_SECRET=SECRET)).environment["IMAGE_PREFIX"]
     services = plain.services()
     assert services.keys() == SERVICES

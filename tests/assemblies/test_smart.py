@@ -26,7 +26,7 @@ class Smart(Assembly):
         super().__init__("smart", *more, **{"MOCK_PORT": "0", **settings, **variables})
 
     def mock(self, method: str, target: str, body: str | None = None) -> Answer:
-        """What the mock server says to somebody who asks it itself."""
+        """What the mock server answers to a client that asks it directly."""
         port = int(self.compose("port", "mock", "8080").split(":")[-1])
         connection = HTTPConnection("127.0.0.1", port, timeout=15)
         connection.request(method, target, body)

@@ -76,7 +76,7 @@ def test_scheme(proto: str | None, scheme: str) -> None:
         pytest.param("https, http, http", "203.0.113.7, 10.0.0.9", "http", id="no farther than the client"),
         pytest.param("https", "203.0.113.7, 10.0.0.8, 10.0.0.9", "https", id="one value of a longer way"),
         pytest.param("https, http", "10.0.0.8, 10.0.0.9", "https", id="trusted proxies only"),
-        pytest.param("https, http", "junk, 10.0.0.9", "https", id="a trusted proxy wrote it, whoever its client is"),
+        pytest.param("https, http", "junk, 10.0.0.9", "https", id="a trusted proxy wrote it, with any client"),
         pytest.param("https, junk", "203.0.113.7, 10.0.0.9", "http", id="nothing left of nonsense counts"),
         pytest.param("junk, https", "203.0.113.7, 10.0.0.9", "https", id="nonsense behind a trusted proxy"),
     ],

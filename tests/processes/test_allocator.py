@@ -25,6 +25,6 @@ print(faults() - before)
 
 
 def test_pages_of_a_body_are_used_again() -> None:
-    """What a read of a body takes was there before: without it each would bring in its pages anew."""
+    """What a read of a body takes was there before: without it each would fault in its pages again."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 200

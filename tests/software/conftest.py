@@ -8,29 +8,16 @@ from pathlib import Path
 import pytest
 from support.app import MIB
 from support.coroutines import pytest_pyfunc_call as pytest_pyfunc_call
+from support.nginx import nginx_conf
 from support.programs import started, uvicorn
 from support.service import Running, free_port, running
 
 HERE = Path(__file__).parent
-NGINX = """\
-daemon off;
-user root;  # the files are ours alone
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    scgi_temp_path {folder}/scgi;
-    uwsgi_temp_path {folder}/uwsgi;
+SERVER = """\
     server {{
         listen 127.0.0.1:{port};
         root {folder}/files;
-    }}
-}}
-"""
+    }}"""
 FILE_BYTES = 64 * MIB
 
 
@@ -52,7 +39,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with (folder / "files" / "large").open("wb") as file:
         for number in range(FILE_BYTES // MIB):
             file.write(bytes([number]) * MIB)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=ports["nginx"]))
+    (folder / "nginx.conf").write_text(nginx_conf(folder, SERVER.format(folder=folder, port=ports["nginx"])))
     routes = [{"path_prefix": f"/{name}", "forward_to": name, "strip_prefix": True} for name in ports]
     pools = {name: {"weighted_hosts": {f"127.0.0.1:{port}": 1}} for name, port in ports.items()}
     with contextlib.ExitStack() as stack:

@@ -12,31 +12,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.nginx import nginx_conf
 from support.programs import started
 from support.service import ROOT, Running, configs, free_port, running, wait_for
 
 OLD = "old.example.com"
 BODY = b"b" * 200_000
 
-# What is around the server of `nginx.conf`, with ports of ours.
-AROUND = """\
-daemon off;
-user root;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    scgi_temp_path {folder}/scgi;
-    uwsgi_temp_path {folder}/uwsgi;
+# What the server of `nginx.conf` needs beside it.
+NEEDED = """\
     map $http_x_request_id $passed_request_id {{ "" $request_id; default $http_x_request_id; }}
     upstream redirect {{ server 127.0.0.1:{service}; }}
-{recipe}
-}}
-"""
+{recipe}"""
 
 
 def recipe(listen: int, old: int) -> str:
@@ -94,7 +81,7 @@ def site(tmp_path: Path) -> Iterator[tuple[Running, httpx.Client]]:
         before = configs(service)
         service.pools.write_text(block)
         wait_for(lambda: configs(service) not in (set(), before))
-        text = AROUND.format(folder=tmp_path, service=service.port, recipe=recipe(nginx, old))
+        text = nginx_conf(tmp_path, NEEDED.format(service=service.port, recipe=recipe(nginx, old)))
         (tmp_path / "nginx.conf").write_text(text)
         stack.enter_context(started(["nginx", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")], nginx))
         client = httpx.Client(base_url=f"http://127.0.0.1:{nginx}", headers={"host": OLD})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.nginx import nginx_conf
 from support.programs import started
 from support.service import ROOT, Running, free_port, running
 
@@ -16,18 +17,6 @@ pytestmark = pytest.mark.processes
 CLIENT = "127.0.0.2"
 
 TERMINATOR = """\
-daemon off;
-user root;
-pid {folder}/terminator.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/tls-body;
-    proxy_temp_path {folder}/tls-proxy;
-    fastcgi_temp_path {folder}/tls-fastcgi;
-    scgi_temp_path {folder}/tls-scgi;
-    uwsgi_temp_path {folder}/tls-uwsgi;
     server {{
         listen 127.0.0.1:{port} ssl;
         ssl_certificate {folder}/certificate.pem;
@@ -39,9 +28,7 @@ http {{
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Host $http_host;
         }}
-    }}
-}}
-"""
+    }}"""
 
 
 def ours(name: str, folder: Path, port: int, service: int, trusted: str) -> str:
@@ -90,7 +77,7 @@ def terminated(name: str, folder: Path, trusted: str) -> Iterator[tuple[Running,
     tls, plain = free_port(), free_port()
     with running(folder, pools=pools, FORWARDED_ALLOW_IPS="127.0.0.1") as service, contextlib.ExitStack() as stack:
         stack.enter_context(nginx(ours(name, folder, plain, service.port, trusted), folder, "ours.conf", plain))
-        terminator = TERMINATOR.format(folder=folder, port=tls, nginx=plain)
+        terminator = nginx_conf(folder, TERMINATOR.format(folder=folder, port=tls, nginx=plain), "terminator")
         stack.enter_context(nginx(terminator, folder, "terminator.conf", tls))
         yield service, f"https://127.0.0.1:{tls}", f"http://127.0.0.1:{plain}"
 

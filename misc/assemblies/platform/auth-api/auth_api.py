@@ -1,6 +1,6 @@
 """Gives tokens: POST /token with a user's name and password.
 
-The rule: a token says who the user is, and until when; whoever has the secret can check it, so nothing is asked again.
+The rule: a token says who the user is, and until when; a service with the secret can check it without asking.
 """
 
 import hmac
