@@ -114,7 +114,8 @@ class Service:
             return Show(route)
         assert route.redirect_to is not None
         decision = self._redirect(self._balancers[route.redirect_to], scheme, asked)
-        return decision._replace(route=route.name, fields=self._fields_by_route(decision) if decision.fields else ())
+        routed = decision.on_route(route.name)
+        return routed._replace(fields=self._fields_by_route(decision)) if decision.fields else routed
 
     def preflight(
         self, target: str, pool_requested: str | None, asked: Endpoint | None, cross_origin: CrossOrigin

@@ -82,3 +82,5 @@ def test_decisions_are_equal_whatever_was_due() -> None:
     for decision in decisions:
         assert decision.with_due(None) == decision
         assert decision._replace(route="/a").due is decision.due
+        assert decision.on_route("/a") == decision._replace(route="/a")
+        assert decision.on_route("/a").due is decision.due
