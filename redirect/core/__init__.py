@@ -13,6 +13,7 @@ health      which origins are up or down, as values and as bytes
 decision    an answer before it is bytes
 destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
+hashing     picks by a key: weighted rendezvous hashing
 balancer    which origins of a pool may be picked, and how often
 forward     the decision that an origin answers
 show        the decision that the controller answers
