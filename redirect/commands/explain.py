@@ -1,8 +1,12 @@
 """`redirect explain`: what a request would get, without asking the running service."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import NamedTuple
 
 import click
 import httptools
@@ -10,6 +14,8 @@ import httptools
 from redirect.commands.check import body_of, described_discover
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
 from redirect.core.authority import parse_raw
+from redirect.core.balancer import Balancer
+from redirect.core.cycles import Cycles
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
@@ -17,8 +23,31 @@ from redirect.core.request import Request
 from redirect.core.routes import Route, Routes, has_dot_segment
 from redirect.core.service import outcome
 from redirect.edge.connection import NOT_HTTP
+from redirect.edge.keys import key_of
 from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
 from redirect.edge.reader import OTHER_VERSION, Reader
+
+
+class _Asked(NamedTuple):
+    request: Request
+    requested: str | None  # the pool
+    header: str  # that names pools
+    key_of: Callable[[str], bytes]  # what a pool tells clients by
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return value and str(ipaddress.ip_address(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no IP address") from None
+
+
+def _fields(context: click.Context, parameter: click.Parameter, lines: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    parts = [line.partition(":") for line in lines]
+    if any(not colon for _, colon, _ in parts):
+        raise click.BadParameter(f"{' '.join(lines)!r} is not NAME: VALUE")
+    return [(os.fsencode(name), os.fsencode(value.strip())) for name, _, value in parts]
+
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -27,9 +56,26 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 @click.option("--method", metavar="M", default="GET", help="Method of the request.")
 @click.option("--pool", "requested", metavar="P", help="Value of the header that names the pool.")
 @click.option("--host", metavar="H", help="Value of the Host header; the URL's host otherwise.")
+@click.option("--client-ip", metavar="A", callback=_address, help="Address of the client, for pools that pick by it.")
+@click.option(
+    "--header",
+    "fields",
+    metavar="'N: V'",
+    multiple=True,
+    callback=_fields,
+    help="A header field, for pools that pick by it.",
+)
 @click.argument("url", default="http://localhost/")
 @setting("pools_config_path")
-def explain(method: str, requested: str | None, host: str | None, url: str, pools_config_path: str | None) -> None:
+def explain(
+    method: str,
+    requested: str | None,
+    host: str | None,
+    client_ip: str | None,
+    fields: list[tuple[bytes, bytes]],
+    url: str,
+    pools_config_path: str | None,
+) -> None:
     """Say which route takes URL, which pool answers, with which origins, shares and Locations.
 
     The running service is not asked, and its cycles do not move.
@@ -37,23 +83,26 @@ def explain(method: str, requested: str | None, host: str | None, url: str, pool
     settings = read_settings("pools_config_path", "pool_id_header", pools_config_path=pools_config_path)
     config = load_or_exit(settings)
     request = _request(method, url, host)
+    key = partial(key_of, target=request.target, client_ip=client_ip, fields=fields)
+    asked = _Asked(request, requested, settings.pool_id_header, key)
     if config.routes:
-        _print_by_route(config, request, requested, settings.pool_id_header)
+        _print_by_route(config, asked)
     else:
-        _print_by_header(config, request, requested, settings.pool_id_header, _asked(request))
+        _print_by_header(config, asked, _url(request))
 
 
-def _print_by_route(config: Config, request: Request, requested: str | None, header: str) -> None:
-    path, asked = request.target.partition("?")[0], f"{request.method} {_asked(request)}"
+def _print_by_route(config: Config, asked: _Asked) -> None:
+    request = asked.request
+    path, line = request.target.partition("?")[0], f"request  {request.method} {_url(request)}"
     if has_dot_segment(path):
         click.echo("route    none is asked: 400, some origins would take a segment of dots for another path")
-        click.echo(f"request  {asked}")
+        click.echo(line)
         return
     routes = Routes(config.routes)
     found = routes.find(request.head.endpoint, path, request.method)
     if found is None:
         click.echo("route    none matches")
-        _print_by_header(config, request, requested, header, asked)
+        _print_by_header(config, asked, f"{request.method} {_url(request)}")
         return
     if isinstance(found, Route):
         _print_reasons(found, config, request.method)
@@ -63,9 +112,9 @@ def _print_by_route(config: Config, request: Request, requested: str | None, hea
         if each is not found:
             click.echo(f"next     {each.name}")
     if isinstance(found, Route):
-        _print_action(config, found, request, asked)
+        _print_action(config, found, asked)
     else:
-        click.echo(f"request  {asked}")
+        click.echo(line)
 
 
 def _print_reasons(route: Route, config: Config, method: str) -> None:
@@ -83,39 +132,40 @@ def _print_reasons(route: Route, config: Config, method: str) -> None:
     click.echo(f"  method {takes if route.taken else 'any'}")
 
 
-def _print_action(config: Config, route: Route, request: Request, asked: str) -> None:
+def _print_action(config: Config, route: Route, asked: _Asked) -> None:
     if route.respond is not None:
         click.echo(f"answer   {route.respond.status} {body_of(route.respond)}".rstrip())
     if route.show is not None:
         click.echo(f"answer   what the admin listener shows at /{route.show}")
     if route.pool is not None:
         click.echo(f"pool     {route.pool} ({route.action})")
-    click.echo(f"request  {asked}")
+    click.echo(f"request  {asked.request.method} {_url(asked.request)}")
     if route.redirect_to is not None:
-        _print_redirects(config.pools[route.redirect_to], request)
+        _print_redirects(config.pools[route.redirect_to], asked)
     if route.forward_to is not None:
-        pool, (target, _) = config.pools[route.forward_to], route.target_of(request.target)
+        pool, (target, _) = config.pools[route.forward_to], route.target_of(asked.request.target)
         scheme = pool.scheme or "http"
-        _print_origins(pool, lambda origin: f"forward to {scheme}://{origin.name}{origin.path_prefix}{target}")
+        _print_origins(pool, asked, lambda origin: f"forward to {scheme}://{origin.name}{origin.path_prefix}{target}")
 
 
-def _print_by_header(config: Config, request: Request, requested: str | None, header: str, asked: str) -> None:
+def _print_by_header(config: Config, asked: _Asked, line: str) -> None:
     """What becomes of a request that no route takes."""
-    pool, why = config.default, "the default pool"
+    pool, why, requested = config.default, "the default pool", asked.requested
     if requested is not None:
         unknown = "forwarded to by a route, and cannot be named" if requested in config.pools else "no pool"
         named = config.pools.get(requested) if requested not in config.forwarded() else None
-        pool, why = named or pool, f"named by {header}" if named else f"{why}: {requested!r} is {unknown}"
+        pool, why = named or pool, f"named by {asked.header}" if named else f"{why}: {requested!r} is {unknown}"
     if pool is None:
         click.echo(f"pool     none: 404, there is no default pool{why.removeprefix('the default pool')}")
-        click.echo(f"request  {asked}")
+        click.echo(f"request  {line}")
         return
     click.echo(f"pool     {pool.name} ({why})")
-    click.echo(f"request  {asked}")
-    _print_redirects(pool, request)
+    click.echo(f"request  {line}")
+    _print_redirects(pool, asked)
 
 
-def _print_redirects(pool: Pool, request: Request) -> None:
+def _print_redirects(pool: Pool, asked: _Asked) -> None:
+    request = asked.request
     has_others = sum(origin.weight > 0 for origin in pool.origins) > 1
 
     def answer(origin: Origin) -> str:
@@ -124,21 +174,27 @@ def _print_redirects(pool: Pool, request: Request) -> None:
             return "one of the others: it is the host that was asked for"
         return f"{decision.status} {decision.location(request.target) or decision.detail}"
 
-    _print_origins(pool, answer)
+    _print_origins(pool, asked, answer)
 
 
-def _print_origins(pool: Pool, answer: Callable[[Origin], str]) -> None:
+def _print_origins(pool: Pool, asked: _Asked, answer: Callable[[Origin], str]) -> None:
     if pool.discover is not None:
         click.echo(f"  {described_discover(pool.discover)}; `redirect check --live` asks for them")
         return
     width = max(len(origin.name) for origin in pool.origins)
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer(origin) if origin.weight else 'never: drained'}")
+    if pool.pick == "hash":
+        key = asked.key_of(pool.hash_on)
+        shown = key.decode("utf-8", "backslashreplace")
+        picked = Balancer(pool, Cycles(), Random()).pick_by_key(key).origin.name
+        by_key = f"{picked} is that of the {pool.hash_on} {shown}"
+        click.echo(f"  {by_key if key else f'any of them, by chance and weight: {pool.hash_on} is not given'}")
     if pool.fallback is not None:
         click.echo(f"  {pool.fallback} serves while none of them is eligible")
 
 
-def _asked(request: Request) -> str:
+def _url(request: Request) -> str:
     host = os.fsdecode((request.head.host or "").encode("latin-1"))
     return f"{request.head.scheme}://{host}{request.target}"
 

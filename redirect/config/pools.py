@@ -51,6 +51,9 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     pool = Pool(name, values.pop("weighted_hosts"), **values)
     if pool.cors and (double := next((field for field, _ in pool.headers if _CORS.match(field)), None)):
         faults.append(Finding((name, "headers", double), f"{double} is written by cors; leave one out", is_at_key=True))
+    if "hash_on" in value and pool.pick != "hash":
+        message = f'hash_on is for pick = "hash", got {shown(pool.pick)}; write that, or take hash_on away'
+        faults.append(Finding((name, "hash_on"), message))
     if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
         faults += _duplicates(name, value)
     return pool, faults

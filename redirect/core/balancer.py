@@ -17,6 +17,7 @@ from random import Random
 from redirect.core.cycles import Cycles, picker
 from redirect.core.destination import Destination
 from redirect.core.due import Weights
+from redirect.core.hashing import Rendezvous
 from redirect.core.health import HealthStatus
 from redirect.core.pools import Origin, Pool
 
@@ -27,11 +28,12 @@ MAX_PREPARED_PICKS = 2_000
 
 
 class Balancer:
-    """Picks the origins of one pool, each as a `Destination`. `pick` is None while none may be picked."""
+    """Picks the origins of one pool, each as a `Destination`. `pick` is None while none is eligible, and where the pool
+    picks by a key of the request."""
 
     __slots__ = (
-        *("_bounds", "_destinations", "_random", "_weights", "next_step", "pick", "pool", "statuses", "successor"),
-        "vary",
+        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_eligible", "is_by_key"),
+        *("next_step", "pick", "pool", "statuses", "successor", "vary"),
     )
 
     pick: Callable[[], Destination] | None
@@ -57,18 +59,18 @@ class Balancer:
         self.statuses = statuses
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
         self._set_trials()
-        self._bounds: tuple[list[int], dict[Destination, int]] | None = None  # made when a loop is first avoided
-        self.pick = self._picker(cycles)
+        # Each is made when it is first needed.
+        self._bounds: tuple[list[int], dict[Destination, int]] | None = None
+        self._rendezvous: Rendezvous | None = None
+        self._by_chance: Callable[[], Destination] | None = None
+        self.is_by_key = pool.pick == "hash"
+        self.pick = None if self.is_by_key else self._picker(cycles)
 
     def _same_destinations(self, pool: Pool, vary: str | None) -> Mapping[Origin, Destination]:
         """Those that mean the same in `pool`: where other origins were found, and nothing else changed."""
         if vary != self.vary or replace(self.pool, origins=pool.origins, none_found=pool.none_found) != pool:
             return {}
         return {each.origin: each for each in self._destinations}
-
-    @property
-    def has_eligible(self) -> bool:
-        return any(self._weights)
 
     @property
     def is_growing(self) -> bool:
@@ -86,8 +88,10 @@ class Balancer:
         if self._weights != before[0]:
             self._weigh()
         if (self._weights, self.is_growing) != before:
-            self._bounds = None
-            self.pick = self._first_pick if any(self._weights) else None
+            self._bounds = self._by_chance = None
+            if self._rendezvous is not None:
+                self._rendezvous.use(self._weights)
+            self.pick = self._first_pick if self.has_eligible and not self.is_by_key else None
 
     def _first_pick(self) -> Destination:
         """Prepares the cycle when it is first needed: after an outage of thousands of pools, only for those that are
@@ -108,21 +112,58 @@ class Balancer:
         reasons = [f"{name} is {status.member or 'down'}, {status.reason}" for name, status in out if status]
         return f"no origin of {pool.name} is eligible: {reasons[0] if reasons else 'all are drained'}"
 
-    def one_at_a_time(self, picked: Destination) -> Destination:
+    def pick_for(self, method: str, key: bytes) -> Destination:
+        """The origin of a request, whatever the pool picks by; one is eligible."""
+        if self.is_by_key:
+            return self.pick_by_key(key)
+        assert self.pick is not None
+        return self.pick() if method != "HEAD" else self.peek()
+
+    def pick_by_key(self, key: bytes) -> Destination:
+        """The origin for `key`; for an empty one any, by chance and weight. One is eligible."""
+        if key:
+            index = self._hashed().pick(key)
+            assert index is not None
+            return self._destinations[index]
+        if self._by_chance is None:
+            self._by_chance = _random_picker(self._weighted(), self._random)
+        assert self._by_chance is not None
+        return self._by_chance()
+
+    def peek(self) -> Destination:
+        """What the next pick of a cycle will be, for a HEAD before the GET. A draw has no next one: another is made."""
+        assert self.pick is not None
+        picked = self.pick()
+        if self.pool.pick == "round_robin":
+            following = self.pick
+
+            def again() -> Destination:
+                self.pick = following
+                return picked
+
+            self.pick = again
+        return picked
+
+    def one_at_a_time(self, picked: Destination, key: bytes = b"") -> Destination:
         """In place of one on trial another one, if there is any, while a request is under way that decides."""
-        other = self.pick_other((picked.origin.name,)) if picked.is_tried else None
+        other = self.pick_other((picked.origin.name,), key) if picked.is_tried else None
         return other or picked
 
-    def pick_other(self, tried: Container[str]) -> Destination | None:
-        """By chance and weight, one of those that may be picked and whose names are not among the `tried`."""
+    def pick_other(self, tried: Container[str], key: bytes = b"") -> Destination | None:
+        """One of those that may be picked and whose names are not among the `tried`: the next in the order of `key`
+        where the pool picks by one, else by chance and weight."""
+        if key:
+            places = enumerate(self._destinations)
+            index = self._hashed().pick(key, {at for at, each in places if each.origin.name in tried or each.is_tried})
+            return None if index is None else self._destinations[index]
         left = [
             (each, weight) for each, weight in self._weighted() if each.origin.name not in tried and not each.is_tried
         ]
         pick = _random_picker(left, self._random)
         return pick() if pick else None
 
-    def pick_beside(self, picked: Destination) -> Destination | None:
-        """By chance and weight, one of the others; what it costs does not grow with their number."""
+    def pick_beside(self, picked: Destination, key: bytes = b"") -> Destination | None:
+        """One of the others, as `pick_other` does; what it costs does not grow with their number."""
         if self._bounds is None:
             places = {destination: place for place, destination in enumerate(self._destinations)}
             self._bounds = [*accumulate(self._weights, initial=0)], places
@@ -131,11 +172,23 @@ class Balancer:
         weight = bounds[at + 1] - bounds[at]
         if bounds[-1] == weight:
             return None
+        if key:
+            index = self._hashed().pick(key, (at,))
+            return None if index is None else self._destinations[index]
         drawn = self._random.randrange(bounds[-1] - weight)
         return self._destinations[bisect_right(bounds, drawn + weight if drawn >= bounds[at] else drawn) - 1]
 
+    def _hashed(self) -> Rendezvous:
+        if self._rendezvous is None:
+            origins = self.pool.origins
+            names = [str(origin.authority) for origin in origins]  # however the TOML spells them
+            self._rendezvous = Rendezvous(names, [origin.weight for origin in origins])
+            self._rendezvous.use(self._weights)
+        return self._rendezvous
+
     def _weigh(self) -> None:
         weights = Weights(self.pool, self._weights)
+        self.has_eligible = weights.total > 0
         for destination, weight in self._weighted():
             destination.weigh(weights, weight)
 

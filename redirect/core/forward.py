@@ -10,7 +10,10 @@ class Forward:
     """What a route that forwards says of each of its requests. The origin is picked when the request is sent, and
     another one if that fails; while none is eligible, the request is that of the `fallback`."""
 
-    __slots__ = ("_answered", "_balancer", "fallback", "fallback_for", "name", "passes_host", "pool", "route", "scheme")
+    __slots__ = (
+        *("_answered", "_balancer", "fallback", "fallback_for", "is_by_key", "name", "passes_host", "pool", "route"),
+        "scheme",
+    )
 
     def __init__(
         self, route: Route, balancer: Balancer, fallback: "Forward | None" = None, fallback_for: str | None = None
@@ -21,6 +24,8 @@ class Forward:
         self.fallback = fallback
         self.fallback_for = fallback_for
         self.pool = balancer.pool
+        # Whether a key of the request may be needed.
+        self.is_by_key: bool = balancer.is_by_key or (fallback is not None and fallback.is_by_key)
         self.scheme = self.pool.scheme or "http"
         # Whether the origin gets the client's Host: over TLS it must fit the name in the certificate.
         self.passes_host = self.scheme == "http" if route.pass_host is None else route.pass_host

@@ -3,6 +3,8 @@
 A field that the TOML has as a key states what the key may hold, its help text and its default (`keys`).
 """
 
+import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +20,26 @@ from redirect.core.routes import PATH_RULE, Route, forwarded, path_prefix
 MAX_WEIGHT = 1_000_000
 MAX_EJECTION_SECONDS = 300
 
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_QUERY_NAME = re.compile(r"[!-~]{1,128}")
+
+
+def _hash_on(value: str) -> str:
+    kind, colon, name = value.partition(":")
+    if value == "client_ip":
+        return value
+    if kind not in ("header", "cookie", "query") or not colon:
+        near = difflib.get_close_matches(kind, ("client_ip", "header", "cookie", "query"), n=1, cutoff=0.6)
+        raise ValueError(f'did you mean "{near[0]}{"" if near[0] == "client_ip" else ":NAME"}"?' if near else "")
+    if kind == "query":
+        if not _QUERY_NAME.fullmatch(name) or set("&=#") & {*name}:
+            raise ValueError("a parameter's name is as the client spells it, without &, = and #")
+    elif not _FIELD_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a {'header field' if kind == 'header' else kind}")
+    return f"header:{name.lower()}" if kind == "header" else value
+
+
+_HASH_ON = Limit('must be "client_ip", "header:NAME", "cookie:NAME" or "query:NAME"', convert=_hash_on)
 _TABLE = Limit('must be a table such as { path = "/healthz" }')
 _FIELDS = Limit(
     'must be a table of header fields such as { "cache-control" = "no-store" }',
@@ -121,9 +143,13 @@ class Pool:
     ] = None
     pick: Annotated[
         str,
-        one_of("round_robin", "random", "least_requests"),
-        '`"round_robin"`; `"random"`; for forwards `"least_requests"`: the one of two with fewer under way by weight',
+        one_of("round_robin", "random", "hash", "least_requests"),
+        '`"round_robin"`; `"random"`; `"hash"`: the same client, the same origin; for forwards `"least_requests"`: the '
+        "one of two with fewer under way by weight",
     ] = "round_robin"
+    hash_on: Annotated[
+        str, _HASH_ON, 'what `"hash"` tells clients by: `"client_ip"`, `"header:NAME"`, `"cookie:NAME"`, `"query:NAME"`'
+    ] = "client_ip"
     health_check: Annotated[HealthCheck | None, _TABLE, "how the origins are probed; not at all if left out"] = None
     eject: Annotated[
         Ejection | None,

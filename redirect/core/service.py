@@ -34,6 +34,14 @@ RETRY_AFTER = 5
 _NO_STATUSES: Mapping[str, HealthStatus] = {}
 
 
+class MissingKeyError(Exception):
+    """The pool picks by a key of the request, which is read for such pools only: decide again with it."""
+
+    def __init__(self, hash_on: str) -> None:
+        super().__init__(hash_on)
+        self.hash_on = hash_on
+
+
 class Service:
     """Decides by one configuration, with the balancer of each of its pools."""
 
@@ -84,16 +92,30 @@ class Service:
         self._health = health
         self._next_step = min((self._balancers[name].next_step for name in self._growing), default=inf)
 
-    def decide(self, pool_requested: str | None, scheme: str, asked: Endpoint | None) -> Decision:
+    def decide(
+        self,
+        pool_requested: str | None,
+        scheme: str,
+        asked: Endpoint | None,
+        method: str = "GET",
+        key: bytes | None = None,
+    ) -> Decision:
         """The answer to a request for the endpoint `asked`, over `scheme` ("http" or "https").
 
-        `pool_requested` is the header's value; None or an unknown name means the default pool.
+        `pool_requested` is the header's value; None or an unknown name means the default pool. `key` is empty where the
+        request has none, and None where it was not read: MissingKeyError is raised if it has to be.
         """
         balancer = self._named.get(pool_requested or "", self._default)
-        return _NO_POOL if balancer is None else self._redirect(balancer, scheme, asked)
+        return _NO_POOL if balancer is None else self._redirect(balancer, scheme, asked, method, key)
 
     def decide_by_route(
-        self, method: str, target: str, pool_requested: str | None, scheme: str, asked: Endpoint | None
+        self,
+        method: str,
+        target: str,
+        pool_requested: str | None,
+        scheme: str,
+        asked: Endpoint | None,
+        key: bytes | None = None,
     ) -> Decision | Forward | Show:
         """The same where there are routes; `target` is raw."""
         assert self.routes is not None
@@ -102,7 +124,7 @@ class Service:
             return _DOT_SEGMENT
         route = self.routes.find(asked, path, method)
         if route is None:
-            return self.decide(pool_requested, scheme, asked)
+            return self.decide(pool_requested, scheme, asked, method, key)
         if isinstance(route, tuple):
             allowed = ", ".join(route)
             return Decision(405, detail=f"{path} takes {allowed}, not {method}", fields=(("allow", allowed),))
@@ -113,7 +135,7 @@ class Service:
         if route.show is not None:
             return Show(route)
         assert route.redirect_to is not None
-        decision = self._redirect(self._balancers[route.redirect_to], scheme, asked)
+        decision = self._redirect(self._balancers[route.redirect_to], scheme, asked, method, key)
         routed = decision.on_route(route.name)
         return routed._replace(fields=self._fields_by_route(decision)) if decision.fields else routed
 
@@ -152,21 +174,31 @@ class Service:
             self._route_fields[decision.pool] = redirect_fields(self.config.pools[decision.pool])
         return self._route_fields[decision.pool]
 
-    def _redirect(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+    def _redirect(
+        self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None
+    ) -> Decision:
         pick = balancer.pick
-        if pick is None:
-            return self._fall_back(balancer, scheme, asked)
-        picked = pick()
+        if pick is not None:
+            picked = pick() if method != "HEAD" else balancer.peek()
+        elif not balancer.has_eligible:
+            return self._fall_back(balancer, scheme, asked, method, key)
+        elif key is None:
+            raise MissingKeyError(balancer.pool.hash_on)
+        else:
+            picked = balancer.pick_by_key(key)
         endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
-        return _loop(balancer, picked, redirect, scheme) if endpoint == asked else redirect
+        return _loop(balancer, picked, redirect, scheme, key or b"") if endpoint == asked else redirect
 
-    def _fall_back(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+    def _fall_back(
+        self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None
+    ) -> Decision:
         """What the first fallback says that has an eligible origin."""
         asked_for, reasons = balancer.pool.name, [balancer.why_none()]
         while (fallback := balancer.pool.fallback) is not None:
             balancer = self._balancers[fallback]
             if balancer.has_eligible:
-                return self._redirect(balancer, scheme, asked)._replace(fallback_for=asked_for)
+                decision = self._redirect(balancer, scheme, asked, method, key)
+                return decision._replace(fallback_for=asked_for)
             reasons.append(balancer.why_none())
         return Decision(503, asked_for, detail="; ".join(reasons))
 
@@ -182,10 +214,10 @@ def _forward(route: Route, prepared: Mapping[str, Balancer], name: str, fallback
     return Forward(route, balancer, behind, fallback_for)
 
 
-def _loop(balancer: Balancer, picked: Destination, redirect: Decision, scheme: str) -> Decision:
+def _loop(balancer: Balancer, picked: Destination, redirect: Decision, scheme: str, key: bytes) -> Decision:
     """What takes the place of a redirect to where the client came from."""
     if balancer.pool.on_loop == "next":
-        other = balancer.pick_beside(picked)
+        other = balancer.pick_beside(picked, key)
         if other is not None:
             return ((other.http if scheme == "http" else other.https) or other.work_out(scheme))[1]
     return _refused_loop(balancer.pool, redirect)

@@ -4,6 +4,7 @@ reader            target and header fields, by the rules of RFC 9112
 response          a decision as header fields and a body
 documents         what the admin listener shows, from the controller
 handler           what both fronts share
+keys              what a pool that picks by a key tells clients by
 asgi              the Starlette front
 connection_limit  how many connections a worker accepts
 limits            sizes, times, and the refusals of requests that exceed them

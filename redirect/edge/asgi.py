@@ -61,7 +61,7 @@ def create_app(
         config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
         head = request.head
-        decision: Decision | Forward | Show = handler.answer(request)
+        decision: Decision | Forward | Show = handler.answer(request, scope["headers"])
         if isinstance(decision, Show):
             shown = await _show(handler.documents, decision, request, scope, send)
             handler.recorder.write(shown, quote(request.method, head), request.target, started, config_hash)

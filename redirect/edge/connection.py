@@ -347,7 +347,7 @@ class HttpConnection(TimedConnection):
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
         if request.answer is None and self.handler.service.routes is not None:
-            decision = self.handler.answer(request)
+            decision = self.handler.answer(request, self.headers)
             if not isinstance(decision, Show):  # the app asks the controller
                 answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
                 if answer is None:

@@ -10,6 +10,7 @@ head again and again, so a GET that differs from the last one on its connection 
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic_ns
 
 from redirect.core.authority import Endpoint
@@ -20,6 +21,7 @@ from redirect.core.show import Show
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
+from redirect.edge.keys import key_of
 from redirect.edge.limits import MAX_FED_BYTES
 from redirect.edge.response import Field, encoded, head, whole
 from redirect.proxy.exchange import Exchange
@@ -65,27 +67,27 @@ class FastPath(HttpConnection):
             target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
-                pool_requested, scheme, endpoint, quoted, passed = self._known
-                decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint)
+                pool_requested, scheme, endpoint, client_ip, quoted, passed = self._known
+                decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint, client_ip, data)
                 if isinstance(decision, Decision):
                     self._answer(decision, quoted, "GET", text, target, started, False)
                     return True
                 if passed is not None:
-                    return self._forward_plain(decision, "GET", text, quoted, passed, started)
+                    return self._forward_plain(decision, "GET", text, client_ip, data, quoted, passed, started)
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
         method, target, text, head = read
-        pool_requested, scheme, endpoint, host, _, _, _, _, _ = head
+        pool_requested, scheme, endpoint, host, client_ip, _, _, _, _ = head
         quoted = quote(method, head)
-        decision = self.handler.decide(method, text, pool_requested, scheme, endpoint)
+        decision = self.handler.decide(method, text, pool_requested, scheme, endpoint, client_ip, data)
         passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None
         if method == "GET":
-            self._known = pool_requested, scheme, endpoint, quoted, passed
+            self._known = pool_requested, scheme, endpoint, client_ip, quoted, passed
             self._target_end = len(_GET) - 1 + len(target) - len(data)
             self._last_end = data[self._target_end :]
         if not isinstance(decision, Decision):
-            return self._forward_plain(decision, method, text, quoted, passed, started)
+            return self._forward_plain(decision, method, text, client_ip, data, quoted, passed, started)
         self._answer(decision, quoted, method, text, target, started, False)
         return True
 
@@ -103,8 +105,9 @@ class FastPath(HttpConnection):
         return None if lines is None else (about.host, lines)
 
     def _forward_plain(
-        self, forward: Forward | Show, method: str, text: str, quoted: Quoted, passed: "_Passed | None", started: int
-    ) -> bool:
+        self, forward: Forward | Show, method: str, text: str, client_ip: str | None, data: bytes, quoted: Quoted,
+        passed: "_Passed | None", started: int,
+    ) -> bool:  # fmt: skip
         """Forwards a plain request; returns whether it could. The connection tells caches what they want to know."""
         if passed is None or isinstance(forward, Show) or forward.route.cache is not None:
             return False
@@ -114,6 +117,8 @@ class FastPath(HttpConnection):
         client.exchange = exchange = Exchange(
             handler.forwarder, client, forward, method, text, handler.identified(quoted), lines, _PLAIN, host, started
         )
+        if forward.is_by_key:
+            exchange.key_of = partial(key_of, target=text, client_ip=client_ip, fields=data)
         exchange.begin()
         return True
 
@@ -151,7 +156,7 @@ class FastPath(HttpConnection):
             return
         started = monotonic_ns()
         quoted = quote(method, head)
-        decision = self.handler.answer(request)
+        decision = self.handler.answer(request, self.headers)
         if not isinstance(decision, Decision):  # the controller answers
             self._is_at_rest = False
             super().respond(request, close=close)
@@ -188,7 +193,7 @@ _Passed = tuple[bytes | None, bytes]
 _PLAIN = Traits()
 
 # The arguments of the service, the head's part of the access record, and what passes if it was forwarded.
-_Known = tuple[str | None, str, Endpoint | None, Quoted, _Passed | None]
+_Known = tuple[str | None, str, Endpoint | None, str | None, Quoted, _Passed | None]
 
 
 class _Openings(dict[Decision, bytes]):

@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
-from redirect.core.service import Service
+from redirect.core.service import MissingKeyError, Service
 from redirect.core.show import Show
 from redirect.edge.documents import Documents
+from redirect.edge.keys import Fields, key_of
 from redirect.edge.reader import Reader
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Forwarded, request_fields
@@ -45,31 +47,36 @@ class RequestHandler:
         self.service = service
 
     def decide(
-        self, method: str, target: str, pool_requested: str | None, scheme: str, endpoint: Endpoint | None
-    ) -> Decision | Forward | Show:
+        self, method: str, target: str, pool_requested: str | None, scheme: str, endpoint: Endpoint | None,
+        client_ip: str | None, fields: Fields,
+    ) -> Decision | Forward | Show:  # fmt: skip
         """The service's decision, or a 500 whose cause is logged."""
-        service = self.service
-        try:
-            if service.routes is None:
-                return service.decide(pool_requested, scheme, endpoint)
-            return service.decide_by_route(method, target, pool_requested, scheme, endpoint)
-        except Exception:
-            _logger.exception("no decision for %r, %s, %r", pool_requested, scheme, endpoint)
-            return FAULT
+        service, key = self.service, None
+        while True:
+            try:
+                if service.routes is None:
+                    return service.decide(pool_requested, scheme, endpoint, method, key)
+                return service.decide_by_route(method, target, pool_requested, scheme, endpoint, key)
+            except MissingKeyError as needed:
+                key = key_of(needed.hash_on, target, client_ip, fields)
+            except Exception:
+                _logger.exception("no decision for %r, %s, %r", pool_requested, scheme, endpoint)
+                return FAULT
 
-    def answer(self, request: Request) -> Decision | Forward | Show:
+    def answer(self, request: Request, fields: Fields) -> Decision | Forward | Show:
         """What becomes of a request that was read field by field."""
         method, target, head, answer, cross_origin = request
+        about = head.pool_requested, head.scheme, head.endpoint, head.client_ip, fields
         if answer is not None:
             return answer
         service = self.service
         if cross_origin is None or not service.has_cors:
-            return self.decide(method, target, head.pool_requested, head.scheme, head.endpoint)
+            return self.decide(method, target, *about)
         if cross_origin.method is not None and method == "OPTIONS":
             preflight = service.preflight(target, head.pool_requested, head.endpoint, cross_origin)
             if preflight is not None:
                 return preflight
-        decision = self.decide(method, target, head.pool_requested, head.scheme, head.endpoint)
+        decision = self.decide(method, target, *about)
         return service.allowing(decision, cross_origin) if isinstance(decision, Decision) else decision
 
     def exchange(
@@ -85,6 +92,8 @@ class RequestHandler:
             return refusal(forward, error)
         quoted = self.identified(quote(method, head))
         exchange = Exchange(self.forwarder, client, forward, method, target, quoted, lines, traits, about.host, started)
+        if forward.is_by_key:
+            exchange.key_of = partial(key_of, target=target, client_ip=head.client_ip, fields=headers)
         if forward.route.cache is not None:
             exchange.copy = self.forwarder.cache.copy(forward.route, request, headers)
         return exchange

@@ -97,6 +97,7 @@ class Exchange:
         "_is_retry",
         "_kept",
         "_kept_bytes",
+        "_key",
         "_lines",
         "_origin_status",
         "_quoted",
@@ -114,6 +115,7 @@ class Exchange:
         "is_complete",
         "is_full",
         "is_tunnel",
+        "key_of",
         "method",
         "takes_plain",
         "target",
@@ -141,8 +143,10 @@ class Exchange:
         self._kept_bytes = 0
         self._has_begun = False  # else it waits for the requests before it
         self._refusal: Decision | None = None  # what it gets when they are answered
+        self.key_of: Callable[[str], bytes] | None = None  # what a pool tells clients by, where one may pick by a key
 
         # Tries
+        self._key = b""
         self._retries_left = forward.route.retries
         self._tried: tuple[str, ...] = ()
         self._tries = 0
@@ -202,24 +206,28 @@ class Exchange:
 
     def go_on(self) -> None:
         """Is under way from now on, as far as its route has a limit."""
-        pick = self._forward.balancer.pick or self._fall_back()
-        if pick is None:
-            return
-        picked = pick()
-        self._try(self._forward.balancer.one_at_a_time(picked) if picked.trial else picked)
+        balancer = self._forward.balancer
+        if not balancer.has_eligible:
+            if not self._fall_back():
+                return
+            balancer = self._forward.balancer
+        if balancer.is_by_key and self.key_of is not None:
+            self._key = self.key_of(balancer.pool.hash_on)
+        picked = balancer.pick_for(self.method, self._key)
+        self._try(balancer.one_at_a_time(picked, self._key) if picked.trial else picked)
 
-    def _fall_back(self) -> Callable[[], Destination] | None:
+    def _fall_back(self) -> bool:
         """Goes on as that of the first fallback that has an eligible origin, or refuses the request."""
         forward, reasons = self._forward, [self._forward.balancer.why_none()]
         while (fallback := forward.fallback) is not None:
             forward = fallback
-            if forward.balancer.pick is not None:
+            if forward.balancer.has_eligible:
                 self._forwarder.moved(self._forward.pool.name, forward.pool.name)
                 self._forward = forward
-                return forward.balancer.pick
+                return True
             reasons.append(forward.balancer.why_none())
         self._refuse(503, "; ".join(reasons), "destination_unavailable")
-        return None
+        return False
 
     def refuse_full(self) -> None:
         """As many others are under way as its route allows."""
@@ -371,7 +379,7 @@ class Exchange:
             return True
         if where is Again.NEVER or self._retries_left == 0:
             return False
-        other = self._forward.balancer.pick_other(self._tried)
+        other = self._forward.balancer.pick_other(self._tried, self._key)
         if other is None or not (self._is_retry or self._may_retry(failure)):
             return False
         self._retries_left -= 1

@@ -331,6 +331,22 @@ def test_explain_a_loop_that_is_avoided_and_a_fallback(tmp_path: Path) -> None:
     ]
 
 
+def test_explain_names_the_origin_of_a_client(tmp_path: Path) -> None:
+    """Where the pool picks by a key, and the key is given."""
+    file = tmp_path / "pools.toml"
+    pool = '[%s]\nis_default = true\nweighted_hosts = { "a" = 1, "b" = 1 }\npick = "hash"\nhash_on = "%s"\n'
+    file.write_text(pool % ("p", "client_ip") + pool % ("q", "header:x-user"))
+
+    def last(*arguments: str) -> str:
+        return run("explain", "--config", str(file), *arguments, "/x").stdout.splitlines()[-1]
+
+    assert last() == "  any of them, by chance and weight: client_ip is not given"
+    assert last("--client-ip", "2001:DB8::0:1") == "  a is that of the client_ip 2001:db8::1"
+    assert last("--pool", "q", "--header", "X-User: ann") == "  a is that of the header:x-user ann"
+    assert run("explain", "--config", str(file), "--client-ip", "1.2").stderr.endswith("'1.2' is no IP address\n")
+    assert run("explain", "--config", str(file), "--header", "x").stderr.endswith("'x' is not NAME: VALUE\n")
+
+
 ROUTED = {
     "forwarded": (
         ["http://shop.example.com/api/%6Frders/7?x"],

@@ -497,7 +497,7 @@ def test_scheme_and_pick() -> None:
     assert refused(f'{text}scheme = "ftp"\npick = "turn"\n') == (
         'pools.toml:5:10: orders.scheme: scheme must be "http" or "https", got "ftp"\n'
         "pools.toml:6:8: orders.pick: pick must be one of "
-        '"round_robin", "random", "least_requests", got "turn"'
+        '"round_robin", "random", "hash", "least_requests", got "turn"'
     )
 
 
@@ -655,3 +655,21 @@ def test_pools_that_are_only_forwarded_to() -> None:
     tables = "".join(f'[[routes]]\npath = "/{n}"\n{key} = "{pool}"\n' for n, (key, pool) in enumerate(routes))
     config = parse_config((pools + "is_default = true\n" + tables).encode(), "pools.toml")
     assert config.only_forwarded() == {"only"}
+
+
+# What clients are told by
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        pytest.param('hash_on = "client_ip"', 'hash_on is for pick = "hash", got "round_robin"', id="another pick"),
+        pytest.param('pick = "hash"\nhash_on = "cookies:a"', 'did you mean "cookie:NAME"?', id="unknown kind"),
+        pytest.param('pick = "hash"\nhash_on = "header:a b"', "'a b' is no name of a header field", id="bad name"),
+        pytest.param(
+            'pick = "hash"\nhash_on = "query:a=b"', "a parameter's name is as the client spells it", id="query"
+        ),
+    ],
+)
+def test_faults_of_hash_on(keys: str, message: str) -> None:
+    assert message in refused(f"[p]\nis_default = true\nweighted_hosts = {{ a = 1 }}\n{keys}\n")

@@ -1,6 +1,7 @@
 """What is counted of forwards: failures by cause, retries, responses, and what is under way."""
 
 import asyncio
+from math import inf
 
 import pytest
 from support.gateway import Forwarding, Gateway
@@ -17,7 +18,7 @@ from support.origin import (
 )
 from support.wire import head as request
 
-from redirect.core.balancer import Balancer
+from redirect.core import balancer
 from redirect.core.health import HealthStatus
 from redirect.telemetry.snapshot import Connections, OriginNumbers
 
@@ -98,7 +99,7 @@ async def test_each_try_that_failed_is_counted_and_each_retry(forwarding: Forwar
 async def test_that_no_origin_is_eligible_is_counted_for_the_pool(
     forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Balancer, "_picker", lambda *_: None)
+    monkeypatch.setattr(balancer, "effective_weights", lambda pool, *_: ([0] * len(pool.origins), inf))
     async with forwarding() as gateway:
         assert (await gateway.ask("GET / HTTP/1.1")).status == 503
         assert gateway.numbers().origins["origins", None].failures == {"destination_unavailable": 1}
@@ -263,4 +264,4 @@ async def test_durations_are_those_of_the_log(forwarding: Forwarding) -> None:
         durations = gateway.numbers().durations
         assert durations.requests == 1
         assert durations.sum == pytest.approx(record["duration_us"] / 1e6, abs=1e-5)
-        assert of(gateway).response_sum == record["origin_us"] / 1e6 < 0.1 <= durations.sum
+        assert of(gateway).response_sum == record["origin_us"] / 1e6 < durations.sum - 0.09
