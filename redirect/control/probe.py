@@ -33,6 +33,7 @@ class Target(NamedTuple):
     origin: Authority
     check: HealthCheck
     path_prefix: str = ""  # the origin's
+    called: Authority | None = None  # the origin's own name, where it is another
 
 
 async def probe(target: Target) -> str | None:
@@ -59,9 +60,9 @@ async def probe(target: Target) -> str | None:
 
 
 async def _ask(target: Target) -> int:
-    origin, check, prefix = target
+    origin, check, prefix, called = target
     host, port = origin.endpoint(check.scheme)
-    name = check.host or str(origin)
+    name = check.host or str(called or origin)
     is_tls = check.scheme == "https"
     reader, writer = await asyncio.open_connection(
         host.strip("[]"),

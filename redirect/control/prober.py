@@ -181,6 +181,7 @@ def _places(config: Config) -> Mapping[Target, Sequence[_Place]]:
         if pool.health_check is not None:
             for origin in pool.origins:
                 if origin.weight:
-                    target = Target(origin.authority, pool.health_check, origin.path_prefix)
+                    called = pool.called(origin)
+                    target = Target(origin.authority, pool.health_check, origin.path_prefix, called)
                     places[target].append((pool.name, origin.name))
     return places

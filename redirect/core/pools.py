@@ -184,6 +184,11 @@ class Pool:
         "which pages of other hosts may fetch from here",
     ] = None
 
+    def called(self, origin: Origin) -> Authority:
+        """Of which name a certificate has to be, and what `Host` has: DNS finds the addresses of a name."""
+        name = self.discover.name if self.discover is not None else None
+        return origin.authority if name is None else Authority(name, origin.authority.port)
+
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""
         total = sum(origin.weight for origin in self.origins) or 1  # those that were found may all be drained

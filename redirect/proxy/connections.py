@@ -29,11 +29,13 @@ NEXT_ADDRESS_SECONDS = 0.25
 
 
 class Place(NamedTuple):
-    """Where an origin is reached. `host` is normalised, an IPv6 address in brackets."""
+    """Where an origin is reached, and of which name its certificate has to be. Both are normalised, an IPv6 address in
+    brackets."""
 
     scheme: str
     host: str
     port: int
+    called: str
 
 
 class ConnectError(Exception):
@@ -108,8 +110,8 @@ class Connections:
         return Upstream(self.give, self.lost)
 
     async def _connect(self) -> Upstream:
-        loop, (scheme, _, port) = asyncio.get_running_loop(), self._place
-        tls, name = (_tls(), self._host) if scheme == "https" else (None, None)
+        loop, (scheme, _, port, called) = asyncio.get_running_loop(), self._place
+        tls, name = (_tls(), called.strip("[]")) if scheme == "https" else (None, None)
         if _is_address(self._host):
             _, upstream = await loop.create_connection(self._make, self._host, port, ssl=tls, server_hostname=name)
             return upstream

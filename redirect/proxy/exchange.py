@@ -229,12 +229,12 @@ class Exchange:
         self._refuse(503, "; ".join(reasons), "destination_unavailable")
         return False
 
-    def refuse_full(self) -> None:
+    def refuse_full(self, status: int = 503) -> None:
         """As many others are under way as its route allows."""
         route = self._forward.route
         assert route.limit is not None
         detail = f"{route.name} has {route.limit.in_flight} requests under way, its limit"
-        self._refuse(503, detail, "connection_limit_reached", (("retry-after", str(FULL_RETRY_AFTER)),))
+        self._refuse(status, detail, "connection_limit_reached", (("retry-after", str(FULL_RETRY_AFTER)),))
 
     # The request, from the client
 
@@ -345,7 +345,7 @@ class Exchange:
     def _request_head(self, destination: Destination) -> bytes:
         forward, host = self._forward, self._host
         if host is None or not forward.passes_host:
-            host = str(destination.origin.authority).encode("ascii")
+            host = str(destination.pool.called(destination.origin)).encode("ascii")
         target, prefix = forward.route.target_of(self.target)
         line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
@@ -501,7 +501,10 @@ class Exchange:
         timeouts = self._forward.route.timeouts
         is_idle = now - self._still_since > timeouts.idle * 1e9
         if self.is_complete and timeouts.total is not None and now - self._complete_at > timeouts.total * 1e9:
-            self._expire(f"no end of the answer within {timeouts.total:g} s")
+            if self._destination is None:
+                self.refuse_full(504)  # it waited for as long: no origin has a part in it
+            else:
+                self._expire(f"no end of the answer within {timeouts.total:g} s")
         elif self._is_answering:
             if is_idle:
                 what = "nothing was taken" if self._is_held_up else "nothing came"

@@ -6,7 +6,7 @@ from time import monotonic_ns
 from typing import Protocol
 
 from redirect.core.destination import Destination
-from redirect.core.pools import Config, Origin
+from redirect.core.pools import Config, Origin, Pool
 from redirect.proxy.cache import Cache
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
 from redirect.proxy.ejections import Outcomes
@@ -59,7 +59,7 @@ class Forwarder:
         self.config_hash = config.hash
         self._of_destinations.clear()
         pools = [config.pools[name] for name in config.forwarded()]
-        self._known = {_place(origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
+        self._known = {_place(pool, origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
         for place in self._connections.keys() - self._known:
             self._connections.pop(place).close()
         self.recorder.failures.use(config.routes)
@@ -68,7 +68,7 @@ class Forwarder:
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)
         if found is None:
-            place = _place(destination.origin, scheme)
+            place = _place(destination.pool, destination.origin, scheme)
             if place not in self._known:  # a request that began before it left
                 found = Connections(place)
                 found.close()
@@ -110,7 +110,7 @@ class Forwarder:
             destination = exchange.destination
             if destination is not None:
                 in_flight[destination.pool.name, destination.origin.name] += 1
-                place = _place(destination.origin, exchange.scheme)
+                place = _place(destination.pool, destination.origin, exchange.scheme)
                 busy[f"{place.host}:{place.port}"] += exchange.is_connected
         self.recorder.forwards.report(
             in_flight,
@@ -132,5 +132,5 @@ class Forwarder:
         self._timer = loop.call_later(CHECK_SECONDS, self._check) if again else None
 
 
-def _place(origin: Origin, scheme: str) -> Place:
-    return Place(scheme, *origin.authority.endpoint(scheme))
+def _place(pool: Pool, origin: Origin, scheme: str) -> Place:
+    return Place(scheme, *origin.authority.endpoint(scheme), pool.called(origin).host)

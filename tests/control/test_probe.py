@@ -8,33 +8,12 @@ from typing import Any
 
 import pytest
 from support.origins import answering, origin
+from support.tls import localhost
 
 from redirect.control import probe as module
 from redirect.control.probe import Target, probe
 from redirect.core.authority import parse
 from redirect.core.pools import HealthCheck
-
-# For localhost, by itself, and good for a hundred years; made with
-# openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -days 36500
-#   -addext subjectAltName=DNS:localhost -addext keyUsage=critical,digitalSignature,keyCertSign
-CERTIFICATE = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgBOzL3e0wnuC5QPn8
-34Wj/nyrYBtDHywdVxVvHb/H8OKhRANCAATpurxm3AYg2Yuo7ZVq2TaN/0lJKGrz
-2xKO5Nfzz2O/aXJkmqP6RtmOt5J3h7vVgS+cP0i+ua71HjjgwYqiOOIv
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBpjCCAUugAwIBAgIUb8tih4wgQYS8eN67oB1H2JJYP44wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTEyNDYxMloYDzIxMjYxMDI4
-MTI0NjEyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAATpurxm3AYg2Yuo7ZVq2TaN/0lJKGrz2xKO5Nfzz2O/aXJkmqP6RtmO
-t5J3h7vVgS+cP0i+ua71HjjgwYqiOOIvo3kwdzAdBgNVHQ4EFgQUBAZQD20YdJio
-EbeOgHUM3jzVpDwwHwYDVR0jBBgwFoAUBAZQD20YdJioEbeOgHUM3jzVpDwwDwYD
-VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwDgYDVR0PAQH/BAQD
-AgKEMAoGCCqGSM49BAMCA0kAMEYCIQC7KBM2J3yjAqgWgFPZMZiZdM+8lSE7hqIC
-979QjRlsOgIhAKhst9GnEjEPQFC38+jeNuaA6vZ6yYV3wki7b4hfxyFx
------END CERTIFICATE-----
-"""
 
 CHECK = HealthCheck("/healthz", "http", None, None, 5, 5, 5, 2, 3)
 
@@ -163,14 +142,8 @@ def test_nobody_there() -> None:
 
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server needs for TLS as localhost, whose certificate this process trusts."""
-    file = tmp_path / "localhost.pem"
-    file.write_text(CERTIFICATE)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
     module._tls.cache_clear()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
+    return localhost(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

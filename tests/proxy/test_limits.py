@@ -295,8 +295,11 @@ async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit
 async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:
     async with forwarding(f"{QUEUE}\ntimeouts = {{ total = 0.2 }}") as gateway:
         gateway.origin.default = hang
-        await under_way(gateway, 1)
-        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+        await (await gateway.client()).send(request("POST / HTTP/1.1", "Content-Length: 1"))  # without its body
+        await gateway.origin.until_asked()
+        waited = await gateway.ask("GET / HTTP/1.1")
+        assert (waited.status, waited.error) == (504, "connection_limit_reached")
+        assert "under way, its limit" in waited.detail
 
 
 # Several workers

@@ -6,6 +6,7 @@ closes the connection. A path without a behaviour reads the request and answers 
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -217,12 +218,12 @@ class Origin:
         """What becomes of requests for `path`, whatever their query."""
         self.behaviours[path] = behaviour
 
-    async def start(self, receive_buffer: int | None = None) -> None:
+    async def start(self, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None) -> None:
         listener = socket.create_server((self.host, self.port))
         if receive_buffer:  # both are inherited by what it accepts
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer)
-        self._server = await asyncio.start_server(self._accept, sock=listener)
+        self._server = await asyncio.start_server(self._accept, sock=listener, ssl=tls)
         self.port = listener.getsockname()[1]
 
     async def stop(self) -> None:
