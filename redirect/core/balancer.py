@@ -32,8 +32,8 @@ class Balancer:
     picks by a key of the request."""
 
     __slots__ = (
-        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_eligible", "is_by_key"),
-        *("next_step", "pick", "pool", "statuses", "successor", "vary"),
+        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_cycle", "has_eligible"),
+        *("is_by_key", "next_step", "pick", "pool", "statuses", "successor", "vary"),
     )
 
     pick: Callable[[], Destination] | None
@@ -63,6 +63,7 @@ class Balancer:
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None
         self._rendezvous: Rendezvous | None = None
         self._by_chance: Callable[[], Destination] | None = None
+        self.has_cycle = pool.pick == "round_robin"
         self.is_by_key = pool.pick == "hash"
         self.pick = None if self.is_by_key else self._picker(cycles)
 
@@ -117,7 +118,7 @@ class Balancer:
         if self.is_by_key:
             return self.pick_by_key(key)
         assert self.pick is not None
-        return self.pick() if method != "HEAD" else self.peek()
+        return self.peek() if method == "HEAD" and self.has_cycle else self.pick()
 
     def pick_by_key(self, key: bytes) -> Destination:
         """The origin for `key`; for an empty one any, by chance and weight. One is eligible."""
@@ -131,17 +132,16 @@ class Balancer:
         return self._by_chance()
 
     def peek(self) -> Destination:
-        """What the next pick of a cycle will be, for a HEAD before the GET. A draw has no next one: another is made."""
+        """What the next pick of the cycle will be, for a HEAD before the GET."""
         assert self.pick is not None
         picked = self.pick()
-        if self.pool.pick == "round_robin":
-            following = self.pick
+        following = self.pick
 
-            def again() -> Destination:
-                self.pick = following
-                return picked
+        def again() -> Destination:
+            self.pick = following
+            return picked
 
-            self.pick = again
+        self.pick = again
         return picked
 
     def one_at_a_time(self, picked: Destination, key: bytes = b"") -> Destination:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 
-from redirect.core.due import Due
+from redirect.core.due import Certain, Due
 
 # Phrases of RFC 9110 that http.HTTPStatus has in an older form before Python 3.13.
 NEW_TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
@@ -44,6 +44,7 @@ class _Answer(NamedTuple):
     is_show: bool = False
     served_from: str | None = None  # "cache" in place of an origin that does not answer
     fallback_for: str | None = None  # the pool that was asked, where another one serves in its place
+    is_peek: bool = False  # no pick was taken for it
 
 
 _ROUTE = _Answer._fields.index("route")
@@ -56,6 +57,12 @@ class Decision(_Answer):
         made = tuple.__new__(type(self), self)
         made.due = due
         return made
+
+    def without_pick(self) -> Self:
+        """The same for a request that was shown what the next pick will be: nothing else was due to it."""
+        if self.pool is None or self.origin is None:
+            return self
+        return self._replace(is_peek=True).with_due(Due(Certain(self.pool, self.origin), 1.0))
 
     def on_route(self, name: str) -> Self:
         """The same on the route of this name. Each request there needs it, and `_replace` takes longer."""

@@ -48,7 +48,8 @@ class Destination:
     def due(self) -> Due | None:
         """What is due to it now; None outside of a service."""
         if self._due is None and self._weights is not None:
-            self._due = Due(self._weights, self._weight)
+            total = self._weights.total
+            self._due = Due(self._weights, self._weight / total if total else 0.0)
         return self._due
 
     def weigh(self, weights: Weights | None, weight: int) -> None:

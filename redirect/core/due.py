@@ -4,7 +4,8 @@ The rule: a pick keeps what was due when it was made. It is compared with that a
 of the origins' health, of a slow start or of the configuration until the pick is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from math import gcd
 
@@ -33,13 +34,39 @@ class Weights:
         if self._id is None:
             unit = gcd(*self.values) or 1
             pairs = zip(self.pool.origins, self.values, strict=True)
-            shares = sorted([(origin.name, weight // unit) for origin, weight in pairs if weight])
-            self._id = blake2b(repr(shares).encode(), digest_size=_ID_BYTES).hexdigest()
+            self._id = _id_of(sorted([(origin.name, weight // unit) for origin, weight in pairs if weight]))
         return self._id
+
+    @property
+    def name(self) -> str:
+        """That of the pool."""
+        return self.pool.name
+
+    def by_name(self) -> list[tuple[str, float]]:
+        """The origins to which something is due, with their shares."""
+        pairs = zip(self.pool.origins, self.shares(), strict=True)
+        return [(origin.name, share) for origin, share in pairs if share]
 
     def shares(self) -> list[float]:
         """From 0 to 1, in the order of the origins; 0 for all while none may be picked."""
         return [weight / self.total if self.total else 0.0 for weight in self.values]
+
+
+@dataclass(frozen=True, slots=True)
+class Certain:
+    """Takes the place of weights where there was no choice: all was due to one origin of the pool of this name."""
+
+    name: str
+    origin: str
+
+    is_configured = False
+
+    @property
+    def id(self) -> str:
+        return _id_of([(self.origin, 1)])
+
+    def by_name(self) -> list[tuple[str, float]]:
+        return [(self.origin, 1.0)]
 
 
 class Due:
@@ -47,6 +74,10 @@ class Due:
 
     __slots__ = ("share", "weights")
 
-    def __init__(self, weights: Weights, weight: int) -> None:
-        self.share = weight / weights.total if weights.total else 0.0
+    def __init__(self, weights: Weights | Certain, share: float) -> None:
+        self.share = share
         self.weights = weights
+
+
+def _id_of(shares: Iterable[tuple[str, int]]) -> str:
+    return blake2b(repr([*shares]).encode(), digest_size=_ID_BYTES).hexdigest()

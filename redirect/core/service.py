@@ -179,7 +179,9 @@ class Service:
     ) -> Decision:
         pick = balancer.pick
         if pick is not None:
-            picked = pick() if method != "HEAD" else balancer.peek()
+            if method == "HEAD" and balancer.has_cycle:
+                return self._peek(balancer, scheme, asked)
+            picked = pick()
         elif not balancer.has_eligible:
             return self._fall_back(balancer, scheme, asked, method, key)
         elif key is None:
@@ -188,6 +190,13 @@ class Service:
             picked = balancer.pick_by_key(key)
         endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
         return _loop(balancer, picked, redirect, scheme, key or b"") if endpoint == asked else redirect
+
+    def _peek(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
+        """What the next GET will get."""
+        picked = balancer.peek()
+        endpoint, redirect = picked.work_out(scheme)
+        decision = _loop(balancer, picked, redirect, scheme, b"") if endpoint == asked else redirect
+        return decision.without_pick()
 
     def _fall_back(
         self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None

@@ -604,6 +604,8 @@ class Exchange:
                 served_from=served_from,
                 fallback_for=forward.fallback_for,
             ).with_due(self._due)
+        if self.method == "HEAD" and forward.balancer.has_cycle and self._tries == 1:
+            decision = decision.without_pick()
         recorder = self._forwarder.recorder
         recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:

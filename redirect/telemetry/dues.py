@@ -9,7 +9,7 @@ decisions of a batch count as by the same weights, so the batch is ended where o
 from collections import Counter
 from collections.abc import Iterator
 
-from redirect.core.due import Weights
+from redirect.core.due import Certain, Weights
 from redirect.telemetry.scoreboard import Series, Slot
 from redirect.telemetry.snapshot import MICRO
 
@@ -20,12 +20,12 @@ class DueCounters:
     def __init__(self, slot: Slot, series: Series) -> None:
         self._slot = slot
         self._series = series
-        self._picks: Counter[Weights] = Counter()
+        self._picks: Counter[Weights | Certain] = Counter()
 
     def use_other_configuration(self) -> None:
         self._picks.clear()
 
-    def count(self, weights: Weights, picks: int) -> None:
+    def count(self, weights: Weights | Certain, picks: int) -> None:
         if not weights.is_configured:
             self._picks[weights] += picks
 
@@ -33,11 +33,9 @@ class DueCounters:
         """The picks that were counted, those by the same weights in one step."""
         for weights in [*self._picks]:
             picks = self._picks.pop(weights, 0)
-            name = weights.pool.name
-            self._add(name, None, picks)
-            for origin, share in zip(weights.pool.origins, weights.shares(), strict=True):
-                if share:
-                    self._add(name, origin.name, picks * share)
+            self._add(weights.name, None, picks)
+            for origin, share in weights.by_name():
+                self._add(weights.name, origin, picks * share)
             yield
 
     def _add(self, pool: str, origin: str | None, picks: float) -> None:

@@ -130,6 +130,23 @@ def test_what_is_due_follows_the_weights_of_each_pick(scoreboard: Scoreboard) ->
     assert look(scoreboard).dues == {}
 
 
+def test_a_head_shifts_nothing_between_observed_and_due(scoreboard: Scoreboard) -> None:
+    """However many come before the GET: nothing else was due to them."""
+    service = new_service(PROBED, Random(1))
+
+    async def answer() -> None:
+        recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
+        for method in ["HEAD"] * 50 + ["GET"] * 4:
+            recorder.write(service.decide(None, "http", None, method), HEAD, "/", monotonic_ns(), PROBED.hash)
+        recorder.close()
+
+    asyncio.run(answer())
+    seen = look(scoreboard, PROBED)
+    views = origin_views(PROBED.pools["pool"].shares(), seen.picks()["pool"], seen.dues["pool"])
+    assert sum(view.counted.total for view in views) == 54
+    assert all(view.due == view.observed for view in views)
+
+
 def test_another_configuration(scoreboard: Scoreboard) -> None:
     """What was counted under another configuration stays in the total, and is told from the rest."""
     other = configuration(one=1, two=9, three=1)
