@@ -67,6 +67,28 @@ def test_the_json_has_the_verdicts_apart(config: str) -> None:
     assert said["verdicts"] == [{"pool": "pool-a", "verdict": TOO_FEW, "chi_square": None, "p": None}]
 
 
+def test_a_path_that_comes_in_step_with_the_cycle_is_told(config: str) -> None:
+    """A page and its favicon for each visit, and two origins of equal shares: the pool is as due, and no path is. Where
+    the visits come in another pattern there is nothing to tell."""
+    due = {"config": config, "due": 0.5, "weights": "a"}
+    visit = line(path="/page", origin="origin-1", **due) + line(path="/icon", origin="origin-2", **due)
+    Path("access.jsonl").write_bytes(visit * 30)
+    result = run("report", "shares", "--pool", "pool-a", "access.jsonl")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-3:] == [
+        "pool-a: as due (p = 1)",
+        "pool-a: of 30 with path /icon origin-2 has 100.00%, due are 50.00% (p = 4.3e-08)",
+        "pool-a: of 30 with path /page origin-1 has 100.00%, due are 50.00% (p = 4.3e-08)",
+    ]
+    (first, _) = json.loads(run("report", "shares", "--json", "access.jsonl").stdout)["uneven"]
+    assert (first["by"], first["value"], first["observed"], first["due"]) == ("path", "/icon", 1.0, 0.5)
+    others = [line(path=path, origin=f"origin-{n}", **due) for path in ("/page", "/icon") for n in (1, 2)] * 15
+    Path("access.jsonl").write_bytes(b"".join(others))
+    assert (
+        run("report", "shares", "--pool", "pool-a", "access.jsonl").stdout.splitlines()[-1] == "pool-a: as due (p = 1)"
+    )
+
+
 def test_other_configurations_are_left_out(config: str) -> None:
     """Where the log does not say what was due, a pick is compared only with the configuration that decided it; the
     others are counted."""

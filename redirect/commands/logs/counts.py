@@ -18,7 +18,8 @@ class Counts(NamedTuple):
     """How often each combination of values is in the log.
 
     `rows` selects from the view `counts` of DuckDB, which has the fields of the report, how often they were found as
-    `count`, and as `grp` the value of `by`. That is the first column selected, and is left out if `by` is None.
+    `count`, and as `grp` the value of `by`. That is the first column selected, and is left out if `by` is None. The
+    view `classes` has the same by each `value` of each `class` of values, such as "path".
     """
 
     rows: Callable[[str], list[tuple[Any, ...]]]

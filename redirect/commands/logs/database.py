@@ -73,29 +73,39 @@ def run(connection: duckdb.DuckDBPyConnection, statement: str | duckdb.Statement
 
 
 @contextmanager
-def counted(paths: Sequence[str], by: str | None, fields: Sequence[str], filters: Filters) -> Iterator[Counts]:
-    """The selected records of the files, counted by group and `fields`."""
+def counted(
+    paths: Sequence[str], by: str | None, fields: Sequence[str], filters: Filters, classes: Sequence[str] = ()
+) -> Iterator[Counts]:
+    """The selected records of the files, counted by group and `fields`, and by `fields` and each of the `classes`."""
     columns = "".join(f"{field}, " for field in fields)
+    classed = "".join(f"{each}, " for each in classes)
+    all_by = f"is_record, grp, {columns}"
+    sets = ", ".join([f"({all_by.removesuffix(', ')})", *(f"({all_by}{each})" for each in classes)])
+    cases = "".join(f"WHEN grouping({each}) = 0 THEN '{each}' " for each in classes) or "WHEN false THEN '' "
     group = f"strftime(time, '{PERIODS[by]}')" if by in PERIODS else by or "NULL"
     with connected() as (connection, folder):
         verb = "CREATE TEMP TABLE scanned AS"
         for table in _tables(paths, folder):
             statement = f"""
-                {verb} SELECT {IS_RECORD} AS is_record, {group} AS grp, {columns}
+                {verb} SELECT {all_by} CASE {cases}END AS class, coalesce({classed}NULL) AS value,
                     count(*) AS count, sum(lost) AS lost, count(lost) AS markers
-                FROM {table} WHERE CASE
-                    WHEN is_record THEN {filters.sql()} WHEN lost IS NOT NULL THEN {filters.time_sql()} ELSE true END
-                GROUP BY ALL
+                FROM (
+                    SELECT {IS_RECORD} AS is_record, {group} AS grp, {columns}{classed}lost FROM {table}
+                    WHERE CASE WHEN is_record THEN {filters.sql()}
+                        WHEN lost IS NOT NULL THEN {filters.time_sql()} ELSE true END
+                )
+                GROUP BY GROUPING SETS ({sets})
             """  # noqa: S608  all quoted
             run(connection, statement)
             verb = "INSERT INTO scanned"
-        connection.execute(
-            f"CREATE VIEW counts AS SELECT grp, {columns} sum(count) AS count "  # noqa: S608  names of columns
-            "FROM scanned WHERE is_record GROUP BY ALL"
-        )
+        for view, names, which in (("counts", "", "class IS NULL"), ("classes", "class, value, ", "class IS NOT NULL")):
+            connection.execute(
+                f"CREATE VIEW {view} AS SELECT grp, {names}{columns} sum(count) AS count "  # noqa: S608  names of columns
+                f"FROM scanned WHERE is_record AND {which} GROUP BY ALL"
+            )
         totals = connection.execute(
             "SELECT sum(count) FILTER (is_record), sum(lost) FILTER (NOT is_record), "
-            "sum(count - markers) FILTER (NOT is_record) FROM scanned"
+            "sum(count - markers) FILTER (NOT is_record) FROM scanned WHERE class IS NULL"
         ).fetchone()
 
         def rows(select: str) -> list[tuple[Any, ...]]:

@@ -42,9 +42,10 @@ class Report:
 
 
 def reporting(
-    *fields: str, by: Sequence[str] = BY, default: str | None = None
+    *fields: str, by: Sequence[str] = BY, default: str | None = None, classes: Sequence[str] = ()
 ) -> Callable[[Callable[..., Report]], click.Command]:
-    """Makes a command of a function that makes a report of the counts by `--by` and `fields`."""
+    """Makes a command of a function that makes a report of the counts by `--by` and `fields`. Without `--by` they are
+    there by each of the `classes` as well."""
 
     def decorate(function: Callable[..., Report]) -> click.Command:
         @click.command(function.__name__)
@@ -56,7 +57,7 @@ def reporting(
             require_duckdb()
             from redirect.commands.logs.database import counted
 
-            with counted(paths, by, fields, filters) as counts:
+            with counted(paths, by, fields, filters, () if by else classes) as counts:
                 made = function(counts, **options)
             _print(function.__name__, made, counts, as_json)
             sys.exit(made.exit_code)

@@ -10,7 +10,7 @@ Records of an older version have no shares: the TOML that decided them tells.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import erfc, exp, lgamma, log, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,15 @@ MIN_EXPECTED_PICKS = 5
 
 # How a pool picks where its shares hold for each pick.
 BY_SHARES = ("round_robin", "random")
+
+# What tells requests of a kind from others. Where they come in a pattern, an exact cycle has origins for each kind.
+CLASSES = ("path", "user_agent", "client_ip", "method", "host")
+
+# Of each class and pool, that have the most requests.
+MAX_VALUES = 50
+
+# Of a pool, the ones that are farthest off.
+MAX_UNEVEN = 5
 
 # Shares are of the origins of a pool, whatever became of a pick.
 _BY = [each for each in BY if each not in ("pool", "origin", "status", "level", "config")]
@@ -68,7 +77,24 @@ class Picks(NamedTuple):
     due: Mapping[str, float]
 
 
-# The value of `by`, if that is given, and a pool.
+class Uneven(NamedTuple):
+    """Requests of a pool that have a value in common, of which `origin` has the most beyond what was due to it."""
+
+    pool: str
+    by: str
+    value: str
+    origin: str
+    picks: int
+    observed: float
+    due: float
+    p: float
+
+    def __str__(self) -> str:
+        what = f"{shown(self.pool)}: of {self.picks:,} with {self.by} {shown(self.value)}"
+        return f"{what} {shown(self.origin)} has {self.observed:.2%}, due are {self.due:.2%} (p = {self.p:.2g})"
+
+
+# The value of `by`, if that is given, or a class and its value, and a pool.
 _Group = tuple[Any, ...]
 
 
@@ -79,18 +105,20 @@ def _load(_ctx: click.Context, _param: click.Parameter, toml: str | None) -> Con
     return load_or_exit(settings, 2)
 
 
-@reporting("pool", "origin", "config", "due", "weights", by=_BY)
+@reporting("pool", "origin", "config", "due", "weights", by=_BY, classes=CLASSES)
 @click.option("--config", metavar="FILE", callback=_load, help="The TOML that decided; REDIRECT_POOLS_CONFIG_PATH.")
 def shares(counts: Counts, config: Config | None) -> Report:
     """Compare the picks of each origin with those that were due to it.
 
     What was due stands in the log: while an origin is down, the others' shares are larger. By a chi-square test: p is
     the probability that random picks would be as far off. Ours are more even than chance, so p is near 1, and a pool is
-    called NOT as due below 0.001. The TOML tells the weights and the configured shares, and what was due where the log
-    of an older version does not. Exit code 1 if a pool is not as due, or if no pick can be judged.
+    called NOT as due below 0.001. Of a pool that is as due, paths, user agents, clients, methods and hosts that are not
+    are told: they come in step with the cycle. The TOML tells the weights and the configured shares, and what was due
+    where the log of an older version does not. Exit code 1 if a pool is not as due, or if no pick can be judged.
     """
     pools = config.pools if config else {}
-    picks, others = _picks(counts, config)
+    select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
+    picks, others = _picks(counts.rows(select), config)
     if counts.by is None:
         picks = {(name,): Picks(Counter(), {}) for name in pools if counts.filters.pool in (None, name)} | picks
     columns = counts.headings("pool")
@@ -103,21 +131,57 @@ def shares(counts: Counts, config: Config | None) -> Report:
         rows += [(*group, *row) for row in _compared(pool, of_group)]
         verdicts.append({**dict(zip(columns, group, strict=True)), **judged._asdict()})
         closing.append(f"{' '.join(map(shown, group))}: {judged}")
+    even = [each["pool"] for each in verdicts if each["verdict"] == AS_DUE] if counts.by is None else []
+    uneven = [found for pool, of_pool in _classes(counts, config).items() if pool in even for found in of_pool]
+    closing += map(str, uneven)
     if others:
         closing.append(_left_out(others, config))
     is_alarm = any(each["verdict"] == NOT_AS_DUE for each in verdicts)
     is_of_others = bool(others) and not any(each.picked for each in picks.values())
     headings = (*columns, "origin", "weight", "configured", "due", "picks", "observed", "difference")
-    more = {"config": config.hash if config else None, "other_configs": dict(others), "verdicts": verdicts}
+    more = {
+        "config": config.hash if config else None,
+        "other_configs": dict(others),
+        "verdicts": verdicts,
+        "uneven": [each._asdict() for each in uneven],
+    }
     return Report(headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
 
 
-def _picks(counts: Counts, config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:
+def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
+    """By pool, the values of classes with other shares than the pool has, the farthest off first. As many are tested,
+    so much smaller has a p to be for an alarm (Bonferroni's correction)."""
+    select = f"""
+        SELECT grp, class, value, pool, origin, config, due, weights, count FROM (
+            SELECT *, dense_rank() OVER (PARTITION BY class, pool ORDER BY total DESC, value) AS place FROM (
+                SELECT *, sum(count) OVER (PARTITION BY class, pool, value) AS total FROM classes
+                WHERE origin IS NOT NULL AND value IS NOT NULL
+            )
+        ) WHERE place <= {MAX_VALUES} ORDER BY ALL
+    """  # noqa: S608  a constant
+    tested: defaultdict[str, list[Uneven]] = defaultdict(list)
+    for (by, value, pool), picks in _picks(counts.rows(select), config)[0].items():
+        judged = _verdict(config.pools.get(pool) if config else None, picks, counts.filters)
+        if judged.p is not None:
+            total = picks.picked.total()
+            origin = max(picks.due, key=lambda name: picks.picked[name] - picks.due[name])
+            observed, due = picks.picked[origin] / total, picks.due[origin] / total
+            tested[pool].append(Uneven(pool, by, value, origin, total, observed, due, judged.p))
+    return {
+        pool: [each for each in sorted(of_pool, key=_farthest) if each.p < ALARM_P / len(of_pool)][:MAX_UNEVEN]
+        for pool, of_pool in tested.items()
+    }
+
+
+def _farthest(uneven: Uneven) -> tuple[float, int]:
+    return uneven.p, -uneven.picks
+
+
+def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:
     """The picks by group; and by configuration, how many there are of which it is not known what was due."""
     found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
     others: Counter[str] = Counter()
-    select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
-    for *group, origin, decided_by, share, weights, number in counts.rows(select):
+    for *group, origin, decided_by, share, weights, number in rows:
         pool = config.pools.get(group[-1]) if config and decided_by == config.hash else None
         if weights is None and pool is None:
             others[decided_by] += number
