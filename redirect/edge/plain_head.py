@@ -15,14 +15,18 @@ from functools import partial
 import httptools
 
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
+from redirect.proxy.compiled import is_usable
 
 try:
     from redirect.edge import _plain_head
 except ImportError:
     _plain_head = None  # type: ignore[assignment]
 
+# The digest that `_plain_head.c` states of itself: the compiled reader of any other source is not used.
+SOURCE = "8bcbd604378f389bfd67"
+
 # Which of the two is in use.
-READER = "Python" if _plain_head is None else "compiled"
+READER = "compiled" if is_usable(_plain_head, SOURCE) else "Python"
 
 # The fields that are used, beside the one that names the pool; each of them at most once.
 USED_FIELDS = (

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import accumulate, chain
 from typing import Any
 
+from redirect.proxy.compiled import is_usable
 from redirect.proxy.fields import OF_REQUESTS, OF_RESPONSES, OF_WAY, VIA, Forwarded, Kind, added_fields
 
 try:
@@ -19,7 +20,10 @@ try:
 except ImportError:
     _plain_fields = None  # type: ignore[assignment]
 
-IS_COMPILED = _plain_fields is not None
+# The digest that `_plain_fields.c` states of itself: the compiled reader of any other source is not used.
+SOURCE = "7e1dbbdac5f139f7ee4c"
+
+IS_COMPILED = is_usable(_plain_fields, SOURCE)
 
 MAX_FIELDS = 100
 
@@ -35,7 +39,7 @@ _Read = Callable[[bytes, int], tuple[Any, ...] | None]
 def _reader(passed: Iterable[str], taken: Iterable[str], dropped: Iterable[str], weighed: Iterable[str]) -> _Read:
     """Reads the values of the fields `passed`, and of those `taken`, whose lines are left out, as are those `dropped`.
     A head with a field that is to be `weighed`, or with two of those whose value is read, is not plain."""
-    if _plain_fields is None:
+    if not IS_COMPILED:
         return lambda data, begin: None
     groups = [[name.encode() for name in group] for group in (passed, taken, dropped, weighed)]
     passed_end, taken_end, dropped_end, _ = accumulate(map(len, groups))
