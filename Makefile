@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies browser software bench faults diagram layout clean
+.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm browser software bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -87,6 +87,9 @@ e2e: $(READY) ## Run the compose stack on a real engine and test it
 # Two at once: an assembly mostly waits for its engine. The image of the service is built once for all of them.
 assemblies: $(READY) ## Run the assemblies of misc/assemblies on a real engine and test them
 	@$(BIN)/python -m pytest tests/assemblies --numprocesses 2 --dist loadfile
+
+swarm: $(READY) ## Deploy misc/swarm on a real engine, and replace its replicas under load
+	@$(BIN)/python -m pytest tests/swarm
 
 browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is missing
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
