@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from support.corpus import CORPUS
+from support.corpus import CODINGS, CORPUS, NO_CODINGS, NO_LENGTHS, NO_NAMES
 from support.wire import NEXT, delivered
 
 ENTRIES = [*CORPUS.values()]
@@ -52,6 +52,16 @@ TOKENS = [
     *[b"GET ", b"HEAD ", b"CONNECT ", b"OPTIONS * ", b"http://b", b"//evil.example", NEXT, b"a" * 300, b" " * 300],
 ]
 
+# Lines that say where a request ends, or what the connection becomes, in spellings that are it and that are not.
+FRAMING = [
+    *[f"Content-Length: {length}\r\n".encode("latin-1") for length in ("0", "5", "47", *NO_LENGTHS)],
+    *[f"Transfer-Encoding: {coding}\r\n".encode("latin-1") for coding in (*CODINGS, *NO_CODINGS)],
+    *[f"{name.format('Transfer-Encoding')}: chunked\r\n".encode("latin-1") for name in NO_NAMES],
+    *[f"{name.format('Content-Length')}: 5\r\n".encode("latin-1") for name in NO_NAMES],
+    *[b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Connection: Content-Length\r\n"],
+    *[b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Proxy-Connection: close\r\n"],
+]
+
 
 def cut(random: Random, data: bytes) -> bytes:
     at = random.randrange(len(data) + 1)
@@ -97,11 +107,19 @@ def splice(random: Random, data: bytes) -> bytes:
     return data[: random.randrange(len(data) + 1)] + other[random.randrange(len(other) + 1) :]
 
 
+def frame(random: Random, data: bytes) -> bytes:
+    """A line of framing behind one of the lines, or in its place."""
+    lines = data.splitlines(keepends=True) or [b""]
+    at = random.randrange(len(lines))
+    lines[at] = random.choice((lines[at], b"")) + random.choice(FRAMING)
+    return b"".join(lines)
+
+
 def append(random: Random, data: bytes) -> bytes:
     return data + random.choice(ENTRIES)
 
 
-MUTATIONS = [cut, double, swap, swap_lines, double_line, insert, insert, replace, replace, splice, append]
+MUTATIONS = [cut, double, swap, swap_lines, double_line, frame, frame, insert, insert, replace, replace, splice, append]
 
 
 def generated(random: Random, count: int) -> Iterator[list[bytes]]:
