@@ -4,6 +4,7 @@ app        endpoints, and which of them need the token
 metrics    numbers, for Prometheus
 stats      numbers and state, for scripts
 page       the page, and the events that keep it live
+troubles   what is wrong
 view       what the page shows, as values
 charts     what the page draws
 rendering  the templates

@@ -4,10 +4,11 @@
 
 const MAX_ROWS = 200;
 const RECONNECT_SECONDS = 3;
+const SILENCE_SECONDS = 12; // the server sends a beat every 5 s
 const requests = document.getElementById("requests");
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
-let stream = null, retry = 0, isPaused = false;
+let stream = null, retry = 0, silence = 0, isPaused = false;
 
 function showConnection(state, words) {
   document.body.dataset.connection = state;
@@ -28,11 +29,22 @@ function update(old, fresh) {
   }
 }
 
+// Called at each event: the page is live while they come, not as long as a connection is open.
+function heard() {
+  clearTimeout(silence);
+  showConnection("live", "live");
+  silence = setTimeout(() => {
+    showConnection("broken", "nothing comes, reconnecting…");
+    open();
+  }, SILENCE_SECONDS * 1000);
+}
+
 function replaceSection({ type, data }) {
   const old = document.getElementById(type);
   const fresh = old.cloneNode();
   fresh.innerHTML = data;
   update(old, fresh);
+  if (type === "troubles") document.title = old.firstElementChild.dataset.title;
 }
 
 function addRequests({ data }) {
@@ -43,22 +55,28 @@ function addRequests({ data }) {
   while (requests.rows.length > MAX_ROWS) requests.deleteRow(-1);
 }
 
+function on(name, act) {
+  stream.addEventListener(name, (event) => { heard(); act(event); });
+}
+
 function open() {
+  close();
   stream = new EventSource("events" + location.search);
-  stream.onopen = () => showConnection("live", "live");
   stream.onerror = () => {
     showConnection("broken", "reconnecting…");
     if (stream.readyState !== EventSource.CLOSED) return; // the browser tries again
     close();
     retry = setTimeout(follow, RECONNECT_SECONDS * 1000);
   };
-  for (const name of ["charts", "pools", "configuration"]) stream.addEventListener(name, replaceSection);
-  stream.addEventListener("all-requests", (event) => { requests.replaceChildren(); addRequests(event); });
-  stream.addEventListener("requests", addRequests);
+  for (const name of ["troubles", "charts", "pools", "configuration"]) on(name, replaceSection);
+  on("all-requests", (event) => { requests.replaceChildren(); addRequests(event); });
+  on("requests", addRequests);
+  on("beat", () => {});
 }
 
 function close() {
   clearTimeout(retry);
+  clearTimeout(silence);
   stream?.close();
   stream = null;
 }

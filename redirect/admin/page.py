@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redirect.admin import charts, discovered
 from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
+from redirect.admin.troubles import Troubles, look
 from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
 from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
@@ -34,6 +35,9 @@ MAX_STREAMS = 16
 
 # Seconds between two reads of the log. The numbers are sent at every second one.
 TICK = 0.45
+
+# Seconds between two beats: a page to which none comes is not live.
+BEAT_SECONDS = 5.0
 
 # Rows that are listed at once, and that are added at a tick: no reader is faster.
 MAX_ROWS = 200
@@ -48,7 +52,7 @@ HEADERS = {
 }
 
 # The parts that are sent again when they change: names of templates, and ids in the page.
-SECTIONS = ("charts", "pools", "configuration")
+SECTIONS = ("troubles", "charts", "pools", "configuration")
 
 _FOLDER = Path(__file__).parent
 _ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -91,6 +95,13 @@ Picks = dict[str, dict[str, Count]]  # by pool and origin
 Errors = dict[tuple[str | None, str | None], int]
 
 
+class Numbers(NamedTuple):
+    snapshot: Snapshot
+    picks: Picks
+    errors: Errors
+    troubles: Troubles
+
+
 class SharedNumbers:
     """The numbers of an instance for all readers of its page: made at most once in half a tick, and, where they take
     long to make, so seldom that it takes a tenth of the time."""
@@ -100,12 +111,13 @@ class SharedNumbers:
         self._lock = threading.Lock()
         self._expires = -inf
 
-    def latest(self) -> tuple[Snapshot, Picks, Errors]:
+    def latest(self) -> Numbers:
         with self._lock:
             began = monotonic()
             if began >= self._expires:
                 snapshot = self._instance.snapshot()
-                self._numbers = snapshot, snapshot.picks(), snapshot.errors()
+                troubles = look(self._instance, snapshot)
+                self._numbers = Numbers(snapshot, snapshot.picks(), snapshot.errors(), troubles)
                 self._expires = began + max(TICK / 2, 10 * (monotonic() - began))
             return self._numbers
 
@@ -137,11 +149,13 @@ class View:
         return render("requests", records=records, more=more, query=self.query, is_first=is_first)
 
     def _values(self) -> dict[str, Any]:
-        snapshot, picks, errors = self.numbers.latest()
+        snapshot, picks, errors, troubles = self.numbers.latest()
         config = self.instance.config
         return {
             "instance": self.instance,
             "snapshot": snapshot,
+            "troubles": troubles,
+            "title": " · ".join([*filter(None, [", ".join(troubles.summary())]), f"Redirect on {self.instance.name}"]),
             "selection": self._select(),
             "picks": picks,
             "origin_views": origin_views,
@@ -173,15 +187,20 @@ class View:
         return self._selection
 
     async def live(self, goes_on: Callable[[], bool]) -> AsyncGenerator[str]:
-        """Events until `goes_on` says no: first the list of requests as it is, then what is new."""
+        """Events until `goes_on` says no: first the list of requests as it is, then what is new, and a beat."""
         yield _event("all-requests", await run_in_threadpool(self.requests))
         sent: dict[str, str] = {}
+        time = asyncio.get_running_loop().time
+        beat_at = time() + BEAT_SECONDS
         while True:
             sections = await run_in_threadpool(self.sections)
             for name, html in sections.items():
                 if html != sent.get(name):
                     yield _event(name, html)
             sent = sections
+            if time() >= beat_at:
+                beat_at = time() + BEAT_SECONDS
+                yield _event("beat", "alive")
             for _ in range(2):
                 await asyncio.sleep(TICK)
                 if not goes_on():

@@ -104,6 +104,7 @@ class FakeInstance:
         self.log: list[bytes] = []
         self.snapshots = 0
         self.threads: set[int] = set()
+        self.downs: dict[str, str] = {}  # origins, with the reason
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -126,7 +127,12 @@ class FakeInstance:
 
     def state(self, pool: Pool, origin: Origin) -> State:
         self.threads.add(threading.get_ident())
+        if origin.name in self.downs:
+            return State("down", self.started_at, self.downs[origin.name])
         return State("up" if origin.weight else "draining", self.started_at)
+
+    def is_late(self, snapshot: Snapshot) -> bool:
+        return snapshot.workers[0].config != self.config.hash
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
         self.threads.add(threading.get_ident())
@@ -426,6 +432,54 @@ def test_the_page_shows_the_configuration_and_why_the_last_reload_failed() -> No
         assert shown in html
 
 
+PROBED = """
+[first]
+weighted_hosts = { "origin-1" = 1, "origin-2" = 1 }
+is_default = true
+health_check = { path = "/" }
+[second]
+weighted_hosts = { "origin-3" = 1, "drained" = 0 }
+health_check = { path = "/" }
+[third]
+weighted_hosts = { "origin-3" = 1 }
+health_check = { path = "/" }
+when_all_down = "ignore"
+"""
+
+
+def strip(html: str) -> list[str]:
+    """The lines of the strip under the header."""
+    lines = re.findall("<li>(.*?)</li>", html.partition('id="troubles"')[2].partition("</div>")[0], re.DOTALL)
+    return [re.sub("<.*?>", "", each) for each in lines]
+
+
+def test_what_is_wrong_stands_in_the_title_and_under_the_header() -> None:
+    """A reload that failed, what is down, and pools without an origin; where nothing is wrong there is no strip."""
+    fake = FakeInstance(PROBED)
+    assert (strip(ask(fake).text), ask(fake).text.count("<title>Redirect on web-1<")) == ([], 1)
+    fake.downs = {"origin-1": "timed out", "origin-3": "Connection refused"}
+    fake.loading = Loading(0, "pools.toml:1:1: no", time.time() - 65)
+    html = ask(fake).text
+    title = "reload failed, 1 pool without origin, 3 down · Redirect on web-1"
+    assert (f"<title>{title}<" in html, f'data-title="{title}"' in html) == (True, True)
+    assert strip(html) == [
+        "The last reload failed 1 min ago; what was loaded before stays in force.",
+        "No origin of pool second can be picked.",
+        "origin-1 of pool first is down, 1 min ago: timed out",
+        "origin-3 of pool second is down, 1 min ago: Connection refused",
+        "origin-3 of pool third is down, 1 min ago: Connection refused",
+    ]
+
+
+def test_of_many_that_are_down_the_strip_names_five() -> None:
+    hosts = ", ".join(f"origin-{number} = 1" for number in range(1200))
+    fake = FakeInstance(f'[a]\nweighted_hosts = {{ {hosts} }}\nis_default = true\nhealth_check = {{ path = "/" }}\n')
+    fake.downs = {f"origin-{number}": "" for number in range(1100)}
+    html = ask(fake).text
+    assert "<title>1,100 down · " in html
+    assert (len(strip(html)), strip(html)[-1]) == (6, "1,095 more are down.")
+
+
 def test_the_page_counts_requests_that_named_an_unknown_pool() -> None:
     fake = FakeInstance()
     assert "named a pool" not in ask(fake).text
@@ -482,7 +536,7 @@ def test_an_event_is_the_part_of_the_page_to_the_letter(monkeypatch: pytest.Monk
 
     async def watch(events: Events) -> None:
         html = fake.view().page("")
-        sent = dict([await anext(events) for _ in range(4)])
+        sent = dict([await anext(events) for _ in range(1 + len(SECTIONS))])
         assert list(sent) == ["all-requests", *SECTIONS]
         for name, part in sent.items():
             assert f'id="{name.removeprefix("all-")}">{part}</' in html
@@ -519,6 +573,17 @@ async def _until(events: Events, last: str) -> Events:
         yield event
         if event[0] == last:
             return
+
+
+def test_a_stream_has_beats_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "TICK", 0.01)
+    monkeypatch.setattr(page, "BEAT_SECONDS", 0.05)
+
+    async def watch(events: Events) -> None:
+        for _ in range(2):
+            [_ async for _ in _until(events, "beat")]
+
+    stream(FakeInstance(), watch)
 
 
 def test_a_reload_changes_the_pools_that_a_stream_shows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -584,7 +649,7 @@ def test_the_event_loop_renders_nothing() -> None:
     fake.log = [line()]
 
     async def watch(events: Events) -> None:
-        assert [(await anext(events))[0] for _ in range(4)] == ["all-requests", *SECTIONS]
+        assert [(await anext(events))[0] for _ in range(1 + len(SECTIONS))] == ["all-requests", *SECTIONS]
 
     assert ask(fake).status_code == 200
     stream(fake, watch)

@@ -32,6 +32,16 @@ window.connectionWords = [];
 new MutationObserver(() => connectionWords.push(connection.textContent)).observe(connection, { childList: true });
 """
 
+# An event stream that opens, sends one beat and stays open; time goes twenty times as fast.
+SILENT_STREAM = """
+const later = setTimeout;
+window.setTimeout = (act, ms) => later(act, ms / 20);
+window.EventSource = class extends EventTarget {
+  constructor() { super(); later(() => this.dispatchEvent(new Event("beat")), 50); }
+  close() {}
+};
+"""
+
 _numbers = itertools.count(1)
 
 T = TypeVar("T")
@@ -104,6 +114,8 @@ def test_down(browser: Chrome) -> None:
     shown = ".pool:last-child tbody tr:nth-child({}) {}"
     within(browser, 10, lambda: text(browser, shown.format(1, ".state")).startswith("down"))
     assert text(browser, shown.format(2, "td")) == "Connection refused"
+    assert re.fullmatch(r".*\d down · Redirect on .+", browser.title)
+    assert "127.0.0.1:1 of pool downloads is down" in text(browser, "#troubles")
 
 
 def test_forwards(browser: Chrome) -> None:
@@ -209,6 +221,8 @@ def test_keyboard(browser: Chrome) -> None:
     ).split(", ")
     for name in expected:
         tab(browser)
+        while browser.execute_script("return document.querySelector('#troubles :focus')"):  # as many links as are down
+            tab(browser)
         control = browser.switch_to.active_element
         assert control.accessible_name == name
         assert control.value_of_css_property("outline-style") == "solid"
@@ -254,6 +268,19 @@ def test_reconnects(browser: Chrome, site: Running) -> None:
     assert len(rows(browser, path + "\t")) <= 1
     assert len(rows(browser, after + "\t")) == 1
     complaints(browser)  # a connection that breaks is an error to the browser
+
+
+def test_live_while_events_come(browser: Chrome, site: Running) -> None:
+    """A stream that is open and silent is not live."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SILENT_STREAM})
+    try:
+        browser.get(site.admin_url)
+        browser.execute_script(WATCH_CONNECTION)
+        within(browser, PATIENCE, lambda: len(browser.execute_script("return connectionWords")) >= 2)
+        words = browser.execute_script("return connectionWords")
+        assert {"live", "nothing comes, reconnecting…"} == {*words}
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
 def test_new_workers_leave_the_page_live(browser: Chrome, site: Running) -> None:

@@ -1,0 +1,69 @@
+"""What is wrong with an instance, for the strip under the page's header and for its title.
+
+Looking costs a few microseconds for each origin whose state can change, so readers share what was found.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from redirect.control.instance import Instance, State
+from redirect.core.pools import Pool
+from redirect.telemetry.snapshot import Loading, Snapshot
+
+
+class Troubles(NamedTuple):
+    """The last reload, if it failed; pools of which no origin can be picked; origins that are down, by pool; providers
+    of origins that cannot be asked; and workers that should have the configuration by now and have not."""
+
+    failed: Loading | None
+    empty: Sequence[str]
+    down: Mapping[str, Mapping[str, State]]
+    unasked: Mapping[str, str]  # by pool, what to say
+    is_late: bool
+
+    def downs(self) -> list[tuple[str, str, State]]:
+        """Pool, origin and state of each origin that is down."""
+        return [(pool, origin, state) for pool, states in self.down.items() for origin, state in states.items()]
+
+    def failing(self) -> set[str]:
+        """The pools that have one of them."""
+        return {*self.empty, *self.down, *self.unasked}
+
+    def summary(self) -> list[str]:
+        """A few words for each kind, for the title."""
+        downs = len(self.downs())
+        return [
+            *(["reload failed"] if self.failed else []),
+            *([f"{_counted(len(self.empty), 'pool')} without origin"] if self.empty else []),
+            *([f"{downs:,} down"] if downs else []),
+            *([f"origins of {_counted(len(self.unasked), 'pool')} unknown"] if self.unasked else []),
+            *(["workers late"] if self.is_late else []),
+        ]
+
+
+def look(instance: Instance, snapshot: Snapshot) -> Troubles:
+    empty, down, unasked = [], {}, {}
+    for pool in instance.config.pools.values():
+        if not (pool.health_check or pool.eject or pool.discover):  # what has a weight is up
+            if not any(origin.weight for origin in pool.origins):
+                empty.append(pool.name)
+            continue
+        states = {origin.name: instance.state(pool, origin) for origin in pool.origins}
+        if downs := {name: state for name, state in states.items() if state.name == "down"}:
+            down[pool.name] = downs
+        if not _can_pick(pool, states):
+            empty.append(pool.name)
+        if pool.discover and (trouble := instance.discovery.trouble(pool.name)):
+            unasked[pool.name] = f"{pool.discover.source} cannot be asked: {trouble.reason}"
+    loading = snapshot.loading
+    return Troubles(None if loading.error is None else loading, empty, down, unasked, instance.is_late(snapshot))
+
+
+def _can_pick(pool: Pool, states: Mapping[str, State]) -> bool:
+    """As `effective_weights` has it."""
+    picked = ("up", "down") if pool.when_all_down == "ignore" else ("up",)
+    return any(origin.weight and states[origin.name].name in picked for origin in pool.origins)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
