@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redirect.admin import metrics
 from redirect.admin.page import routes
 from redirect.admin.refusal import refusal
-from redirect.admin.stats import UnknownNameError, stats, status
+from redirect.admin.stats import UnknownNameError, shown_overrides, stats, status
 from redirect.control.instance import READY, Instance
 from redirect.core.authority import parse
 from redirect.core.difference import listed
@@ -42,6 +42,8 @@ LONGEST_RELOAD = 10
 
 # Of a TOML that is compared with the one in force.
 MAX_COMPARED_BYTES = 64 * 1024 * 1024
+
+MAX_OVERRIDE_BYTES = 64 * 1024
 
 
 def create_admin_app(
@@ -78,20 +80,35 @@ def create_admin_app(
     async def compare(request: Request) -> Response:
         if _is_from_elsewhere(request):
             return refusal(403, "not for pages from elsewhere")
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > MAX_COMPARED_BYTES:
-                return refusal(413, f"at most {MAX_COMPARED_BYTES:,} bytes are compared", {"connection": "close"})
+        content = await _body(request, MAX_COMPARED_BYTES)
         try:
-            found = await run_in_threadpool(instance.publisher.compare, bytes(content))
+            found = await run_in_threadpool(instance.publisher.compare, content)
         except ValueError as error:
             return refusal(422, str(error))
         return _json({"hash": instance.config.hash, "changes": listed(found)})
 
+    async def weights(request: Request) -> Response:
+        publisher = instance.publisher
+        if request.method == "GET":
+            return _json({"overrides": shown_overrides(publisher.overrides)})
+        if _is_from_elsewhere(request):
+            return refusal(403, "not for pages from elsewhere")
+        if request.method == "DELETE":
+            pool, origin = (request.query_params.get(name, "") for name in ("pool", "origin"))
+            if not await publisher.end_override(pool, origin):
+                return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
+            return _json({"overrides": shown_overrides(publisher.overrides)})
+        try:
+            made = await publisher.override(json.loads(await _body(request, MAX_OVERRIDE_BYTES)))
+        except ValueError as error:  # no JSON, too
+            return refusal(422, str(error))
+        return _json(shown_overrides([made])[0])
+
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
+        if error.status_code == 413:
+            detail = error.detail
         return refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
 
     app = Starlette(
@@ -104,6 +121,7 @@ def create_admin_app(
             Route("/status", lambda request: _status(instance, request.query_params)),
             Route("/reload", reload, methods=["POST"]),
             Route("/compare", compare, methods=["POST"]),
+            Route("/weights", weights, methods=["GET", "POST", "DELETE"]),
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
@@ -114,6 +132,15 @@ def create_admin_app(
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
+
+
+async def _body(request: Request, most: int) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most:
+            raise HTTPException(413, f"at most {most:,} bytes are read", {"connection": "close"})
+    return bytes(content)
 
 
 def _local(app: ASGIApp) -> ASGIApp:

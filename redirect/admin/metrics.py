@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder, gzip_accepted
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from redirect.admin.stats import shown_overrides
 from redirect.control.instance import Instance
 from redirect.core.pools import Config
 from redirect.core.routes import forwarded
@@ -71,7 +72,15 @@ class _Collector(NamedTuple):
         hung = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")]
         connections = sum(worker.connections for worker in snapshot.workers)
         build = [(1, instance.version, platform.python_version())]
-        weights = [(origin.weight, pool.name, origin.name) for pool, origin in pairs]
+        weights = [
+            (weight, pool.name, origin.name)
+            for pool in instance.config.pools.values()
+            for origin, weight in zip(pool.origins, pool.configured_weights, strict=True)
+        ]
+        overrides = [
+            (each["share"] / 100, each["pool"], each["origin"])
+            for each in shown_overrides(instance.publisher.overrides)
+        ]
         dues = [
             (share, pool.name, origin.name)
             for pool in instance.config.pools.values()
@@ -151,6 +160,13 @@ class _Collector(NamedTuple):
         )
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
+        yield _labelled(
+            Gauge,
+            "redirect_override_share",
+            "Share that an override gives an origin now.",
+            ("pool", "origin"),
+            overrides,
+        )
         yield _labelled(
             Gauge, "redirect_origin_due_share", "Share that is due to an origin now.", ("pool", "origin"), dues
         )

@@ -7,11 +7,13 @@ one pool or origin has the form of the whole: the other pools and origins are le
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from time import time
 from typing import Any
 
 from redirect.admin import discovered
 from redirect.admin.view import origin_views, rfc3339
 from redirect.control.instance import Instance
+from redirect.core.overrides import PARTS, Override
 from redirect.core.pools import Origin, Pool
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
@@ -54,7 +56,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
     config = instance.config
     pools = _named(instance, pool, origin)
     snapshot = instance.snapshot()
-    loading = snapshot.loading
+    loading, only_forwarded = snapshot.loading, config.only_forwarded()
     return {
         "instance": instance.name,
         "version": instance.version,
@@ -78,15 +80,34 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
         ],
         "pools": {
             each.name: {
-                "status": each.status,
+                "status": None if each.name in only_forwarded else each.status,
                 "is_default": each is config.default,
                 "origins": _origins(instance, snapshot, each, shares),
+                "overrides": shown_overrides([made for made in instance.publisher.overrides if made.pool == each.name]),
                 **discovered.of_pool(instance, each, origin),
             }
             for each, shares in pools
         },
         "limits": {name: state._asdict() for name, state in instance.limits().items()},
     }
+
+
+def shown_overrides(overrides: Sequence[Override]) -> list[dict[str, Any]]:
+    """In percent of the pool's traffic; `share` is the one in force."""
+    now = time()
+    return [
+        {
+            "pool": each.pool,
+            "origin": each.origin,
+            "from": each.first * 100 / PARTS,
+            "to": each.last * 100 / PARTS,
+            "share": each.parts(now) * 100 / PARTS,
+            "began": rfc3339(each.began),
+            "reached": rfc3339(each.reached_at),
+            "ends": rfc3339(each.ends_at),
+        }
+        for each in overrides
+    ]
 
 
 def _kept(instance: Instance) -> dict[str, Any] | None:
@@ -154,22 +175,21 @@ def _failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
 
 
 def _origins(instance: Instance, snapshot: Snapshot, pool: Pool, shares: Shares) -> dict[str, Any]:
-    dues = dict(zip([origin.name for origin in pool.origins], instance.due(pool), strict=True))
+    names = [origin.name for origin in pool.origins]
+    dues = dict(zip(names, instance.due(pool), strict=True))
+    weights = dict(zip(names, pool.configured_weights, strict=True))
     found = discovered.of_origins(instance, pool)
     return {
-        one.name: _origin(instance, snapshot, pool, one, share, dues[one.name]) | found.get(one.name, {})
+        one.name: {"weight": weights[one.name], "share": share, "due_share": dues[one.name]}
+        | _origin(instance, snapshot, pool, one)
+        | found.get(one.name, {})
         for one, share in shares
     }
 
 
-def _origin(
-    instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin, share: float, due: float
-) -> dict[str, Any]:
+def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin) -> dict[str, Any]:
     state = instance.state(pool, origin)
     return {
-        "weight": origin.weight,
-        "share": share,
-        "due_share": due,
         "state": state.name,
         "since": rfc3339(state.since),
         "reason": state.reason,

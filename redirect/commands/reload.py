@@ -49,12 +49,14 @@ def reload(admin_bind: str | None) -> None:
     click.echo(message)
 
 
-def post(settings: Settings, path: str, body: bytes = b"") -> tuple[http.client.HTTPResponse, Any]:
-    """Sends a POST to the admin listener; returns the response and its parsed body, which is None if it is no JSON."""
+def post(
+    settings: Settings, path: str, body: bytes = b"", method: str = "POST"
+) -> tuple[http.client.HTTPResponse, Any]:
+    """Asks the admin listener; returns the response and its parsed body, which is None if it is no JSON."""
     token = settings.admin_token.get_secret_value() if settings.admin_token else None
     connection = _connection(settings.admin_bind)
     with contextlib.closing(connection):
-        connection.request("POST", path, body, headers={"Authorization": f"Bearer {token}".encode()} if token else {})
+        connection.request(method, path, body, headers={"Authorization": f"Bearer {token}".encode()} if token else {})
         answer = connection.getresponse()
         content = answer.read()
     try:

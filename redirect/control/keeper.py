@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import NamedTuple
 
+from redirect.core.overrides import unpack
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.state_file import Kept, StateError, StateFile
 from redirect.telemetry.sums import clear, put, rows
@@ -90,15 +91,19 @@ class Keeper:
             return
         try:
             put(kept, found.rows)
+            unpack(found.overrides)
         except (ValueError, TypeError) as error:
             raise file.damaged(error) from None
+        if not self._scoreboard.overrides.number:
+            self._scoreboard.overrides.publish(found.overrides.encode())
         common.kept_run = found.run
         kept.numbers.since_ms = found.since_ms
         _logger.info("the numbers go on from %s", file.directory)
 
     def _save(self, file: StateFile) -> None:
         common, since_ms = self._scoreboard.common, self._scoreboard.kept.numbers.since_ms
-        file.write(Kept(common.run, since_ms, rows(self._scoreboard)), common.kept_run)
+        overrides = self._scoreboard.overrides.read().decode() or "[]"
+        file.write(Kept(common.run, since_ms, rows(self._scoreboard), overrides), common.kept_run)
         self._saved_at = time()
         if self._error is not None:
             self._error = None

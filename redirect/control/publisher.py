@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader, parse_config
@@ -18,6 +19,9 @@ from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
 from redirect.core.difference import Change, changes, listed
 from redirect.core.limits import numbered
+from redirect.core.overrides import Override, config_of_file, left, read, with_overrides
+from redirect.core.overrides import pack as pack_overrides
+from redirect.core.overrides import unpack as unpack_overrides
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading
@@ -42,6 +46,11 @@ def loading(scoreboard: Scoreboard) -> Loading:
     return Loading(*json.loads(scoreboard.loading.read()))
 
 
+def overrides(scoreboard: Scoreboard) -> list[Override]:
+    """Those that were in force when the controller before this one ended."""
+    return unpack_overrides(scoreboard.overrides.read())
+
+
 def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
     """Is called by the master once, before there is a controller."""
     scoreboard.loading.publish(json.dumps(state).encode())
@@ -59,6 +68,8 @@ class Publisher:
         self._provider = FileProvider(path, known, loader)
         self.limits = Limits(scoreboard, self.config.routes)
         self._lock = asyncio.Lock()
+        self.overrides = overrides(scoreboard)
+        self._stepped_at = time()  # when overrides were looked at last
         self.looked_ms = now_ms()  # when the last look at the file ended
         self.published_ms = now_ms()  # when the configuration in use was published
 
@@ -78,7 +89,8 @@ class Publisher:
                 if config is not None:
                     routes = numbered(config.routes, self.config.routes, self.limits.held())
                     self.limits.use(routes)  # before workers have them
-                    await asyncio.to_thread(self._publish_file, replace(carried(config, self.config), routes=routes))
+                    config = replace(carried(config, config_of_file(self.config)), routes=routes)
+                    await asyncio.to_thread(self._publish_file, config)
                 return config is not None
             except ConfigError as error:
                 _logger.error("the configuration stays as it was:\n%s", error)
@@ -94,15 +106,61 @@ class Publisher:
     async def use_found(self, found: Mapping[str, Discovered]) -> None:
         """Publishes what was found for pools that discover, if it is news."""
         async with self._lock:
-            config = with_found(self.config, found)
-            if config is not self.config:
-                _log(self.config, config)
+            before = config_of_file(self.config)
+            config = with_found(before, found)
+            if config is not before:
+                _log(before, config)
                 await asyncio.to_thread(self._publish, config, time())
+
+    async def override(self, wanted: object) -> Override:
+        """Has an origin another share than the file says, from now on. Raises ValueError."""
+        async with self._lock:
+            made = read(wanted, config_of_file(self.config), self.overrides, time())
+            others = [each for each in self.overrides if (each.pool, each.origin) != (made.pool, made.origin)]
+            await asyncio.to_thread(self._override, [*others, made])
+            _logger.info("override of %s, until the file counts again at %s", made, _clock(made.ends_at))
+            return made
+
+    async def end_override(self, pool: str, origin: str) -> bool:
+        """Has the file count again; returns whether it did not."""
+        async with self._lock:
+            ended = [each for each in self.overrides if (each.pool, each.origin) == (pool, origin)]
+            if ended:
+                await asyncio.to_thread(self._override, [each for each in self.overrides if each not in ended])
+                _logger.info("the override of %s ends: it was asked for, and the file counts", ended[0])
+            return bool(ended)
+
+    async def step(self) -> None:
+        """Goes on with ramps, and ends overrides whose time is over."""
+        async with self._lock:
+            now, before = time(), self._stepped_at
+            self._stepped_at = now
+            if not self.overrides:
+                self.overrides = overrides(self._scoreboard)  # the keeper may have found some, of the run before
+            for each in self.overrides:
+                if each.over and before < each.reached_at <= now:
+                    words = "the override of %s has its last share, and ends at %s: write it into the file before"
+                    _logger.warning(words, each, _clock(each.ends_at))
+            ends = left(self.config, self.overrides, now)
+            for each, why in ends.items():
+                if why:
+                    _logger.warning("the override of %s ends: %s, and the file counts", each, why)
+            if self.overrides:
+                await asyncio.to_thread(self._override, [each for each, why in ends.items() if not why])
+
+    def _override(self, wanted: list[Override]) -> None:
+        if wanted != self.overrides:
+            self._scoreboard.overrides.publish(pack_overrides(wanted).encode())
+            self.overrides = wanted
+        before = config_of_file(self.config)
+        if with_overrides(before, wanted, time()).pools != self.config.pools:
+            self._publish(before, time())
 
     def compare(self, content: bytes) -> list[Change]:
         """What a file with this content would change. Raises ValueError with its faults."""
+        before = config_of_file(self.config)
         try:
-            return changes(self.config, carried(parse_config(content, "the file that was sent"), self.config))
+            return changes(before, carried(parse_config(content, "the file that was sent"), before))
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
@@ -112,14 +170,14 @@ class Publisher:
             _logger.warning("%s", warning)
         state = Loading(now, None, None, config.hash, now_ms())
         if config.hash != self.config.hash:
-            self._publish(config, now, state._replace(changes=_logged_changes(self.config, config)))
+            self._publish(config, now, state._replace(changes=_logged_changes(config_of_file(self.config), config)))
         else:
             publish_loading(self._scoreboard, state._replace(changes=loading(self._scoreboard).changes))
         _logger.info("loaded the configuration %s", config.hash)
 
     def _publish(self, config: Config, now: float, state: Loading | None = None) -> None:
-        """Publishes a configuration, the difference last: workers look at its number."""
-        config = replace(config, change=self.config.change + 1)
+        """Publishes a configuration with the overrides, the difference last: workers look at its number."""
+        config = replace(with_overrides(config, self.overrides, now), change=self.config.change + 1)
         since = changed_since(self.since, self.config, config, now)
         difference = pack_difference(config, self.config)
         self._scoreboard.configuration.publish(pack(config, since))
@@ -173,6 +231,10 @@ def _logged_changes(before: Config, after: Config) -> list[str]:
     level = logging.WARNING if any(change.is_warning for change in found) else logging.INFO
     _logger.log(level, "the configuration %s changes: %s", after.hash, "\n  ".join(lines or ["nothing"]))
     return lines
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shortened(error: str) -> str:

@@ -15,6 +15,7 @@ destination an origin of a pool, and the redirect there
 cycles      smooth weighted round robin
 hashing     picks by a key: weighted rendezvous hashing
 balancer    which origins of a pool may be picked, and how often
+overrides   shares that take the place of the file's for a while
 forward     the decision that an origin answers
 show        the decision that the controller answers
 service     which pool, which origin, which answer

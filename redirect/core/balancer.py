@@ -54,7 +54,7 @@ class Balancer:
         self._random = random
         self._weights, self.next_step = effective_weights(pool, statuses, now)
         known = before._same_destinations(pool, vary) if before else {}
-        self._destinations = tuple([known.get(origin) or Destination(pool, origin, vary) for origin in pool.origins])
+        self._destinations = tuple([_of(known, pool, origin, vary) for origin in pool.origins])
         self._weigh()
         self.statuses = statuses
         self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
@@ -67,11 +67,13 @@ class Balancer:
         self.is_by_key = pool.pick == "hash"
         self.pick = None if self.is_by_key else self._picker(cycles)
 
-    def _same_destinations(self, pool: Pool, vary: str | None) -> Mapping[Origin, Destination]:
-        """Those that mean the same in `pool`: where other origins were found, and nothing else changed."""
-        if vary != self.vary or replace(self.pool, origins=pool.origins, none_found=pool.none_found) != pool:
-            return {}
-        return {each.origin: each for each in self._destinations}
+    def _same_destinations(self, pool: Pool, vary: str | None) -> "_Known":
+        """Those that mean the same in `pool`: where other origins were found or other weights are in force, and nothing
+        else changed."""
+        others = replace(self.pool, origins=pool.origins, none_found=pool.none_found, file_weights=pool.file_weights)
+        return (
+            {_place(each.origin): each for each in self._destinations} if vary == self.vary and others == pool else {}
+        )
 
     @property
     def is_growing(self) -> bool:
@@ -207,6 +209,22 @@ class Balancer:
 
     def _weighted(self) -> list[tuple[Destination, int]]:
         return list(zip(self._destinations, self._weights, strict=True))
+
+
+# Without their weights, which may be overridden.
+_Known = Mapping[tuple[object, ...], Destination]
+
+
+def _place(origin: Origin) -> tuple[object, ...]:
+    return origin.name, origin.authority, origin.path_prefix
+
+
+def _of(known: _Known, pool: Pool, origin: Origin, vary: str | None) -> Destination:
+    found = known.get(_place(origin))
+    if found is None:
+        return Destination(pool, origin, vary)
+    found.origin = origin
+    return found
 
 
 def _random_picker(weighted: list[tuple[Destination, int]], random: Random) -> Callable[[], Destination] | None:

@@ -25,7 +25,7 @@ class Weights:
         self.values = values
         self.total = sum(values)
         # Origins that are found come and go without another configuration, and their shares with them.
-        self.is_configured = pool.discover is None and values == [origin.weight for origin in pool.origins]
+        self.is_configured = pool.discover is None and values == pool.configured_weights
         self._id: str | None = None
 
     @property

@@ -168,6 +168,7 @@ class Pool:
         "how the origins are found, in place of `weighted_hosts`",
     ] = None
     none_found: str | None = None  # why, where it discovers and has no origins
+    file_weights: tuple[int, ...] | None = None  # where overrides have others
     fallback: Annotated[
         str | None, text("must be the name of a pool", 1, 128), "the pool that serves while no origin here is eligible"
     ] = None
@@ -191,8 +192,13 @@ class Pool:
 
     def shares(self) -> list[tuple[Origin, float]]:
         """Each origin with its configured share, from 0 to 1."""
-        total = sum(origin.weight for origin in self.origins) or 1  # those that were found may all be drained
-        return [(origin, origin.weight / total) for origin in self.origins]
+        weights = self.configured_weights
+        total = sum(weights) or 1  # those that were found may all be drained
+        return [(origin, weight / total) for origin, weight in zip(self.origins, weights, strict=True)]
+
+    @property
+    def configured_weights(self) -> list[int]:
+        return [*self.file_weights] if self.file_weights else [origin.weight for origin in self.origins]
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ LOOK_MS = 900
 # Seconds between two heartbeats, with which the controller also publishes what there is to publish.
 TICK_SECONDS = 0.2
 
+# Seconds between two steps of overrides.
+OVERRIDE_SECONDS = 1.0
+
 # Milliseconds without a heartbeat after which the master counts as one that hangs.
 MASTER_LATE_MS = 4_000
 
@@ -114,6 +117,7 @@ class _Controller:
             ended = self._tasks.create_task(self._ended.wait())
             self._run(self._look_at_file())
             self._run(self._publish_found())
+            self._run(self._step_overrides())
             self._run(keeper.run())
             while not ended.done():
                 self._tick()
@@ -178,6 +182,14 @@ class _Controller:
                 await self._publisher.use_found(found)
             except Exception:  # a fault of this program, and no reason to end
                 _logger.exception("origins that were found are not used")
+
+    async def _step_overrides(self) -> None:
+        while True:
+            try:
+                await self._publisher.step()
+            except Exception:  # a fault of this program, and no reason to end
+                _logger.exception("overrides stay as they are")
+            await asyncio.sleep(OVERRIDE_SECONDS)
 
     async def _look_at_file(self) -> None:
         """Looks at the file when it is time to, and loads it when the master requests that for new workers."""

@@ -77,6 +77,7 @@ class Common(Structure):
         ("loading", _Notice),  # when and why
         ("health", _Notice),
         ("ejections", _Notice),  # how often origins were ejected
+        ("overrides", _Notice),  # shares in place of the file's
     )
 
 
@@ -170,7 +171,7 @@ Labels = tuple[Any, ...]
 
 _NUMBER_BYTES = sizeof(c_uint64)
 
-_NOTICES = ("configuration", "change", "loading", "health", "ejections")
+_NOTICES = ("configuration", "change", "loading", "health", "ejections", "overrides")
 _COMMON_BYTES = mmap.PAGESIZE
 _KEPT_SLOT = _COMMON_BYTES + len(_NOTICES) * 2 * _STRIDE
 _FIRST_SLOT = _KEPT_SLOT + _STRIDE
@@ -207,7 +208,7 @@ class Scoreboard:
                 self._file = Descriptor(os.dup(file.fileno()))
         os.truncate(self._file, _FIRST_SLOT)
         self.common = Common.from_buffer(mmap.mmap(self._file, _COMMON_BYTES))
-        self.configuration, self.change, self.loading, self.health, self.ejections = (
+        self.configuration, self.change, self.loading, self.health, self.ejections, self.overrides = (
             Notice(self._file, getattr(self.common, name), _COMMON_BYTES + index * 2 * _STRIDE)
             for index, name in enumerate(_NOTICES)
         )

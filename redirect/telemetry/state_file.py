@@ -39,6 +39,7 @@ class Kept(NamedTuple):
     run: int
     since_ms: int
     rows: Rows
+    overrides: str = "[]"  # in JSON
 
 
 class StateFile:
@@ -77,7 +78,8 @@ class StateFile:
                     return None
                 if not all(type(each) is int and each > 0 for each in run):
                     raise ValueError(f"{run} is no run")
-                return Kept(*run, rows)
+                found = file.execute("SELECT content FROM overrides").fetchone()
+                return Kept(*run, rows, found[0] if found else "[]")
             except (ValueError, TypeError) as error:
                 raise self.damaged(error) from None
 
@@ -91,6 +93,8 @@ class StateFile:
             written = self._written if found == (now.run,) else {}
             file.execute("DELETE FROM run")
             file.execute("INSERT INTO run VALUES (?, ?)", (now.run, now.since_ms))
+            file.execute("DELETE FROM overrides")
+            file.execute("INSERT INTO overrides VALUES (?)", (now.overrides,))
             file.executemany(
                 "INSERT OR REPLACE INTO sums VALUES (?, ?)",
                 [(key, json.dumps(numbers)) for key, numbers in now.rows.items() if written.get(key) != numbers],
@@ -116,7 +120,8 @@ class StateFile:
 
 
 def _check(file: sqlite3.Connection) -> None:
-    """Raises StateError if the file is another's; one in which nothing is becomes ours."""
+    """Raises StateError if the file is another's; one in which nothing is becomes ours. One that an earlier version
+    made has no overrides."""
     (application,), (version,) = (
         file.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
@@ -132,3 +137,4 @@ def _check(file: sqlite3.Connection) -> None:
             f"{NAME} is of another version of this service, whose numbers differ; move it away, and numbers are kept "
             "from then on"
         )
+    file.execute("CREATE TABLE IF NOT EXISTS overrides (content TEXT NOT NULL)")

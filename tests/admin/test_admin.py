@@ -1,6 +1,7 @@
 """The admin listener's endpoints, and who may ask for them."""
 
 import base64
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -368,6 +369,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
     assert seen["pools"]["pool-a"] == {
         "status": 302,
         "is_default": True,
+        "overrides": [],
         "origins": {
             "origin-1": {"weight": 3, "share": 0.75, "due_share": 0.75, "state": "up", **usual},
             "origin-2": {"weight": 1, "share": 0.25, "due_share": 0.25, "state": "up", **usual},
@@ -495,6 +497,40 @@ def test_a_toml_is_compared_with_the_one_in_force(scoreboard: Scoreboard) -> Non
     assert ask("/compare", scoreboard, method="POST", content=changed, token="t").status_code == 401
     elsewhere = {"sec-fetch-site": "cross-site"}
     assert ask("/compare", scoreboard, method="POST", content=changed, headers=elsewhere).status_code == 403
+
+
+def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
+    """They are shown beside those of the file, and end when this is asked for."""
+    wanted = {"pool": "pool-a", "origin": "origin-2", "to": 50}
+    made = ask("/weights", scoreboard, method="POST", content=json.dumps(wanted).encode())
+    assert (made.status_code, made.json()["share"]) == (200, 50)
+    assert ask("/weights", scoreboard).json()["overrides"] == [made.json()]
+    pool = ask("/status?pool=pool-a", scoreboard).json()["pools"]["pool-a"]
+    assert pool["overrides"] == [made.json()]
+    shown = [(each["weight"], each["share"], each["due_share"]) for each in pool["origins"].values()]
+    assert shown == [(3, 0.75, 0.5), (1, 0.25, 0.5), (0, 0, 0)]
+    metrics = ask("/metrics", scoreboard).text
+    assert 'redirect_override_share{origin="origin-2",pool="pool-a"} 0.5' in metrics
+    assert 'redirect_origin_weight{origin="origin-2",pool="pool-a"} 1.0' in metrics
+    ended = ask("/weights?pool=pool-a&origin=origin-2", scoreboard, method="DELETE")
+    assert (ended.status_code, ended.json()) == (200, {"overrides": []})
+    assert ask("/weights?pool=pool-a&origin=origin-2", scoreboard, method="DELETE").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{", {}, 422),
+        (b'{"pool": "x", "origin": "y", "to": 1}', {}, 422),
+        (b" " * 70_000, {}, 413),
+        (b"{}", {"sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_refused(
+    scoreboard: Scoreboard, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    assert ask("/weights", scoreboard, method="POST", content=content, headers=headers).status_code == status
+    assert ask("/weights", scoreboard, method="POST", content=content, token="t").status_code == 401
 
 
 def test_a_reload_waits_for_the_workers_until_the_instance_ends(

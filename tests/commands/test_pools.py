@@ -236,3 +236,19 @@ def test_at_once(file: Path) -> None:
     assert [process.wait(30) for process in processes] == [0] * 6
     assert all(f'"new-{number}" = 1' in file.read_text() for number in range(6))
     assert os.listdir(file.parent) == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["p", "o", "x"], "'x' is no share such as 10%", 2),
+        (["p", "o", "5%", "--over", "1w"], "'1w' is no duration such as 90s, 10m, 1h or 2d", 2),
+        (["p", "o"], "give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end", 2),
+        (["p", "o", "5%", "--end"], "give POOL, ORIGIN and TO", 2),
+        (["p", "o", "5%", "--admin-bind", "off"], "there is no admin listener to ask, name one", 2),
+        (["--admin-bind", "127.0.0.1:1"], "no answer from the admin listener at 127.0.0.1:1", 1),
+    ],
+)
+def test_a_ramp_that_cannot_be_asked_for_says_why(arguments: list[str], message: str, code: int) -> None:
+    result = run("ramp", *arguments)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr

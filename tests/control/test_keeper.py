@@ -108,6 +108,21 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     assert look(second).forwards.bytes_out == 40
 
 
+def test_overrides_go_on_after_a_restart(tmp_path: Path) -> None:
+    """Unless the next run has others by then. A file of an earlier version has none."""
+    first = run(tmp_path)
+    first.overrides.publish(b"[]")
+    Keeper(first, tmp_path).step()
+    with sqlite3.connect(tmp_path / NAME) as file:
+        file.execute("DROP TABLE overrides")
+    second = run(tmp_path)
+    second.overrides.publish(b'[["p", "a", 1, 2, 3.0, 4.0, 5.0]]')
+    keeper = Keeper(second, tmp_path)
+    keeper.step()
+    del keeper
+    assert run(tmp_path).overrides.read() == second.overrides.read()
+
+
 def test_kept_requests_are_none_of_the_configuration_in_force(tmp_path: Path) -> None:
     """Observed shares are those since the start: the configuration may have changed while the service was down."""
     run(tmp_path)

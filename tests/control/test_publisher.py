@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from redirect.config.loader import Loader, parse_config
+from redirect.control import publisher as module
 from redirect.control.limits import LimitState
 from redirect.control.publisher import (
     MAX_ERROR_CHARACTERS,
@@ -223,3 +224,87 @@ def test_since_when_an_origin_is_in_its_state() -> None:
     assert since == {("pool", "b"): 200.0, ("pool", "c"): 200.0}
     assert changed_since(since, second, third, 300.0) == since
     assert changed_since(since, second, first, 300.0) == {("pool", "b"): 300.0}
+
+
+# Overrides
+
+TWO = b'[p]\nis_default = true\nweighted_hosts = { "old" = 1, "new" = 0 }\n'
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the publisher sees, to be set."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(module, "time", lambda: now[0])
+    return now
+
+
+def weights(config: Config) -> dict[str, int]:
+    return {origin.name: origin.weight for origin in config.pools["p"].origins}
+
+
+def test_a_ramp_goes_its_way_beside_the_file_and_ends(
+    scoreboard: Scoreboard, file: Path, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reload on the way changes what the file says and not the ramp; the log says when the file has to be written."""
+
+    async def work() -> None:
+        file.write_bytes(TWO)
+        publisher = Publisher(scoreboard, str(file), parse_config(TWO, str(file)), Loader(str(file)))
+        await publisher.override({"pool": "p", "origin": "new", "from": 10, "to": 50, "over": 40, "hold": 60})
+        assert weights(publisher.config) == {"old": 9, "new": 1}
+        assert weights(published(scoreboard, FIRST)[0]) == {"old": 9, "new": 1}
+        clock[0] += 20
+        await publisher.step()
+        assert weights(publisher.config) == {"old": 7, "new": 3}
+        file.write_bytes(TWO + b"status = 307\n")
+        await publisher.look()
+        assert (publisher.config.pools["p"].status, weights(publisher.config)) == (307, {"old": 7, "new": 3})
+        assert loading(scoreboard).changes == ["pool p: status changed"]
+        clock[0] += 25
+        await publisher.step()
+        assert weights(publisher.config) == {"old": 1, "new": 1}
+        assert "write it into the file before" in caplog.text
+        number = scoreboard.change.number
+        await publisher.step()
+        assert scoreboard.change.number == number
+        clock[0] += 60
+        await publisher.step()
+        assert weights(publisher.config) == {"old": 1, "new": 0}
+        assert publisher.overrides == []
+        assert "the override of new of p: 10 % to 50 % ends: its time is over, and the file counts" in caplog.text
+
+    run(work)
+
+
+def test_an_override_outlives_the_controller_and_ends_when_it_is_asked_for(
+    scoreboard: Scoreboard, file: Path, clock: list[float]
+) -> None:
+    async def work() -> None:
+        file.write_bytes(TWO)
+        first = parse_config(TWO, str(file))
+        await Publisher(scoreboard, str(file), first, Loader(str(file))).override(
+            {"pool": "p", "origin": "new", "to": 20}
+        )
+        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+        await publisher.step()
+        assert weights(publisher.config) == {"old": 4, "new": 1}
+        assert publisher.compare(TWO) == []
+        assert await publisher.end_override("p", "new")
+        assert not await publisher.end_override("p", "new")
+        assert weights(publisher.config) == {"old": 1, "new": 0}
+
+    run(work)
+
+
+def test_an_override_ends_with_its_origin(scoreboard: Scoreboard, file: Path, clock: list[float]) -> None:
+    async def work() -> None:
+        file.write_bytes(TWO)
+        publisher = Publisher(scoreboard, str(file), parse_config(TWO, str(file)), Loader(str(file)))
+        await publisher.override({"pool": "p", "origin": "new", "to": 20})
+        file.write_bytes(OLD)
+        await publisher.look()
+        await publisher.step()
+        assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1})
+
+    run(work)

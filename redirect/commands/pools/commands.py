@@ -19,6 +19,7 @@ from redirect.commands.check import print_pool
 from redirect.commands.loading import leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
+from redirect.commands.pools.ramp import ramp
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.config.loader import ConfigError
 from redirect.core.pools import MAX_WEIGHT
@@ -66,6 +67,9 @@ def list_pools(pools_config_path: str | None, as_json: bool) -> None:
         drained = f", {row['drained']} drained" if row["drained"] else ""
         origins = f"{row['origins']} {'origin' if row['origins'] == 1 else 'origins'}{drained}"
         click.echo("  ".join([f"{row['name']:<{width}}", origins, *uses]))
+
+
+pools.add_command(ramp)
 
 
 def _editing(function: Callable[..., str]) -> click.Command:

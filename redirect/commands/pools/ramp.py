@@ -1,0 +1,96 @@
+"""`redirect pools ramp`: gives an origin another share for a while, in the running service. The file stays as it is."""
+
+import http.client
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from redirect.commands.loading import leave, read_settings, setting
+from redirect.commands.reload import post
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no duration such as 90s, 10m, 1h or 2d", param, ctx)
+        return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+class _Percent(click.ParamType[float]):
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(str(value).removesuffix("%"))
+        except ValueError:
+            self.fail(f"{value!r} is no share such as 10%", param, ctx)
+
+
+@click.command(short_help="Give an origin another share for a while.")
+@click.argument("pool", required=False)
+@click.argument("origin", required=False)
+@click.argument("shares", metavar="[[FROM] TO]", nargs=-1, type=_Percent())
+@click.option("--over", type=_Duration(), default=0.0, help="How long it takes from FROM to TO.")
+@click.option("--hold", type=_Duration(), default=86400.0, help="How long TO holds before the file counts again; 1d.")
+@click.option("--end", is_flag=True, help="Have the file count again now.")
+@setting("admin_bind")
+def ramp(
+    pool: str | None,
+    origin: str | None,
+    shares: tuple[float, ...],
+    over: float,
+    hold: float,
+    end: bool,
+    admin_bind: str | None,
+) -> None:
+    """Give ORIGIN the share TO of what POOL gets, at once or from FROM on over some time, in the running service.
+
+    The other origins keep their proportions in the rest. The file stays as it is, and counts again when the time is
+    over. Without arguments, list what is in force. Each replica has its own overrides.
+    """
+    if pool is None:
+        _print(_ask(admin_bind, "GET", "/weights")["overrides"])
+    elif origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
+        raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
+    elif end:
+        _ask(admin_bind, "DELETE", "/weights?" + urlencode({"pool": pool, "origin": origin}))
+        click.echo(f"the file counts again for {origin} of {pool}")
+    else:
+        first = shares[0] if len(shares) == 2 else None
+        wanted = {"pool": pool, "origin": origin, "from": first, "to": shares[-1], "over": over, "hold": hold}
+        _print([_ask(admin_bind, "POST", "/weights", json.dumps(wanted).encode())])
+
+
+def _print(overrides: list[dict[str, Any]]) -> None:
+    if not overrides:
+        click.echo("the file counts everywhere")
+    for each in overrides:
+        way = f"{each['to']:g} % since {each['reached']}"
+        if each["share"] != each["to"]:
+            way = f"{each['share']:g} % now, {each['to']:g} % at {each['reached']}"
+        click.echo(f"{each['pool']}  {each['origin']}  {way}, until {each['ends']}")
+
+
+def _ask(admin_bind: str | None, method: str, path: str, body: bytes = b"") -> Any:
+    settings = read_settings("admin_bind", "admin_token", admin_bind=admin_bind)
+    if settings.admin_bind == "off":
+        leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
+    try:
+        answer, said = post(settings, path, body, method)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
+    if answer.status != 200:
+        known = isinstance(said, dict) and said.get("detail")
+        leave(1, str(known or f"what answers at {settings.admin_bind} is not the admin listener of this service"))
+    return said

@@ -1,0 +1,187 @@
+"""Overrides: shares that take the place of the file's for a while, at once or by a ramp.
+
+The rule: an override gives one origin a part of its pool's traffic, and leaves the others their proportions in the
+rest. It moves in at most a hundred steps, holds its last share for a stated time, and ends by itself: the file counts
+again. A pool keeps the weights of its file beside those in force, so that shares are told from what is configured.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from math import ceil, gcd
+from types import MappingProxyType
+from typing import Any
+
+from redirect.core.pools import Config, Pool
+
+# Shares are whole numbers of these parts, so that cycles stay short.
+PARTS = 1000
+
+MAX_STEPS = 100
+
+_KEYS = {"pool", "origin", "from", "to", "over", "hold"}
+
+MAX_SECONDS = 30 * 24 * 3600
+DEFAULT_HOLD_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """`first` and `last` are parts of the pool's traffic; `began` is Unix time, `over` and `hold` are seconds."""
+
+    pool: str
+    origin: str
+    first: int
+    last: int
+    began: float
+    over: float
+    hold: float
+
+    @property
+    def reached_at(self) -> float:
+        return self.began + self.over
+
+    @property
+    def ends_at(self) -> float:
+        return self.reached_at + self.hold
+
+    def parts(self, now: float) -> int:
+        """The share that is in force at `now`, in steps of at least a second."""
+        if now >= self.reached_at:
+            return self.last
+        steps = max(1, min(MAX_STEPS, abs(self.last - self.first), ceil(self.over)))
+        step = int(max(0.0, now - self.began) / self.over * steps)
+        return self.first + (self.last - self.first) * step // steps
+
+    def __str__(self) -> str:
+        way = percent(self.last) if self.first == self.last else f"{percent(self.first)} to {percent(self.last)}"
+        return f"{self.origin} of {self.pool}: {way}"
+
+
+def percent(parts: int) -> str:
+    return f"{parts * 100 / PARTS:g} %"
+
+
+def of_file(pool: Pool) -> Pool:
+    """The pool with the weights of its file."""
+    if pool.file_weights is None:
+        return pool
+    pairs = zip(pool.origins, pool.file_weights, strict=True)
+    return replace(pool, origins=tuple([replace(origin, weight=weight) for origin, weight in pairs]), file_weights=None)
+
+
+def overridden(pool: Pool, overrides: Iterable[Override], now: float) -> Pool:
+    """The pool, which has the weights of its file, with those of its overrides. One of an origin that is not there at
+    the moment says nothing."""
+    names = {origin.name for origin in pool.origins}
+    parts = {each.origin: each.parts(now) for each in overrides if each.pool == pool.name and each.origin in names}
+    if not parts:
+        return pool
+    own = [origin.weight for origin in pool.origins]
+    others = sum(origin.weight for origin in pool.origins if origin.name not in parts)
+    rest = PARTS - sum(parts.values())
+    weights = [
+        parts[origin.name] * (others or 1) if origin.name in parts else origin.weight * rest for origin in pool.origins
+    ]
+    if not any(weights):  # all that is overridden has nothing, and there is no other
+        return pool
+    unit = gcd(*weights)
+    origins = [replace(each, weight=weight // unit) for each, weight in zip(pool.origins, weights, strict=True)]
+    return replace(pool, origins=tuple(origins), file_weights=tuple(own))
+
+
+def config_of_file(config: Config) -> Config:
+    return _with(config, [of_file(pool) for pool in config.pools.values() if pool.file_weights is not None])
+
+
+def with_overrides(config: Config, overrides: Sequence[Override], now: float) -> Config:
+    """The configuration, which is that of its file, with the overrides that are in force."""
+    names = dict.fromkeys(each.pool for each in overrides)
+    pools = [config.pools[name] for name in names if name in config.pools]
+    return _with(config, [overridden(pool, overrides, now) for pool in pools])
+
+
+def _with(config: Config, changed: Iterable[Pool]) -> Config:
+    found = {pool.name: pool for pool in changed}
+    if not found:
+        return config
+    pools = MappingProxyType({**config.pools, **found})
+    return replace(config, pools=pools, default=config.default and pools[config.default.name])
+
+
+def left(config: Config, overrides: Sequence[Override], now: float) -> dict[Override, str | None]:
+    """The overrides, each with why it ends now, None if it goes on."""
+    found: dict[Override, str | None] = {}
+    for each in overrides:
+        pool = config.pools.get(each.pool)
+        if pool is None:
+            found[each] = "the pool is gone"
+        elif pool.discover is None and each.origin not in {origin.name for origin in pool.origins}:
+            found[each] = "the origin is gone"
+        else:
+            found[each] = "its time is over" if now >= each.ends_at else None
+    return found
+
+
+def unpack(content: str | bytes) -> list[Override]:
+    """What `pack` made. Raises ValueError and TypeError."""
+    return [Override(*values) for values in json.loads(content or "[]")]
+
+
+def pack(overrides: Iterable[Override]) -> str:
+    return json.dumps([astuple(each) for each in overrides])
+
+
+def read(wanted: object, config: Config, others: Sequence[Override], now: float) -> Override:
+    """The override that is `wanted` of a configuration of a file, beside `others`. Raises ValueError with place, value
+    and remedy."""
+    if not isinstance(wanted, Mapping) or not {"pool", "origin", "to"} <= wanted.keys() <= _KEYS:
+        raise ValueError("an override is an object with pool, origin and to, and perhaps from, over and hold")
+    name, origin = wanted["pool"], wanted["origin"]
+    pool = config.pools.get(name) if isinstance(name, str) else None
+    if pool is None:
+        raise ValueError(f"pool: there is no pool {name!r}; one of {', '.join([*config.pools][:10])}")
+    if origin not in [each.name for each in pool.origins]:
+        names = ", ".join([each.name for each in pool.origins][:10])
+        raise ValueError(f"origin: {pool.name} has no origin {origin!r}; one of {names}")
+    last = _parts(wanted, "to")
+    first = _parts(wanted, "from") if wanted.get("from") is not None else _now(pool, origin, others, now)
+    others = [each for each in others if (each.pool, each.origin) != (name, origin)]
+    over, hold = _seconds(wanted, "over", 0.0, 0.0), _seconds(wanted, "hold", DEFAULT_HOLD_SECONDS, 1.0)
+    made = Override(pool.name, origin, first if over else last, last, now, over, hold)
+    _check_room(pool, made, [each for each in others if each.pool == name])
+    return made
+
+
+def _now(pool: Pool, origin: str, overrides: Sequence[Override], now: float) -> int:
+    """The share that is in force, in parts."""
+    weights = {each.name: each.weight for each in overridden(pool, overrides, now).origins}
+    return round(weights[origin] * PARTS / (sum(weights.values()) or 1))
+
+
+def _check_room(pool: Pool, made: Override, others: Sequence[Override]) -> None:
+    taken = {made.origin, *(each.origin for each in others)}
+    most = PARTS - sum(max(each.first, each.last) for each in others)
+    if max(made.first, made.last) > most:
+        raise ValueError(
+            f"to: other overrides have the rest of {pool.name}; ask for at most {percent(most)}, or end one"
+        )
+    has_rest = any(each.weight and each.name not in taken for each in pool.origins)
+    if not has_rest and min(made.first, made.last) < PARTS - sum(each.last for each in others):
+        raise ValueError(
+            f"to: no other origin of {pool.name} has a weight, so nothing gets the rest; give one a weight"
+        )
+
+
+def _parts(wanted: Mapping[str, Any], key: str) -> int:
+    value = wanted[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"{key}: {value!r} is no number of percent from 0 to 100")
+    return round(value * PARTS / 100)
+
+
+def _seconds(wanted: Mapping[str, Any], key: str, default: float, least: float) -> float:
+    value = wanted.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MAX_SECONDS:
+        raise ValueError(f"{key}: {value!r} is no number of seconds from {least:g} to {MAX_SECONDS:,}")
+    return float(value)

@@ -1,0 +1,51 @@
+"""Shares that are overridden while a service runs: in all workers, beside the file, until they end."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support.service import CLIENT, Running, controller, running, wait_for
+
+from redirect.commands.main import cli
+
+pytestmark = pytest.mark.processes
+
+POOLS = {"site": {"weighted_hosts": {"old.example": 1, "new.example": 0}, "is_default": True, "status": 307}}
+
+
+def ramp(service: Running, *arguments: str) -> str:
+    bind = service.admin_url.removeprefix("http://")
+    result = CliRunner().invoke(cli, ["pools", "ramp", *arguments, "--admin-bind", bind])
+    return f"{result.exit_code} {result.output}"
+
+
+def shares(service: Running) -> Counter[str]:
+    """Where 40 requests are sent, on connections of their own."""
+    return Counter(CLIENT.get(f"{service.url}/").headers["location"] for _ in range(40))
+
+
+def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> None:
+    with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
+        assert shares(service) == {"http://old.example/": 40}
+        assert ramp(service, "site", "new.example", "100%").startswith("0 site  new.example  100 % since ")
+        wait_for(lambda: shares(service) == {"http://new.example/": 40})
+        pid = controller(service)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: controller(service) not in (0, pid))
+        assert shares(service) == {"http://new.example/": 40}
+        assert "new.example  100 % since" in ramp(service)
+    with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
+        wait_for(lambda: shares(service) == {"http://new.example/": 40})
+        assert ramp(service, "site", "new.example", "--end") == "0 the file counts again for new.example of site\n"
+        wait_for(lambda: shares(service) == {"http://old.example/": 40})
+        assert ramp(service) == "0 the file counts everywhere\n"
+        assert (
+            ramp(service, "site", "other", "5%")
+            == "1 origin: site has no origin 'other'; one of old.example, new.example\n"
+        )
+        ramp(service, "site", "new.example", "10%", "100%", "--over", "1s", "--hold", "2s")
+        wait_for(lambda: shares(service) == {"http://new.example/": 40})
+        wait_for(lambda: shares(service) == {"http://old.example/": 40})
