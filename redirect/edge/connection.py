@@ -424,6 +424,7 @@ class HttpConnection(TimedConnection):
 
     def _end_upload(self, upload: ForwardingClient) -> None:
         """The body was read to its end."""
+        upload.closes = upload.closes or not self.parser.should_keep_alive()  # a trailer may have said so
         upload.exchange.request_end()
         is_switching = upload.waits_for_switch()
         if not is_switching:

@@ -655,3 +655,13 @@ async def test_many_clients_get_each_their_own_answer(forwarding: Forwarding) ->
         await asyncio.gather(*(talk(gateway, n) for n in range(20)))
         assert len(gateway.origin.asked) == 100
         assert len(gateway.origin.peers) <= 20
+
+
+@pytest.mark.parametrize("field", ["Connection", "Proxy-Connection"])
+async def test_a_trailer_that_closes_is_answered_as_the_last_request(field: str, own: Forwarding) -> None:
+    """The parser reads nothing behind it, so the client must not wait there."""
+    async with own() as gateway:
+        client = await gateway.client()
+        got = await client.ask("POST / HTTP/1.1", CHUNKED, body=b"0\r\n%b: close\r\n\r\n" % field.encode())
+        assert (got.status, got.all("connection")) == (200, ["close"])
+        assert await client.is_ended()
