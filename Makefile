@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm browser software bench faults diagram layout clean
+.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm kubernetes browser software bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -90,6 +90,12 @@ assemblies: $(READY) ## Run the assemblies of misc/assemblies on a real engine a
 
 swarm: $(READY) ## Deploy misc/swarm on a real engine, and replace its replicas under load
 	@$(BIN)/python -m pytest tests/swarm
+
+# 22 MB of schemas, which nothing else needs. Of Debian's kubectl 1.20 the kustomize is too old.
+kubernetes: $(READY) ## Validate misc/kubernetes, and test a pod's life without a cluster; needs kubectl 1.27 or newer
+	@command -v kubectl >/dev/null || { echo "make: kubectl is not here; install 1.27 or newer" >&2; false; }
+	@$(INSTALL) kubernetes-validate
+	@$(BIN)/python -m pytest tests/kubernetes
 
 browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is missing
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
