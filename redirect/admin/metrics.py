@@ -4,8 +4,10 @@ A new metric is one row in `collect`. Names and labels do not change: dashboards
 """
 
 import gzip
+import os
 import platform
 from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ from prometheus_client.core import CounterMetricFamily as Counter
 from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import HistogramMetricFamily as Histogram
 from prometheus_client.core import Metric
+from prometheus_client.core import SummaryMetricFamily as Summary
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -95,6 +99,15 @@ class _Collector(NamedTuple):
         discovering = [pool for pool in instance.config.pools.values() if pool.discover]
         is_asked = [(instance.discovery.trouble(pool.name) is None, pool.name) for pool in discovering]
         found = [(len(pool.origins), pool.name) for pool in discovering]
+        probed = instance.probes()
+        failed_probes = [(probes.failures, *place) for place, probes in probed.items()]
+        durations = Summary(
+            "redirect_probe_duration_seconds",
+            "Health checks, until the status came or why not.",
+            labels=("pool", "origin"),
+        )
+        for place, probes in probed.items():
+            durations.add_metric(place, probes.total, probes.seconds)
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
         yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
@@ -174,6 +187,10 @@ class _Collector(NamedTuple):
             Counter, "redirect_ejections_total", "How often an origin was ejected.", ("pool", "origin"), ejections
         )
         yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
+        yield durations
+        yield _labelled(
+            Counter, "redirect_probe_failures_total", "Health checks that failed.", ("pool", "origin"), failed_probes
+        )
         yield _labelled(
             Gauge, "redirect_discovery_up", "Whether Docker or DNS can be asked for origins.", ("pool",), is_asked
         )
@@ -183,6 +200,20 @@ class _Collector(NamedTuple):
             "Configurations that took the place of another: by reloads, and by origins that came and went.",
             instance.config.change,
         )
+        yield from _of_processes([worker.pid for worker in snapshot.workers])
+
+
+def _of_processes(workers: Iterable[int]) -> Iterable[Metric]:
+    """What the system says of each process, by the usual names; nothing where there is no /proc."""
+    names = {os.getppid(): "master", os.getpid(): "controller"} | dict.fromkeys(workers, "worker")
+    families: dict[str, Metric] = {}
+    for pid, name in names.items():
+        for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+            for sample in metric.samples:
+                family.add_sample(sample.name, {"process": name, "pid": str(pid)}, sample.value)
+    families.pop("process_virtual_memory_bytes", None)  # the scoreboard is mapped sparsely, so it says nothing
+    return families.values()
 
 
 def _forgotten(snapshot: Snapshot, present: set[tuple[str, str]]) -> set[tuple[str | None, str | None]]:

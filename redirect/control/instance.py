@@ -9,7 +9,7 @@ from typing import NamedTuple
 from redirect.control.discovery import Discovery
 from redirect.control.keeper import Keeper
 from redirect.control.limits import LimitState
-from redirect.control.prober import Prober
+from redirect.control.prober import Prober, Probes
 from redirect.control.publisher import Publisher, loading
 from redirect.core.balancer import effective_weights
 from redirect.core.due import Weights
@@ -83,6 +83,10 @@ class Instance:
     def ejections(self) -> dict[tuple[str, str], int]:
         """By pool and origin, how often it was ejected."""
         return ejections(self._scoreboard)
+
+    def probes(self) -> dict[tuple[str, str], Probes]:
+        """By pool and origin, what this controller's probes came to."""
+        return self._prober.probes()
 
     def processes(self) -> dict[str, int]:
         """How often processes died and hung, by the names of the numbers in Common."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from random import uniform
 from time import monotonic, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from redirect.control.probe import Target, probe
 from redirect.core.health import NO_HEALTH, Health, HealthStatus, decode, encode, worst
@@ -37,6 +37,14 @@ _logger = logging.getLogger("gunicorn.error")
 _Place = tuple[str, str]  # pool and origin
 
 
+class Probes(NamedTuple):
+    """What this controller's probes of a target came to."""
+
+    total: int = 0
+    failures: int = 0
+    seconds: float = 0.0  # that they took, all together
+
+
 class State:
     """The state of a target, and the task that probes it."""
 
@@ -45,7 +53,12 @@ class State:
     def __init__(self, *, is_up: bool) -> None:
         self.is_up = is_up
         self.hangs_at = inf  # when a probe that is under way hangs
+        self.probes = Probes()
         self._contradicting = 0  # probes in a row
+
+    def count(self, seconds: float, *, is_good: bool) -> None:
+        total, failures, before = self.probes
+        self.probes = Probes(total + 1, failures + (not is_good), before + seconds)
 
     def judge(self, *, is_good: bool, passes: int, fails: int) -> bool:
         """Takes the outcome of a probe; returns whether it changed the state."""
@@ -128,6 +141,11 @@ class Prober:
     def found(self) -> Health:
         return self._found
 
+    def probes(self) -> dict[_Place, Probes]:
+        """By pool and origin. Places of the same target share its probes."""
+        states, places = self._states.copy(), self._places  # other threads ask
+        return {place: states[target].probes for target in places.keys() & states.keys() for place in places[target]}
+
     def publish(self, ejected: Health = NO_HEALTH, discovered: Health = NO_HEALTH) -> None:
         """Publishes what was found, together with what came of ejections and what providers of origins say."""
         health = {pool: found for pool, found in worst(worst(self._found, ejected), discovered).items() if found}
@@ -153,8 +171,10 @@ class Prober:
             began = monotonic()
             try:
                 async with self._slots:
-                    state.hangs_at = monotonic() + check.timeout + HUNG_SECONDS
+                    asked = monotonic()
+                    state.hangs_at = asked + check.timeout + HUNG_SECONDS
                     fault = await probe(target)
+                    state.count(monotonic() - asked, is_good=fault is None)
             except Exception:  # a fault of this program, and no outcome
                 _logger.exception("no probe of %s", target.origin)
             else:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -232,7 +233,18 @@ def test_a_failed_reload_leaves_the_time_of_the_last_successful_one(scoreboard: 
 
 def test_every_metric_has_a_type_and_a_help_text(scoreboard: Scoreboard) -> None:
     families = [*text_string_to_metric_families(ask("/metrics", scoreboard).text)]
-    assert all(each.documentation and each.type in ("counter", "gauge", "histogram") for each in families)
+    assert all(each.documentation and each.type in ("counter", "gauge", "histogram", "summary") for each in families)
+
+
+def test_metrics_say_what_each_process_takes(scoreboard: Scoreboard) -> None:
+    """This process is the controller and its parent the master."""
+    master = os.getppid()
+    seen = samples(scoreboard)
+    of_controller = {"process": "controller", "pid": str(os.getpid())}
+    assert value(seen, "process_resident_memory_bytes", **of_controller) > 1_000_000
+    assert value(seen, "process_cpu_seconds_total", **of_controller) > 0
+    assert 0 < value(seen, "process_open_fds", **of_controller) < value(seen, "process_max_fds", **of_controller)
+    assert value(seen, "process_start_time_seconds", process="master", pid=str(master)) > 1_600_000_000
 
 
 TEXT, OPEN_METRICS = "text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"

@@ -100,6 +100,9 @@ def test_down_and_up_again(there: Origin, caplog: pytest.LogCaptureFixture) -> N
         await until(lambda: scoreboard.health.number == 2, prober)
         assert (states(scoreboard), found(scoreboard)[place].reason) == ({place: True}, "answered 200")
         assert begin <= found(scoreboard)[place].since <= time()
+        probes = prober.probes()[place]
+        assert (probes.failures >= 3, probes.total - probes.failures >= 2) == (True, True)
+        assert 0 < probes.seconds < time() - begin
 
     with caplog.at_level(logging.INFO, "gunicorn.error"):
         asyncio.run(run())

@@ -85,6 +85,8 @@ def variables() -> list[tuple[str, str, str]]:
     """Name, query and label of each variable."""
     found = []
     for each in DASHBOARD["templating"]["list"]:
+        if each["type"] == "datasource":
+            continue
         match = re.fullmatch(r"label_values\((.+), (\w+)\)", each["query"]["query"])
         assert match, each
         found.append((each["name"], *match.groups()))
@@ -179,9 +181,10 @@ def test_panels_do_not_overlap() -> None:
         ), (one, other)
 
 
-def test_the_data_source_is_asked_for() -> None:
-    """An import asks which data source to take, and all use that one; every kind of panel is declared."""
-    (source,) = DASHBOARD["__inputs"]
+def test_the_data_source_is_a_variable() -> None:
+    """One may choose it where the dashboard is imported, and there is one where it is provisioned; all use it. Every
+    kind of panel is declared."""
+    (source,) = [each for each in DASHBOARD["templating"]["list"] if each["type"] == "datasource"]
     uids = set(re.findall(r'\{"type": "prometheus", "uid": "([^"]*)"\}', json.dumps(DASHBOARD)))
     assert uids == {f"${{{source['name']}}}"}
     declared = {each["id"] for each in DASHBOARD["__requires"] if each["type"] == "panel"}
