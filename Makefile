@@ -122,9 +122,9 @@ browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is 
 		|| { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
 	@$(BIN)/python -m pytest tests/browser
 
-software: $(READY) ## Forward between programs that are not ours; on Debian, installs curl, nginx and Node if missing
-	@(for program in curl nginx node; do command -v $$program || exit 1; done) >/dev/null \
-		|| { apt-get update -qq && apt-get install -y -qq curl nginx-light nodejs >/dev/null; }
+software: $(READY) ## Run beside programs that are not ours; on Debian, installs curl, nginx, Node and Prometheus if missing
+	@(for program in curl nginx node prometheus; do command -v $$program || exit 1; done) >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq curl nginx-light nodejs prometheus >/dev/null; }
 	@$(BIN)/python -m pytest tests/software
 
 bench: $(READY) ## Measure against nginx and others; half an hour (PARTS='comparison --quick' for a look)

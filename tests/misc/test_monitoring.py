@@ -18,10 +18,19 @@ from support.service import ROOT
 from redirect.admin.app import OPEN_PATHS
 from redirect.config.settings import Settings
 
-COMPOSE, PROMETHEUS = (
-    YAML(typ="safe").load(ROOT / path) for path in ("docker-compose.yml", "misc/monitoring/prometheus.yml")
+MONITORING = ROOT / "misc/monitoring"
+COMPOSE, PROMETHEUS, ALERTS, CASES, PROVIDERS = (
+    YAML(typ="safe").load(path)
+    for path in (
+        ROOT / "docker-compose.yml",
+        MONITORING / "prometheus.yml",
+        MONITORING / "alerts.yml",
+        MONITORING / "alerts_test.yml",
+        MONITORING / "grafana/dashboards/redirect.yml",
+    )
 )
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "misc/monitoring/grafana.json").read_text())
+RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+DASHBOARD: dict[str, Any] = json.loads((MONITORING / "grafana/dashboards/redirect.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
 (SCRAPE,) = PROMETHEUS["scrape_configs"]
 
@@ -126,6 +135,32 @@ def test_panels_ask_for_what_is_exposed(target: dict[str, Any]) -> None:
     assert shown <= query.kept
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_alerts_ask_for_what_is_exposed(rule: dict[str, Any]) -> None:
+    """As panels do; a message names labels that the metric has. The value is not one."""
+    query = read(rule["expr"])
+    check(query)
+    named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+    assert all(named <= KNOWN[metric] for metric in query.metrics)
+
+
+def test_each_alert_has_cases() -> None:
+    """In which it fires, and in which it does not."""
+    cases = [case for test in CASES["tests"] for case in test["alert_rule_test"]]
+    for fires in (True, False):
+        assert {case["alertname"] for case in cases if bool(case["exp_alerts"]) == fires} == {
+            rule["alert"] for rule in RULES
+        }
+
+
+def test_cases_have_series_that_are_exposed() -> None:
+    """Each with exactly the labels that it has."""
+    for test in CASES["tests"]:
+        for series in test["input_series"]:
+            name, labels = re.fullmatch(r"(\w+)\{(.*)\}", series["series"]).groups()  # type: ignore[union-attr]
+            assert set(re.findall(r"(\w+)=", labels)) == KNOWN[name], series
+
+
 @pytest.mark.parametrize(("name", "expression", "label"), variables())
 def test_variables_ask_for_what_is_exposed(name: str, expression: str, label: str) -> None:
     """A variable lists the values of the label that it is named after."""
@@ -202,6 +237,16 @@ def test_scraping_finds_the_replicas() -> None:
     settings = Settings(admin_bind=environment["REDIRECT_ADMIN_BIND"])
     assert settings.is_admin_exposed
     assert settings.admin_bind.rpartition(":")[2] == str(found["port"])
+
+
+def test_compose_mounts_what_prometheus_and_grafana_read() -> None:
+    """Rules lie beside the configuration, data sources and dashboards where Grafana looks for them."""
+    prometheus, grafana = COMPOSE["services"]["prometheus"], COMPOSE["services"]["grafana"]
+    assert prometheus["volumes"][0] == "./misc/monitoring:/etc/prometheus:ro"
+    assert all((MONITORING / name).is_file() for name in PROMETHEUS["rule_files"])
+    assert grafana["volumes"][0] == "./misc/monitoring/grafana:/etc/grafana/provisioning:ro"
+    (provider,) = PROVIDERS["providers"]
+    assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
 
 
 def test_the_dashboard_asks_for_the_job() -> None:
