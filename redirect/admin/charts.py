@@ -1,16 +1,18 @@
-"""The charts: requests and durations of the last seconds, as paths of an SVG.
+"""The charts: requests and durations over time, as paths of an SVG.
 
-A chart is as wide as there are seconds, and HEIGHT high, whatever it shows. A second is a step, not a point, so that
-one with requests between two without any is seen; a second without requests has no duration.
+A chart is as wide as there are cells, which are seconds or longer, and HEIGHT high, whatever it shows. A cell is a
+step, not a point, so that one with requests between two without any is seen; a cell without requests has no duration.
 """
 
 from collections.abc import Sequence
 from math import ceil, log10
 from typing import NamedTuple
 
-from redirect.telemetry.snapshot import Second, added, quantile
+from redirect.telemetry.history import Cell
+from redirect.telemetry.snapshot import Buckets, added, quantile
 
 HEIGHT = 100
+SPARK_HEIGHT = 12
 
 # Where the axis of the rates may end; half of it is a whole number too.
 _ENDS = [digit * 10**power for power in range(9) for digit in (1, 2, 4, 6, 8)][1:]
@@ -22,39 +24,41 @@ Ticks = list[tuple[int, float]]  # values on an axis, and how far each is below 
 
 
 class Rates(NamedTuple):
-    """Requests per second: in the last second, on average, and at most; bars as a path."""
+    """Requests per second: in the last cell, on average, and at most; bars as a path."""
 
-    now: int
+    now: float
     mean: float
-    most: int
+    most: float
     ticks: Ticks
     path: str
 
 
 class Durations(NamedTuple):
-    """A quantile of the durations in microseconds: in the last second and in all of them; steps as a path."""
+    """A quantile of the durations in microseconds: in the last cell and in all of them; steps as a path."""
 
     now: float | None
     overall: float | None
     path: str
 
 
-def rates(*histories: Sequence[Second]) -> Rates:
-    """The requests of all `histories` together, which are of the same seconds."""
-    counts = [sum(second.requests for second in same) for same in zip(*histories, strict=True)]
-    most = max(counts)
-    end = next((end for end in _ENDS if end >= most), most)
-    bars = [f"M{x} {HEIGHT}v{-HEIGHT * count / end:.2f}h.8V{HEIGHT}" for x, count in enumerate(counts) if count]
+def rates(cells: Sequence[Cell]) -> Rates:
+    """All requests of the cells, per second."""
+    counts = [sum(cell.answers) + sum(cell.forwards) for cell in cells]
+    values = [count / cell.seconds if cell.seconds else 0.0 for count, cell in zip(counts, cells, strict=True)]
+    most = max(values)
+    end = next((end for end in _ENDS if end >= most), ceil(most))
+    bars = [f"M{x} {HEIGHT}v{-HEIGHT * value / end:.2f}h.8V{HEIGHT}" for x, value in enumerate(values) if value]
     ticks = [(value, HEIGHT - HEIGHT * value / end) for value in (0, end // 2, end)]
-    return Rates(counts[-1], sum(counts) / len(counts), most, ticks, "".join(bars))
+    seconds = sum(cell.seconds for cell in cells)
+    return Rates(values[-1], sum(counts) / seconds if seconds else 0.0, most, ticks, "".join(bars))
 
 
-def durations(seconds: Sequence[Second], *parts: float, least_us: int = 1) -> tuple[list[Durations], Ticks]:
+def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tuple[list[Durations], Ticks]:
     """One for each of `parts`, on a common logarithmic axis that begins at `least_us`, a power of ten."""
-    lines = [[quantile(second.buckets, part) for second in seconds] for part in parts]
+    lines = [[quantile(buckets, part) for buckets in cells] for part in parts]
     longest = max((value for line in lines for value in line if value is not None), default=least_us)
     decades = max(_MIN_DECADES, ceil(log10(longest / least_us)))
-    overall = added(second.buckets for second in seconds)
+    overall = added(cells)
     drawn = [
         Durations(line[-1], quantile(overall, part), _steps(line, least_us, decades))
         for part, line in zip(parts, lines, strict=True)
@@ -62,8 +66,16 @@ def durations(seconds: Sequence[Second], *parts: float, least_us: int = 1) -> tu
     return drawn, [(least_us * 10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
 
 
+def spark(values: Sequence[float | None], most: float) -> str:
+    """An area SPARK_HEIGHT high, which is as wide as there are values; empty where there is nothing but 0."""
+    if not any(values):
+        return ""
+    steps = "".join(f"V{SPARK_HEIGHT - ceil(SPARK_HEIGHT * (value or 0) / most)}h1" for value in values)
+    return f"M0 {SPARK_HEIGHT}{steps}V{SPARK_HEIGHT}z"
+
+
 def _steps(values: Sequence[float | None], least_us: int, decades: int) -> str:
-    """A line that is level for each second, with a gap where there is no value."""
+    """A line that is level for each cell, with a gap where there is no value."""
     path, drawing = [], False
     for index, value in enumerate(values):
         if value is not None:

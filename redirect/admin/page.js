@@ -93,5 +93,10 @@ pause.addEventListener("click", () => {
   follow();
 });
 document.addEventListener("visibilitychange", follow);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input")) return;
+  event.preventDefault();
+  document.querySelector("[name=find]").select();
+});
 pause.hidden = false;
 follow();

@@ -10,7 +10,8 @@ import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,7 @@ from redirect.admin.rendering import render
 from redirect.admin.troubles import Troubles, look
 from redirect.admin.view import Query, Selection, listed, origin_views, select
 from redirect.control.instance import Instance
+from redirect.telemetry.history import WINDOWS, Cell
 from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
 
@@ -129,7 +131,8 @@ class View:
     instance: Instance
     numbers: SharedNumbers
     query: Query
-    _selection: Selection | None = None
+    _selection: Selection = field(init=False)
+    _selected: object = None
     _cursor: Cursor | None = None
 
     def page(self, assets: str) -> str:
@@ -150,13 +153,13 @@ class View:
 
     def _values(self) -> dict[str, Any]:
         snapshot, picks, errors, troubles = self.numbers.latest()
-        config = self.instance.config
+        config, cells = self.instance.config, self._cells(snapshot)
         return {
             "instance": self.instance,
             "snapshot": snapshot,
             "troubles": troubles,
             "title": " · ".join([*filter(None, [", ".join(troubles.summary())]), f"Redirect on {self.instance.name}"]),
-            "selection": self._select(),
+            "selection": self._select(troubles),
             "picks": picks,
             "origin_views": origin_views,
             "left_out": discovered.left_out,
@@ -166,24 +169,41 @@ class View:
             "errors": errors,
             "quantile": quantile,
             "query": self.query,
-            "rates": charts.rates(snapshot.answers.seconds, snapshot.forwards.durations.seconds),
-            "durations": self._durations(snapshot),
+            "windows": WINDOWS,
+            "trend": partial(self.instance.history.trend, self.query.window),
+            "spark": charts.spark,
+            "rates": charts.rates(cells),
+            "durations": self._durations(snapshot, cells),
         }
 
-    def _durations(self, snapshot: Snapshot) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
+    def _cells(self, snapshot: Snapshot) -> list[Cell]:
+        """What the charts draw: a minute by seconds, or as the history has it."""
+        if self.query.window != "minute":
+            return self.instance.history.whole(self.query.window)
+        both = zip(snapshot.answers.seconds, snapshot.forwards.durations.seconds, strict=True)
+        return [Cell(1.0, answers.buckets, forwards.buckets) for answers, forwards in both]
+
+    def _durations(
+        self, snapshot: Snapshot, cells: list[Cell]
+    ) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
         """A title, lines and an axis for each chart: the second one only where there is something to forward."""
-        config, answers, forwards = self.instance.config, snapshot.answers, snapshot.forwards.durations
-        if not config.forwarded() and not forwards.requests:
-            return [("Duration", *charts.durations(answers.seconds, 0.5, 0.99))]
+        answers = [cell.answers for cell in cells]
+        if not self.instance.config.forwarded() and not snapshot.forwards.durations.requests:
+            return [("Duration", *charts.durations(answers, 0.5, 0.99))]
+        forwards = [cell.forwards for cell in cells]
         return [
-            ("Duration of what is answered here", *charts.durations(answers.seconds, 0.5, 0.99)),
-            ("Duration of forwards", *charts.durations(forwards.seconds, 0.5, 0.99, least_us=100)),
+            ("Duration of what is answered here", *charts.durations(answers, 0.5, 0.99)),
+            ("Duration of forwards", *charts.durations(forwards, 0.5, 0.99, least_us=100)),
         ]
 
-    def _select(self) -> Selection:
-        config = self.instance.config
-        if self._selection is None or self._selection.config is not config:
-            self._selection = select(config, self.query.find)
+    def _select(self, troubles: Troubles) -> Selection:
+        """Made anew when something failed or recovered, and with each note of the history: sorting takes a while."""
+        config, history = self.instance.config, self.instance.history
+        reasons = config, history.notes, troubles.failing()
+        if self._selected != reasons:
+            traffic = history.traffic(self.query.window) if self.query.sort else {}
+            self._selection = select(config, self.query, troubles, traffic)
+            self._selected = reasons
         return self._selection
 
     async def live(self, goes_on: Callable[[], bool]) -> AsyncGenerator[str]:

@@ -38,6 +38,12 @@ def _duration(microseconds: float | None) -> str:
     return f"{microseconds / 1000:.3g} ms" if microseconds < 999_500 else f"{microseconds / 1_000_000:.3g} s"
 
 
+def _rate(per_second: float | None) -> str:
+    if per_second is None:
+        return _ABSENT
+    return f"{per_second:,.0f}" if per_second >= 10 or per_second == int(per_second) else f"{per_second:.2g}"
+
+
 def _utc(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -55,6 +61,6 @@ def _ago(time: float | None, now: float) -> str:
 
 _loader = FileSystemLoader(Path(__file__).parent)
 _templates = Environment(loader=_loader, autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True)
-_numbers = {"count": "{:,}".format, "duration": _duration}
+_numbers = {"count": "{:,}".format, "duration": _duration, "rate": _rate}
 _templates.globals |= _numbers
 _templates.filters |= _numbers | {"percent": _percent, "utc": _utc, "ago": _ago}

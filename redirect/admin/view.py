@@ -9,21 +9,30 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
+from redirect.admin.troubles import Troubles
 from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.history import WINDOWS, Key
 from redirect.telemetry.snapshot import Count
 
-MAX_POOLS = 50
+MAX_POOLS = 50  # on one page of them
 MAX_ORIGINS_OF_POOL = 50
-MAX_ORIGINS = 300  # of all pools together
+MAX_ORIGINS = 300  # of all pools together; those behind them show
+LEAST_ORIGINS = 3
 
 _STATUS = re.compile(r"([1-5])(\d\d|xx)", re.IGNORECASE | re.ASCII)
 
 
 class Query(NamedTuple):
-    """What a reader typed: which pools to find, and which requests to list."""
+    """What a reader typed or chose: the time that is drawn, which pools are shown and in which order, and which
+    requests are listed."""
 
+    over: str = ""
     find: str = ""
+    down: str = ""
+    sort: str = ""
+    page: str = ""
     pool: str = ""
     origin: str = ""
     status: str = ""
@@ -32,6 +41,22 @@ class Query(NamedTuple):
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Query":
         return cls(*(parameters.get(name, "").strip() for name in cls._fields))
+
+    @property
+    def window(self) -> str:
+        return self.over if self.over in WINDOWS else "minute"
+
+    @property
+    def page_number(self) -> int:
+        return int(self.page) if re.fullmatch("[1-9][0-9]{0,6}", self.page) else 1
+
+    def others(self, *names: str) -> dict[str, str]:
+        """What was typed or chosen but for these, which a form or a link sets itself."""
+        return {name: value for name, value in self._asdict().items() if value and name not in names}
+
+    def link(self, **values: object) -> str:
+        """The address of the page with these values in place of those there are."""
+        return "./?" + urlencode(self.others(*values) | {name: value for name, value in values.items() if value})
 
     @property
     def is_status_wrong(self) -> bool:
@@ -55,12 +80,14 @@ class Query(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The pools of `config` that are shown, each with those of its origins that are, and their shares; `matching`
-    counts those that would be shown without a limit."""
+    """The pools of `config` that are shown on one of `pages`, each with those of its origins that are, and their
+    shares; `matching` counts those on all pages."""
 
     config: Config
     shown: Sequence[tuple[Pool, Sequence[tuple[Origin, float]]]]
     matching: int
+    page: int
+    pages: int
 
 
 class OriginView(NamedTuple):
@@ -74,20 +101,43 @@ class OriginView(NamedTuple):
     counted: Count
 
 
-def select(config: Config, find: str) -> Selection:
-    """The pools with `find` in their name, or in an origin's: the default pool first, then in the file's order."""
-    shown: list[tuple[Pool, list[tuple[Origin, float]]]] = []
-    matching, left, find = 0, MAX_ORIGINS, find.lower()
-    for pool in sorted(config.pools.values(), key=lambda pool: pool is not config.default):  # a stable sort
-        found = {origin.name for origin in pool.origins if find in origin.name.lower()} if find else set()
-        if find and find not in pool.name.lower() and not found:
-            continue
-        matching += 1
-        if len(shown) < MAX_POOLS and left:
-            shares = sorted(pool.shares(), key=lambda share: share[0].name not in found)
-            shown.append((pool, shares[: min(MAX_ORIGINS_OF_POOL, left)]))
-            left -= len(shown[-1][1])
-    return Selection(config, shown, matching)
+def select(config: Config, query: Query, troubles: Troubles, traffic: Mapping[Key, float]) -> Selection:
+    """The pools with `find` in their name, or in an origin's, with `down` only those that fail. First the busiest, or
+    else those that fail, the default pool, and the others in the file's order."""
+    failing, find = troubles.failing(), query.find.lower()
+
+    def place(pool: Pool) -> tuple[float, ...]:
+        if query.sort == "traffic":
+            return (-traffic.get((pool.name, None), 0),)
+        return pool.name not in failing, pool is not config.default
+
+    pools = [pool for pool in config.pools.values() if pool.name in failing or not query.down]
+    if find:
+        pools = [pool for pool in pools if find in pool.name.lower() or _found(pool, find)]
+    pages = max(1, -(-len(pools) // MAX_POOLS))
+    page = min(query.page_number, pages)
+    shown, left = [], MAX_ORIGINS
+    for pool in sorted(pools, key=place)[(page - 1) * MAX_POOLS : page * MAX_POOLS]:
+        shares = _ordered(pool, query, troubles, traffic)[: min(MAX_ORIGINS_OF_POOL, max(left, LEAST_ORIGINS))]
+        shown.append((pool, shares))
+        left -= len(shares)
+    return Selection(config, shown, len(pools), page, pages)
+
+
+def _found(pool: Pool, find: str) -> set[str]:
+    """The origins with `find` in their name."""
+    return {origin.name for origin in pool.origins if find in origin.name.lower()}
+
+
+def _ordered(pool: Pool, query: Query, troubles: Troubles, traffic: Mapping[Key, float]) -> list[tuple[Origin, float]]:
+    """The origins of a pool, with their shares: those that were looked for first, then as pools."""
+    found, down = _found(pool, query.find.lower()), troubles.down.get(pool.name, {})
+
+    def place(share: tuple[Origin, float]) -> tuple[float, ...]:
+        name = share[0].name
+        return name not in found, -traffic.get((pool.name, name), 0) if query.sort == "traffic" else name not in down
+
+    return sorted([share for share in pool.shares() if share[0].name in down or not (query.down and down)], key=place)
 
 
 def origin_views(

@@ -15,6 +15,7 @@ from redirect.core.balancer import effective_weights
 from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
 from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.history import History
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
@@ -58,6 +59,7 @@ class Instance:
         self._prober = prober
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
+        self.history = History()
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
 
@@ -70,6 +72,10 @@ class Instance:
 
     def snapshot(self) -> Snapshot:
         return self._statistics.snapshot(self.loading())
+
+    def note(self) -> None:
+        """Notes the numbers in the history."""
+        self.history.note(self.snapshot(), monotonic())
 
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()

@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from starlette.applications import Starlette
@@ -32,6 +33,7 @@ from redirect.control.publisher import Publisher
 from redirect.core.health import decode, worst
 from redirect.core.pools import Config
 from redirect.processes.controller_socket import ControllerSocket
+from redirect.telemetry.history import NOTE_SECONDS
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 
 # Milliseconds between two looks at the file.
@@ -119,6 +121,7 @@ class _Controller:
             self._run(self._publish_found())
             self._run(self._step_overrides())
             self._run(keeper.run())
+            self._run(self._note_history())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
@@ -202,3 +205,9 @@ class _Controller:
                     self._common.is_restart_good = is_good
                     self._common.restarts_answered = requested
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _note_history(self) -> None:
+        """Where its cells end, so that none is left out."""
+        while True:
+            await asyncio.to_thread(self._instance.note)
+            await asyncio.sleep(NOTE_SECONDS - monotonic() % NOTE_SECONDS)

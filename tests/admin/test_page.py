@@ -26,10 +26,11 @@ from redirect.admin.page import (
     View,
     routes,
 )
-from redirect.admin.view import MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
+from redirect.admin.view import LEAST_ORIGINS, MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, State
 from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.history import Cell, History
 from redirect.telemetry.snapshot import (
     BOUNDS_US,
     NO_DURATIONS,
@@ -104,6 +105,7 @@ class FakeInstance:
         self.log: list[bytes] = []
         self.snapshots = 0
         self.threads: set[int] = set()
+        self.history = History()
         self.downs: dict[str, str] = {}  # origins, with the reason
 
     def snapshot(self) -> Snapshot:
@@ -312,21 +314,91 @@ def test_lost_lines_are_shown_whatever_the_filter() -> None:
     assert "1,200 lines were lost" in row
 
 
-def test_of_many_pools_the_first_are_shown() -> None:
-    """The default pool comes before all; the others are found by a part of a name."""
+def names(html: str) -> list[str]:
+    """The pools that are shown."""
+    return re.findall(r'<h3 title="(.*?)">', html)
+
+
+def test_many_pools_are_shown_page_by_page() -> None:
+    """The default pool comes before all; one is found by a part of a name, too. There is no page behind the last."""
     toml = "".join(
         f'[pool-{number}]\nweighted_hosts = {{ "Host-{number}" = 1 }}\nis_default = {str(number == 77).lower()}\n'
         for number in range(MAX_POOLS + 50)
     )
     fake = FakeInstance(toml)
     html = ask(fake).text
-    found = re.findall(r'<h3 title="(.*?)">', html)
-    assert found == ["pool-77", *(f"pool-{number}" for number in range(MAX_POOLS - 1))]
-    assert "50 more of 100 pools are not shown" in html
+    first = ["pool-77", *(f"pool-{number}" for number in range(MAX_POOLS - 1))]
+    assert names(html) == first
+    assert "page 1 of 2, 100 pools" in html
+    assert 'rel="next" href="./?page=2#pools-title"' in html
+    last = ask(fake, "/?page=2").text
+    assert len({*first, *names(last)}) == len(first) + len(names(last)) == 100
+    assert [names(ask(fake, f"/?page={page}").text) for page in ("3", "999999", "-1", "x")] == [names(last)] * 2 + [
+        first
+    ] * 2
     html = ask(fake, "/?find=HOST-98").text
-    assert re.findall(r'<h3 title="(.*?)">', html) == ["pool-98"]
-    assert "not shown" not in html
+    assert names(html) == ["pool-98"]
+    assert "page 1" not in html
     assert "No pool and no origin has “<bdi>&lt;b&gt;</bdi>” in its name." in ask(fake, "/?find=<b>").text
+
+
+def origins(html: str) -> list[str]:
+    return re.findall(r'<th scope="row" title="(.*?)">', html.partition('id="requests"')[0])
+
+
+def test_what_fails_is_shown_first_and_on_request_alone() -> None:
+    fake = FakeInstance(PROBED + '[fourth]\nweighted_hosts = { "origin-4" = 1, "origin-5" = 1 }\n')
+    assert names(ask(fake).text) == ["first", "second", "third", "fourth"]
+    assert "No pool fails." in ask(fake, "/?down=1").text
+    fake.downs = {"origin-2": "timed out", "origin-3": "timed out"}
+    html = ask(fake).text
+    assert names(html) == ["first", "second", "third", "fourth"]
+    assert origins(html)[:2] == ["origin-2", "origin-1"]
+    fake.downs = {"origin-3": "timed out"}
+    assert names(ask(fake).text) == ["second", "third", "first", "fourth"]
+    html = ask(fake, "/?down=1").text
+    assert (names(html), origins(html)) == (["second", "third"], ["origin-3", "origin-3"])
+
+
+def test_pools_and_origins_are_sorted_by_traffic() -> None:
+    """By that of the time which is drawn."""
+    fake = FakeInstance()
+    fake.history.note(fake.snapshot(), 86_400)
+    fake.requests = {("pool-c", "origin-7", 307): Count(9, 9, 0), ("pool-a", "origin-2", 302): Count(4, 4, 0)}
+    fake.history.note(fake.snapshot(), 86_405)
+    html = ask(fake, "/?sort=traffic").text
+    assert names(html) == ["pool-c", "pool-a", "pool-b"]
+    assert origins(html)[:4] == ["origin-7", "origin-2", "origin-1", "origin-3"]
+    fake.history.note(fake.snapshot(), 86_500)
+    assert names(ask(fake, "/?sort=traffic").text) == ["pool-a", "pool-b", "pool-c"]
+    assert names(ask(fake, "/?sort=traffic&over=hour").text) == ["pool-c", "pool-a", "pool-b"]
+
+
+def test_rate_errors_and_p99_are_drawn_by_pool_and_origin() -> None:
+    """Over the minute, or what is chosen; p99 only where origins answer."""
+    fake = FakeInstance(TOML + '[[routes]]\npath = "/x"\nforward_to = "pool-c"\n')
+    fake.history.note(fake.snapshot(), 86_400)
+    fake.requests = {("pool-a", "origin-1", 302): Count(90, 90, 0), ("pool-a", None, 503): Count(10, 10, 0)}
+    fake.requests[("pool-c", "origin-7", 200)] = Count(25, 25, 0)
+    numbers = OriginNumbers(second(20, 20_000).buckets)
+    fake.forwards = replace(fake.forwards, origins={("pool-c", "origin-7"): numbers})
+    fake.history.note(fake.snapshot(), 86_405)
+    html = ask(fake).text
+    shown = [
+        re.sub("<.*?>|\\s+", " ", part).split() for part in re.findall(r"/s</span>.*?</(?:p|td)>", html, re.DOTALL)
+    ]
+    assert shown == [
+        ["/s", "10.00%", "errors"],
+        ["/s"],
+        ["/s", "p99", "19.9", "ms"],
+        ["/s", "p99", "19.9", "ms", *"25 requests p95 of all 19.5 ms 0 under way 0 errors 0 retries".split()],
+    ]
+    assert re.findall(r"([0-9.]+)/s</span>", html) == ["20", "18", "5", "5"]
+    assert 'd="M0 12' + "V12h1" * 11 + 'V0h1V12z"' in html
+    fake.history.note(fake.snapshot(), 86_500)
+    assert "/s</span>" not in ask(fake).text
+    html = ask(fake, "/?over=day").text
+    assert ("The last day" in html, "24 h ago" in html, html.count("/s</span>")) == (True, True, 4)
 
 
 def test_of_many_origins_the_first_are_shown() -> None:
@@ -346,19 +418,20 @@ def test_the_origins_of_all_pools_together_are_limited() -> None:
     hosts = ", ".join(f"origin-{number} = 1" for number in range(40))
     fake = FakeInstance("".join(f"[p{n}]\nis_default = true\nweighted_hosts = {{ {hosts} }}\n" for n in range(10)))
     html = ask(fake).text
-    assert html.count('<td class="share"') == MAX_ORIGINS
-    assert "20 more of 40 origins are not shown" in html
-    assert "2 more of 10 pools are not shown" in html
+    assert html.count('<td class="share"') == MAX_ORIGINS + 2 * LEAST_ORIGINS
+    assert "37 more of 40 origins are not shown" in html
 
 
 def test_each_second_is_a_step_of_the_charts() -> None:
     """The last one is at the right end; a second without requests has no duration."""
-    before = [second(0)] * (SECONDS - 4)
-    drawn = charts.rates([*before, second(0), second(3), second(0), second(4)])
+    before = [second(0).buckets] * (SECONDS - 4)
+    drawn = charts.rates([Cell(1, second(count).buckets, NO_DURATIONS) for count in [0] * (SECONDS - 3) + [3, 0, 4]])
     assert (drawn.now, drawn.mean, drawn.most) == (4, 7 / SECONDS, 4)
     assert drawn.path == "M57 100v-75.00h.8V100M59 100v-100.00h.8V100"
     assert [value for value, _ in drawn.ticks] == [0, 2, 4]
-    (p50,), ticks = charts.durations([*before, second(1), second(0), second(2, 1000), second(2, 1000)], 0.5)
+    (p50,), ticks = charts.durations(
+        [*before, second(1).buckets, second(0).buckets, *[second(2, 1000).buckets] * 2], 0.5
+    )
     assert p50.path == "M56 69.0H57M58 2.4H59V2.4H60"
     assert [p50.now, p50.overall] == [pytest.approx(850), pytest.approx(812.5)]
     assert [value for value, _ in ticks] == [1, 10, 100, 1000]
@@ -394,9 +467,9 @@ def test_a_pool_that_is_forwarded_to_shows_what_became_of_forwards() -> None:
     rows = re.findall(r'<tr class="more">(.*?)</tr>', html, re.DOTALL)
     shown = [re.findall(r"<span.*?>(.*?)</span>", row) for row in rows]
     assert len(shown) == 4  # three origins of pool-a
-    assert shown[0] == ["0 requests", "p95 –", "0 under way", "0 errors", "0 retries"]
+    assert shown[0] == ["0 requests", "p95 of all –", "0 under way", "0 errors", "0 retries"]
     failures = ["dns_error 4", "connection_refused 1,000"]
-    assert shown[3] == ["1,234 requests", "p95 19.5 ms", "5 under way", "4 errors", "1 retry", *failures]
+    assert shown[3] == ["1,234 requests", "p95 of all 19.5 ms", "5 under way", "4 errors", "1 retry", *failures]
     assert re.findall(r'<span class="quiet">([^<]*?)</span>\s*<span class="quiet end">', html) == [
         "302 and forwarded",
         "302",
@@ -406,18 +479,17 @@ def test_a_pool_that_is_forwarded_to_shows_what_became_of_forwards() -> None:
 
 def test_the_axis_of_durations_begins_where_it_is_told() -> None:
     """It has three decades at least, and as many as the longest needs; what is below its begin lies on it."""
-    (p50,), ticks = charts.durations([second(1)] * SECONDS, 0.5, least_us=100)
+    (p50,), ticks = charts.durations([second(1).buckets] * SECONDS, 0.5, least_us=100)
     assert [value for value, _ in ticks] == [100, 1000, 10_000, 100_000]
     assert p50.path.startswith("M0 100.0H1")
-    _, ticks = charts.durations([second(1, 60_000_000)] * SECONDS, 0.5, least_us=100)
+    _, ticks = charts.durations([second(1, 60_000_000).buckets] * SECONDS, 0.5, least_us=100)
     assert ticks[-1] == (100_000_000, 0)
 
 
 def test_without_requests_the_charts_show_their_axes_only() -> None:
-    seconds = [second(0)] * SECONDS
-    drawn = charts.rates(seconds)
+    drawn = charts.rates([Cell(1, NO_DURATIONS, NO_DURATIONS)] * SECONDS)
     assert (drawn.now, drawn.most, drawn.path) == (0, 0, "")
-    (p50,), ticks = charts.durations(seconds, 0.5)
+    (p50,), ticks = charts.durations([NO_DURATIONS] * SECONDS, 0.5)
     assert p50 == (None, None, "")
     assert len(ticks) == 4
 
