@@ -2,7 +2,7 @@
 // A page that is paused or hidden has no event stream.
 "use strict";
 
-const MAX_ROWS = 200;
+const MAX_ROWS = 2 * 200; // a request has one more, with all keys of its record
 const RECONNECT_SECONDS = 3;
 const SILENCE_SECONDS = 12; // the server sends a beat every 5 s
 const requests = document.getElementById("requests");
@@ -39,10 +39,21 @@ function heard() {
   }, SILENCE_SECONDS * 1000);
 }
 
+// Adds the reader's own time to each, where that is not UTC.
+function localize(parent) {
+  for (const time of parent.querySelectorAll("time")) {
+    const date = new Date(time.dateTime);
+    if (!date.getTimezoneOffset()) continue;
+    time.dataset.local = date.toLocaleTimeString();
+    time.title += ` · ${date.toLocaleString()} here`;
+  }
+}
+
 function replaceSection({ type, data }) {
   const old = document.getElementById(type);
   const fresh = old.cloneNode();
   fresh.innerHTML = data;
+  localize(fresh);
   update(old, fresh);
   if (type === "troubles") document.title = old.firstElementChild.dataset.title;
 }
@@ -50,6 +61,7 @@ function replaceSection({ type, data }) {
 function addRequests({ data }) {
   const fresh = document.createElement("template");
   fresh.innerHTML = data;
+  localize(fresh.content);
   requests.querySelector(".none")?.remove();
   requests.prepend(...fresh.content.children);
   while (requests.rows.length > MAX_ROWS) requests.deleteRow(-1);
@@ -68,7 +80,7 @@ function open() {
     close();
     retry = setTimeout(follow, RECONNECT_SECONDS * 1000);
   };
-  for (const name of ["troubles", "charts", "pools", "configuration"]) on(name, replaceSection);
+  for (const name of ["troubles", "charts", "pools", "routes", "configuration"]) on(name, replaceSection);
   on("all-requests", (event) => { requests.replaceChildren(); addRequests(event); });
   on("requests", addRequests);
   on("beat", () => {});

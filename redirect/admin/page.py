@@ -26,8 +26,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from redirect.admin import charts, discovered
 from redirect.admin.refusal import refusal
 from redirect.admin.rendering import render
+from redirect.admin.stats import failures
 from redirect.admin.troubles import Troubles, look
-from redirect.admin.view import Query, Selection, listed, origin_views, select
+from redirect.admin.view import Query, Selection, listed, origin_views, routed, select
 from redirect.control.instance import Instance
 from redirect.telemetry.history import WINDOWS, Cell
 from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
@@ -54,7 +55,7 @@ HEADERS = {
 }
 
 # The parts that are sent again when they change: names of templates, and ids in the page.
-SECTIONS = ("troubles", "charts", "pools", "configuration")
+SECTIONS = ("troubles", "charts", "pools", "routes", "configuration")
 
 _FOLDER = Path(__file__).parent
 _ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -160,6 +161,8 @@ class View:
             "troubles": troubles,
             "title": " · ".join([*filter(None, [", ".join(troubles.summary())]), f"Redirect on {self.instance.name}"]),
             "selection": self._select(troubles),
+            "routes": routed(config.routes, snapshot.routes, self.query.find),
+            "failures": failures(snapshot.forwards.origins.values()),
             "picks": picks,
             "origin_views": origin_views,
             "left_out": discovered.left_out,

@@ -44,7 +44,7 @@ def stats(instance: Instance) -> dict[str, Any]:
         "forwards": {
             "requests": forwards.requests,
             "latency_ms": _latency(forwards.buckets, forwards.sum, 0.95, 0.99),
-            **_failures(snapshot.forwards.origins.values()),
+            **failures(snapshot.forwards.origins.values()),
         },
         "pools": pools,
     }
@@ -158,17 +158,17 @@ def _forwards(snapshot: Snapshot, pool: str, origin: str, errors: Mapping[Any, i
     return {
         "response_ms": _latency(numbers.responses, numbers.response_sum, 0.95),
         "errors": errors.get((pool, origin), 0),
-        **_failures([numbers]),
+        **failures([numbers]),
     }
 
 
-def _failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
+def failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
     """Of several origins together."""
-    failures: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
     for numbers in origins:
-        failures.update(numbers.failures)
+        causes.update(numbers.failures)
     return {
-        "failures": dict(failures),
+        "failures": dict(causes),
         "retries": sum(numbers.retries for numbers in origins),
         "in_flight": sum(numbers.in_flight for numbers in origins),
     }

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from redirect.admin.troubles import Troubles
 from redirect.core.pools import Config, Origin, Pool
+from redirect.core.routes import Route
 from redirect.telemetry.history import WINDOWS, Key
 from redirect.telemetry.snapshot import Count
 
@@ -20,6 +21,7 @@ MAX_POOLS = 50  # on one page of them
 MAX_ORIGINS_OF_POOL = 50
 MAX_ORIGINS = 300  # of all pools together; those behind them show
 LEAST_ORIGINS = 3
+MAX_ROUTES = 50
 
 _STATUS = re.compile(r"([1-5])(\d\d|xx)", re.IGNORECASE | re.ASCII)
 
@@ -153,6 +155,26 @@ def origin_views(
         due = (usual * share + dues.get(origin.name, 0.0)) / total if total else None
         views.append(OriginView(origin, share, due, count.since_load / total if total else None, count))
     return views
+
+
+class RouteView(NamedTuple):
+    route: Route
+    requests: int
+    refused: int  # with statuses of 400 to 499
+    errors: int  # with 500 and above
+
+
+def routed(routes: Sequence[Route], counts: Mapping[tuple[str, int], int], find: str) -> tuple[list[RouteView], int]:
+    """The routes with `find` in their name or in that of their pool, the most specific first, and how many more."""
+    found = [route for route in routes if find.lower() in f"{route.name} {route.pool or ''}".lower()]
+    totals: dict[str, list[int]] = {}
+    for (name, status), count in counts.items():
+        numbers = totals.setdefault(name, [0, 0, 0])
+        numbers[0] += count
+        numbers[1] += count if 400 <= status <= 499 else 0
+        numbers[2] += count if status >= 500 else 0
+    shown = sorted(found, key=lambda route: route.rank)[:MAX_ROUTES]
+    return [RouteView(route, *totals.get(route.name, (0, 0, 0))) for route in shown], len(found) - len(shown)
 
 
 def rfc3339(seconds: float) -> str:

@@ -14,6 +14,8 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from redirect.admin import charts, page
 from redirect.admin.page import (
@@ -101,6 +103,7 @@ class FakeInstance:
         self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})
         self.loading = Loading(self.started_at)
         self.unknown_pool = 0
+        self.routed: dict[tuple[str, int], int] = {}
         self.dues: dict[str, dict[str | None, float]] = {}
         self.log: list[bytes] = []
         self.snapshots = 0
@@ -115,7 +118,7 @@ class FakeInstance:
         return Snapshot(
             time.time(),
             self.requests,
-            {},
+            self.routed,
             self.unknown_pool,
             0,
             self.answers,
@@ -149,7 +152,8 @@ class FakeInstance:
 
 
 def ask(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
-    app = request.pop("app", None) or Starlette(routes=fake.routes())
+    others = [Route(path, PlainTextResponse()) for path in ("/status", "/stats", "/metrics")]
+    app = request.pop("app", None) or Starlette(routes=[*fake.routes(), *others])
 
     async def answer() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -162,7 +166,7 @@ def ask(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
 def rows(html: str) -> list[str]:
     """The rows of the list of requests."""
     body = html.partition('<tbody id="requests">')[2].partition("</tbody>")[0]
-    return re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+    return [row for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL) if 'class="keys"' not in row]
 
 
 def second(requests: int, up_to_us: int = 10) -> Second:
@@ -477,6 +481,48 @@ def test_a_pool_that_is_forwarded_to_shows_what_became_of_forwards() -> None:
     ]
 
 
+def test_routes_show_what_they_do_and_what_became_of_their_requests() -> None:
+    """And all forwards together; a file without routes has no such part."""
+    assert re.search(r'aria-labelledby="routes-title" hidden', ask(FakeInstance()).text)
+    routes = (
+        '[[routes]]\npath = "/no"\nrespond = { status = 403 }\n[[routes]]\npath_prefix = "/x"\nforward_to = "pool-c"\n'
+    )
+    fake = FakeInstance(TOML + routes)
+    fake.routed = {("/x/*", 200): 1230, ("/x/*", 404): 3, ("/x/*", 502): 1, ("gone", 200): 9}
+    first, second_ = (OriginNumbers(NO_DURATIONS, 0, {"dns_error": tries}, 1, 2) for tries in (4, 5))
+    fake.forwards = replace(fake.forwards, origins={("pool-c", "origin-7"): first, ("pool-c", "origin-8"): second_})
+
+    def shown(html: str) -> tuple[list[str], list[str]]:
+        part = html.partition('id="routes">')[2].partition("</section>")[0]
+        cells = [
+            " ".join(re.sub("<.*?>", " ", row).split()) for row in re.findall(r"<tr>.*?</tr>", part, re.DOTALL)[1:]
+        ]
+        return cells, re.findall("<dd>(.*?)</dd>", part)[:4]
+
+    html = ask(fake).text
+    assert shown(html) == (["/no respond 403 0 0 0", "/x/* forward_to pool-c 1,234 3 1"], ["0", "4", "2", "9"])
+    assert "dns_error 9" in html
+    assert shown(ask(fake, "/?find=pool-C").text)[0] == ["/x/* forward_to pool-c 1,234 3 1"]
+
+
+def test_a_request_opens_with_all_keys_of_its_record() -> None:
+    fake = FakeInstance()
+    fake.log = [line(user_agent="curl/8")]
+    html = ask(fake).text
+    row = re.findall(r'<tr class="keys">.*?</tr>', html, re.DOTALL)[0]
+    found = dict(re.findall(r"<dt>(.*?)<dd>(.*?)</div>", row))
+    assert {key: str(value) for key, value in (RECORD | {"user_agent": "curl/8"}).items() if value is not None} == {
+        key: value for key, value in found.items() if value != "–"
+    }
+    assert found.keys() == RECORD.keys()
+
+
+def test_the_page_says_that_it_is_of_one_instance_and_where_the_rest_is() -> None:
+    html = ask(FakeInstance()).text
+    assert "the numbers of one instance, web-1." in html
+    assert re.findall('<a href="(s[a-z]+|m[a-z]+)">', html) == ["status", "stats", "metrics"]
+
+
 def test_the_axis_of_durations_begins_where_it_is_told() -> None:
     """It has three decades at least, and as many as the longest needs; what is below its begin lies on it."""
     (p50,), ticks = charts.durations([second(1).buckets] * SECONDS, 0.5, least_us=100)
@@ -627,7 +673,7 @@ def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
 
     async def watch(events: Events) -> None:
         name, old = await anext(events)
-        assert (name, old.count("/old")) == ("all-requests", 2)
+        assert (name, old.count("/old")) == ("all-requests", 3)  # twice in its row, once among its keys
         fake.log += [line(path="/new"), line(path="/other", pool="pool-b")]
         new = await requests(events)
         assert new.count("<tr>") == 1

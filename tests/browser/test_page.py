@@ -155,7 +155,7 @@ def test_filter(browser: Chrome, site: Running) -> None:
     others = [redirect(site), redirect(site)]
     httpx.get(f"{site.url}{path}/more")
     within(browser, PROMISE, lambda: rows(browser, f"{path}/more"))
-    assert len(rows(browser, "")) == 2
+    assert len(rows(browser, "\t")) == 2
     assert not [other for other in others if rows(browser, other)]
     browser.find_element(By.LINK_TEXT, "Show all").click()
     within(browser, PATIENCE, lambda: rows(browser, others[0]))
@@ -166,6 +166,31 @@ def test_find(browser: Chrome) -> None:
     browser.find_element(By.NAME, "find").send_keys("ORIGIN-7", Keys.ENTER)
     within(browser, PATIENCE, lambda: "find=" in browser.current_url)
     assert texts(browser, ".pool h3") == ["pool-c"]
+
+
+def test_a_row_opens(browser: Chrome, site: Running) -> None:
+    """With all keys of its record; it stays open while others come, and the reader's time is beside UTC."""
+    browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    try:
+        browser.get(site.admin_url)
+        within(browser, PATIENCE, lambda: is_live(browser))
+        path = redirect(site, **{"user-agent": "opened/1"})
+        within(browser, PATIENCE, lambda: rows(browser, path))
+        row = browser.find_element(By.XPATH, f"//tbody[@id='requests']/tr[td[@title='{path}']]")
+        row.find_element(By.TAG_NAME, "summary").click()
+        keys = row.find_element(By.XPATH, "following-sibling::tr[1]")
+        assert keys.is_displayed()
+        assert "opened/1" in keys.text
+        later = redirect(site)
+        within(browser, PATIENCE, lambda: rows(browser, later))
+        assert keys.is_displayed()
+        time = row.find_element(By.TAG_NAME, "time")
+        minutes = re.search(r":(\d\d):", str(time.get_attribute("data-local")))
+        assert minutes is not None
+        assert int(minutes[1]) == (int(str(time.get_attribute("datetime"))[14:16]) + 30) % 60
+        keep(browser, "opened", 1280)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
 def test_slash_begins_to_find(browser: Chrome) -> None:
@@ -179,7 +204,7 @@ def test_without_javascript(browser: Chrome, start: Start, site: Running) -> Non
     within(browser, PATIENCE, lambda: rows(browser, path))
     plain = start(**{"profile.managed_default_content_settings.javascript": 2})
     plain.get(site.admin_url)
-    parts = {"h2": 4, ".pools th[scope=row]": 8, "td.share": 8, "dt": 7, "label": 7}
+    parts = {"h2": 5, ".pools th[scope=row]": 8, "td.share": 8, "#configuration dt": 7, "label": 7}
     for css in parts:
         shown = [texts(one, css) for one in (browser, plain)]
         if css != "td.share":
@@ -223,7 +248,7 @@ def test_keyboard(browser: Chrome) -> None:
     """Tab reaches every control in the order of the page, and each shows that it is the one."""
     within(browser, PATIENCE, lambda: is_live(browser))
     expected = (
-        "Skip to the numbers, Pools, Requests, Configuration, Pause, minute, hour, day, "
+        "Skip to the numbers, Pools, Routes, Requests, Configuration, Pause, minute, hour, day, "
         "Find, only what is down, busiest first, Find, "
         "Pool, Origin, Status, Path, Filter, Last requests"
     ).split(", ")
@@ -235,13 +260,13 @@ def test_keyboard(browser: Chrome) -> None:
         assert control.accessible_name == name
         assert control.value_of_css_property("outline-style") == "solid"
     tab(browser)
-    assert browser.switch_to.active_element.tag_name == "body"
+    assert browser.switch_to.active_element.tag_name == "summary"
 
 
 def test_pause(browser: Chrome, site: Running) -> None:
     """Space on the button stops what moves, and the focus stays; the next shows what was missed."""
     within(browser, PATIENCE, lambda: is_live(browser))
-    tab(browser, 5)
+    tab(browser, 6)
     ActionChains(browser).send_keys(" ").perform()
     assert text(browser, "#connection") == "paused"
     before = text(browser, "main")
