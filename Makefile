@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-young test-image test-sanitized lint e2e assemblies swarm kubernetes wheels image browser software bench faults diagram layout clean
+.PHONY: help setup run unit test test-generated test-young test-image test-sanitized lint e2e assemblies swarm kubernetes wheels image browser software bench faults diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -49,10 +49,13 @@ run: $(READY_TO_RUN) ## Serve redirect_pools_config.toml on port 8080
 	@if [ -t 0 ]; then set -m; $(BIN)/redirect serve; exit $$?; else exec $(BIN)/redirect serve; fi
 
 unit: $(READY) ## Run the tests that start no process and take no seconds, two files at once
-	@$(BIN)/python -m pytest -q -m "not processes and not slow" --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not processes and not slow and not generated" --numprocesses 2 --dist loadfile
 
-test: $(READY) ## Run the tests that need no container engine, three files at once
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+test: $(READY) ## Run the tests that need no container engine and few generated cases, three files at once
+	@$(BIN)/python -m pytest -m "not generated" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test-generated: $(READY) ## Run the tests of very many and of generated cases, with all of them
+	@REDIRECT_EXAMPLES=all $(BIN)/python -m pytest --numprocesses 2 --dist load -m "hypothesis or generated"
 
 test-young: $(READY) ## Run the tests that depend on clocks as on a machine that was just started; needs root
 	@unshare --time --monotonic "-$$($(BIN)/python -c 'import time; print(int(time.monotonic()))')" --fork \

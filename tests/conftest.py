@@ -22,7 +22,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that start processes: those in a folder of that name, and those that use the service."""
+    """Marks the tests that start processes: those in a folder of that name, and those that use the service. They come
+    first, as they wait: one that began last would run alone at the end."""
     for item in items:
         if "processes" in item.path.parts or "service" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
+    items.sort(key=lambda item: item.get_closest_marker("processes") is None)

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 from support.log_lines import MARKER, RECORD, line, run
 
 from redirect.commands.logs.database import counted
@@ -142,7 +143,7 @@ selections = st.builds(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, derandomize=True)
+@generated(100)
 @given(records=st.lists(records, min_size=1, max_size=8), filters=selections)
 def test_whatever_a_client_sends_both_readers_select_the_same(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]], filters: Filters

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
 from redirect.config.loader import ConfigError
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+GENERATED = generated(120)
 HEAD = "[p]\nis_default = true\n"
 
 

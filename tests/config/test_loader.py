@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 from support.pieces import outcome_as_a_whole, outcome_in_pieces
 
 from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
@@ -944,7 +945,7 @@ near_pools = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@generated(300)
 @given(st.dictionaries(st.text("ab -é", max_size=3), near_pools | anything, max_size=4))
 def test_any_document(document: dict[str, Any]) -> None:
     """Any document that is TOML becomes a whole configuration or a list of faults, each at a place in the file."""
@@ -963,7 +964,7 @@ def test_any_document(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@generated(300)
 @given(st.lists(st.sampled_from(EVERYTHING_WRONG.splitlines() + _GOOD.splitlines() + ['"""', "[", "]", "[a]"])))
 def test_any_pieces(lines: list[str]) -> None:
     """The same for any lines, in any order."""

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.config.positions import Path, Place, places, position
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+GENERATED = generated(300)
 
 
 @pytest.mark.parametrize(

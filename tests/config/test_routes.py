@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 from support.pieces import outcome_as_a_whole, outcome_in_pieces
 
 from redirect.config.loader import ConfigError, Loader, parse_config
@@ -608,7 +609,7 @@ def test_pieces_mean_what_the_whole_means(text: str) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@generated(300)
 @given(st.lists(st.sampled_from([*WRONG.splitlines(), *GOOD.splitlines()]), max_size=20))
 def test_any_pieces(lines: list[str]) -> None:
     text = "\n".join(lines)
@@ -616,7 +617,7 @@ def test_any_pieces(lines: list[str]) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@generated(300)
 @given(
     st.lists(
         st.dictionaries(

@@ -11,9 +11,10 @@ from time import monotonic, time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.docker import Answer, Daemon, Entry, container, event, full_id, http, running_daemon, says, silent
+from support.examples import generated
 
 from redirect.control import docker, docker_api
 from redirect.control.containers import LIST, View, read
@@ -606,7 +607,7 @@ STEPS = st.lists(st.tuples(STATES, st.sampled_from(["event", "cut", "restart", "
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@generated(75)
 @given(steps=STEPS)
 def test_what_is_found_is_what_the_last_state_says(tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> None:
     """Whatever went before: states that were told of, or whose events were cut, made no sense or were lost with the

@@ -1,8 +1,9 @@
 """Authorities: two spellings of one host are equal, and hosts that no client can connect to are refused."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.core.authority import Authority, parse
 
@@ -155,7 +156,7 @@ def test_endpoint(spelled: str, scheme: str, endpoint: tuple[str, int]) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=500)
+@generated(500)
 @given(
     st.text()
     | st.text("aA1-_.:[]ü。%@, \u00ad", max_size=20)

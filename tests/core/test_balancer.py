@@ -7,8 +7,9 @@ from math import gcd
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.core.authority import Authority
 from redirect.core.balancer import Balancer, effective_weights
@@ -19,7 +20,7 @@ from redirect.core.pools import Ejection, Origin, Pool
 
 Statuses = Mapping[str, HealthStatus]
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=80)
+GENERATED = generated(80)
 
 
 def pool(*, slow_start: float = 0, ignores_all_down: bool = False, **weights: int) -> Pool:

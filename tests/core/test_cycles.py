@@ -11,8 +11,9 @@ from math import gcd
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.core.cycles import (
     CYCLE_BUDGET,
@@ -24,7 +25,7 @@ from redirect.core.cycles import (
     picker,
 )
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+GENERATED = generated(60)
 
 FEW_WEIGHTS = {
     "one": (1,),

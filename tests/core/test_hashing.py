@@ -7,13 +7,14 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.commands.logs.shares import chi_square_p
 from redirect.core.hashing import FEW, Rendezvous
 
-GENERATED = settings(derandomize=True, deadline=None, max_examples=40)
+GENERATED = generated(40)
 
 KEYS = [f"192.0.{number >> 8}.{number & 255}".encode() for number in range(600)]
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.config.loader import parse_config
 from redirect.core.due import Weights
@@ -82,7 +83,7 @@ def test_a_clock_before_the_begin_has_the_first_share() -> None:
     assert override().parts(NOW - 5) == 100
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@generated(200)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=6).filter(any), st.integers(0, 1000))
 def test_shares_are_exact(weights: Sequence[int], parts: int) -> None:
     hosts = ", ".join(f'"o{at}" = {weight}' for at, weight in enumerate(weights))

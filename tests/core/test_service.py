@@ -4,8 +4,9 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.config.loader import parse_config
 from redirect.core.authority import Authority, Endpoint
@@ -242,7 +243,7 @@ VISIBLE_BYTES = st.lists(st.integers(0x21, 0xFF)).map(bytes)
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=500)
+@generated(500)
 @given(VISIBLE_BYTES, st.sampled_from(["http", "https"]))
 def test_location_keeps_every_byte(rest: bytes, scheme: str) -> None:
     """Whatever bytes follow the first slash of a target, Location has the same behind the origin."""
@@ -252,7 +253,7 @@ def test_location_keeps_every_byte(rest: bytes, scheme: str) -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300)
+@generated(300)
 @given(VISIBLE_BYTES)
 def test_location_keeps_every_byte_of_a_url(rest: bytes) -> None:
     """The same for a target that is a URL, whose authority is dropped."""

@@ -5,8 +5,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 from support.wire import FRONTS, Wire, head
 
 from redirect.edge.limits import MAX_REQUEST_LINE_BYTES
@@ -38,8 +39,9 @@ def redirected(method: str, target: str) -> str | None:
     return location
 
 
+@pytest.mark.generated
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, derandomize=True)
+@generated(300)
 @given(st.sampled_from(METHODS), targets)
 def test_every_target_of_every_method(method: str, target: str) -> None:
     """Whatever visible bytes a path and query hold, Location has the same behind the origin."""

@@ -134,6 +134,7 @@ def both(tmp_path: Path, asked: list[list[bytes]]) -> list[tuple[Conversation, C
     return list(zip(*seen, strict=True))
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 def test_generated_requests(tmp_path: Path) -> None:
     """Both fronts answer generated conversations with the same bytes, the same records and the same end."""
@@ -145,6 +146,7 @@ def test_generated_requests(tmp_path: Path) -> None:
     assert statuses == {204, 302, 307, 400, 422, 505}
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*ANSWERED_AND_OPEN, *ANSWERED_AND_CLOSED])
 def test_split_at_every_byte(name: str, tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def serving(folder: Path) -> Iterator[list[Service]]:
         ]
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 def test_generated_requests(tmp_path: Path) -> None:
     """Nothing crashes, hangs or grows; no answer is 5xx but 505; h11 reads them all; fronts and readers agree."""
@@ -240,6 +241,7 @@ def test_generated_requests(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 def test_clients_that_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A client that sends any of it and leaves at once leaves no task, no connection and no error behind."""

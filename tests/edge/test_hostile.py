@@ -87,6 +87,7 @@ def test_a_field_stays_out_of_the_answer(field: str, wire: Wire) -> None:
     assert answer.location == f"{scheme}://{host}/x"
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["/{}", "/?{}", "/x{}y", "//{}evil.example"])
 def test_every_byte_in_a_target(target: str, wire: Wire) -> None:

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
@@ -290,7 +291,7 @@ def test_head_of_a_refused_request() -> None:
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=300)
+@generated(300)
 @given(
     st.sampled_from(["GET", "OPTIONS", "CONNECT", ""]),
     st.binary() | st.binary().map(lambda rest: b"http://" + rest) | st.binary().map(lambda rest: b"/" + rest),

@@ -139,6 +139,7 @@ async def send(gateway: Gateway, sent: bytes) -> list[dict[str, Any]]:
     return gateway.logged()
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS, ids=[ascii(name) for name in CORPUS])
 async def test_an_origin_is_asked_what_was_logged(name: str, own: Forwarding) -> None:
@@ -203,6 +204,7 @@ async def forwarded(gateway: Gateway, requests: list[list[bytes]]) -> int:
     return sum(asked.values())
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 @pytest.mark.parametrize("way", OWN)
 def test_an_origin_is_asked_what_was_logged_of_generated_requests(way: str, tmp_path: Path) -> None:

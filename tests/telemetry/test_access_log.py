@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import generated
 from support.logged import KEYS
 from support.timed import clock_in_place
 from support.wire import FRONTS, Wire, head
@@ -162,7 +163,7 @@ values = st.binary(max_size=6000).map(lambda value: bytes(byte for byte in value
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, derandomize=True)
+@generated(200)
 @given(front=st.sampled_from([*FRONTS]), agent=values, referer=values, pool=values)
 def test_whatever_the_client_sends(front: str, agent: bytes, referer: bytes, pool: bytes) -> None:
     """A line is ASCII JSON of at most 4,096 bytes, with one line end, whatever bytes the fields hold."""
