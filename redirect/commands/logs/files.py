@@ -2,7 +2,8 @@
 
 The rule: a reader gets blocks of whole lines, but for the last one of a file, whose end may be missing. A compressed
 file that is torn ends where it is torn. A run of NULs is read as one: where a writer without O_APPEND goes on after
-the file was truncated (logrotate's copytruncate), the file begins with a hole as long as the old log.
+the file was truncated (logrotate's copytruncate), the file begins with a hole as long as the old log. What a container
+engine put around lines is taken off.
 """
 
 import gzip
@@ -17,12 +18,14 @@ from typing import IO, Any
 
 from redirect.commands.loading import leave
 from redirect.commands.logs.progress import Progress
+from redirect.commands.logs.wrapped import Unwrapper, is_wrapped
 
 BLOCK_BYTES = 256 * 1024
 
 _COMPRESSED = {".gz", ".zst"}
 _BOM = b"\xef\xbb\xbf"  # which editors of some systems put before a file
 _NULS = re.compile(rb"\0+")
+_BEGIN_BYTES = 16  # which tell how a file has its lines
 
 
 def opened(path: str) -> IO[bytes]:
@@ -38,27 +41,25 @@ def is_plain(path: str) -> bool:
 
 
 def is_clean(path: str) -> bool:
-    """Whether another reader can take the file as it is: it is plain, without holes, and ends with a line."""
+    """Whether another reader can take the file as it is: it is plain, of lines as the service wrote them, without
+    holes, and ends with a line."""
     if not is_plain(path) or not size(path):
         return False
     with opened(path) as file:
-        first = file.read(len(_BOM))
+        begin = file.read(_BEGIN_BYTES)
         end = file.seek(-1, os.SEEK_END) + 1
-        return (
-            not first.startswith((b"\0", _BOM))
-            and file.read(1) == b"\n"
-            and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
-        )
+        return not is_wrapped(begin) and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
 
 
 def is_read_by_duckdb(path: str) -> bool:
-    """Whether DuckDB unpacks the file as it is: it knows the suffixes in small letters, and no byte order mark."""
+    """Whether DuckDB unpacks the file as it is: it knows the suffixes in small letters, no byte order mark, and
+    no lines but those of the service."""
     if Path(path).suffix not in _COMPRESSED or not Path(path).is_file() or not size(path):
         return False
     with opened(path) as file:
         content, fault = _unpacked(file)
         try:
-            return bool(content.read(len(_BOM)) != _BOM)
+            return not is_wrapped(content.read(_BEGIN_BYTES))
         except (OSError, EOFError, fault):
             return True  # and says what is wrong
 
@@ -73,14 +74,15 @@ def size(path: str) -> int:
 
 def blocks(path: str, progress: Progress) -> Iterator[bytes]:
     """All of the file; the progress advances by its bytes on disk."""
+    unwrap = Unwrapper().unwrap
     if path == "-":
-        yield from _whole_lines(sys.stdin.buffer)
+        yield from map(unwrap, _whole_lines(sys.stdin.buffer))
         return
     with opened(path) as file:
         content, fault = _unpacked(file)
         before = 0
         try:
-            for block in _whole_lines(content):
+            for block in map(unwrap, _whole_lines(content)):
                 yield block
                 if file.seekable():
                     progress.advance(file.tell() - before)

@@ -18,6 +18,7 @@ from redirect.commands.logs import files
 from redirect.commands.logs.filters import Filters
 from redirect.commands.logs.records import Reader, Record
 from redirect.commands.logs.show import Printer
+from redirect.commands.logs.wrapped import Unwrapper
 
 SHOWN_BEFORE = 10  # records that are there already
 POLL_SECONDS = 0.2
@@ -48,9 +49,10 @@ def follow(paths: Sequence[str], filters: Filters, as_json: bool) -> NoReturn:
 def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
     """Yields the whole lines that were written since the last time, from where `file` stands on."""
     followed = [file]
+    unwrap = Unwrapper().unwrap
     try:
         while True:
-            written = b"".join(map(_read, followed))
+            written = unwrap(b"".join(map(_read, followed)))
             *older, last = followed
             if not _has_name(last):
                 for each in older:
@@ -95,7 +97,8 @@ def _last_records(file: IO[bytes], filters: Filters) -> list[Record]:
     for block in files.blocks_backwards(file, end):
         cut = block.rfind(b"\n") + 1
         position -= len(block) - cut  # only the last line of the file can be torn
-        records = [*(each for each in reader.read(block[:cut]) if isinstance(each, Record)), *records]
+        found = reader.read(Unwrapper().unwrap(block[:cut]))
+        records = [*(each for each in found if isinstance(each, Record)), *records]
         if len(records) >= SHOWN_BEFORE:
             break
     file.seek(position)
