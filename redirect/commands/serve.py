@@ -13,7 +13,10 @@ from redirect.commands.loading import F, leave, load_or_exit, print_warnings, re
 from redirect.config.loader import Loader
 from redirect.config.settings import UNIX, Settings
 from redirect.processes import listeners
+from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.log_writer import try_target
+
+_STDERR = 2
 
 
 def _with_settings(command: F) -> F:
@@ -30,6 +33,7 @@ def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
     _set_signals()
     settings = read_settings(**options)
+    sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
     loader = Loader(str(settings.pools_config_path))
     config = load_or_exit(settings, loader=loader)
     print_warnings(config)

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import resource
 import signal
-import sys
 import tempfile
 from time import monotonic, time
 from types import FrameType
@@ -29,7 +28,7 @@ from redirect.processes.child import Child
 from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.listeners import NOTHING_GIVEN, Given, are_given, binds
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
-from redirect.telemetry.error_log import ErrorLog
+from redirect.telemetry.error_log import AS_JSON
 from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import Loading
 
@@ -54,7 +53,6 @@ START_MS = 60_000
 # Seconds that the controller has to end.
 CONTROLLER_STOP_SECONDS = 2.0
 
-_STDERR = 2
 _logger = logging.getLogger("gunicorn.error")
 
 
@@ -253,6 +251,7 @@ class Gunicorn(BaseApplication):
             "worker_tmp_dir": _WORKER_FILES if _takes_files(_WORKER_FILES) else None,
             "control_socket_disable": True,
             "proc_name": "redirect",
+            "logconfig_dict": AS_JSON if settings.log_format == "json" else {},
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -267,5 +266,4 @@ def serve(settings: Settings, config: Config, loader: Loader, given: Given = NOT
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow fewer than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual soft limit is 1,024: few connections
-    sys.stderr = ErrorLog(_STDERR)
     Master(Gunicorn(settings, config, loader, given)).run()

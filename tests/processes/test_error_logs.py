@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
-from support.service import CLIENT, Running, configs, running, wait_for, whole_lines
+from support.service import CLIENT, Running, configs, controller, running, wait_for, whole_lines, workers
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
@@ -65,3 +65,19 @@ def test_logs_are_opened_closed_and_opened_again(tmp_path: Path) -> None:
         assert failures(renamed)[0] == "second"
         assert failures(tmp_path / "stderr") == ["first"]
         assert service.stop() == 0
+
+
+def test_as_json_all_processes_write_nothing_else(tmp_path: Path) -> None:
+    """gunicorn's and uvicorn's lines, the controller's, and by their side those of the error log of a route."""
+    down = {"weighted_hosts": {REFUSED: 1}, "health_check": {"path": "/", "interval": 0.1, "timeout": 0.1, "fails": 1}}
+    with running(tmp_path, pools=pools("-") | {"down": down}, REDIRECT_LOG_FORMAT="json") as service:
+        fail(service, "first")
+        wait_for(lambda: "is down" in service.stderr())
+        by_process = {service.process.pid, controller(service), *workers(service)}
+        service.stop()
+        lines = [json.loads(line) for line in service.stderr().splitlines()]
+    assert "first" in [line.get("request_id") for line in lines]
+    messages = [line for line in lines if "message" in line]
+    assert {line["pid"] for line in messages} == by_process
+    for begin in ("Starting gunicorn", "Started server process", f"{REFUSED} is down"):
+        assert any(line["message"].startswith(begin) for line in messages)

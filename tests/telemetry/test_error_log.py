@@ -1,6 +1,8 @@
 """The error log: no process blocks on it."""
 
 import fcntl
+import json
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from redirect.telemetry.error_log import ErrorLog
+from redirect.telemetry.error_log import ErrorLog, JsonFormatter
 
 
 def pipe() -> tuple[int, int]:
@@ -65,3 +67,24 @@ def test_text_that_is_no_unicode_is_escaped(tmp_path: Path) -> None:
 def test_a_full_disk_does_not_block() -> None:
     with Path("/dev/full").open("wb", buffering=0) as file:
         assert ErrorLog(file.fileno()).write("message\n") == len("message\n")
+
+
+def test_as_json_each_message_is_an_object_on_a_line(tmp_path: Path) -> None:
+    """What a logger says, with its traceback, and what is written past loggers."""
+    with (tmp_path / "log").open("wb") as file:
+        log = ErrorLog(file.fileno(), as_json=True)
+        handler = logging.StreamHandler(log)
+        handler.setFormatter(JsonFormatter())
+        try:
+            raise ValueError("line 1\nline 2")
+        except ValueError as error:
+            about = (ValueError, error, error.__traceback__)
+        handler.handle(logging.LogRecord("any", logging.ERROR, "a.py", 1, "no %s", ("good",), about))
+        log.write("warning: {of two\nlines\n")
+        print("printed", file=log)
+    logged, warning, printed = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert (logged["level"], logged["message"]) == ("error", "no good")
+    assert logged["exception"].startswith("Traceback")
+    assert logged["exception"].endswith("ValueError: line 1\nline 2")
+    assert (warning["level"], warning["message"], warning["exception"]) == ("warning", "warning: {of two\nlines", None)
+    assert (printed["message"], printed["pid"], printed.keys()) == ("printed", os.getpid(), logged.keys())
