@@ -288,6 +288,7 @@ def test_the_record_has_every_key_in_order() -> None:
     assert list(json.loads(block)) == KEYS
     shown = [(name(key), meaning.replace("`", "")) for key, meaning in rows(DOCUMENTS["docs/logs.md"], "key")]
     assert shown == [(key.name, key.meaning) for key in access_log.KEYS]
+    assert [name(key) for key, _, _ in rows(DOCUMENTS["docs/logs.md"], "our key")] == KEYS
 
 
 def test_the_tables_of_the_error_log_have_every_key_and_cause_in_order() -> None:
