@@ -59,11 +59,31 @@ def serve(**options: Any) -> None:
     # gunicorn reads this on import, too, and knows no `unix:`; a master that replaces this one needs ours.
     proxies = os.environ.pop("FORWARDED_ALLOW_IPS", None)
 
+    _report_to_sentry(is_masked=(settings.log_query, settings.log_client_ip) != ("keep", "keep"))
+
     from redirect.processes import master  # importing it takes half a second
 
     if proxies is not None:
         os.environ["FORWARDED_ALLOW_IPS"] = proxies
     master.serve(settings, config, loader, given)
+
+
+def _report_to_sentry(*, is_masked: bool) -> None:
+    """Where `SENTRY_DSN` is set, which may be there for other programs, too."""
+    dsn = os.environ.get("SENTRY_DSN")
+    if not dsn:
+        return
+    try:
+        from redirect.telemetry import sentry
+    except ImportError:
+        click.echo(
+            "warning: SENTRY_DSN is set, but errors go to the log only: pip install 'redirect[sentry]'", err=True
+        )
+        return
+    try:
+        sentry.begin(dsn, is_masked=is_masked)
+    except ValueError as error:
+        leave(2, f"SENTRY_DSN: {error}; it has the form https://KEY@HOST/PROJECT")
 
 
 def _set_signals() -> None:
