@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-generated test-young test-image test-sanitized lint e2e assemblies swarm kubernetes wheels image browser software bench faults diagram layout clean
+.PHONY: help setup run unit test test-generated test-young test-image test-sanitized lint conformance e2e assemblies swarm kubernetes wheels image browser software bench faults reliability diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -81,6 +81,10 @@ test-sanitized: $(READY) ## Test the compiled readers with AddressSanitizer and 
 	&& LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 		"$$python" -m pytest -q -s tests/edge/test_plain_head.py tests/proxy/test_plain_fields.py
 
+# One of twelve cases with CONFORMANCE=short; others with SEED=1, more of those that are generated with GENERATED=100000.
+conformance: $(READY) ## Send 23,000 requests that are odd, broken or hostile through both fronts, and judge by the RFC
+	@$(BIN)/python -m pytest -q -s tests/conformance
+
 lint: $(READY) ## Run every hook of .pre-commit-config.yaml on every file
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
@@ -136,6 +140,9 @@ bench: $(READY) ## Measure against nginx and others; half an hour (PARTS='compar
 
 faults: $(READY) ## Inject faults under load: in the compose stack on a real engine, and in bare processes
 	@$(BIN)/python misc/faults/faults.py $(PARTS)
+
+reliability: $(READY) ## Measure what docs/operations.md promises; ten minutes (PARTS=--short for a look)
+	@$(BIN)/python misc/reliability/reliability.py $(PARTS)
 
 diagram: ## Draw diagram.png from misc/diagram.dot (needs graphviz)
 	dot -Tpng -Gdpi=144 misc/diagram.dot -o diagram.png

@@ -55,7 +55,7 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(good: bytes = GOOD, mix: str = "redirects") -> Iterator[Service]:
+def service(good: bytes = GOOD, mix: str = "redirects", access_log: Path | None = None) -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         pools = PoolsFile(folder / "pools.toml", good)
@@ -67,7 +67,7 @@ def service(good: bytes = GOOD, mix: str = "redirects") -> Iterator[Service]:
             "REDIRECT_SERVER_PORT": str(port),
             "REDIRECT_ADMIN_BIND": f"127.0.0.1:{admin_port}",
             "REDIRECT_WORKERS": str(WORKERS),
-            "REDIRECT_ACCESS_LOG": str(folder / "access.log"),
+            "REDIRECT_ACCESS_LOG": str(access_log or folder / "access.log"),
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDIRECT_", "FORWARDED_"))}
         with (folder / "stderr").open("wb") as stderr:

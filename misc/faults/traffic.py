@@ -55,8 +55,8 @@ class Traffic:
         """Whether as many were made as are to be made at least."""
         return time.monotonic() >= self._enough_at
 
-    def end(self) -> Seen:
-        output, _ = self._process.communicate(timeout=120)
+    def end(self, timeout: float = 120) -> Seen:
+        output, _ = self._process.communicate(timeout=timeout)
         if self._process.returncode:
             raise RuntimeError(f"the generator ended with exit code {self._process.returncode}")
         seen = Seen(**json.loads(output))

@@ -336,14 +336,15 @@ class Forwarding:
                 await origin.start(buffer)
             named = hosts.format(", ".join(f'"{origin.name}" = 1' for origin in behind))
             toml = more + _ROUTE.format(conditions=conditions, route=route, hosts=named, pool=pool)
-            yield await stack.enter_async_context(self._serve(toml, behind, trusted, controller))
+            yield await stack.enter_async_context(self.serve(toml, behind, trusted, controller))
         await _settled()
         assert [fault for origin in behind for fault in origin.faults] == []
 
     @asynccontextmanager
-    async def _serve(
-        self, toml: str, origins: list[Origin], trusted: str, controller: Controller | None
+    async def serve(
+        self, toml: str, origins: list[Origin], trusted: str = "", controller: Controller | None = None
     ) -> AsyncIterator[Gateway]:
+        """Runs the gateway with a TOML of its own; the origins are those that it says."""
         config = parse_config(toml.encode(), "gateway.toml")
         scoreboard = Scoreboard()
         recorder = new_recorder(config, str(self._log), scoreboard)
