@@ -100,7 +100,7 @@ def create_admin_app(
             return _json({"overrides": shown_overrides(publisher.overrides)})
         try:
             made = await publisher.override(json.loads(await _body(request, MAX_OVERRIDE_BYTES)))
-        except ValueError as error:  # no JSON, too
+        except (ValueError, RecursionError) as error:  # no JSON, too
             return refusal(422, str(error))
         return _json(shown_overrides([made])[0])
 

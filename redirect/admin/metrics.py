@@ -9,6 +9,7 @@ import platform
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
+from time import time
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily as Counter
@@ -21,7 +22,6 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from redirect.admin.stats import shown_overrides
 from redirect.control.instance import Instance
 from redirect.core.pools import Config
 from redirect.core.routes import forwarded
@@ -81,10 +81,7 @@ class _Collector(NamedTuple):
             for pool in instance.config.pools.values()
             for origin, weight in zip(pool.origins, pool.configured_weights, strict=True)
         ]
-        overrides = [
-            (each["share"] / 100, each["pool"], each["origin"])
-            for each in shown_overrides(instance.publisher.overrides)
-        ]
+        overrides = [(each.share(time()), each.pool, each.origin) for each in instance.publisher.overrides]
         dues = [
             (share, pool.name, origin.name)
             for pool in instance.config.pools.values()

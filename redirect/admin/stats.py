@@ -30,7 +30,10 @@ def stats(instance: Instance) -> dict[str, Any]:
     answers, forwards = snapshot.answers, snapshot.forwards.durations
     picks = snapshot.picks()
     pools = {
-        pool.name: _picks(pool, picks.get(pool.name, {}), snapshot.dues.get(pool.name, {}))
+        pool.name: {
+            **_picks(pool, picks.get(pool.name, {}), snapshot.dues.get(pool.name, {})),
+            "overrides": shown_overrides(instance.overrides(pool)),
+        }
         for pool in instance.config.pools.values()
     }
     errors = snapshot.errors()
@@ -83,7 +86,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
                 "status": None if each.name in only_forwarded else each.status,
                 "is_default": each is config.default,
                 "origins": _origins(instance, snapshot, each, shares),
-                "overrides": shown_overrides([made for made in instance.publisher.overrides if made.pool == each.name]),
+                "overrides": shown_overrides(instance.overrides(each)),
                 **discovered.of_pool(instance, each, origin),
             }
             for each, shares in pools

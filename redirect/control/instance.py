@@ -14,6 +14,7 @@ from redirect.control.publisher import Publisher, loading
 from redirect.core.balancer import effective_weights
 from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
+from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
@@ -130,6 +131,10 @@ class Instance:
     def _statuses(self, pool: Pool) -> Mapping[str, HealthStatus]:
         has_health = pool.health_check or pool.eject or pool.discover
         return self._prober.health.get(pool.name, {}) if has_health else {}
+
+    def overrides(self, pool: Pool) -> list[Override]:
+        """Those that are in force."""
+        return [each for each in self.publisher.overrides if each.pool == pool.name]
 
     def state(self, pool: Pool, origin: Origin) -> State:
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)

@@ -140,6 +140,9 @@ class Publisher:
             for each in self.overrides:
                 if each.over and before < each.reached_at <= now:
                     words = "the override of %s has its last share, and ends at %s: write it into the file before"
+                    _logger.info(words, each, _clock(each.ends_at))
+                if before < each.warns_at <= now:
+                    words = "the override of %s ends at %s, and then the file counts: write its share there before"
                     _logger.warning(words, each, _clock(each.ends_at))
             ends = left(self.config, self.overrides, now)
             for each, why in ends.items():

@@ -65,6 +65,8 @@ class Balancer:
         self._by_chance: Callable[[], Destination] | None = None
         self.has_cycle = pool.pick == "round_robin"
         self.is_by_key = pool.pick == "hash"
+        if pool.file_weights is not None:  # the next step of a ramp has another cycle, and requests wait for each
+            cycles = Cycles(MAX_PREPARED_PICKS)
         self.pick = None if self.is_by_key else self._picker(cycles)
 
     def _same_destinations(self, pool: Pool, vary: str | None) -> "_Known":
@@ -237,7 +239,8 @@ def _random_picker(weighted: list[tuple[Destination, int]], random: Random) -> C
 
 
 def _load(destination: Destination) -> float:
-    return destination.requests / destination.origin.weight
+    # A drained one whose override ends weighs nothing while the balancer of before is still in use.
+    return destination.requests / (destination.origin.weight or 1)
 
 
 def effective_weights(pool: Pool, statuses: Mapping[str, HealthStatus], now: float) -> tuple[list[int], float]:

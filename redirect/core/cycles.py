@@ -37,8 +37,8 @@ FEW_ITEMS = 16
 PACKAGE_BUDGET = 250_000
 
 # Picks that are skipped at most so that a cycle that is not prepared begins at a random place: enough to spread the
-# first picks of many workers by share, few enough that a request can wait for them.
-MAX_SKIPPED_PICKS = 64
+# first picks of many workers by share, down to a thousandth, few enough that a request can wait for them.
+MAX_SKIPPED_PICKS = 1_000
 
 
 class Cycles:

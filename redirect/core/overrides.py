@@ -24,6 +24,9 @@ _KEYS = {"pool", "origin", "from", "to", "over", "hold"}
 MAX_SECONDS = 30 * 24 * 3600
 DEFAULT_HOLD_SECONDS = 24 * 3600
 
+# Before the end; a tenth of the time for which the last share holds, if that is shorter.
+MAX_WARNING_SECONDS = 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Override:
@@ -45,6 +48,11 @@ class Override:
     def ends_at(self) -> float:
         return self.reached_at + self.hold
 
+    @property
+    def warns_at(self) -> float:
+        """When to say that it ends soon."""
+        return self.ends_at - min(MAX_WARNING_SECONDS, self.hold / 10)
+
     def parts(self, now: float) -> int:
         """The share that is in force at `now`, in steps of at least a second."""
         if now >= self.reached_at:
@@ -53,9 +61,16 @@ class Override:
         step = int(max(0.0, now - self.began) / self.over * steps)
         return self.first + (self.last - self.first) * step // steps
 
+    def share(self, now: float) -> float:
+        """The one that is in force, from 0 to 1."""
+        return self.parts(now) / PARTS
+
+    @property
+    def way(self) -> str:
+        return percent(self.last) if self.first == self.last else f"{percent(self.first)} to {percent(self.last)}"
+
     def __str__(self) -> str:
-        way = percent(self.last) if self.first == self.last else f"{percent(self.first)} to {percent(self.last)}"
-        return f"{self.origin} of {self.pool}: {way}"
+        return f"{self.origin} of {self.pool}: {self.way}"
 
 
 def percent(parts: int) -> str:
@@ -148,6 +163,10 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     first = _parts(wanted, "from") if wanted.get("from") is not None else _now(pool, origin, others, now)
     others = [each for each in others if (each.pool, each.origin) != (name, origin)]
     over, hold = _seconds(wanted, "over", 0.0, 0.0), _seconds(wanted, "hold", DEFAULT_HOLD_SECONDS, 1.0)
+    if wanted.get("from") is not None and not over:
+        raise ValueError(
+            f"over: from {percent(first)} to {percent(last)} takes 0 seconds; say how long, or leave out from"
+        )
     made = Override(pool.name, origin, first if over else last, last, now, over, hold)
     _check_room(pool, made, [each for each in others if each.pool == name])
     return made

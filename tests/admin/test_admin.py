@@ -518,7 +518,7 @@ def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
     assert (made.status_code, made.json()["share"]) == (200, 50)
     assert ask("/weights", scoreboard).json()["overrides"] == [made.json()]
     pool = ask("/status?pool=pool-a", scoreboard).json()["pools"]["pool-a"]
-    assert pool["overrides"] == [made.json()]
+    assert pool["overrides"] == ask("/stats", scoreboard).json()["pools"]["pool-a"]["overrides"] == [made.json()]
     shown = [(each["weight"], each["share"], each["due_share"]) for each in pool["origins"].values()]
     assert shown == [(3, 0.75, 0.5), (1, 0.25, 0.5), (0, 0, 0)]
     metrics = ask("/metrics", scoreboard).text
@@ -534,6 +534,7 @@ def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
     [
         (b"{", {}, 422),
         (b'{"pool": "x", "origin": "y", "to": 1}', {}, 422),
+        (b"[" * 60_000, {}, 422),
         (b" " * 70_000, {}, 413),
         (b"{}", {"sec-fetch-site": "cross-site"}, 403),
     ],

@@ -31,6 +31,7 @@ from redirect.admin.page import (
 from redirect.admin.view import LEAST_ORIGINS, MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, State
+from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import Cell, History
 from redirect.telemetry.snapshot import (
@@ -110,6 +111,7 @@ class FakeInstance:
         self.threads: set[int] = set()
         self.history = History()
         self.downs: dict[str, str] = {}  # origins, with the reason
+        self.made: list[Override] = []
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -135,6 +137,9 @@ class FakeInstance:
         if origin.name in self.downs:
             return State("down", self.started_at, self.downs[origin.name])
         return State("up" if origin.weight else "draining", self.started_at)
+
+    def overrides(self, pool: Pool) -> list[Override]:
+        return [each for each in self.made if each.pool == pool.name]
 
     def is_late(self, snapshot: Snapshot) -> bool:
         return snapshot.workers[0].config != self.config.hash
@@ -219,6 +224,18 @@ def test_due_shares_are_shown_where_they_are_not_as_configured() -> None:
     assert re.findall(r">due</span> (\S+)</div>", ask(fake).text)[0] == "37.50%"
     fake.dues = {}
     assert ">due</span>" not in ask(fake).text
+
+
+def test_an_override_is_marked_beside_the_shares_of_the_file() -> None:
+    """With its share now; weights are those of the file."""
+    fake = FakeInstance()
+    before = re.findall(r'<td class="weight">(\S+)</td>', ask(fake).text)
+    fake.made = [Override("pool-a", "origin-1", 100, 900, time.time() - 3600, 7200, 3600)]
+    fake.config = with_overrides(fake.config, fake.made, time.time())
+    html = ask(fake).text
+    assert re.findall(r"<span>override</span> (\S+)</div>", html) == ["50.00%"]
+    assert "In place of the file&#39;s: 10 % to 90 %, until 20" in html.replace("'s", "&#39;s")
+    assert re.findall(r'<td class="weight">(\S+)</td>', html) == before
 
 
 def test_what_people_typed_is_shown_as_text() -> None:

@@ -265,16 +265,21 @@ def test_a_ramp_goes_its_way_beside_the_file_and_ends(
         await publisher.step()
         assert weights(publisher.config) == {"old": 1, "new": 1}
         assert "write it into the file before" in caplog.text
+        assert "write its share there" not in caplog.text
+        clock[0] += 49  # 94 of 100
+        await publisher.step()
+        assert "10 % to 50 % ends at 1970-01-12T13:48:20Z, and then the file counts: write its share" in caplog.text
         number = scoreboard.change.number
         await publisher.step()
         assert scoreboard.change.number == number
-        clock[0] += 60
+        clock[0] += 11
         await publisher.step()
         assert weights(publisher.config) == {"old": 1, "new": 0}
         assert publisher.overrides == []
         assert "the override of new of p: 10 % to 50 % ends: its time is over, and the file counts" in caplog.text
 
-    run(work)
+    with caplog.at_level("INFO", "gunicorn.error"):
+        run(work)
 
 
 def test_an_override_outlives_the_controller_and_ends_when_it_is_asked_for(

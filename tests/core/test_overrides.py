@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from support.examples import generated
 
 from redirect.config.loader import parse_config
+from redirect.core.balancer import Balancer
+from redirect.core.cycles import TOTAL_BUDGET, Cycles
 from redirect.core.due import Weights
 from redirect.core.overrides import (
     DEFAULT_HOLD_SECONDS,
@@ -24,7 +26,7 @@ from redirect.core.overrides import (
     with_overrides,
 )
 from redirect.core.pools import Config, Pool
-from redirect.core.service import new_service
+from redirect.core.service import balancers, new_service
 
 TOML = '[p]\nis_default = true\nweighted_hosts = { "a" = 3, "b" = 1, "new" = 0 }\n[q]\nweighted_hosts = { "x" = 1 }\n'
 NOW = 1_000_000.0
@@ -108,6 +110,39 @@ def test_picks_follow_the_override_and_what_is_configured_is_the_files() -> None
     assert changed.default is pool
 
 
+def test_a_step_prepares_no_long_cycle() -> None:
+    """Requests wait while a cycle is prepared: this one has 997,000 picks, and shares are exact all the same."""
+    pool = config('[p]\nis_default = true\nweighted_hosts = { "a" = 333, "b" = 664, "new" = 0 }\n').pools["p"]
+    cycles = Cycles()
+    of = Balancer(overridden(pool, [override(first=123, last=123, over=0)], NOW), cycles, Random(1))
+    assert cycles._left == TOTAL_BUDGET
+    assert of.pick is not None
+    assert abs([of.pick().origin.name for _ in range(1000)].count("new") - 123) <= 1
+
+
+def test_a_small_share_is_as_likely_to_come_first_as_later() -> None:
+    """Each step begins new cycles, of which a worker may make a few picks only."""
+    pool = config('[p]\nis_default = true\nweighted_hosts = { "a" = 45, "b" = 55, "new" = 0 }\n').pools["p"]
+    moved, random = overridden(pool, [override(first=7, last=7, over=0)], NOW), Random(1)
+    found = 0
+    for _ in range(300):
+        pick = Balancer(moved, Cycles(), random).pick
+        assert pick is not None
+        found += [pick().origin.name for _ in range(10)].count("new")
+    assert 14 <= found <= 28  # 21 of 3,000 are due
+
+
+def test_while_an_override_ends_requests_are_picked_as_before() -> None:
+    """The pools after the change share what is known of origins with those that are in use until all are made."""
+    toml = '[p]\nis_default = true\npick = "least_requests"\nweighted_hosts = { "a" = 1, "new" = 0 }\n'
+    toml += '[[routes]]\npath_prefix = "/"\nforward_to = "p"\n'
+    service = new_service(with_overrides(config(toml), [override(over=0)], NOW), Random(1))
+    in_use = service.balancers()[0].pick
+    assert in_use is not None
+    [*balancers(config(toml), Random(1), before=service)]
+    assert {in_use().origin.name for _ in range(50)} == {"a", "new"}
+
+
 def test_an_override_ends_by_itself_or_with_what_it_is_of() -> None:
     made, gone = override(), Override("r", "x", 1, 1, NOW, 0, 60)
     found = left(config(), [made, gone, override("old")], made.ends_at - 0.1)
@@ -147,6 +182,7 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
         ({"pool": "p", "origin": "a", "to": 1, "from": "x"}, "from: 'x' is no number"),
         ({"pool": "p", "origin": "a", "to": 1, "over": -1}, "over: -1 is no number of seconds from 0 to 2,592,000"),
         ({"pool": "p", "origin": "a", "to": 1, "hold": 0}, "hold: 0 is no number of seconds from 1 to"),
+        ({"pool": "p", "origin": "a", "from": 5, "to": 9}, "over: from 5 % to 9 % takes 0 seconds; say how long"),
         ({"pool": "p", "origin": "a", "to": 60}, "to: other overrides have the rest of p; ask for at most 50 %"),
         ({"pool": "q", "origin": "x", "to": 60}, "to: no other origin of q has a weight"),
     ],

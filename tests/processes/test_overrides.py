@@ -17,8 +17,12 @@ POOLS = {"site": {"weighted_hosts": {"old.example": 1, "new.example": 0}, "is_de
 
 
 def ramp(service: Running, *arguments: str) -> str:
+    return pools(service, "ramp", *arguments)
+
+
+def pools(service: Running, *arguments: str) -> str:
     bind = service.admin_url.removeprefix("http://")
-    result = CliRunner().invoke(cli, ["pools", "ramp", *arguments, "--admin-bind", bind])
+    result = CliRunner().invoke(cli, ["pools", *arguments, "--admin-bind", bind])
     return f"{result.exit_code} {result.output}"
 
 
@@ -37,6 +41,8 @@ def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> N
         wait_for(lambda: controller(service) not in (0, pid))
         assert shares(service) == {"http://new.example/": 40}
         assert "new.example  100 % since" in ramp(service)
+        listed = pools(service, "list", "--live", "--config", str(tmp_path / "pools.toml"))
+        assert "site  2 origins, 1 drained  default\n  override: new.example  100 % since" in listed
     with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
         wait_for(lambda: shares(service) == {"http://new.example/": 40})
         assert ramp(service, "site", "new.example", "--end") == "0 the file counts again for new.example of site\n"

@@ -19,7 +19,7 @@ from redirect.commands.check import print_pool
 from redirect.commands.loading import leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
-from redirect.commands.pools.ramp import ramp
+from redirect.commands.pools.ramp import described, in_force, ramp
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.config.loader import ConfigError
 from redirect.core.pools import MAX_WEIGHT
@@ -45,8 +45,11 @@ def pools() -> None:
 @pools.command("list")
 @setting("pools_config_path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def list_pools(pools_config_path: str | None, as_json: bool) -> None:
+@click.option("--live", is_flag=True, help="Ask the running service which shares are overridden (see ramp).")
+@setting("admin_bind")
+def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_bind: str | None) -> None:
     """List the pools, with how many origins each has, and how many of them are drained."""
+    overrides = in_force(admin_bind) if live else []
     config = load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path))
     rows = [
         {
@@ -56,6 +59,7 @@ def list_pools(pools_config_path: str | None, as_json: bool) -> None:
             "origins": len(pool.origins),
             "drained": sum(not origin.weight for origin in pool.origins),
         }
+        | ({"overrides": [each for each in overrides if each["pool"] == pool.name]} if live else {})
         for pool in config.pools.values()
     ]
     if as_json:
@@ -67,6 +71,9 @@ def list_pools(pools_config_path: str | None, as_json: bool) -> None:
         drained = f", {row['drained']} drained" if row["drained"] else ""
         origins = f"{row['origins']} {'origin' if row['origins'] == 1 else 'origins'}{drained}"
         click.echo("  ".join([f"{row['name']:<{width}}", origins, *uses]))
+        for each in overrides:
+            if each["pool"] == row["name"]:
+                click.echo(f"  override: {described(each)}")
 
 
 pools.add_command(ramp)

@@ -60,7 +60,7 @@ def ramp(
     over. Without arguments, list what is in force. Each replica has its own overrides.
     """
     if pool is None:
-        _print(_ask(admin_bind, "GET", "/weights")["overrides"])
+        _print(in_force(admin_bind))
     elif origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
         raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
     elif end:
@@ -76,10 +76,21 @@ def _print(overrides: list[dict[str, Any]]) -> None:
     if not overrides:
         click.echo("the file counts everywhere")
     for each in overrides:
-        way = f"{each['to']:g} % since {each['reached']}"
-        if each["share"] != each["to"]:
-            way = f"{each['share']:g} % now, {each['to']:g} % at {each['reached']}"
-        click.echo(f"{each['pool']}  {each['origin']}  {way}, until {each['ends']}")
+        click.echo(f"{each['pool']}  {described(each)}")
+
+
+def described(override: dict[str, Any]) -> str:
+    """Of which origin it is, its share and its end."""
+    way = f"{override['to']:g} % since {override['reached']}"
+    if override["share"] != override["to"]:
+        way = f"{override['share']:g} % now, {override['to']:g} % at {override['reached']}"
+    return f"{override['origin']}  {way}, until {override['ends']}"
+
+
+def in_force(admin_bind: str | None) -> list[dict[str, Any]]:
+    """The overrides of the running service."""
+    found: list[dict[str, Any]] = _ask(admin_bind, "GET", "/weights")["overrides"]
+    return found
 
 
 def _ask(admin_bind: str | None, method: str, path: str, body: bytes = b"") -> Any:
