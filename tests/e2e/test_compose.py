@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 from support.compose import until
+
+from redirect.commands.main import cli
 
 from .stack import POOLS, REPLICAS, WORKERS, Stack, ask
 
@@ -88,6 +91,15 @@ def test_every_line_on_standard_output_is_a_record(stack: Stack) -> None:
             assert [key for key in record if key != "truncated"] == KEYS or record["lost"] > 0
         assert {instance for instance, _ in writers(stack, replica)} == {replica[:12]}
         assert len(writers(stack, replica)) == WORKERS // REPLICAS
+
+
+@pytest.mark.parametrize("option", [["--no-log-prefix"], []])
+def test_what_compose_prints_of_all_replicas_is_queried(stack: Stack, option: list[str]) -> None:
+    printed = stack.compose("logs", "--no-color", *option, "redirect")
+    sql = "SELECT DISTINCT instance FROM access WHERE status IS NOT NULL ORDER BY ALL"
+    result = CliRunner().invoke(cli, ["logs", "query", "--json", sql, "-"], input=printed)
+    found = [json.loads(line)["instance"] for line in result.stdout.splitlines()]
+    assert found == sorted(replica[:12] for replica in stack.containers("redirect"))
 
 
 @pytest.mark.parametrize("pool", POOLS)
