@@ -1,6 +1,6 @@
 """Whatever a client sends, over real connections: answers, records, the end, and what reaches an origin, by the RFC.
 
-`make conformance` sends all cases; one of twelve is sent with CONFORMANCE=short. With another SEED the generated ones
+`make conformance` sends all cases; one of 24 is sent with CONFORMANCE=short. With another SEED the generated ones
 and the pieces are others.
 """
 
@@ -28,7 +28,7 @@ IS_SHORT = os.environ.get("CONFORMANCE") == "short"
 GENERATED = int(os.environ.get("GENERATED", "2000"))
 
 # Of the cases in a short round, one of so many.
-STEP = 12
+STEP = 24
 
 # Both fronts, the first with either reader of plain heads.
 FRONTS = {"fast": ("fast", READER), "fast, Python": ("fast", "Python"), "connection": ("connection", READER)}
@@ -185,7 +185,7 @@ def test_every_good_request_behind_another_server(route: str, runner: asyncio.Ru
         return wrong
 
     assert runner.run(run()) == []
-    assert len(good) > 50
+    assert len(good) > 20
 
 
 def _is_good(case: Case, route: str) -> bool:
