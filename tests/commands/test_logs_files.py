@@ -124,7 +124,11 @@ def test_progress_is_shown_at_a_terminal_if_it_takes_long(
 @pytest.mark.parametrize("command", ["'logs', '--json'", "'logs', 'report', 'top'"])
 def test_ctrl_c_ends_a_command_without_a_traceback(command: str) -> None:
     """Also while it waits for standard input."""
-    script = f"import sys; from redirect.commands.main import cli; sys.argv[1:] = [{command}, '-']; cli()"
+    script = (
+        "import signal, sys; from redirect.commands.main import cli; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # which a parent in the background has ignored
+        f"sys.argv[1:] = [{command}, '-']; cli()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         env=environment(),
