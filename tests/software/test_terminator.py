@@ -62,6 +62,13 @@ def asked(url: str, *fields: str) -> str:
     return subprocess.run(command, capture_output=True, timeout=30, check=True, text=True).stdout
 
 
+def answered(url: str, *fields: str) -> tuple[str, list[str]]:
+    """The status that a client gets, and the values of X-Request-ID."""
+    command = ["curl", "--silent", "--include", *[option for field in fields for option in ("--header", field)], url]
+    answer = subprocess.run(command, capture_output=True, timeout=30, check=True, text=True).stdout
+    return answer.split()[1], re.findall(r"(?im)^x-request-id: (\S*)$", answer)
+
+
 @pytest.fixture(params=["nginx.conf", "nginx.gateway.conf"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -104,3 +111,14 @@ def test_none_is_believed_that_is_not_listed(name: str, tmp_path: Path) -> None:
         assert asked(f"{plain}/b", "X-Request-ID: b", *CLAIMS) == "http://origin-1/b"
         record = service.record("b")
         assert (record["client_ip"], record["host"]) == (CLIENT, plain.removeprefix("http://"))
+
+
+def test_each_answer_has_the_id_of_its_record(name: str, tmp_path: Path) -> None:
+    """The client's if it is one, else a new one: of a redirect, a loop, and what nginx refuses without the service."""
+    with terminated(name, tmp_path, "") as (service, _, plain):
+        assert answered(f"{plain}/a", "X-Request-ID: a.b-1") == ("302", ["a.b-1"])
+        assert service.record("a.b-1")["path"] == "/a"
+        status, (made,) = answered(f"{plain}/b", "X-Request-ID: no id!", "Host: origin-1")
+        assert (status, service.record(made)["status"]) == ("422", 422)
+        status, (refused,) = answered(f"{plain}/c", "X-Request-ID: c", f"X: {'x' * 70_000}")
+        assert (status[0], refused) == ("4", "c")
