@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -37,8 +38,12 @@ def test_an_origin_that_is_down_is_an_alert(tmp_path: Path) -> None:
         rule.pop("for", None)
 
     def firing() -> set[tuple[str, str | None]]:
-        with urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
-            labels = [alert["labels"] for alert in json.load(answer)["data"]["alerts"] if alert["state"] == "firing"]
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
+                found = json.load(answer)["data"]["alerts"]
+        except HTTPError:  # it listens before it is ready
+            return set()
+        labels = [alert["labels"] for alert in found if alert["state"] == "firing"]
         return {(each["alertname"], each.get("origin")) for each in labels}
 
     files = [

@@ -84,10 +84,14 @@ class SwarmStack:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()
 
-    def _ask(self) -> int:
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=15)) as connection:
-            connection.request("GET", "/")
-            return connection.getresponse().status
+    def _ask(self) -> int | None:
+        """The status of an answer; None if there is none, as where the engine has published no port yet."""
+        try:
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=15)) as connection:
+                connection.request("GET", "/")
+                return connection.getresponse().status
+        except (OSError, HTTPException):
+            return None
 
     def _healthy(self, service: str) -> list[str]:
         label = f"label=com.docker.swarm.service.name={self.name}_{service}"
