@@ -44,7 +44,8 @@ class SwarmStack:
         self.deploy(pools)
         self.scale(REPLICAS)
         (nginx,) = until(lambda: self._healthy("nginx"), bool, "nginx is ready", 60)
-        self.port = int(self.run("docker", "port", nginx, "8080").split(":")[-1])
+        addresses = self.run("docker", "port", nginx, "8080").split()  # those of IPv4 and IPv6 may have other ports
+        (self.port,) = (int(each.rpartition(":")[2]) for each in addresses if each.startswith("0.0.0.0:"))
         until(self._ask, lambda status: status == 302, "nginx has found the replicas", 30)
 
     def down(self) -> None:
