@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c misc/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unit test test-generated test-young test-image test-sanitized lint conformance e2e assemblies swarm kubernetes wheels image browser software bench faults reliability diagram layout clean
+.PHONY: help setup run unit test test-generated test-young test-image test-sanitized lint conformance e2e assemblies swarm logs kubernetes wheels image browser software bench faults reliability diagram layout clean
 
 # Tests that depend on clocks.
 YOUNG := core/test_balancer.py control edge/test_deadlines.py telemetry/test_access_log.py telemetry/test_statistics.py \
@@ -128,6 +128,11 @@ browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is 
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \
 		|| { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; }
 	@$(BIN)/python -m pytest tests/browser
+
+# ClickHouse's engine as a package of 530 MB, which no other target needs.
+logs: $(READY) ## Collect the logs of replicas on a real engine into ClickHouse's, and ask them there
+	@$(BIN)/python -c 'import chdb' 2>/dev/null || $(INSTALL) 'chdb-core>=26.7'
+	@$(BIN)/python -m pytest tests/logs
 
 software: $(READY) ## Run beside programs that are not ours; on Debian, installs curl, nginx, Node and Prometheus if missing
 	@(for program in curl nginx node prometheus; do command -v $$program || exit 1; done) >/dev/null \

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.examples import generated
 from support.log_lines import MARKER, RECORD, line, run
 
+from redirect.commands.logs.counts import Counting
 from redirect.commands.logs.database import counted
 from redirect.commands.logs.filters import Filters
 from redirect.commands.logs.records import Lost, Reader, Record
@@ -59,7 +60,7 @@ def read(content: bytes, filters: Filters) -> tuple[int, int, int]:
 def count(path: Path, content: bytes, filters: Filters) -> tuple[int, int, int]:
     """Records, lost lines and broken lines that reports find."""
     path.write_bytes(content)
-    with counted([str(path)], None, [], filters) as counts:
+    with counted([str(path)], Counting(None, [], [], filters)) as counts:
         return counts.records, counts.lost, counts.broken
 
 
@@ -152,7 +153,7 @@ def test_whatever_a_client_sends_both_readers_select_the_same(
     path.write_bytes(b"".join(line(**record) for record in records))
     fields = ["path", "host", "user_agent"]
     found = [each.values for each in Reader(filters).read(path.read_bytes()) if isinstance(each, Record)]
-    with counted([str(path)], None, fields, filters) as counts:
+    with counted([str(path)], Counting(None, fields, [], filters)) as counts:
         rows = counts.rows("SELECT grp, path, host, user_agent, count FROM counts")
     by_duckdb = [row[:-1] for row in rows for _ in range(row[-1])]
     assert sorted(by_duckdb, key=str) == sorted((tuple(each[key] for key in fields) for each in found), key=str)

@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from redirect.commands.logs import clickhouse
+from redirect.commands.logs.answer import print_rows
+from redirect.commands.logs.clickhouse import ClickHouse
 from redirect.commands.logs.filters import Filters, filtered, given_or_configured
 from redirect.commands.logs.follow import follow as show_and_follow
 from redirect.commands.logs.reports import latency, require_duckdb, statuses, top
@@ -44,6 +47,7 @@ def logs(paths: Sequence[str], filters: Filters, follow: bool, as_json: bool) ->
     FILEs are read in their order: plain, compressed (.gz, .zst), or - for standard input; without any, the file
     of REDIRECT_ACCESS_LOG. A FILE that is called like a command is named ./report.
     """
+    paths = given_or_configured(paths)
     if not follow:
         show(paths, filters, as_json)
         return
@@ -67,11 +71,15 @@ _COLUMNS = "\n".join(f"{key.name:<15}{key.sql_type:<10}  {key.meaning}" for key 
 @click.argument("paths", metavar="[FILE]...", nargs=-1)
 @click.option("--json", "form", flag_value="json", help="Print one JSON object a line.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-def query(sql: str, paths: Sequence[str], form: str | None) -> None:
-    """Answer one SELECT of SQL over the view `access`, by DuckDB.
+@clickhouse.at
+def query(sql: str, paths: Sequence[str], form: str | None, at: ClickHouse | None) -> None:
+    """Answer one SELECT of SQL over the view `access`, by DuckDB, or by ClickHouse at a URL.
 
     The view has a column for each key of a record, and `truncated`, which is true for a line that was cut.
     """
+    if at is not None:
+        print_rows(*at.answer(sql, paths), form)
+        return
     require_duckdb()
     from redirect.commands.logs.query import print_answer
 

@@ -11,20 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from redirect.commands.loading import leave
 from redirect.commands.logs import files
-from redirect.commands.logs.counts import PERIODS, Counts
-from redirect.commands.logs.filters import Filters, quoted
+from redirect.commands.logs.counts import Counting, Counts
+from redirect.commands.logs.filters import quoted
 from redirect.commands.logs.progress import Progress
 from redirect.commands.logs.records import parsed
 from redirect.telemetry.access_log import KEYS
 
 _COLUMNS = {**{key.name: key.sql_type for key in KEYS}, "truncated": "BOOLEAN", "lost": "BIGINT"}
-IS_RECORD = "(time IS NOT NULL AND status IS NOT NULL)"
 
 # A thread of DuckDB holds up to two buffers of 32 MiB; what does not fit into the limit goes to the temporary folder.
 _MEMORY_LIMIT = "2GB"
@@ -73,45 +71,15 @@ def run(connection: duckdb.DuckDBPyConnection, statement: str | duckdb.Statement
 
 
 @contextmanager
-def counted(
-    paths: Sequence[str], by: str | None, fields: Sequence[str], filters: Filters, classes: Sequence[str] = ()
-) -> Iterator[Counts]:
-    """The selected records of the files, counted by group and `fields`, and by `fields` and each of the `classes`."""
-    columns = "".join(f"{field}, " for field in fields)
-    classed = "".join(f"{each}, " for each in classes)
-    all_by = f"is_record, grp, {columns}"
-    sets = ", ".join([f"({all_by.removesuffix(', ')})", *(f"({all_by}{each})" for each in classes)])
-    cases = "".join(f"WHEN grouping({each}) = 0 THEN '{each}' " for each in classes) or "WHEN false THEN '' "
-    group = f"strftime(time, '{PERIODS[by]}')" if by in PERIODS else by or "NULL"
+def counted(paths: Sequence[str], counting: Counting) -> Iterator[Counts]:
     with connected() as (connection, folder):
         verb = "CREATE TEMP TABLE scanned AS"
         for table in _tables(paths, folder):
-            statement = f"""
-                {verb} SELECT {all_by} CASE {cases}END AS class, coalesce({classed}NULL) AS value,
-                    count(*) AS count, sum(lost) AS lost, count(lost) AS markers
-                FROM (
-                    SELECT {IS_RECORD} AS is_record, {group} AS grp, {columns}{classed}lost FROM {table}
-                    WHERE CASE WHEN is_record THEN {filters.sql()}
-                        WHEN lost IS NOT NULL THEN {filters.time_sql()} ELSE true END
-                )
-                GROUP BY GROUPING SETS ({sets})
-            """  # noqa: S608  all quoted
-            run(connection, statement)
+            run(connection, f"{verb} {counting.scan(table, quoted)}")
             verb = "INSERT INTO scanned"
-        for view, names, which in (("counts", "", "class IS NULL"), ("classes", "class, value, ", "class IS NOT NULL")):
-            connection.execute(
-                f"CREATE VIEW {view} AS SELECT grp, {names}{columns} sum(count) AS count "  # noqa: S608  names of columns
-                f"FROM scanned WHERE is_record AND {which} GROUP BY ALL"
-            )
-        totals = connection.execute(
-            "SELECT sum(count) FILTER (is_record), sum(lost) FILTER (NOT is_record), "
-            "sum(count - markers) FILTER (NOT is_record) FROM scanned WHERE class IS NULL"
-        ).fetchone()
-
-        def rows(select: str) -> list[tuple[Any, ...]]:
-            return [row if by else row[1:] for row in connection.execute(select).fetchall()]
-
-        yield Counts(rows, by, filters, *(total or 0 for total in totals or ()))
+        for name, select in counting.views().items():
+            connection.execute(f"CREATE VIEW {name} AS {select}")
+        yield counting.counts(lambda select: connection.execute(select).fetchall())
 
 
 def _tables(paths: Sequence[str], folder: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ The rule: a filter compares with what the log holds. The log's paths are the byt
 import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +21,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _DAYS = {"today": 0, "yesterday": 1}
 _UNIX = re.compile(r"@([0-9]{1,12}(?:\.[0-9]+)?)")
 _STATUS = re.compile(r"([1-5])([0-9]{2}|xx)(?:-([1-5][0-9]{2})|(\+))?", re.IGNORECASE)
+
+
+Quoting = Callable[[str], str]  # of text as a literal of SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,10 @@ class Filters:
         return (self.since is None or time >= self.since) and (self.until is None or time < self.until)
 
     def time_sql(self) -> str:
-        since = "true" if self.since is None else f"time >= {quoted(self.since)}"
-        return since if self.until is None else f"{since} AND time < {quoted(self.until)}"
+        since = "true" if self.since is None else f"time >= {_timestamp(self.since)}"
+        return since if self.until is None else f"{since} AND time < {_timestamp(self.until)}"
 
-    def sql(self) -> str:
+    def sql(self, quoted: Quoting) -> str:
         conditions = [self.time_sql()]
         if self.pool is not None:
             conditions.append(f"pool = {quoted(self.pool)}")
@@ -62,7 +65,8 @@ class Filters:
             ranges = [f"status BETWEEN {first} AND {last}" for first, last in self.statuses]
             conditions.append(f"({' OR '.join(ranges)})")
         if self.path_prefix:  # a request without a path has the empty prefix, too
-            conditions.append(f"starts_with(path, {quoted(_as_logged(self.path_prefix))})")
+            prefix = quoted(_as_logged(self.path_prefix))
+            conditions.append(f"substring(path, 1, length({prefix})) = {prefix}")
         return " AND ".join(conditions)
 
 
@@ -136,7 +140,7 @@ def filtered(function: F) -> F:
     @functools.wraps(function)
     def command(paths: Sequence[str], **options: Any) -> None:
         filters = Filters(**{name: options.pop(name) for name in Filters.__slots__})
-        function(given_or_configured(paths), filters, **options)
+        function(paths, filters, **options)
 
     return command  # type: ignore[return-value]
 
@@ -149,8 +153,13 @@ def given_or_configured(paths: Sequence[str]) -> Sequence[str]:
 
 
 def quoted(text: str) -> str:
-    """The text as a literal of SQL. Bytes of the command line that are not UTF-8 become escapes."""
+    """The text as a literal of DuckDB. Bytes of the command line that are not UTF-8 become escapes."""
     return "'" + text.encode(errors="backslashreplace").decode().replace("'", "''") + "'"
+
+
+def _timestamp(time: str) -> str:
+    """A time of the log, as both databases read it."""
+    return f"'{time.removesuffix('Z').replace('T', ' ')}'"
 
 
 def _as_logged(path: str) -> str:

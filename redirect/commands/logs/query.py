@@ -6,25 +6,20 @@ the statement is first planned as a part of another one, where DuckDB refuses wh
 for the files of the log, settings are locked, and nothing is installed.
 """
 
-import csv
 import glob
-import json
 import os
-import sys
 from collections.abc import Sequence
-from datetime import date, time
-from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from redirect.commands.loading import leave
 from redirect.commands.logs import database, files
+from redirect.commands.logs.answer import print_rows
+from redirect.commands.logs.counts import IS_RECORD
 from redirect.commands.logs.filters import quoted
 from redirect.commands.logs.progress import Progress
-from redirect.commands.logs.text import Table, shown
 
 _BATCH_ROWS = 1000
 
@@ -32,7 +27,6 @@ _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
 
 
 def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
-    """Prints the answer as CSV, as one JSON object a line, or as a table."""
     with database.connected(
         autoinstall_known_extensions=False,
         autoload_known_extensions=False,
@@ -43,19 +37,7 @@ def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
         database.run(connection, _readable(connection, _checked(connection, sql)))
         columns = [column[0] for column in connection.description]
         batches = iter(lambda: connection.fetchmany(_BATCH_ROWS), [])
-        rows = chain.from_iterable(batches)
-        if form == "csv":
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(map(_text, row) for row in rows)
-        elif form == "json":
-            objects = (dict(zip(columns, row, strict=True)) for row in rows)
-            sys.stdout.writelines(json.dumps(each, default=_plain) + "\n" for each in objects)
-        else:
-            table = Table([shown(column) for column in columns])
-            for batch in chain([next(batches, [])], batches):
-                lines = table.lines([[shown(_text(value)) for value in row] for row in batch])
-                sys.stdout.writelines(f"{line}\n" for line in lines)
+        print_rows(columns, chain.from_iterable(batches), form)
 
 
 def _on_disk(path: str, copy: Path) -> str:
@@ -74,7 +56,7 @@ def _confine(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> Non
     connection.execute("SET enable_external_access = false")
     connection.execute(
         f"CREATE VIEW access AS SELECT * EXCLUDE lost FROM {database.source(paths)} "  # noqa: S608  all quoted
-        f"WHERE {database.IS_RECORD}"
+        f"WHERE {IS_RECORD}"
     )
     connection.execute("SET lock_configuration = true")
 
@@ -113,14 +95,3 @@ def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: Any) -> Any:
-    return _plain(value) if isinstance(value, date | time) else value
-
-
-def _plain(value: Any) -> Any:
-    """A value of a type that JSON does not have."""
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else str(value)

@@ -8,6 +8,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import click
 
 from redirect.commands.loading import leave
-from redirect.commands.logs.counts import BY, PERIODS, Counts
-from redirect.commands.logs.filters import Filters, filtered
+from redirect.commands.logs import clickhouse
+from redirect.commands.logs.clickhouse import ClickHouse
+from redirect.commands.logs.counts import BY, PERIODS, Counting, Counts
+from redirect.commands.logs.filters import Filters, filtered, given_or_configured
 from redirect.commands.logs.text import Table, left_out, lines_were, shown
 
 PERCENTILES = (50, 90, 95, 99)
@@ -52,12 +55,17 @@ def reporting(
         @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
         @filtered
         @click.option("--by", metavar="KEY", type=click.Choice(by), default=default, help=f"One of {', '.join(by)}.")
+        @clickhouse.at
         @functools.wraps(function)
-        def command(paths: Sequence[str], filters: Filters, by: str | None, as_json: bool, **options: Any) -> None:
-            require_duckdb()
-            from redirect.commands.logs.database import counted
-
-            with counted(paths, by, fields, filters, () if by else classes) as counts:
+        def command(
+            paths: Sequence[str],
+            filters: Filters,
+            by: str | None,
+            as_json: bool,
+            at: ClickHouse | None,
+            **options: Any,
+        ) -> None:
+            with _counted(at, paths, Counting(by, fields, () if by else classes, filters)) as counts:
                 made = function(counts, **options)
             _print(function.__name__, made, counts, as_json)
             sys.exit(made.exit_code)
@@ -65,6 +73,15 @@ def reporting(
         return command
 
     return decorate
+
+
+def _counted(at: ClickHouse | None, paths: Sequence[str], counting: Counting) -> AbstractContextManager[Counts]:
+    if at is not None:
+        return nullcontext(at.counts(counting, paths))
+    require_duckdb()
+    from redirect.commands.logs.database import counted
+
+    return counted(given_or_configured(paths), counting)
 
 
 def require_duckdb() -> None:
@@ -89,7 +106,8 @@ def top(counts: Counts, limit: int) -> Report:
 def latency(counts: Counts) -> Report:
     """Show how long answers took, in microseconds: average, percentiles, longest."""
     percentiles = ", ".join(
-        f"min(duration_us) FILTER (running * 100 >= total * {percent}) AS p{percent}_us" for percent in PERCENTILES
+        f"min(duration_us) FILTER (WHERE running * 100 >= total * {percent}) AS p{percent}_us"
+        for percent in PERCENTILES
     )
     rows = counts.rows(f"""
         SELECT grp, total, sum(duration_us * count) / total, {percentiles}, max(duration_us)
