@@ -29,6 +29,11 @@ def of_compose(content: bytes) -> bytes:
     return b"redirect-12  | " + content
 
 
+def of_compose_without_prefix(content: bytes) -> bytes:
+    """Some versions erase the line of a terminal, even where there is none."""
+    return b"\x1b[2K\x1b[2K" + content
+
+
 def of_compose_with_times(content: bytes) -> bytes:
     return b"redirect-1  | " + TIME.encode() + b" " + content
 
@@ -37,7 +42,9 @@ def of_kubectl(content: bytes) -> bytes:
     return b"[pod/redirect-5c9d/redirect] " + content
 
 
-WRAPPINGS = pytest.mark.parametrize("wrap", [of_docker, of_cri, of_compose, of_compose_with_times, of_kubectl])
+WRAPPINGS = pytest.mark.parametrize(
+    "wrap", [of_docker, of_cri, of_compose, of_compose_without_prefix, of_compose_with_times, of_kubectl]
+)
 
 
 @WRAPPINGS

@@ -12,7 +12,7 @@ def test_every_container_has_limits(name: str) -> None:
     """Of memory, of processes, and of the disk that its log takes."""
     service = SERVICES[name]
     assert {"mem_limit", "pids_limit"} <= service.keys()
-    assert {"max-size", "max-file"} == service["logging"]["options"].keys()
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "wrk"])

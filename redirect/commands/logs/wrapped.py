@@ -16,7 +16,9 @@ from pydantic_core import from_json
 _DOCKER = b'{"log":'
 _RECORD = b'{"time":'
 _CRI = re.compile(rb"\S+ (stdout|stderr) ([FP])\S* ")
-_PREFIX = re.compile(rb"[^{]* (?={)")
+_PREFIX = re.compile(
+    rb"(?:[^{]* |(?:\x1b\[2K)+)(?={)"
+)  # compose may erase the line of a terminal that it does not have
 
 
 class Unwrapper:

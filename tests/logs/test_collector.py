@@ -1,0 +1,130 @@
+"""The profile `logs` on a real engine: replicas, docker's files, syslog-ng, and ClickHouse's engine behind HTTP."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from support.compose import ROOT, ComposeProject, running, until
+from support.log_lines import line, run
+
+from .engine import PASSWORD, Engine
+
+SERVICES = ("redirect", "nginx", "collector")
+
+
+class Stack(ComposeProject):
+    """Three replicas and the collector, which sends to `engine` on this machine."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(
+            "redirect-logs",
+            [ROOT / "docker-compose.yml"],
+            entrance="nginx",
+            services=SERVICES,
+            COMPOSE_PROFILES="logs",  # without it the collector would not be taken down
+            REDIRECT_PORT="0",
+            CLICKHOUSE_PASSWORD=PASSWORD,
+        )
+        network = json.loads(self.docker("network", "inspect", "bridge").stdout)[0]
+        root = self.docker("info", "--format", "{{.DockerRootDir}}").stdout.strip()
+        self.environment |= {
+            "CLICKHOUSE_URL": f"http://{network['IPAM']['Config'][0]['Gateway']}:{engine.port}",
+            "DOCKER_CONTAINERS": f"{root}/containers",
+        }
+
+    def kill_collector(self) -> None:
+        self.docker("kill", "--signal", "KILL", *self.containers("collector"))
+
+    def start_collector(self) -> None:
+        self.docker("start", *self.containers("collector"))
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine) -> Iterator[Stack]:
+    with running(Stack(engine)) as stack:
+        yield stack
+
+
+class Client(Thread):
+    """Asks for /MARK/1, /MARK/2, … until it is stopped."""
+
+    def __init__(self, stack: Stack, mark: str) -> None:
+        super().__init__()
+        self._stack, self._mark, self._is_over = stack, mark, Event()
+        self.statuses: list[int] = []
+
+    def run(self) -> None:
+        with self._stack.connect() as connection:
+            while not self._is_over.wait(0.002):
+                connection.request(
+                    "GET", f"/{self._mark}/{len(self.statuses)}", headers={"X-Redirect-Pool-ID": "pool-a"}
+                )
+                response = connection.getresponse()
+                response.read()
+                self.statuses.append(response.status)
+
+    def stop(self) -> int:
+        self._is_over.set()
+        self.join()
+        return len(self.statuses)
+
+
+def found(engine: Engine, prefix: str) -> int:
+    return int(engine.ask(f"SELECT count() FROM access WHERE startsWith(path, '{prefix}')"))
+
+
+def test_all_lines_arrive_once_whatever_is_killed(stack: Stack, engine: Engine) -> None:
+    """Collector and database, one while the other is away, too. No request notices. What is asked of the lines of all
+    replicas has the same answer there as of what docker has."""
+    client = Client(stack, "killed")
+    client.start()
+    until(lambda: found(engine, "/killed/"), lambda number: number > 100, "lines")
+    stack.kill_collector()
+    stack.start_collector()
+    seen = found(engine, "/killed/")
+    until(lambda: found(engine, "/killed/"), lambda number: number > seen + 100, "lines")
+    engine.kill()
+    seen = len(client.statuses)
+    until(lambda: len(client.statuses), lambda number: number > seen + 500, "requests while there is no database")
+    stack.kill_collector()
+    stack.start_collector()
+    engine.start()
+    sent = client.stop()
+    until(lambda: found(engine, "/killed/"), lambda number: number >= sent, f"{sent} lines")
+    assert set(client.statuses) == {302}
+    content = stack.compose("logs", "--no-log-prefix", "redirect").encode()
+    for question in ("top --by instance", "shares", "statuses"):
+        arguments = ["report", *question.split(), "--path-prefix", "/killed/"]
+        of_docker, of_engine = run(*arguments, "-", content=content), run(*arguments, "--at", engine.url)
+        assert of_engine.stdout == of_docker.stdout
+    counted = json.loads(run("report", "top", "--json", "--path-prefix", "/killed/", "--at", engine.url).stdout)
+    assert counted["values"] == counted["records"] == sent
+
+
+def test_files_that_docker_rotated_meanwhile_are_read(stack: Stack, engine: Engine, tmp_path: Path) -> None:
+    """And lines of standard error, or of containers without the tag, are not."""
+    lines = [line(time="2026-11-26T00:00:00.000Z", path=f"/rotated/{number}").decode() for number in range(1000)]
+    (tmp_path / "write.py").write_text(
+        f"import os, sys, time\nlines = {lines!r}\nsys.stdout.writelines(lines[:10])\nsys.stdout.flush()\n"
+        "while not os.path.exists('/go'):\n    time.sleep(0.1)\n"
+        "sys.stdout.writelines(lines[10:])\nsys.stdout.flush()\nsys.stderr.writelines(lines[:300])\nsys.stderr.flush()\n"
+        "open('/done', 'w')\ntime.sleep(600)\n"
+    )
+    options = ["--log-opt", "max-size=200k", "--log-opt", "max-file=9", "--volume", f"{tmp_path}:/src:ro"]
+    writers = [
+        stack.docker("run", "--detach", *options, *tag, "python:3.14-slim", "python", "/src/write.py").stdout.strip()
+        for tag in (["--log-opt", "tag=redirect"], [])
+    ]
+    try:
+        until(lambda: found(engine, "/rotated/"), lambda number: number == 10, "lines")
+        stack.kill_collector()
+        for writer in writers:
+            stack.docker("exec", writer, "touch", "/go")
+            stack.docker("exec", writer, "sh", "-c", "until [ -e /done ]; do sleep 0.1; done")
+        stack.start_collector()
+        until(lambda: found(engine, "/rotated/"), lambda number: number >= 1000, "lines")
+        assert found(engine, "/rotated/") == 1000
+    finally:
+        stack.docker("rm", "--force", *writers)
