@@ -1,6 +1,7 @@
 """Numbers outlive a restart, whatever becomes of processes, the directory and the file; nothing is counted twice."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -113,8 +114,9 @@ def test_overrides_go_on_after_a_restart(tmp_path: Path) -> None:
     first = run(tmp_path)
     first.overrides.publish(b"[]")
     Keeper(first, tmp_path).step()
-    with sqlite3.connect(tmp_path / NAME) as file:
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as file:
         file.execute("DROP TABLE overrides")
+        file.commit()
     second = run(tmp_path)
     second.overrides.publish(b'[["p", "a", 1, 2, 3.0, 4.0, 5.0]]')
     keeper = Keeper(second, tmp_path)
