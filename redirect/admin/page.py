@@ -200,7 +200,7 @@ class View:
         ]
 
     def _select(self, troubles: Troubles) -> Selection:
-        """Made anew when something failed or recovered, and with each note of the history: sorting takes a while."""
+        """Made again when something failed or recovered, and with each note of the history: sorting takes a while."""
         config, history = self.instance.config, self.instance.history
         reasons = config, history.notes, troubles.failing()
         if self._selected != reasons:

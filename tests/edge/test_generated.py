@@ -211,8 +211,8 @@ def serving(folder: Path) -> Iterator[list[Service]]:
     """A service of each variant."""
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(contextlib.closing(Service(front, reader, folder / f"{front}-{reader}.jsonl")))
-            for front, reader in VARIANTS
+            stack.enter_context(contextlib.closing(Service(front, reader, folder / f"{number}.jsonl")))
+            for number, (front, reader) in enumerate(VARIANTS)  # of which two may be the same
         ]
 
 

@@ -1,6 +1,6 @@
 """The log in ClickHouse: the table that misc/logs makes, asked over HTTP.
 
-The rule: it is only read. To a GET the server answers nothing that writes, whoever asks.
+The rule: it is only read. To a GET the server answers nothing that writes, for any user.
 """
 
 import json
