@@ -1,4 +1,4 @@
--- The access logs of all replicas in ClickHouse 24.8 or newer, with a column for each key of a record (docs/logs.md).
+-- The access logs of all replicas in ClickHouse (tested with the engine of 26.9), with a column for each key of a record (docs/logs.md).
 -- Run it in a database of its own: clickhouse-client --database redirect --multiquery < clickhouse.sql
 
 -- What the service wrote, line by line: records, and markers of lost lines, which have no status.
