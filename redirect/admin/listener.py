@@ -20,8 +20,8 @@ class AdminProtocol(HttpToolsProtocol):
     """uvicorn's protocol, for so many connections as there may be. The time that it gives a connection between two
     requests is all that there is until the head of the first one has come, or of the next one, to its end.
 
-    Relies on these of its parent: `connections`, `timeout_keep_alive`, and that `_unset_keepalive_if_required` is what
-    cancels `timeout_keep_alive_task`.
+    Relies on these of its parent: `connections`, `timeout_keep_alive`, that `_unset_keepalive_if_required` is what
+    cancels `timeout_keep_alive_task`, and that `cycle` is that of the request which was read last.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -29,6 +29,14 @@ class AdminProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client may send no more, and wait for its answers. The rest of a request never comes."""
+        cycle = self.cycle
+        is_waiting = cycle is not None and not cycle.more_body and not cycle.response_complete
+        if is_waiting:
+            cycle.keep_alive = False
+        return is_waiting
 
     def _unset_keepalive_if_required(self) -> None:
         """What the parent does when bytes come, whatever they are; on a connection that has ended it does nothing."""

@@ -156,11 +156,9 @@ class HttpConnection(TimedConnection):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client may send no more, and wait for its answers. The rest of a request never comes."""
         forwarding = self._forwarding
-        if (
-            forwarding is None
-            or forwarding.exchange.is_tunnel
-            or (self._state is PASSING and self._upload is forwarding)
-        ):
+        if not self._is_answering():
+            return None
+        if forwarding and (forwarding.exchange.is_tunnel or (self._state is PASSING and self._upload is forwarding)):
             return None
         self._is_at_end = True
         if self._state is PASSING and self._upload is not None:
@@ -196,13 +194,15 @@ class HttpConnection(TimedConnection):
 
     def close(self) -> None:
         """Ends the connection, but gives the client time to read the last response, as nginx's lingering_close does.
-        What arrives meanwhile is discarded."""
+        What arrives meanwhile is discarded; of a client that sends no more nothing does."""
         self.pipeline.clear()
         if self._state < LINGERING:
             self._enter(LINGERING)
             self._until = self._since + limits.ALL_LINGER_SECONDS * 1e9
             self._check_in(limits.LINGER_SECONDS)
-        if not self.transport.is_closing():
+        if self._is_at_end:
+            self.transport.close()
+        elif not self.transport.is_closing():
             self.transport.write_eof()
 
     # Feeding the parser

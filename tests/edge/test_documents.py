@@ -82,6 +82,21 @@ async def test_the_controller_is_asked_for_the_document_with_the_query_and_what_
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_client_that_sends_no_more_gets_all_its_answers(version: str, own: Forwarding) -> None:
+    """Its end comes while the controller is asked, and ends no request but one that was not read to its end."""
+    controller = Controller(*[answered(b"{}")] * 2)
+    async with own(more=ROUTES, controller=controller) as gateway:
+        client = await gateway.client()
+        asked = [f"GET /numbers HTTP/{version}", "GET /state HTTP/1.1", "GET / HTTP/1.1"]
+        count = len(asked) if version == "1.1" else 1  # nothing behind a request that ends its connection is answered
+        await client.send(b"".join(map(head, asked)) + b"GET /numb")
+        client.write_eof()
+        assert [(await client.answer()).status for _ in range(count)] == [200] * count
+        assert await client.is_ended()
+        assert len(controller.asked) == min(count, 2)
+
+
 async def test_another_method_is_405_without_the_controller(showing: Forwarding) -> None:
     controller = Controller()
     async with showing(more=ROUTES, controller=controller) as gateway:

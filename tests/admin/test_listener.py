@@ -1,0 +1,51 @@
+"""The connections of the admin listener, over sockets."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from support.wire import head
+
+from redirect.admin.listener import answering
+
+
+async def slow_app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the path, but not at once, and only when it has the body."""
+    while (await receive()).get("more_body"):
+        pass
+    await asyncio.sleep(0.02)
+    body = scope["path"].encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def answers(sent: bytes) -> bytes:
+    """All that a client gets that sends this, and that it sends no more."""
+
+    async def run() -> bytes:
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with answering(slow_app, listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(sent)
+            writer.write_eof()
+            got = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            return got
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_client_that_sends_no_more_gets_its_answer(version: str) -> None:
+    assert (answers(head(f"GET /stats HTTP/{version}"))).endswith(b"\r\n\r\n/stats")
+
+
+def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
+    """But none to a request that was not read to its end."""
+    got = answers(b"".join(head(f"GET /{number} HTTP/1.1") for number in (1, 2, 3)) + b"GET /4")
+    assert [answer.rpartition(b"\r\n\r\n")[2] for answer in got.split(b"HTTP/1.1 ")[1:]] == [b"/1", b"/2", b"/3"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    assert answers(head("POST /reload HTTP/1.1", "Content-Length: 5") + b"body") == b""
