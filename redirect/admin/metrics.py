@@ -76,6 +76,7 @@ class _Collector(NamedTuple):
         hung = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")]
         connections = sum(worker.connections for worker in snapshot.workers)
         build = [(1, instance.version, platform.python_version())]
+        pools = [(1, pool.name, pool.pick, pool.on_loop) for pool in instance.config.pools.values()]
         weights = [
             (weight, pool.name, origin.name)
             for pool in instance.config.pools.values()
@@ -169,6 +170,9 @@ class _Collector(NamedTuple):
             hung,
         )
         yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
+        yield _labelled(
+            Gauge, "redirect_pool_info", "How a pool picks; the value is 1.", ("pool", "pick", "on_loop"), pools
+        )
         yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
         yield _labelled(
             Gauge,

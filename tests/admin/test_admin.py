@@ -231,6 +231,11 @@ def test_a_failed_reload_leaves_the_time_of_the_last_successful_one(scoreboard: 
     assert value(seen, "redirect_config_last_reload_success_timestamp_seconds") == 1_700_000_000
 
 
+def test_metrics_say_how_each_pool_picks(scoreboard: Scoreboard) -> None:
+    said = 'redirect_pool_info{on_loop="refuse",pick="round_robin",pool="pool-a"} 1.0'
+    assert said in ask("/metrics", scoreboard).text
+
+
 def test_every_metric_has_a_type_and_a_help_text(scoreboard: Scoreboard) -> None:
     families = [*text_string_to_metric_families(ask("/metrics", scoreboard).text)]
     assert all(each.documentation and each.type in ("counter", "gauge", "histogram", "summary") for each in families)
