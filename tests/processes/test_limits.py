@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from support.compose import until
 from support.service import Running, configs, controller, running, status, wait_for, workers
 from support.wire import head
 
@@ -164,7 +165,7 @@ def write(service: Running, server: Server, **limits: Any) -> None:
 
 def kill(clients: Clients) -> int:
     """Kills a worker; returns how many requests were under way in it."""
-    killed = random.choice([*workers(clients.service)])
+    killed = random.Random(8).choice(sorted(workers(clients.service)))
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: killed not in (found := workers(clients.service)) and len(found) == int(WORKERS))
     return clients.lost()
@@ -221,9 +222,11 @@ def test_workers_that_are_killed_under_load(tmp_path: Path, server: Server) -> N
         for thread in threads:
             thread.start()
         try:
+            chance = random.Random(8)
             for _ in range(8):
-                time.sleep(random.uniform(0.1, 0.4))
-                os.kill(random.choice([*workers(clients.service)]), signal.SIGKILL)
+                time.sleep(chance.uniform(0.1, 0.4))
+                alive = until(lambda: workers(clients.service), bool, "a worker in the place of those killed")
+                os.kill(chance.choice(sorted(alive)), signal.SIGKILL)
         finally:
             ended.set()
             for thread in threads:
