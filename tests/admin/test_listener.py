@@ -38,7 +38,7 @@ def answers(sent: bytes) -> bytes:
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 def test_a_client_that_sends_no_more_gets_its_answer(version: str) -> None:
-    assert (answers(head(f"GET /stats HTTP/{version}"))).endswith(b"\r\n\r\n/stats")
+    assert answers(head(f"GET /stats HTTP/{version}")).endswith(b"\r\n\r\n/stats")
 
 
 def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
