@@ -1,15 +1,18 @@
 """The machine: what it is, which of its cores serve and ask, and what is installed on it."""
 
+import contextlib
 import os
 import platform
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 
 # The programs that are measured or measure, by the Debian package that has them.
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "taskset": "util-linux"}
@@ -70,6 +73,20 @@ def _install_packages(programs: list[str]) -> None:
     environment = os.environ | {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
     for command in ("apt-get update", how_to_install(programs).replace("install", "install --yes", 1)):
         subprocess.run(command.split(), env=environment, check=True)  # noqa: S603  our own words
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has now, nor gets as a client's while a server that was ended is started again on its port."""
+    with contextlib.ExitStack() as held:
+        return [_free_port(held) for _ in range(count)]
+
+
+def _free_port(held: contextlib.ExitStack) -> int:
+    while True:
+        port, probe = SystemRandom().randrange(10_000, 32_000), held.enter_context(socket.socket())
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def allow_open_files() -> int:

@@ -10,7 +10,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -74,9 +73,9 @@ class Running:
 @contextlib.contextmanager
 def running(server: Server, cores: str = machine.SERVER_CORE) -> Iterator[Running]:
     """The server on `cores`, as taskset(1) spells them."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, contextlib.ExitStack() as ports:
-        words = {"@FOLDER@": folder, "@PORT@": _free_port(ports), "@ADMIN_PORT@": _free_port(ports)}
-        ports.close()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        port, admin_port = machine.free_ports(2)
+        words = {"@FOLDER@": folder, "@PORT@": str(port), "@ADMIN_PORT@": str(admin_port)}
         os.chmod(folder, 0o755)  # noqa: S103  nginx reads files as another user, where root starts it
         for name, text in server.files.items():
             (Path(folder) / name).write_text(_filled(text, words))
@@ -123,13 +122,6 @@ def _filled(text: str, words: dict[str, str]) -> str:
     for word, meaning in words.items():
         text = text.replace(word, meaning)
     return text
-
-
-def _free_port(held: contextlib.ExitStack) -> str:
-    """A port that nobody listens on; held until all are chosen, so that they differ."""
-    probe = held.enter_context(socket.socket())
-    probe.bind(("127.0.0.1", 0))
-    return str(probe.getsockname()[1])
 
 
 def _is_ready(url: str) -> bool:

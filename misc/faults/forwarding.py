@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import machine
 from admin import Admin
 from configuration import PoolsFile, replace_all_the_time
 from fault import Fault, FaultError, Injected, until
-from processes import Service, free_ports, kill_a_worker, service
+from processes import Service, kill_a_worker, service
 from traffic import HERE, Target
 
 from redirect.config.loader import content_hash
@@ -114,7 +115,7 @@ def toml(origins: Sequence[Origin]) -> bytes:
 def gateway() -> Iterator[Gateway]:
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, contextlib.ExitStack() as stack:
         origins: list[Origin] = []
-        for port in free_ports(SCALED):
+        for port in machine.free_ports(SCALED):
             origins.append(Origin(Path(folder), port))
             stack.callback(lambda origin: origin.end(signal.SIGKILL), origins[-1])
         yield Gateway(stack.enter_context(service(toml(origins[:ORIGINS]), "forwards")), origins)

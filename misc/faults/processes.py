@@ -6,7 +6,6 @@ The rule: it runs in a folder and a process group of its own, and nothing of it 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import machine
 from admin import Admin
 from configuration import GOOD, PoolsFile
 from fault import FaultError, Injected, until
@@ -60,7 +60,7 @@ def service(good: bytes = GOOD, mix: str = "redirects", access_log: Path | None 
         folder = Path(name)
         pools = PoolsFile(folder / "pools.toml", good)
         pools.put(good)
-        port, admin_port = free_ports(2)
+        port, admin_port = machine.free_ports(2)
         settings = {
             "REDIRECT_POOLS_CONFIG_PATH": str(folder / "pools.toml"),
             "REDIRECT_SERVER_HOST": "127.0.0.1",
@@ -88,14 +88,6 @@ def service(good: bytes = GOOD, mix: str = "redirects", access_log: Path | None 
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def end_a_worker(service: Service) -> Injected:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from support.service import ROOT
+from support.service import ROOT, free_port
 
 sys.path.insert(0, str(ROOT / "misc" / "bench"))  # scripts beside each other, as `python misc/bench/bench.py` has them
 sys.path.insert(0, str(ROOT / "misc" / "faults"))  # and these know those
@@ -201,7 +201,7 @@ def keep_asking(client: socket.socket) -> None:
 @pytest.mark.processes
 def test_the_origin_of_forwards(tmp_path: Path) -> None:
     """It notes the POSTs, answers as it must, does as it is told, and ends in order."""
-    (port,) = processes.free_ports(1)
+    port = free_port()
     origin = forwarding.Origin(tmp_path, port)
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:

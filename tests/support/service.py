@@ -1,6 +1,7 @@
 """The service as a user runs it: a process of its own, on ports of its own, ended with the test."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -19,9 +20,6 @@ import tomli_w
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 30
 
-# Another run of the tests, at the same time, takes other ports.
-_ports = SystemRandom()
-
 POOLS: dict[str, Any] = {
     "pool-a": {"weighted_hosts": {"origin-1": 5, "origin-2": 3, "origin-3": 2}, "is_default": True},
     "pool-b": {"weighted_hosts": {"origin-4": 3, "origin-5": 2, "origin-6": 1, "drained": 0}},
@@ -35,12 +33,26 @@ CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def free_port() -> int:
-    """A port that nobody has now; not one of those that systems give to clients, who might get it meanwhile."""
+    """A port that nobody has now, nor any other test gets until it comes round again in this process."""
     while True:
-        port = _ports.randrange(10_000, 32_000)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _own_ports() -> Iterator[int]:
+    """500 ports of this process's own, in turn, for ever: who listens on one does so a second after it was chosen, and
+    other processes of tests choose meanwhile. None is of those that systems give to clients, who might get it too."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        for first in SystemRandom().sample(range(10_000, 32_000, 500), 44):
+            with contextlib.suppress(OSError):
+                claim.bind(f"\0redirect-tests-ports-{first}")
+                yield from itertools.cycle(range(first, first + 500))
+    raise RuntimeError("44 processes of tests run on this machine already: end some of them")
+
+
+_ports = _own_ports()
 
 
 def environment(**variables: str) -> dict[str, str]:
