@@ -1,8 +1,9 @@
 """The benchmark: `python misc/bench/bench.py`, half an hour; `--quick` for a look.
 
-Five parts, each a module: `comparison` with other servers, `concurrency`, `growth`, `forwarding` beside other proxies,
-and idle `tunnels` through them. `servers` and `proxies` are the tables of what is measured, `configurations` and
-`workloads` are what servers and wrk are told, `rounds` is how it is measured, `results` is what comes out.
+Six parts, each a module: `comparison` with other servers, the whole `deployment`, `concurrency`, `growth`, `forwarding`
+beside other proxies, and idle `tunnels` through them. `servers` and `proxies` are the tables of what is measured,
+`configurations` and `workloads` are what servers and wrk are told, `rounds` is how it is measured, `results` is what
+comes out.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 
 import comparison
 import concurrency
+import deployment
 import gateways
 import growth
 import machine
@@ -25,6 +27,7 @@ from scale import FULL, QUICK, Scale
 
 PARTS: dict[str, Callable[[Scale], Any]] = {
     "comparison": comparison.measure,
+    "deployment": deployment.measure,
     "concurrency": concurrency.measure,
     "growth": growth.measure,
     "forwarding": gateways.measure,

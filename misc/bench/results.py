@@ -7,6 +7,7 @@ from pathlib import Path
 
 import comparison
 import concurrency
+import deployment
 import gateways
 import growth
 import tunnels
@@ -25,6 +26,7 @@ class Results:
     command: str
     machine: Mapping[str, str]
     comparison: Comparison | None = None
+    deployment: list[Run] | None = None
     concurrency: Concurrency | None = None
     growth: Growth | None = None
     forwarding: list[Run] | None = None
@@ -48,6 +50,8 @@ def _parts(results: Results) -> list[tuple[str, list[Table]]]:
     parts = []
     if results.comparison:
         parts.append(("Comparison", comparison.tables(results.comparison)))
+    if results.deployment:
+        parts.append(("Deployment", [deployment.table(results.deployment)]))
     if results.concurrency:
         parts.append(("Concurrency", concurrency.tables(results.concurrency)))
     if results.growth:

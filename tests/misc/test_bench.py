@@ -14,6 +14,7 @@ from support.service import ROOT
 sys.path.insert(0, str(ROOT / "misc" / "bench"))  # scripts beside each other, as `python misc/bench/bench.py` has them
 
 import accounts
+import deployment
 import gateways
 import pools
 import proxies
@@ -139,6 +140,38 @@ def test_goals_are_measured() -> None:
     """Each goal is about a server and a workload of the comparison."""
     assert {goal.against for goal in GOALS} <= {server.name for server in SERVERS}
     assert {goal.workload for goal in GOALS} <= set(WORKLOADS)
+
+
+def test_the_page_of_the_deployment() -> None:
+    """Ours is set against the same nginx in front of one that redirects itself."""
+    costs = {deployment.OURS: (30, 20), deployment.PEER: (30, 10)}
+    runs = [
+        run(name, part, cost)
+        for name, (front, behind) in costs.items()
+        for part, cost in zip(deployment.PARTS, (front, behind, front + behind), strict=True)
+    ]
+    written = page(Results("python bench.py", {}, deployment=runs))
+    assert re.search(r"^\| Redirect +\| +30\.0 \| +20\.0 \| +50\.0 \| +20,000 \|", written, re.MULTILINE)
+    assert "by round: 2.00 behind it, 1.25 in all" in written.replace("\n", " ")
+
+
+def test_the_deployment_has_our_nginx_conf() -> None:
+    """As it is, but for one replica on a port of this machine, files in a folder, and what old versions do not know."""
+    conf = deployment.in_front_of("Redirect", 9).files["nginx.conf"]
+    changed = {*conf.splitlines()} - {*(ROOT / "nginx.conf").read_text().splitlines()}
+    words = (
+        "@FOLDER@",
+        "@PORT@",
+        "@ADMIN_PORT@",
+        "127.0.0.1:9 ",
+        "daemon off;",
+        "worker_processes 1;",
+        "1.1;",
+        'Connection "";',
+    )
+    assert all(any(word in line for line in changed) for word in words)
+    assert all(any(word in line for word in words) for line in changed)
+    assert not re.search(r"redirect:8080|^\s*resolver", conf, re.MULTILINE)
 
 
 def test_the_page_of_forwarding() -> None:
