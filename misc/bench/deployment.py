@@ -29,7 +29,7 @@ _HERE = {
     r"\A": "daemon off;\n",
     r"worker_processes auto;": "worker_processes 1;",
     r"/dev/stdout": "@FOLDER@/access.log",
-    r"/tmp/": "@FOLDER@/",
+    r"/tmp/": "@FOLDER@/",  # noqa: S108  of the container
     r"\n    resolver .*": "",
     r"server redirect:8080 resolve": "server 127.0.0.1:@REPLICA@",
     r"listen 8080;": "listen 127.0.0.1:@PORT@ backlog=4096;",

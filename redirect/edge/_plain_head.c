@@ -7,10 +7,10 @@
 #include <Python.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "8bcbd604378f389bfd67"
+#define SOURCE "a26386d8d5382fbcba21"
 
 /* Places in the names that `read` is given: first the fields that are used, then Connection, then those that frame. */
-enum { HOST = 0, USED = 9, CONNECTION = USED, UNKNOWN = -1 };
+enum { HOST = 0, REQUEST_ID = 4, AGENT = 6, REFERER = 7, USED = 9, CONNECTION = USED, UNKNOWN = -1 };
 
 /* Before the fields, the result has method, target and path. */
 enum { BEFORE = 3 };
@@ -65,6 +65,49 @@ static PyObject *
 text(const unsigned char *begin, Py_ssize_t length)
 {
     return PyUnicode_DecodeASCII((const char *)begin, length, NULL);
+}
+
+static int is_escaped(unsigned char c) { return c == '"' || c == '\\' || c == '\t'; }
+
+/* Returns a value as JSON. */
+static PyObject *
+json(const unsigned char *begin, Py_ssize_t length)
+{
+    Py_ssize_t escapes = 0;
+    for (Py_ssize_t i = 0; i < length; i++)
+        escapes += is_escaped(begin[i]);
+    PyObject *result = PyUnicode_New(length + escapes + 2, 0x7F);
+    if (result == NULL)
+        return NULL;
+    Py_UCS1 *to = PyUnicode_1BYTE_DATA(result);
+    *to++ = '"';
+    for (Py_ssize_t i = 0; i < length; i++) {
+        if (escapes && is_escaped(begin[i]))
+            *to++ = '\\';
+        *to++ = begin[i] == '\t' ? 't' : begin[i];
+    }
+    *to = '"';
+    return result;
+}
+
+static int
+is_id(const unsigned char *begin, Py_ssize_t length)
+{
+    for (Py_ssize_t i = 0; i < length; i++)
+        if (!Py_ISALNUM(begin[i]) && strchr("._-", begin[i]) == NULL)
+            return 0;
+    return 0 < length && length <= 128;
+}
+
+/* Returns what stands for the value of the field at `place`; `begin` is NULL if there is none. */
+static PyObject *
+value_of(int place, const unsigned char *begin, Py_ssize_t length)
+{
+    if (place == AGENT || place == REFERER)
+        return begin ? json(begin, length) : PyUnicode_FromString("null");
+    if (begin == NULL || (place == REQUEST_ID && !is_id(begin, length)))
+        return Py_NewRef(Py_None);
+    return text(begin, length);
 }
 
 static PyObject *
@@ -122,7 +165,7 @@ read_head(PyObject *names, Py_ssize_t max_fields, const unsigned char *data, Py_
     PyTuple_SET_ITEM(result, 1, PyBytes_FromStringAndSize((const char *)target, target_end - target));
     PyTuple_SET_ITEM(result, 2, text(target, target_end - target));
     for (int i = 0; i < USED; i++)
-        PyTuple_SET_ITEM(result, BEFORE + i, begins[i] ? text(begins[i], lengths[i]) : Py_NewRef(Py_None));
+        PyTuple_SET_ITEM(result, BEFORE + i, value_of(i, begins[i], lengths[i]));
     for (int i = 0; i < BEFORE + USED; i++)
         if (PyTuple_GET_ITEM(result, i) == NULL) {
             Py_DECREF(result);

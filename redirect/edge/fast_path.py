@@ -6,6 +6,7 @@ and what is neither redirect nor refusal. A plain request that is forwarded begi
 
 Most requests are plain (`plain_head`), and are answered without the connection's parser. A client often sends the same
 head again and again, so a GET that differs from the last one on its connection in its target alone is not read at all.
+On a connection where heads do not repeat they are rarely kept.
 """
 
 import asyncio
@@ -32,6 +33,10 @@ from redirect.telemetry.record import Quoted, quote
 _END = b"\r\ncontent-length: 0\r\n\r\n"
 _GET = b"GET /"
 
+# A head is kept at a cost. Where so many in a row did not repeat, as on a proxy's connection, one of more is kept.
+_MAX_VAIN = 4
+_RARELY = 64
+
 
 class FastPath(HttpConnection):
     """The connection with the fast front behind it, and the app behind that.
@@ -41,16 +46,18 @@ class FastPath(HttpConnection):
     `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    __slots__ = ("_about", "_is_at_rest", "_known", "_last_end", "_target_end")
+    __slots__ = ("_about", "_is_at_rest", "_known", "_last_end", "_target_end", "_vain")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Whether all requests were answered here, the client reads, and the next byte begins a request.
         self._is_at_rest = True
-        # The last plain request: how it ended, where that begins, counted from the end, and what is known of it.
+        # The last plain request, if it is kept: how it ended, where that begins, counted from the end, and what is
+        # known of it.
         self._last_end: bytes | tuple[()] = ()  # () ends nothing
         self._target_end = 0
         self._known: _Known
+        self._vain = 0  # how many heads were read since one that repeated
         # What origins are told of the way of requests for this host by this scheme.
         self._about: tuple[str | None, str, Forwarded] | None = None
 
@@ -67,6 +74,7 @@ class FastPath(HttpConnection):
             target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
+                self._vain = 0
                 pool_requested, scheme, endpoint, client_ip, quoted, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint, client_ip, data)
                 if isinstance(decision, Decision):
@@ -77,15 +85,17 @@ class FastPath(HttpConnection):
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
-        method, target, text, head = read
-        pool_requested, scheme, endpoint, host, client_ip, _, _, _, _ = head
-        quoted = quote(method, head)
+        method, target, text, pool_requested, scheme, endpoint, host, client_ip, quoted = read
         decision = self.handler.decide(method, text, pool_requested, scheme, endpoint, client_ip, data)
         passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None
         if method == "GET":
-            self._known = pool_requested, scheme, endpoint, client_ip, quoted, passed
-            self._target_end = len(_GET) - 1 + len(target) - len(data)
-            self._last_end = data[self._target_end :]
+            self._vain += 1
+            if self._vain <= _MAX_VAIN or not self._vain % _RARELY:
+                self._known = pool_requested, scheme, endpoint, client_ip, quoted, passed
+                self._target_end = len(_GET) - 1 + len(target) - len(data)
+                self._last_end = data[self._target_end :]
+            else:
+                self._last_end = ()
         if not isinstance(decision, Decision):
             return self._forward_plain(decision, method, text, client_ip, data, quoted, passed, started)
         self._answer(decision, quoted, method, text, target, started, False)

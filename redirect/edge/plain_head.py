@@ -16,6 +16,7 @@ import httptools
 
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
 from redirect.proxy.compiled import is_usable
+from redirect.telemetry.record import json, valid_id
 
 try:
     from redirect.edge import _plain_head
@@ -23,15 +24,15 @@ except ImportError:
     _plain_head = None  # type: ignore[assignment]
 
 # The digest that `_plain_head.c` states of itself: the compiled reader of any other source is not used.
-SOURCE = "8bcbd604378f389bfd67"
+SOURCE = "a26386d8d5382fbcba21"
 
 # Which of the two is in use.
 READER = "compiled" if is_usable(_plain_head, SOURCE) else "Python"
 
-# The fields that are used, beside the one that names the pool; each of them at most once.
+# The fields that are used, beside the one that names the pool; each of them at most once. The last two are logged.
 USED_FIELDS = (
-    *("host", "x-forwarded-proto", "x-forwarded-for", "x-forwarded-host", "user-agent", "referer", "x-request-id"),
-    "traceparent",
+    *("host", "x-forwarded-proto", "x-forwarded-for", "x-forwarded-host", "x-request-id", "traceparent"),
+    *("user-agent", "referer"),
 )
 
 # A request with this field is plain only if it says `keep-alive`.
@@ -40,11 +41,11 @@ CONNECTION = "connection"
 # One with one of these is not plain: they say where it ends, or what the connection becomes.
 FRAMING_FIELDS = ("content-length", "transfer-encoding", "expect", "upgrade", "proxy-connection")
 
-# The head of a plain request, in ASCII; None where there is no such field: the method; the target, as bytes and as
-# text; and the values of the fields: host, forwarded scheme, addresses and host, agent, referer, request id, trace and
-# pool.
+# The head of a plain request, in ASCII: the method; the target, as bytes and as text; and the values of the fields,
+# None where it has none: host; forwarded scheme, addresses and host; request id, if it is valid; trace; agent and
+# referer, both as JSON; and pool.
 PlainHead = tuple[
-    str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None
+    str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str, str, str | None
 ]
 
 # Returns the head of what may be one request, None if it is not plain.
@@ -58,6 +59,7 @@ _VERSION = " HTTP/1.1\r\n"
 _MAX_SPELLINGS = 1024
 _MAX_SPELLING_CHARACTERS = 64
 
+_REQUEST_ID, _AGENT, _REFERER = map(USED_FIELDS.index, ("x-request-id", "user-agent", "referer"))
 _CONNECTION_PLACE = len(USED_FIELDS) + 1
 _UNUSED = -1
 
@@ -131,6 +133,8 @@ class _Reader:
                 return None
         if found[0] is None:
             return None
+        found[_REQUEST_ID] = valid_id(found[_REQUEST_ID])
+        found[_AGENT], found[_REFERER] = json(found[_AGENT]), json(found[_REFERER])
         return text[: begin - 1], target, text[begin:end], *found  # type: ignore[return-value]
 
 

@@ -9,7 +9,7 @@ Plain tuples: each request makes one and unpacks it, and named tuples take three
 import re
 import secrets
 from itertools import count
-from json.encoder import encode_basestring_ascii as _text
+from json.encoder import encode_basestring_ascii
 
 from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
@@ -20,9 +20,9 @@ _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-+\--~]*)?"
 )
 
-# The part of a line that comes from a method and a head, as JSON: the requested pool; method and host; client, agent,
-# referer and trace; the request's id, None if one is to be generated.
-Quoted = tuple[str, str, str, str | None]
+# What a line has of a method and a head, as JSON: the requested pool, method, host, client, agent, referer and trace;
+# and the request's id as it is, None if one is to be generated.
+Quoted = tuple[str, str, str, str, str, str, str, str | None]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
 # the hash of the configuration that decided; and the outcome of a request that was forwarded.
@@ -40,29 +40,22 @@ class RequestIds:
         return f"{self._begin}{next(self._next)}"
 
 
-def is_request_id(text: str) -> bool:
-    return _REQUEST_ID.fullmatch(text) is not None
-
-
-def _trace(traceparent: str) -> str:
-    """The id of the trace to which a request belongs, as JSON; null if the field is not valid (W3C Trace Context,
-    section 3.2)."""
-    match = _TRACEPARENT.fullmatch(traceparent)
-    if match is None or (match[1] == "00" and match[3]):
-        return "null"
-    return f'"{match[2]}"'
-
-
 def quote(method: str, head: Head) -> Quoted:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
-    trace = "null" if traceparent is None else _trace(traceparent)
-    if request_id is not None and not is_request_id(request_id):
-        request_id = None
-    return (
-        "null" if pool_requested is None else _text(pool_requested),
-        f'"method":{_text(method) if method else "null"},"host":{"null" if host is None else _text(host)},',
-        f'"client_ip":{"null" if client_ip is None else _text(client_ip)},'
-        f'"user_agent":{"null" if user_agent is None else _text(user_agent)},'
-        f'"referer":{"null" if referer is None else _text(referer)},"trace_id":{trace},"request_id":',
-        request_id,
-    )
+    asked, client = (json(pool_requested), json(method or None), json(host)), (json(client_ip), json(user_agent))
+    return *asked, *client, json(referer), trace_id(traceparent), valid_id(request_id)
+
+
+def json(value: str | None) -> str:
+    return "null" if value is None else encode_basestring_ascii(value)
+
+
+def valid_id(request_id: str | None) -> str | None:
+    return None if request_id is None or _REQUEST_ID.fullmatch(request_id) is None else request_id
+
+
+def trace_id(traceparent: str | None) -> str:
+    """The id of the trace to which a request belongs, as JSON; null if the field is not valid (W3C Trace Context,
+    section 3.2)."""
+    match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    return "null" if match is None or (match[1] == "00" and match[3]) else f'"{match[2]}"'

@@ -167,6 +167,21 @@ def test_a_connection_keeps_the_last_head_and_no_long_one() -> None:
     on_a_connection(test)
 
 
+def test_a_connection_whose_heads_differ_keeps_few_and_finds_out_where_they_repeat_at_last() -> None:
+
+    def test(connection: Connection) -> None:
+        kept = 0
+        for number in range(256):
+            assert connection.send(head("GET / HTTP/1.1", f"X: {number}")).startswith(b"HTTP/1.1 302 ")
+            kept += connection.protocol._last_end != ()
+        assert kept < 10
+        for _ in range(100):
+            assert connection.send(NEXT).startswith(b"HTTP/1.1 302 ")
+        assert NEXT.endswith(connection.protocol._last_end)
+
+    on_a_connection(test)
+
+
 def test_a_head_stays_known_behind_other_requests() -> None:
     """With other heads, with bodies, or of other methods."""
 

@@ -1,6 +1,8 @@
 """Plain heads: which requests are read in one go, and that they mean what they mean to the connection."""
 
+import json
 import os
+import re
 import shutil
 from random import Random
 from typing import Any
@@ -73,9 +75,11 @@ class Oracle:
             return None
         names = (*USED_FIELDS[1:], "x-pool")
         method = self.parser.get_method().decode()
-        proto, addresses, asked, agent, referer, request_id, trace, pool = map(fields.get, names)
-        path, host = target.decode("latin-1"), fields["host"]
-        return method, target, path, host, proto, addresses, asked, agent, referer, request_id, trace, pool
+        proto, addresses, asked, request_id, trace, agent, referer, pool = map(fields.get, names)
+        path, host, logged = target.decode("latin-1"), fields["host"], (json.dumps(agent), json.dumps(referer))
+        if request_id is not None and re.fullmatch("[A-Za-z0-9._-]{1,128}", request_id) is None:
+            request_id = None
+        return method, target, path, host, proto, addresses, asked, request_id, trace, *logged, pool
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,12 @@ class Oracle:
         pytest.param(b"GET / HTTP/1.1\r\nHOST:a\r\n\r\n", id="capitals, and no blank"),
         pytest.param(head("GET / HTTP/1.1", "Referer: \t/r \t"), id="blanks around a value"),
         pytest.param(head("GET / HTTP/1.1", "Referer:", "X:"), id="empty values"),
-        pytest.param(head("GET / HTTP/1.1", 'User-Agent: "\\'), id="quotes"),
+        pytest.param(head("GET / HTTP/1.1", 'User-Agent: "\\\t\\"', 'Referer: /"\ta'), id="what JSON escapes"),
+        pytest.param(head("GET / HTTP/1.1", "X-Request-ID: Az09._-"), id="an id of all characters"),
+        pytest.param(head("GET / HTTP/1.1", "X-Request-ID: a/b"), id="an id with another character"),
+        pytest.param(head("GET / HTTP/1.1", f"X-Request-ID: {'a' * 128}"), id="the longest id"),
+        pytest.param(head("GET / HTTP/1.1", f"X-Request-ID: {'a' * 129}"), id="too long an id"),
+        pytest.param(head("GET / HTTP/1.1", "X-Request-ID:", "User-Agent:"), id="an empty id and agent"),
         pytest.param(head("GET / HTTP/1.1", "Cookie: Host: b"), id="a name in a value"),
         pytest.param(head("GET / HTTP/1.1", "X-Host: b", "Hosts: c"), id="names like those that are used"),
         pytest.param(head("GET / HTTP/1.1", "Connection: Keep-Alive"), id="Connection: keep-alive"),
@@ -157,6 +166,7 @@ LINES = [
     *TYPICAL.split(b"\r\n")[1:-2],
     *[f"{name}: 0".encode() for name in FRAMING_FIELDS],
     *[b"Connection: close", b"Connection: keep-alive, upgrade", b"connection:\tKeep-Alive ", b"Te: trailers", b"X:"],
+    *[b'User-Agent: "a\tb\\', b"X-Request-ID: a-b_c.D9", b"X-Request-ID: a b"],
     *[b"host: b", b"X-Pool:  q ", b"Cookie: \xe4", b"X: \t1", b" folded", b"X : 1", b": 1", b"X: \x7f", b"X: a\rb"],
 ]
 TOKENS = [b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\0", b" ", b"\t", b":", b"\x7f", b"\x80", b"#", b"HTTP/1.0", b"GET "]
