@@ -105,7 +105,8 @@ class RequestHandler:
 
     def identified(self, quoted: Quoted) -> Quoted:
         """The same with an id, which the origin gets, too."""
-        return quoted if quoted[-1] else (*quoted[:-1], self._request_ids.new())
+        pool, asked, client, request_id = quoted
+        return quoted if request_id else (pool, asked, client, self._request_ids.new())
 
 
 def refusal(forward: Forward, error: FieldError) -> Decision:

@@ -17,7 +17,7 @@ from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
 from redirect.edge.plain_head import plain_head_reader
-from redirect.telemetry.record import Quoted, json, trace_id
+from redirect.telemetry.record import Quoted, join, json
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
@@ -129,10 +129,7 @@ class Reader:
                 host = self._trusted.host(peer, forwarded_for, forwarded_host) or host
                 asked = self._hosts(host) or asked
         over_http, over_https, quoted_host = asked
-        quoted = (
-            "null" if pool is None else json(pool), f'"{method}"', quoted_host, json(client_ip), user_agent, referer,
-            "null" if traceparent is None else trace_id(traceparent), request_id,
-        )  # fmt: skip
+        quoted = join(pool, f'"{method}"', quoted_host, client_ip, user_agent, referer, traceparent, request_id)
         endpoint = over_https if scheme == "https" else over_http
         return method, target, path, pool, scheme, endpoint, host, client_ip, quoted
 

@@ -101,7 +101,7 @@ class LineFormatter:
         to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
         lines: list[str] = []
         now, time = inf, ""  # a millisecond, and its text; none yet
-        for decision, quoted, target, started, ended, config, outcome in records:
+        for decision, (pool_requested, asked, client, request_id), target, started, ended, config, outcome in records:
             if not 0 <= ended - now < 1_000_000:
                 milliseconds = (ended + to_wall) // 1_000_000
                 now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
@@ -109,7 +109,6 @@ class LineFormatter:
             if part is None or part[_DUE] is not decision.due:
                 part = self._part(decision)
             level, opening, closing, has_target, end, _ = part
-            pool_requested, method, host, client_ip, agent, referer, trace, request_id = quoted
             if outcome is not None:
                 end = _filled(end, outcome)
             number += 1
@@ -117,10 +116,8 @@ class LineFormatter:
             path, _, query = escaped.partition("?")
             line = (
                 f'{{"time":"{time}","level":"{level}","pool_requested":{pool_requested}'
-                f'{opening}{escaped if has_target else ""}{closing}"method":{method},"host":{host},"path":"{path}",'
-                f'"query":"{query}","client_ip":{client_ip},"user_agent":{agent},"referer":{referer},"trace_id":{trace},'
-                f'"request_id":"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}'
-                f'{config}"{end}'
+                f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
+                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"{end}'
             )
             if not target:  # refused before its target was read
                 line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped

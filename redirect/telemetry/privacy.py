@@ -4,14 +4,14 @@ The rule: a record is changed before it becomes a line, so nothing else knows. W
 Query strings are those of targets, Locations and referers; an address is that of the client.
 """
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
-from json import loads
 from typing import Literal
 
 from redirect.telemetry.access_log import LineFormatter
-from redirect.telemetry.record import Record, json
+from redirect.telemetry.record import Record
 
 KeptQuery = Literal["keep", "mask", "drop"]
 KeptClientIp = Literal["keep", "truncate", "drop"]
@@ -31,20 +31,22 @@ class _PrivateFormatter(LineFormatter):
         super().__init__()
         self._kept_query = query
         self._kept_client_ip = client_ip
-        self._address = lru_cache(maxsize=1024)(self._shortened)  # clients come again
+        self._client = lru_cache(maxsize=1024)(self._without)  # heads repeat
 
     def format(self, records: Sequence[Record]) -> list[str]:
         return super().format([self._private(record) for record in records])
 
     def _private(self, record: Record) -> Record:
-        decision, (*asked, client_ip, agent, referer, trace, request_id), target, *others = record
-        if referer != "null":
-            referer = json(self._url(loads(referer)))
-        quoted = (*asked, self._address(client_ip), agent, referer, trace, request_id)
-        return (decision, quoted, self._url(target), *others)  # type: ignore[return-value]
+        decision, (pool, asked, client, request_id), target, *others = record
+        return (decision, (pool, asked, self._client(client), request_id), self._url(target), *others)  # type: ignore[return-value]
 
-    def _shortened(self, address: str) -> str:
-        return json(shortened(loads(address), self._kept_client_ip))
+    def _without(self, client: str) -> str:
+        """The same part of a line, see `record.Quoted`."""
+        values = json.loads(f"{{{client}null}}")
+        values["client_ip"] = shortened(values["client_ip"], self._kept_client_ip)
+        if values["referer"] is not None:
+            values["referer"] = self._url(values["referer"])
+        return json.dumps(values, separators=(",", ":")).removeprefix("{").removesuffix("null}")
 
     def _url(self, url: str) -> str:
         path, mark, query = url.partition("?")

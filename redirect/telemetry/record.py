@@ -20,9 +20,9 @@ _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-+\--~]*)?"
 )
 
-# What a line has of a method and a head, as JSON: the requested pool, method, host, client, agent, referer and trace;
-# and the request's id as it is, None if one is to be generated.
-Quoted = tuple[str, str, str, str, str, str, str, str | None]
+# The part of a line that comes from a method and a head, as JSON: the requested pool; method and host; client, agent,
+# referer and trace; and the request's id as it is, None if one is to be generated.
+Quoted = tuple[str, str, str, str | None]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
 # the hash of the configuration that decided; and the outcome of a request that was forwarded.
@@ -42,8 +42,23 @@ class RequestIds:
 
 def quote(method: str, head: Head) -> Quoted:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
-    asked, client = (json(pool_requested), json(method or None), json(host)), (json(client_ip), json(user_agent))
-    return *asked, *client, json(referer), trace_id(traceparent), valid_id(request_id)
+    asked, client = (json(method or None), json(host)), (client_ip, json(user_agent), json(referer))
+    return join(pool_requested, *asked, *client, traceparent, valid_id(request_id))
+
+
+def join(
+    pool_requested: str | None, method: str, host: str, client_ip: str | None, user_agent: str, referer: str,
+    traceparent: str | None, request_id: str | None,
+) -> Quoted:  # fmt: skip
+    """The same of values that are JSON already: method, host, agent and referer. The id is valid."""
+    trace = "null" if traceparent is None else _trace_id(traceparent)
+    client = json(client_ip)
+    return (
+        "null" if pool_requested is None else json(pool_requested),
+        f'"method":{method},"host":{host},',
+        f'"client_ip":{client},"user_agent":{user_agent},"referer":{referer},"trace_id":{trace},"request_id":',
+        request_id,
+    )
 
 
 def json(value: str | None) -> str:
@@ -54,8 +69,8 @@ def valid_id(request_id: str | None) -> str | None:
     return None if request_id is None or _REQUEST_ID.fullmatch(request_id) is None else request_id
 
 
-def trace_id(traceparent: str | None) -> str:
+def _trace_id(traceparent: str) -> str:
     """The id of the trace to which a request belongs, as JSON; null if the field is not valid (W3C Trace Context,
     section 3.2)."""
-    match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    match = _TRACEPARENT.fullmatch(traceparent)
     return "null" if match is None or (match[1] == "00" and match[3]) else f'"{match[2]}"'
