@@ -42,8 +42,8 @@ class RequestIds:
 
 def quote(method: str, head: Head) -> Quoted:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
-    asked, client = (json(method or None), json(host)), (client_ip, json(user_agent), json(referer))
-    return join(pool_requested, *asked, *client, traceparent, valid_id(request_id))
+    asked, logged = (json(method or None), json(host)), (json(user_agent), json(referer))
+    return join(pool_requested, *asked, client_ip, *logged, traceparent, valid_id(request_id))
 
 
 def join(
