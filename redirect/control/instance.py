@@ -61,6 +61,7 @@ class Instance:
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
         self.history = History()
+        self._has_been_ready = False
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
 
@@ -121,7 +122,10 @@ class Instance:
             return "shutting down"
         if self.discovery.waits:
             return "finding origins"
-        return READY if self.common.has_begun and self.workers() else "starting"
+        workers = self.workers()
+        if not self._has_been_ready:  # from then on a change is in force a moment after it was found
+            self._has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
+        return READY if self.common.has_begun and workers and self._has_been_ready else "starting"
 
     def due(self, pool: Pool) -> list[float]:
         """The shares that are due to the origins now, from 0 to 1."""

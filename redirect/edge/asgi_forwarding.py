@@ -24,6 +24,7 @@ NO_SWITCH = Decision(501, detail="this server does not switch to another protoco
 class AsgiClient:
     exchange: Exchange
     takes_plain = False  # ASGI has fields one by one
+    adds_date = True
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
@@ -124,3 +125,6 @@ class AsgiClient:
 
     def resume(self) -> None:
         self._is_taking.set()
+
+    def untaken(self) -> int:
+        return self._waiting_bytes

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from redirect.core.decision import Decision
 from redirect.edge import limits
 from redirect.edge.forwarding import ForwardingClient
+from redirect.proxy.untaken import untaken
 
 
 class State(IntEnum):
@@ -122,12 +123,12 @@ class TimedConnection(HttpToolsProtocol):
         return min(left, (self._until - now) / 1e9) if state in _BOUNDED else left
 
     def _is_stalled(self, now: int) -> bool:
-        """Whether the client has read nothing of what waits for it for so long, whatever it sent."""
-        longest = self._forwarding.exchange.idle_seconds if self._forwarding else limits.CLIENT_TIMEOUT_SECONDS
-        unread = self.transport.get_write_buffer_size()
-        read = self._written - unread
-        if not unread:
+        """Whether the client has read nothing of what waits for it for so long, whatever it sent. While a request is
+        forwarded its exchange has a limit of its own."""
+        if self._forwarding is not None or not self.transport.get_write_buffer_size():
             self._read_progress = None
-        elif self._read_progress is None or self._read_progress[0] < read:
+            return False
+        read = self._written - untaken(self.transport)
+        if self._read_progress is None or self._read_progress[0] < read:
             self._read_progress = read, now
-        return self._read_progress is not None and now - self._read_progress[1] >= longest * 1e9
+        return now - self._read_progress[1] >= limits.CLIENT_TIMEOUT_SECONDS * 1e9

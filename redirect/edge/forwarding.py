@@ -6,7 +6,6 @@ ends with the connection otherwise. What came in one read goes out in one write,
 
 import asyncio
 import socket
-import struct
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -14,8 +13,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from redirect.core.decision import Decision
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
+from redirect.proxy.untaken import untaken
+from redirect.proxy.upstream import RESET
 
-_RESET = struct.pack("ii", 1, 0)  # lingers for 0 s
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -41,7 +41,7 @@ class ForwardingClient:
     __slots__ = ("_connection", "_ends_with_connection", "_head", "_is_chunked", "_is_http11", "closes", "exchange")
 
     exchange: Exchange
-    takes_plain = True
+    takes_plain, adds_date = True, False
 
     def __init__(self, connection: Connection, *, is_http11: bool, closes: bool) -> None:
         self._connection = connection
@@ -115,7 +115,7 @@ class ForwardingClient:
     def cut(self) -> None:
         transport = self._connection.transport
         if self._ends_with_connection:  # only a reset tells that this is not its end
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         transport.abort()
 
     def refuse(self, decision: Decision) -> None:
@@ -129,6 +129,9 @@ class ForwardingClient:
 
     def resume(self) -> None:
         self._connection.feed_soon()
+
+    def untaken(self) -> int:
+        return untaken(self._connection.transport)
 
 
 def _head(status: int, reason: bytes, fields: list[Field]) -> bytes:

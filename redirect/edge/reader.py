@@ -169,6 +169,8 @@ def _other_form(
         raise ValueError("the target must be a path that begins with / or an http or https URL")
     named, rest = absolute.groups()
     endpoint = _endpoint("target's authority", named, scheme)
+    if method == "OPTIONS" and not rest:  # as *, RFC 9112, section 3.2.4
+        return named, endpoint, "*", Decision(204)
     return named, endpoint, rest if rest.startswith("/") else f"/{rest}", None
 
 

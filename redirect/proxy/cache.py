@@ -11,8 +11,9 @@ Each worker has its own. What is kept and what is being gathered is limited in b
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from email.utils import parsedate_to_datetime
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple
 
 from redirect.core.authority import Endpoint
@@ -112,6 +113,16 @@ def _seconds(text: str) -> int:
     return int(text[:10]) if text.isascii() and text.isdigit() else 0
 
 
+def initial_age(fields: Sequence[Field]) -> int:
+    """Seconds since an answer was made that came now: what it says, or its date (RFC 9111, section 4.2.3)."""
+    values = {name.lower(): value.decode("latin-1") for name, value in reversed(fields)}
+    try:
+        apparent = int(time() - parsedate_to_datetime(values.get(b"date", "")).timestamp())
+    except ValueError:  # it has none
+        apparent = 0
+    return max(apparent, _seconds(values.get(b"age", "")))
+
+
 class Cache:
     """The answers that a worker keeps."""
 
@@ -181,9 +192,8 @@ class Copy:
         if self._method == "GET":
             until = allowed_age(status, fields)
             if until and has_end and (length or 0) < MAX_BODY_BYTES:
-                age = next((_seconds(value.decode("latin-1")) for name, value in fields if name.lower() == b"age"), 0)
                 kept = [field for field in fields if field[0].lower() not in (b"age", b"content-length")]
-                self._head = Answer(reason, tuple(kept), b"", self._since, age, until)
+                self._head = Answer(reason, tuple(kept), b"", self._since, initial_age(fields), until)
             elif status in _REPLACING:
                 self._cache.drop(self._key)
         elif self._method not in _SAFE and 200 <= status < 400:  # RFC 9111, section 4.4

@@ -18,9 +18,10 @@ from redirect.core.forward import Forward
 from redirect.proxy.cache import Copy
 from redirect.proxy.connections import ConnectError, Connections
 from redirect.proxy.ejections import Attempt
-from redirect.proxy.fields import NO_BODY, Field, Traits
+from redirect.proxy.fields import NO_BODY, Field, Traits, date_now
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
+from redirect.proxy.untaken import untaken
 from redirect.proxy.upstream import Upstream
 from redirect.telemetry.record import Quoted
 
@@ -38,9 +39,10 @@ _logger = logging.getLogger("gunicorn.error")
 
 class Client(Protocol):
     """The client's side of an exchange. `takes_plain` says whether it can have `plain` called in place of `head` and
-    `data`, and `end` if all of the answer is there."""
+    `data`, and `end` if all of the answer is there, `adds_date` whether it writes Date itself."""
 
     takes_plain: bool
+    adds_date: bool
 
     def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         """A response before the final one (1xx)."""
@@ -72,6 +74,9 @@ class Client(Protocol):
         """No more of the request is taken."""
 
     def resume(self) -> None: ...
+
+    def untaken(self) -> int:
+        """Bytes of the answer that the client has not taken yet, as far as that is known."""
 
 
 class Exchange:
@@ -109,6 +114,7 @@ class Exchange:
         "_traits",
         "_tried",
         "_tries",
+        "_untaken",
         "_upstream",
         "asks_for_upgrade",
         "copy",
@@ -165,6 +171,7 @@ class Exchange:
         self._answer_us: int | None = None
         self._bytes_in = self._bytes_out = 0
         self._has_moved = False  # a part of the body came, since the last check
+        self._untaken = 0  # bytes, at the last check, by the side that is full
         self.copy: Copy | None = None  # of the answer, where the route has a cache
         self.is_full = False  # the origin takes no more of the request for now
 
@@ -188,10 +195,6 @@ class Exchange:
     @property
     def is_connected(self) -> bool:
         return self._upstream is not None
-
-    @property
-    def idle_seconds(self) -> float:
-        return self._forward.route.timeouts.idle
 
     def begin(self) -> None:
         self._still_since = monotonic_ns()
@@ -305,6 +308,7 @@ class Exchange:
         self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
         destination.requests += 1
         self._tries += 1
+        self._has_tried_stale = False
         self._tried += (destination.origin.name,)
         connections = self._forwarder.connections(destination, self._forward.scheme)
         upstream = connections.take()
@@ -408,13 +412,15 @@ class Exchange:
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
         if self._attempt is not None:
             self._attempt.answered(status)
-        if status in self._forward.route.retry_on:
+        if status in self._forward.route.retry_on and not (status == 503 and _has(fields, b"retry-after")):
             upstream, self._upstream = self._upstream, None
             if self._retry(Failure.STATUS):
                 return False
             self._upstream = upstream
         self._is_answering = True
         self._kept = None
+        if not self._client.adds_date and not _has(fields, b"date"):
+            fields.append((b"date", date_now()))
         if self.copy is not None and self._upstream is not None:
             self.copy.begin(status, reason, fields, length, has_end=self._upstream.has_end)
         self._client.head(status, reason, fields, length)
@@ -496,7 +502,7 @@ class Exchange:
         """Ends the exchange if a deadline has passed; `now` is by `monotonic_ns`."""
         if self._is_over:
             return
-        if self._has_moved:
+        if self._has_moved or self._is_taken():
             self._has_moved, self._still_since = False, now
         timeouts = self._forward.route.timeouts
         is_idle = now - self._still_since > timeouts.idle * 1e9
@@ -520,6 +526,14 @@ class Exchange:
             since = max(self._sent_at, self._complete_at, self._still_since)
             if now - since > timeouts.answer * 1e9:
                 self._expire(f"no head of an answer within {timeouts.answer:g} s")
+
+    def _is_taken(self) -> bool:
+        """Whether the side that is full has taken something since the last look."""
+        before, upstream = self._untaken, self._upstream
+        if upstream is None or not (self.is_full or upstream.is_paused):
+            return False
+        self._untaken = self._client.untaken() if upstream.is_paused else untaken(upstream.transport)
+        return self._untaken < before
 
     def _expire(self, detail: str) -> None:
         error = "http_response_timeout"
@@ -612,3 +626,7 @@ class Exchange:
             log, request_id = forward.route.error_log, self._quoted[-1]
             recorder.failures.write(log, decision, outcome, error, self.method, self.target, request_id, self._started)
         return decision
+
+
+def _has(fields: list[Field], name: bytes) -> bool:
+    return any(each.lower() == name for each, _ in fields)

@@ -8,8 +8,10 @@ is sent on, built by us, so that an origin cannot read the bytes as other reques
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from email.utils import formatdate
 from enum import IntEnum
 from functools import lru_cache
+from time import time
 from typing import NamedTuple
 
 Field = tuple[bytes, bytes]
@@ -235,6 +237,16 @@ def response_fields(headers: Sequence[Field]) -> ResponseFields:
         fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
     fields.append((b"via", via))
     return ResponseFields(fields, listed, length, is_chunked, upgrade)
+
+
+def date_now() -> bytes:
+    """For an answer that has none: who passes it on has to add the time when it came (RFC 9110, section 6.6.1)."""
+    return _date_at(int(time()))
+
+
+@lru_cache(maxsize=1)
+def _date_at(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 _NOTHING: frozenset[bytes] = frozenset()

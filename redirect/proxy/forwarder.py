@@ -64,6 +64,7 @@ class Forwarder:
             self._connections.pop(place).close()
         self.recorder.failures.use(config.routes)
         self.cache.use(config.routes)
+        self.limits.use({route.limit.index for route in config.routes if route.limit is not None})
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)

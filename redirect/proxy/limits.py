@@ -7,7 +7,7 @@ worker, first come first served; a token that comes free goes to the first worke
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from ctypes import Array
 from time import monotonic_ns
 from typing import Protocol
@@ -42,6 +42,11 @@ class Limits:
     def leave(self, exchange: Limited, limit: RequestLimit) -> None:
         """At the end of an exchange, whatever became of it."""
         self._limit(limit).leave(exchange)
+
+    def use(self, indexes: Set[int]) -> None:
+        """Has those go on that wait for a limit that no route has any more."""
+        for index in self._limits.keys() - indexes:
+            self._limits[index].release()
 
     def check(self, now: int) -> None:
         """Refuses those that have waited too long; `now` is by `monotonic_ns`."""
@@ -85,6 +90,13 @@ class _Limit:
     def check(self, now: int) -> None:
         for exchange in [exchange for exchange, until in self._waiting.items() if until < now]:
             exchange.refuse_full()
+
+    def release(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            self._rest()
+        for exchange in waiting:
+            exchange.go_on()
 
     def _admit(self) -> None:
         """There are tokens, unless another worker was faster."""

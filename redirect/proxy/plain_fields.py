@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 from typing import Any
 
 from redirect.proxy.compiled import is_usable
-from redirect.proxy.fields import OF_REQUESTS, OF_RESPONSES, OF_WAY, VIA, Forwarded, Kind, added_fields
+from redirect.proxy.fields import OF_REQUESTS, OF_RESPONSES, OF_WAY, VIA, Forwarded, Kind, added_fields, date_now
 
 try:
     from redirect.proxy import _plain_fields
@@ -61,7 +61,7 @@ _read_request = _reader(
     _of_kind(OF_REQUESTS, Kind.READ) - {*_WAY} - _KNOWN - _IDEMPOTENCY,
 )
 _read_response = _reader(
-    ["content-length"],
+    ["content-length", "date"],
     ["via", "connection"],
     _of_kind(OF_RESPONSES, Kind.DROPPED),
     _of_kind(OF_RESPONSES, Kind.READ) - {"content-length", "via", "connection"},
@@ -87,9 +87,12 @@ def plain_answer(data: bytes, begin: int) -> PlainAnswer | None:
     found = _read_response(data, begin)
     if found is None:
         return None
-    lines, end, length, via, connection = found
+    lines, end, length, date, via, connection = found
     if length is None or not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
         return None
     if connection is not None and connection.lower() != b"keep-alive":
         return None
-    return lines + (_VIA_LINE if via is None else b"via: %b, %b\r\n" % (via, VIA)), end, int(length)
+    added = _VIA_LINE if via is None else b"via: %b, %b\r\n" % (via, VIA)
+    if date is None:
+        added += b"date: %b\r\n" % date_now()
+    return lines + added, end, int(length)

@@ -9,8 +9,12 @@ The exchange that a connection works for is told from within `data_received` or 
 
 import asyncio
 import logging
+import os
 import re
+import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import httptools
@@ -21,11 +25,18 @@ from redirect.proxy.plain_fields import plain_answer
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
 
+# In which an origin may take what a tunnel left behind.
+CLOSE_SECONDS = 10.0
+
+# For SO_LINGER: what waits is thrown away.
+RESET = struct.pack("ii", 1, 0)
+
 _UNKNOWN = -1
+_READ_BYTES = 64 * 1024
 
 _NO_HTTP = "http_protocol_error"
 _SECTION_SIZE = "http_response_header_section_size"
-_TOO_LARGE = f"its head has more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
+_TOO_LARGE = f"its head, or its trailers, have more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
 _BEGIN = b"HTTP/1."
 
 # Status lines that are cached: all that servers send, and no unlimited number of others.
@@ -165,9 +176,11 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
 
     def close(self) -> None:
-        """The same, but what was written is sent."""
+        """The same, but what was written is sent, as long as the origin takes it."""
         self.exchange = None
         self.transport.close()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
     # From the event loop
 
@@ -244,7 +257,7 @@ class Upstream(asyncio.Protocol):
             return
         if self.exchange is None:
             self._end_request()
-        elif not self._is_answered and self._unparsed_bytes > MAX_HEAD_BYTES:
+        elif self._unparsed_bytes > MAX_HEAD_BYTES:  # trailers are limited, too
             self._fail(_SECTION_SIZE, _TOO_LARGE)
         else:
             exchange.flush()
@@ -254,14 +267,25 @@ class Upstream(asyncio.Protocol):
         if exchange is not None and self._ends_with_connection:
             self._is_reusable = False
             self._end(exchange, b"")
+            self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget(self)
+        if exc is not None and self.exchange is not None and self.transport.get_extra_info("sslcontext") is None:
+            self._read_rest()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_lost(
                 self, "http_response_incomplete", "it closed the connection before its answer was complete"
             )
+
+    def _read_rest(self) -> None:
+        """What came before the end: an origin may answer and close before it has read the request, and then a write
+        fails first, behind which the event loop reads nothing."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        with suppress(OSError):
+            while self.exchange is not None and (data := os.read(descriptor, _READ_BYTES)):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
@@ -274,11 +298,12 @@ class Upstream(asyncio.Protocol):
     # From the parser
 
     def on_message_begin(self) -> None:
+        self._reason = b""
         if self.exchange is None:  # bytes behind an answer
             self._is_reusable = False
 
     def on_status(self, reason: bytes) -> None:
-        self._reason = reason
+        self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
@@ -288,8 +313,7 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             return
         headers, self._headers, self._unparsed_bytes = self._headers, [], 0
-        if len(headers) > MAX_HEAD_FIELDS or sum([len(name) + len(value) for name, value in headers]) > MAX_HEAD_BYTES:
-            raise FieldError(_TOO_LARGE, 502, _SECTION_SIZE)
+        _check_size(headers)
         status = self._parser.get_status_code()
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
@@ -342,6 +366,7 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None or not self._is_answered or self._is_tunnel:
             return
+        _check_size(self._headers)
         held, self._held = self._held, b""
         self._end(exchange, held, trailer_fields(self._headers))
 
@@ -360,6 +385,16 @@ class Upstream(asyncio.Protocol):
             self.resume()
             self._rest(self)
         else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Ends the connection, with a reset where a part of the request waits to be sent: it is answered without that,
+        and the kernel would hold it for an origin that reads nothing."""
+        if self.transport.get_write_buffer_size():
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.transport.abort()
+        else:
             self.transport.close()
 
     def _fail(self, error: str, detail: str) -> None:
@@ -367,3 +402,8 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
         if exchange is not None:
             exchange.on_lost(self, error, detail)
+
+
+def _check_size(fields: list[Field]) -> None:
+    if len(fields) > MAX_HEAD_FIELDS or sum([len(name) + len(value) for name, value in fields]) > MAX_HEAD_BYTES:
+        raise FieldError(_TOO_LARGE, 502, _SECTION_SIZE)

@@ -122,6 +122,18 @@ def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard)
     assert look(scoreboard, config).readiness() == READY
 
 
+def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(scoreboard: Scoreboard) -> None:
+    """A request that comes then finds them. Later it stays ready while others are found."""
+    scoreboard.common.has_begun = 1
+    worker = Counters(scoreboard.slots()[0], CONFIG)
+    instance = look(scoreboard, replace(CONFIG, change=2))
+    assert instance.readiness() == "starting"
+    worker.slot.numbers.change = 2
+    assert instance.readiness() == READY
+    worker.slot.numbers.change = 1
+    assert instance.readiness() == READY
+
+
 def test_a_worker_without_the_origins_that_were_found_is_late(scoreboard: Scoreboard) -> None:
     """Also where it has the configuration of the same file."""
     instance = look(scoreboard, replace(CONFIG, change=3))

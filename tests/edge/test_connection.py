@@ -117,6 +117,13 @@ def test_options_of_the_server(wire: Wire) -> None:
     assert (record["pool"], record["location"]) == (None, None)
 
 
+def test_options_of_a_server_that_the_target_names(wire: Wire) -> None:
+    """A target without a path is `*` then (RFC 9112, section 3.2.4)."""
+    for target, is_pool in (("http://a.example", False), ("http://a.example/", True), ("http://a.example?x", True)):
+        (answer,), _, (record,) = wire.exchange(head(f"OPTIONS {target} HTTP/1.1"))
+        assert (record["pool"] is not None, "allow" in answer.headers) == (is_pool, not is_pool)
+
+
 def test_trailers_name_no_pool(wire: Wire) -> None:
     """A field behind the body is no header: it does not choose the pool."""
     trailed = chunked(b"body")[:-2] + b"X-Redirect-Pool-ID: pool-b\r\n\r\n"

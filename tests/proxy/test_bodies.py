@@ -431,6 +431,54 @@ async def test_an_early_answer_is_passed_while_the_client_sends(framed: str, own
         assert (record["status"], record["origin_status"], record["tries"]) == (413, 413, 1)
 
 
+async def test_an_early_answer_is_passed_where_the_origin_closes_at_once(own: Forwarding) -> None:
+    """With a part of the request unread: where it runs by itself, a write often fails before the answer is read."""
+    count, size = 20, 8_000_000 // 65536 * 65536
+
+    def refuse(listener: socket.socket) -> None:
+        for _ in range(count):
+            with listener.accept()[0] as connection:
+                connection.recv(10_000)
+                connection.sendall(answer(b"big", "Connection: close", status="413 Content Too Large"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
+        async with own(hosts=f'"127.0.0.1:{listener.getsockname()[1]}" = 1') as gateway:
+            for _ in range(count):
+                client = await gateway.client()
+                await client.send(request("POST / HTTP/1.1", f"Content-Length: {size}"))
+                async with uploading(client, size):
+                    got = await client.answer("POST")
+                    assert (got.status, got.body, got.is_cut) == (413, b"big", False)
+        await asked
+
+
+async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothing(own: Forwarding) -> None:
+    """Whether it closes or not: nobody waits for it to take the rest of a request that is answered."""
+    is_answered = asyncio.Event()
+
+    async def refuse(call: Call) -> None:
+        await is_full.wait()
+        await call.write(answer(b"big", status="413 Content Too Large"))
+        await is_answered.wait()
+
+    is_full = asyncio.Event()
+    async with own(buffer=SMALL_BUFFER_BYTES) as gateway:
+        gateway.origin.default = refuse
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", f"Content-Length: {64 * MIB}"))
+        async with uploading(client, 64 * MIB):
+            await gateway.origin.until_asked()
+            await asyncio.sleep(0.1)
+            is_full.set()
+            assert (await client.answer("POST")).status == 413
+        connection = gateway.origin.peers[0].socket
+        async with asyncio.timeout(2):
+            while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01":  # established
+                await asyncio.sleep(0.01)
+        is_answered.set()
+
+
 # Cut answers
 
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from math import inf
 from pathlib import Path
+from time import time
 
 import pytest
 from support.gateway import Answer, Forwarding, Gateway
@@ -12,7 +14,7 @@ from support.origin import Behaviour, answer, chunks, close_at_once, hang, head,
 from redirect.core.request import Head, Request
 from redirect.core.routes import Caching, Route
 from redirect.proxy import cache
-from redirect.proxy.cache import Cache, Copy, allowed_age, is_for_all, is_usable
+from redirect.proxy.cache import Cache, Copy, allowed_age, initial_age, is_for_all, is_usable
 from redirect.proxy.fields import Field
 
 CACHE = "cache = { stale_if_down = 300 }\nretries = 0"
@@ -70,6 +72,21 @@ def test_up_to_which_age_an_answer_may_be_used(status: int, lines: list[str], ag
 )
 def test_which_requests_have_answers_for_all(lines: list[str], is_so: bool) -> None:
     assert is_for_all(fields(*lines)) is is_so
+
+
+@pytest.mark.parametrize(
+    ("lines", "age"),
+    [
+        pytest.param(["Age: 50"], 50, id="as it says"),
+        pytest.param([f"Date: {formatdate(time() - 3600, usegmt=True)}"], 3600, id="by its date"),
+        pytest.param([f"Date: {formatdate(time() - 3600, usegmt=True)}", "Age: 4000"], 4000, id="the larger one"),
+        pytest.param([f"Date: {formatdate(time() + 3600, usegmt=True)}"], 0, id="a date that is to come"),
+        pytest.param(["Date: yesterday", "Age: x"], 0, id="neither is one"),
+    ],
+)
+def test_how_old_an_answer_is_when_it_comes(lines: list[str], age: int) -> None:
+    """RFC 9111, section 4.2.3."""
+    assert initial_age(fields(*lines)) == pytest.approx(age, abs=900)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Fields and targets on their way to the origin and back (RFC 9110, section 7.6.1)."""
 
 import re
+from email.utils import parsedate_to_datetime
+from time import time
 
 import pytest
 from support.gateway import DATE, Forwarding
-from support.origin import answer, says
+from support.origin import answer, head, says
 
 from redirect.proxy.fields import response_fields
 
@@ -327,6 +329,18 @@ async def test_what_a_server_adds_an_origin_says_once(name: str, forwarding: For
         got = await gateway.ask("GET / HTTP/1.1")
         assert got.all(name) == ["Fri, 02 Jan 2026 00:00:00 GMT"]
         assert DATE not in got.all("Date") or name != "Date"
+
+
+@pytest.mark.parametrize("how", [[], ["Transfer-Encoding: chunked"]], ids=["plain", "chunked"])
+async def test_an_answer_without_a_date_gets_the_time_when_it_came(how: list[str], own: Forwarding) -> None:
+    """RFC 9110, section 6.6.1. Behind another server it is that server's to add."""
+    async with own() as gateway:
+        gateway.origin.default = says(
+            head("200 OK", *how, *([] if how else ["Content-Length: 0"])) + b"0\r\n\r\n" * len(how)
+        )
+        before = int(time())
+        (date,) = (await gateway.ask("GET / HTTP/1.1")).all("Date")
+        assert before <= parsedate_to_datetime(date).timestamp() <= time()
 
 
 @pytest.mark.parametrize("field", ["Content-Encoding: gzip", "Content-Type: text/plain", "Vary: *", "ETag: W/x"])

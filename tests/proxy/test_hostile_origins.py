@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.gateway import Forwarding, connect
-from support.origin import Call, Origin, answer, chunk, chunks, head, in_turn, says
+from support.origin import Behaviour, Call, Origin, answer, chunk, chunks, head, in_turn, says
 
 CHUNKED = "Transfer-Encoding: chunked"
 OK = "HTTP/1.1 200 OK\r\n"
@@ -71,6 +71,35 @@ async def test_what_is_no_answer_is_502(sent: bytes, forwarding: Forwarding) -> 
         assert all(asked.nth == 1 or asked.connection for origin in gateway.origins for asked in origin.asked)
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b"HTTP/1.1 404 Not Fo", b"und here\r\nContent-Length: 0\r\n\r\n"], id="torn"),
+        pytest.param([b"HTTP/1.1 404 Not Found here", b"\r\nContent-Length: 0\r\n\r\n"], id="torn behind it"),
+        pytest.param(
+            [head("103 Early"), b"HTTP/1.1 404 Not Found here\r\nContent-Length: 0\r\n\r\n"], id="behind a 103"
+        ),
+    ],
+)
+async def test_the_reason_is_that_of_the_answer_however_it_came(pieces: list[bytes], forwarding: Forwarding) -> None:
+    """And where there is none, it is not that of another answer."""
+    none = [head("103 Early"), b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]
+
+    async def in_pieces(call: Call) -> None:
+        for piece in pieces if len(call.origin.asked) == 1 else none:
+            await call.write(piece)
+            await asyncio.sleep(0.02)
+
+    async with forwarding() as gateway:
+        gateway.origin.default = in_pieces
+        client = await gateway.client()
+        for status, reason in ((404, b"Not Found here"), (200, b"")):
+            got = await client.ask("GET / HTTP/1.1")
+            assert got.status == status
+            if forwarding.is_own:  # ASGI has no reason
+                assert bytes(client.received).rpartition(b"HTTP/1.1 ")[2].startswith(b"%d %b\r\n" % (status, reason))
+
+
 async def test_equal_lengths_are_one_or_none(forwarding: Forwarding) -> None:
     """RFC 9110, section 8.6, allows both."""
     async with forwarding() as gateway:
@@ -100,10 +129,12 @@ async def test_what_is_within_the_limits_passes(sent: bytes, forwarding: Forward
             assert (got.status, got.body) == (200, b"ok")
 
 
-@pytest.mark.parametrize("piece", [b"x-%d: aaaaaaaa\r\n", b"a", b"x: " + b"a" * 1000 + b"\r\n"], ids=str)
-async def test_a_head_without_end_is_given_up_early(piece: bytes, forwarding: Forwarding) -> None:
-    async def endless(call: Call) -> None:
-        await call.write(raw(OK) + b"X: ")
+ENDLESS = [b"x-%d: aaaaaaaa\r\n", b"a", b"x: " + b"a" * 1000 + b"\r\n"]
+
+
+def endless(begin: bytes, piece: bytes) -> Behaviour:
+    async def behave(call: Call) -> None:
+        await call.write(begin + b"X: ")
         while call.peer.count < 10**9 and not call.peer.ended:
             await call.write(piece * 100)
             try:
@@ -112,11 +143,33 @@ async def test_a_head_without_end_is_given_up_early(piece: bytes, forwarding: Fo
                 continue
         call.close()
 
+    return behave
+
+
+@pytest.mark.parametrize("piece", ENDLESS, ids=str)
+async def test_a_head_without_end_is_given_up_early(piece: bytes, forwarding: Forwarding) -> None:
     async with forwarding("retries = 0") as gateway:
-        gateway.origin.default = endless
+        gateway.origin.default = endless(raw(OK), piece)
         got = await gateway.ask("GET / HTTP/1.1")
         assert got.status == 502
         await gateway.origin.until_ended()
+
+
+@pytest.mark.parametrize("piece", ENDLESS, ids=str)
+async def test_trailers_without_end_are_given_up_early(piece: bytes, forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = endless(head("200 OK", CHUNKED) + b"2\r\nok\r\n0\r\n", piece)
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.is_cut) == (200, True)
+        await gateway.origin.until_ended()
+        assert "its trailers" in (await gateway.record())["detail"]
+
+
+async def test_more_trailers_than_a_head_may_have_fields_are_no_answer(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        trailers = b"X: y\r\n" * 101
+        gateway.origin.default = says(head("200 OK", CHUNKED) + b"2\r\nok\r\n0\r\n" + trailers + b"\r\n")
+        assert (await gateway.ask("GET / HTTP/1.1")).is_cut
 
 
 # Bytes behind an answer

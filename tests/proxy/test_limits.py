@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
 
 import pytest
 from support.gateway import Answer, Client, Forwarding, Gateway
@@ -10,6 +12,7 @@ from support.origin import Call, answer, chunk, close_at_once, hang, head, says
 from support.wire import head as request
 
 from redirect.core.routes import RequestLimit
+from redirect.core.service import new_service
 from redirect.proxy.limits import Limits
 from redirect.telemetry.scoreboard import Descriptor, Held, new_tokens
 
@@ -221,6 +224,21 @@ async def test_one_that_waits_too_long_is_refused(forwarding: Forwarding) -> Non
             since = asyncio.get_running_loop().time()
             assert_full(await gateway.ask("GET / HTTP/1.1"), "/* has 1 requests under way, its limit")
             assert 0.19 < asyncio.get_running_loop().time() - since < 1
+
+
+async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forwarding: Forwarding) -> None:
+    """Those behind them do not wait either."""
+    async with forwarding(QUEUE) as gateway:
+        gateway.origin.default = gate = Gate()
+        clients = [*await under_way(gateway, 1, "/1"), await sent(gateway, "/2"), await sent(gateway, "/3")]
+        await arrived(gateway)
+        config = gateway.handler.service.config
+        routes = tuple(replace(route, limit=None) for route in config.routes)
+        gateway.handler.use(new_service(replace(config, routes=routes), Random(1)))
+        await gateway.origin.until_asked(3)
+        gate.opened.set()
+        assert [(await client.answer()).body for client in clients] == [b"/1", b"/2", b"/3"]
+        assert (await gateway.ask("GET /4 HTTP/1.1")).status == 200
 
 
 async def test_a_client_that_leaves_is_taken_out_of_the_queue(forwarding: Forwarding) -> None:

@@ -7,6 +7,7 @@ from random import Random
 import httptools
 import pytest
 
+from redirect.proxy import plain_fields
 from redirect.proxy.fields import FieldError, Forwarded, request_fields, response_fields
 from redirect.proxy.plain_fields import IS_COMPILED, plain_answer, plain_request_fields
 
@@ -21,6 +22,8 @@ REQUEST = (
 )
 TRUSTED = Forwarded(b"a.example", b"192.0.2.9", b"http", True)
 UNTRUSTED = TRUSTED._replace(is_trusted=False)
+
+DATE = b"Thu, 01 Jan 2026 00:00:00 GMT"
 
 GENERATED = int(os.environ.get("GENERATED", "20000"))
 SEED = int(os.environ.get("SEED", "20261126"))
@@ -60,7 +63,13 @@ def answer_as_parsed(data: bytes) -> tuple[bytes, int] | None:
         return None
     if read.length is None or read.is_chunked or read.upgrade or not read.connection <= {b"keep-alive"}:
         return None
-    return b"".join([b"%b: %b\r\n" % field for field in read.fields]), read.length
+    added = [] if any(name.lower() == b"date" for name, _ in read.fields) else [(b"date", DATE)]
+    return b"".join([b"%b: %b\r\n" % field for field in [*read.fields, *added]]), read.length
+
+
+@pytest.fixture(autouse=True)
+def _fixed_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_fields, "date_now", lambda: DATE)
 
 
 def request_as_parsed(data: bytes, about: Forwarded) -> bytes | None:

@@ -44,6 +44,25 @@ def be(gateway: Gateway, behaviour: Behaviour) -> None:
         origin.default = behaviour
 
 
+async def stops_to_listen(call: Call) -> None:
+    """Closes a connection that was used before, and takes no other one."""
+    call.origin.close_listener()
+    call.close()
+
+
+async def test_a_used_connection_that_is_lost_is_replaced_once_for_each_origin(forwarding: Forwarding) -> None:
+    """The first one takes no other connection here, so it is the second's turn, whose used one is lost as well."""
+    async with forwarding("retries = 1", origins=2) as gateway:
+        first, second = gateway.origins
+        client = await gateway.client()
+        for _ in range(2):
+            await client.ask("GET / HTTP/1.1")
+        first.default, second.default = stops_to_listen, in_turn(close_at_once, says(answer(b"ok")))
+        for _ in range(2):
+            assert (await client.ask("GET / HTTP/1.1")).body == b"ok"
+        assert sorted(record["tries"] for record in (await gateway.records(4))[2:]) == [1, 2]
+
+
 # No connection
 
 
@@ -242,6 +261,15 @@ async def test_the_last_answer_is_passed_on(body: bytes, forwarding: Forwarding)
         assert (got.status, got.body, got.is_cut) == (502, body, False)
         assert (got.all("Retry-After"), got.all("X-A"), got.error) == (["9"], ["b"], None)
         assert sorted(counts(gateway)) == [0, 1, 1]
+
+
+async def test_an_origin_that_says_when_to_come_again_is_not_helped_by_another_try(forwarding: Forwarding) -> None:
+    """Its 503 with Retry-After passes, whatever `retry_on` has."""
+    async with forwarding("retries = 1\nretry_on = [503]", origins=2) as gateway:
+        be(gateway, says(answer(b"busy", "Retry-After: 9", status="503 Busy")))
+        got = await gateway.ask("GET / HTTP/1.1")
+        assert (got.status, got.body, got.all("Retry-After")) == (503, b"busy", ["9"])
+        assert sorted(counts(gateway)) == [0, 1]
 
 
 async def test_an_only_origin_is_not_asked_again_for_a_status(forwarding: Forwarding) -> None:

@@ -10,6 +10,10 @@ from support.gateway import Forwarding
 from support.origin import Call, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
+from redirect.edge import forwarding as forwarding_client
+from redirect.proxy import exchange
+from redirect.proxy.untaken import untaken
+
 CHUNKED = "Transfer-Encoding: chunked"
 # A timeout of 0.1 s has passed by then, also where deadlines are looked at now and then.
 SOON_SECONDS = 0.6
@@ -70,6 +74,72 @@ async def test_answer_ends_with_504(forwarding: Forwarding) -> None:
         assert record["detail"]
         gateway.origin.default = says(answer(b"ok"))
         assert (await client.ask("GET / HTTP/1.1")).body == b"ok"  # the client's connection goes on
+
+
+class Taken:
+    """Stands in for what the kernel tells: how much waits for the other side, which takes some while it `goes_on`."""
+
+    def __init__(self) -> None:
+        self.waiting = 10**9
+        self.goes_on = True
+
+    def __call__(self, *_: object) -> int:
+        self.waiting -= self.goes_on
+        return self.waiting
+
+
+async def test_a_client_that_reads_slowly_is_not_idle(own: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes until there is room for more."""
+    monkeypatch.setattr(forwarding_client, "untaken", taken := Taken())
+    async with own("timeouts = { idle = 0.2 }", buffer=64 * 1024) as gateway:
+        gateway.origin.default = says(answer(b"d" * 50_000_000))
+        client = await gateway.client(buffer=64 * 1024)
+        await client.send(request("GET / HTTP/1.1"))
+        await gateway.origin.until_asked()
+        await asyncio.sleep(SOON_SECONDS)
+        assert gateway.logged() == []
+        taken.goes_on = False
+        assert (await gateway.record())["detail"] == "the answer was cut: nothing was taken for 0.2 s"
+
+
+async def test_an_origin_that_reads_slowly_is_not_idle(own: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "untaken", taken := Taken())
+    async with own("timeouts = { idle = 0.2 }", buffer=64 * 1024) as gateway:
+        is_over = asyncio.Event()
+        gateway.origin.default = lambda call: is_over.wait()  # type: ignore[assignment, return-value]
+        client = await gateway.client(buffer=64 * 1024)
+        sending = asyncio.create_task(
+            client.send(request("POST / HTTP/1.1", "Content-Length: 50000000") + bytes(50_000_000))
+        )
+        await gateway.origin.until_asked()
+        await asyncio.sleep(SOON_SECONDS)
+        assert gateway.logged() == []
+        taken.goes_on = False
+        assert (await gateway.record())[
+            "detail"
+        ] == "no answer from origins: the origin took nothing of the request for 0.2 s"
+        sending.cancel()
+        is_over.set()
+
+
+async def test_what_the_other_side_has_not_taken_is_counted_in_the_kernel_as_well() -> None:
+    """Where what the event loop holds stands still."""
+    loop, read = asyncio.get_running_loop(), socket.socket()
+    with socket.create_server(("127.0.0.1", 0)) as listener, read:
+        read.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        read.connect(listener.getsockname())
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=listener.accept()[0])
+        transport.write(bytes(30_000_000))
+        await asyncio.sleep(0.1)
+        before, held = untaken(transport), transport.get_write_buffer_size()
+        assert 0 < held < before
+        read.recv(20_000, socket.MSG_WAITALL)
+        read.recv(200_000, socket.MSG_WAITALL)
+        async with asyncio.timeout(2):
+            while untaken(transport) == before:
+                await asyncio.sleep(0.01)
+        assert untaken(transport) < before
+        transport.abort()
 
 
 @pytest.mark.parametrize("interim", ["", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"])

@@ -77,6 +77,10 @@ class Peer:
         self._buffer = bytearray()
         self.end = asyncio.Event()
 
+    @property
+    def socket(self) -> socket.socket:
+        return self._writer.get_extra_info("socket")  # type: ignore[no-any-return]
+
     async def more(self) -> bool:
         """Reads what is there; False at the end."""
         try:
@@ -226,10 +230,14 @@ class Origin:
         self._server = await asyncio.start_server(self._accept, sock=listener, ssl=tls)
         self.port = listener.getsockname()[1]
 
-    async def stop(self) -> None:
-        """Stops to listen, and ends all connections."""
+    def close_listener(self) -> None:
+        """Takes no other connection."""
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        """Stops to listen, and ends all connections."""
+        self.close_listener()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
