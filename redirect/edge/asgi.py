@@ -71,7 +71,7 @@ def create_app(
             if refusal is None:
                 return
             decision = refusal
-        fields, body = fields_and_body(decision, request.target)
+        fields, body = fields_and_body(decision, request.target, scope["headers"])
         await send({"type": "http.response.start", "status": decision.status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
         handler.recorder.write(decision, quote(request.method, head), request.target, started, config_hash)

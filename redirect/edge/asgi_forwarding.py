@@ -115,7 +115,9 @@ class AsgiClient:
         self._changed.set()
 
     def refuse(self, decision: Decision) -> None:
-        fields, body = fields_and_body(decision._replace(close=not self.exchange.is_complete), self.exchange.target)
+        exchange = self.exchange
+        decision = decision._replace(close=not exchange.is_complete)
+        fields, body = fields_and_body(decision, exchange.target, exchange.lines)
         self._put({"type": "http.response.start", "status": decision.status, "headers": fields})
         self._put({"type": "http.response.body", "body": body})
         self._is_over = True

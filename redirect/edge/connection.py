@@ -451,8 +451,9 @@ class HttpConnection(TimedConnection):
         if self._buffer or self.flow.read_paused:
             self.feed_soon()
 
-    def refuse_forward(self, decision: Decision, method: str, target: str, *, closes: bool) -> None:
-        self.write(whole(self.server_state.default_headers, decision, method, target, close=closes))
+    def refuse_forward(self, decision: Decision, exchange: Exchange, *, closes: bool) -> None:
+        default, method, target = self.server_state.default_headers, exchange.method, exchange.target
+        self.write(whole(default, decision, method, target, exchange.lines, close=closes))
         self.on_forwarded(closes=closes)
 
     # Answering

@@ -19,7 +19,8 @@ import httptools
 
 from redirect.core.decision import Decision
 from redirect.core.show import Show
-from redirect.edge.response import Field, fields_and_body
+from redirect.edge.response import fields_and_body
+from redirect.proxy.fields import Field
 
 # Of a document, in a worker.
 MAX_AT_ONCE = 16
@@ -93,7 +94,7 @@ class Documents:
         """The answer to a request for `target` with these fields; the block ends when it is sent."""
         document = show.document
         if self._under_way[document] >= MAX_AT_ONCE:
-            yield _refused(show, target, f"{MAX_AT_ONCE} requests for {document} are under way")
+            yield _refused(show, target, headers, f"{MAX_AT_ONCE} requests for {document} are under way")
             return
         self._under_way[document] += 1
         try:
@@ -104,7 +105,7 @@ class Documents:
     async def _ask(self, show: Show, target: str, headers: Iterable[Field]) -> Answer:
         controller = self._controller
         if controller is None:
-            return _refused(show, target, "there is no controller")
+            return _refused(show, target, headers, "there is no controller")
         asking = asyncio.create_task(_exchange(controller, _request(show.document, target, headers)))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -114,9 +115,9 @@ class Documents:
                     await asyncio.wait({asking}, timeout=CHECK_SECONDS)
             status, response = asking.result()
         except (OSError, httptools.HttpParserError):  # a TimeoutError is an OSError
-            return _refused(show, target, "the controller does not answer")
+            return _refused(show, target, headers, "the controller does not answer")
         except _TooLongError:
-            return _refused(show, target, f"{show.document} has over {MAX_BODY_BYTES:,} bytes")
+            return _refused(show, target, headers, f"{show.document} has over {MAX_BODY_BYTES:,} bytes")
         finally:
             asking.cancel()
         decision = Decision(status, route=show.route.name, is_show=True)
@@ -147,6 +148,6 @@ def _request(document: str, target: str, headers: Iterable[Field]) -> bytes:
     return b"GET %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%b\r\n" % (path.encode(), b"".join(accepted))
 
 
-def _refused(show: Show, target: str, detail: str) -> Answer:
+def _refused(show: Show, target: str, headers: Iterable[Field], detail: str) -> Answer:
     decision = Decision(503, detail=detail, route=show.route.name, is_show=True)
-    return Answer(decision, *fields_and_body(decision, target))
+    return Answer(decision, *fields_and_body(decision, target, headers))

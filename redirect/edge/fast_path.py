@@ -24,9 +24,9 @@ from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.keys import key_of
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import Field, encoded, head, whole
+from redirect.edge.response import encoded, head, whole
 from redirect.proxy.exchange import Exchange
-from redirect.proxy.fields import FieldError, Forwarded, Traits
+from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
 from redirect.telemetry.record import Quoted, quote
 
@@ -78,7 +78,7 @@ class FastPath(HttpConnection):
                 pool_requested, scheme, endpoint, client_ip, quoted, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint, client_ip, data)
                 if isinstance(decision, Decision):
-                    self._answer(decision, quoted, "GET", text, target, started, False)
+                    self._answer(decision, quoted, "GET", text, target, data, started, False)
                     return True
                 if passed is not None:
                     return self._forward_plain(decision, "GET", text, client_ip, data, quoted, passed, started)
@@ -98,7 +98,7 @@ class FastPath(HttpConnection):
                 self._last_end = ()
         if not isinstance(decision, Decision):
             return self._forward_plain(decision, method, text, client_ip, data, quoted, passed, started)
-        self._answer(decision, quoted, method, text, target, started, False)
+        self._answer(decision, quoted, method, text, target, data, started, False)
         return True
 
     def _passed(self, data: bytes, host: str | None, scheme: str) -> "_Passed | None":
@@ -172,11 +172,12 @@ class FastPath(HttpConnection):
             super().respond(request, close=close)
             return
         self._is_at_rest = True
-        self._answer(decision, quoted, method, text, text.encode("latin-1"), started, close)
+        self._answer(decision, quoted, method, text, text.encode("latin-1"), self.headers, started, close)
 
     def _answer(
-        self, decision: Decision, quoted: Quoted, method: str, text: str, target: bytes, started: int, close: bool
-    ) -> None:
+        self, decision: Decision, quoted: Quoted, method: str, text: str, target: bytes, fields: Fields, started: int,
+        close: bool,
+    ) -> None:  # fmt: skip
         state, handler = self.server_state, self.handler
         default = state.default_headers
         if default is not _openings.default:
@@ -185,7 +186,7 @@ class FastPath(HttpConnection):
             answer = _openings[decision] + target + _END
         else:
             close = close or decision.close
-            answer = whole(default, decision, method, text, close=close)
+            answer = whole(default, decision, method, text, fields, close=close)
         if self._read_progress is not None:
             self._written += len(answer)
         self.transport.write(answer)

@@ -30,7 +30,7 @@ class Connection(Protocol):
     def on_forwarded(self, *, closes: bool) -> None:
         """The answer was written."""
 
-    def refuse_forward(self, decision: Decision, method: str, target: str, *, closes: bool) -> None:
+    def refuse_forward(self, decision: Decision, exchange: Exchange, *, closes: bool) -> None:
         """Sends a response of ours."""
 
     def feed_soon(self) -> None:
@@ -121,8 +121,7 @@ class ForwardingClient:
     def refuse(self, decision: Decision) -> None:
         if self._ends_unclear():
             self.closes = True
-        exchange = self.exchange
-        self._connection.refuse_forward(decision, exchange.method, exchange.target, closes=self.closes)
+        self._connection.refuse_forward(decision, self.exchange, closes=self.closes)
 
     def pause(self) -> None:
         self._connection.flow.pause_reading()

@@ -13,10 +13,10 @@ from redirect.core.request import Request
 from redirect.core.service import MissingKeyError, Service
 from redirect.core.show import Show
 from redirect.edge.documents import Documents
-from redirect.edge.keys import Fields, key_of
+from redirect.edge.keys import key_of
 from redirect.edge.reader import Reader
 from redirect.proxy.exchange import Client, Exchange
-from redirect.proxy.fields import Field, FieldError, Forwarded, request_fields
+from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, request_fields
 from redirect.proxy.forwarder import Forwarder
 from redirect.telemetry.record import Quoted, RequestIds, quote
 from redirect.telemetry.recorder import Recorder

@@ -6,12 +6,8 @@ key, as with an empty one. Of cookies or parameters of one name the first counts
 """
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
-from redirect.proxy.fields import Field
-
-# The header fields of a request, or its whole head as it came.
-Fields: TypeAlias = Iterable[Field] | bytes
+from redirect.proxy.fields import Fields, values
 
 
 def key_of(hash_on: str, target: str, client_ip: str | None, fields: Fields) -> bytes:
@@ -21,18 +17,9 @@ def key_of(hash_on: str, target: str, client_ip: str | None, fields: Fields) -> 
     name = text.encode("ascii")
     if kind == "query":
         return _value(name, target.partition("?")[2].encode("latin-1").split(b"&"))
-    if isinstance(fields, bytes):
-        fields = _fields_of(fields)
-    field = name if kind == "header" else b"cookie"
-    values = [value.strip(b" \t") for each, value in fields if each.lower() == field]
     if kind == "header":
-        return b", ".join(values)
-    return _value(name, [pair.strip(b" \t") for value in values for pair in value.split(b";")])
-
-
-def _fields_of(head: bytes) -> Iterable[Field]:
-    lines = (line.partition(b":") for line in head.split(b"\n")[1:])
-    return ((name, value.rstrip(b"\r")) for name, _, value in lines)
+        return b", ".join(values(name, fields))
+    return _value(name, [pair.strip(b" \t") for value in values(b"cookie", fields) for pair in value.split(b";")])
 
 
 def _value(name: bytes, pairs: Iterable[bytes]) -> bytes:

@@ -1,29 +1,43 @@
 """The response to a decision, the same bytes whichever front sends them.
 
-The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), and a response that ends the
-connection says so.
+The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), or a page with the same words
+where the client prefers that, and a response that ends the connection says so.
 """
 
 import json
+import re
 from collections.abc import Sequence
+from html import escape
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from redirect.core.decision import NEW_TITLES, Decision
 from redirect.core.service import RETRY_AFTER
 from redirect.edge.reader import ALLOW
+from redirect.proxy.fields import Field, Fields, values
 
 # uvicorn's, by which both fronts begin a response, with the phrases of our problem documents.
 STATUS_LINE.update({status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in NEW_TITLES.items()})
 
-Field = tuple[bytes, bytes]
-
 _EMPTY: Field = (b"content-length", b"0")
 CLOSE: Field = (b"connection", b"close")
 
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<h1>{title}</h1>
+<p>{detail}</p>
+"""
+# A member of Accept: a range of media types, and its weight.
+_ACCEPTED = re.compile(rb"([^\s,;/]+/[^\s,;]+)([^,]*)")
+_WEIGHT = re.compile(rb";\s*[qQ]=([01](?:\.[0-9]{0,3})?)\s*(?:;|$)")
 
-def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes]:
-    """The header fields and the body of the response to a request for `target`."""
+
+def fields_and_body(decision: Decision, target: str, asked: Fields = b"") -> tuple[list[Field], bytes]:
+    """The header fields and the body of the response to a request for `target` with those fields."""
     location = decision.location(target)
     if location is not None:
         fields, body = [*encoded(decision), (b"location", location.encode("latin-1")), _EMPTY], b""
@@ -34,12 +48,30 @@ def fields_and_body(decision: Decision, target: str) -> tuple[list[Field], bytes
     elif decision.status == 204:
         fields, body = [(b"allow", ALLOW.encode())], b""
     else:
-        body = json.dumps(decision.problem()).encode("ascii")
-        fields = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/problem+json")]
+        problem, kind = decision.problem(), b"application/problem+json"
+        body = json.dumps(problem).encode("ascii")
+        if prefers_html(b",".join(values(b"accept", asked))):
+            title, kind = f"{problem['status']} {problem['title']}", b"text/html; charset=utf-8"
+            body = _PAGE.format(title=title, detail=escape(decision.detail or "")).encode()
+        fields = [(b"content-length", str(len(body)).encode()), (b"content-type", kind), (b"vary", b"accept")]
         if decision.status == 503 and all(name != "retry-after" for name, _ in decision.fields):
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
     fields += encoded(decision)
     return [*fields, CLOSE] if decision.close else fields, body
+
+
+def prefers_html(accept: bytes) -> bool:
+    """Whether a client that says this would rather have a page than a problem (RFC 9110, section 12.5.1)."""
+    weights = {kind.lower(): _weight(parameters) for kind, parameters in _ACCEPTED.findall(accept)}
+    problem = next(
+        (weights[kind] for kind in (b"application/problem+json", b"application/*", b"*/*") if kind in weights), 0
+    )
+    return weights.get(b"text/html", 0) > problem
+
+
+def _weight(parameters: bytes) -> float:
+    found = _WEIGHT.search(parameters)
+    return float(found[1]) if found else 1.0
 
 
 def encoded(decision: Decision) -> list[Field]:
@@ -47,9 +79,11 @@ def encoded(decision: Decision) -> list[Field]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in decision.fields]
 
 
-def whole(default: Sequence[Field], decision: Decision, method: str, target: str, *, close: bool) -> bytes:
+def whole(
+    default: Sequence[Field], decision: Decision, method: str, target: str, asked: Fields, *, close: bool
+) -> bytes:
     """The bytes of a response that is rare enough to be built for each request. The `default` fields come first."""
-    fields, body = fields_and_body(decision, target)
+    fields, body = fields_and_body(decision, target, asked)
     if close and CLOSE not in fields:
         fields.append(CLOSE)
     return head(decision.status, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)

@@ -103,7 +103,6 @@ class Exchange:
         "_kept",
         "_kept_bytes",
         "_key",
-        "_lines",
         "_origin_status",
         "_quoted",
         "_refusal",
@@ -122,6 +121,7 @@ class Exchange:
         "is_full",
         "is_tunnel",
         "key_of",
+        "lines",
         "method",
         "takes_plain",
         "target",
@@ -138,7 +138,7 @@ class Exchange:
         self.method = method
         self.target = target
         self._quoted = quoted
-        self._lines = lines
+        self.lines = lines
         self._traits = traits
         self._host = host
         self._started = self._still_since = self._complete_at = started
@@ -356,7 +356,7 @@ class Exchange:
         request_id = self._quoted[-1]
         assert request_id is not None
         return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
-            line, host, self._lines, stripped, request_id.encode("ascii"),
+            line, host, self.lines, stripped, request_id.encode("ascii"),
         )  # fmt: skip
 
     def _failed(self, failure: Failure, error: str, detail: str) -> None:

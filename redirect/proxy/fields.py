@@ -12,9 +12,12 @@ from email.utils import formatdate
 from enum import IntEnum
 from functools import lru_cache
 from time import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 Field = tuple[bytes, bytes]
+
+# The fields of a message, or their lines as they came, with or without the line before them.
+Fields: TypeAlias = Iterable[Field] | bytes
 
 # By which a request that comes back is known. All processes of an instance share it, as they are forked from one.
 PSEUDONYM = f"redirect-{secrets.token_hex(4)}".encode()
@@ -237,6 +240,14 @@ def response_fields(headers: Sequence[Field]) -> ResponseFields:
         fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
     fields.append((b"via", via))
     return ResponseFields(fields, listed, length, is_chunked, upgrade)
+
+
+def values(name: bytes, fields: Fields) -> list[bytes]:
+    """Those of each field of the name, which is in lower case."""
+    if isinstance(fields, bytes):
+        lines = (line.partition(b":") for line in fields.split(b"\n"))
+        fields = ((each, value) for each, _, value in lines)
+    return [value.strip(b" \t\r") for each, value in fields if each.lower() == name]
 
 
 def date_now() -> bytes:
