@@ -55,10 +55,14 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace) -> str:
     """Measures the parts that are asked for and writes what there is after each."""
-    measured = results.Results(" ".join(["python", *sys.argv]), machine.description())
+    measured, about = (
+        results.read(options.output),
+        {"command": " ".join(["python", *sys.argv]), **machine.description()},
+    )
     for part in options.parts or PARTS:
         print(f"{part}:", flush=True)
-        measured = replace(measured, **{part: PARTS[part](QUICK if options.quick else FULL)})
+        found = PARTS[part](QUICK if options.quick else FULL)
+        measured = replace(measured, made={**measured.made, part: about}, **{part: found})
         results.write(measured, options.output)
     return f"{results.page(measured)}\nwritten to {options.output}"
 

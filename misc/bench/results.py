@@ -1,4 +1,7 @@
-"""The results: one page to read, one file for machines, two plots."""
+"""The results: one page to read, one file for machines, two plots.
+
+The rule: each part says when and on what it was made. One that is not measured again stays as it was.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +17,7 @@ import tunnels
 from comparison import Comparison
 from concurrency import Concurrency
 from growth import Growth
+from pydantic import TypeAdapter
 from rounds import Run
 from table import Table
 from tunnels import Tunnels
@@ -23,14 +27,19 @@ from tunnels import Tunnels
 class Results:
     """What was measured; a part that was not asked for is None."""
 
-    command: str
-    machine: Mapping[str, str]
+    made: Mapping[str, Mapping[str, str]]  # by part: the command, the date, the machine and its programs
     comparison: Comparison | None = None
     deployment: list[Run] | None = None
     concurrency: Concurrency | None = None
     growth: Growth | None = None
     forwarding: list[Run] | None = None
     tunnels: list[Tunnels] | None = None
+
+
+def read(folder: Path) -> Results:
+    """Those of before, if there are some."""
+    path = folder / "results.json"
+    return TypeAdapter(Results).validate_json(path.read_bytes()) if path.exists() else Results({})
 
 
 def write(results: Results, folder: Path) -> None:
@@ -41,9 +50,15 @@ def write(results: Results, folder: Path) -> None:
 
 
 def page(results: Results) -> str:
-    machine = "\n".join(f"- {what}: {value}" for what, value in results.machine.items())
-    sections = (f"## {title}\n\n" + "\n".join(table.markdown() for table in part) for title, part in _parts(results))
-    return "\n".join([f"# Benchmark\n\nMade by `{results.command}`.\n\n{machine}\n", *sections])
+    sections = (
+        f"## {title}\n\n{_made(results.made[title.lower()])}\n" + "\n".join(table.markdown() for table in part)
+        for title, part in _parts(results)
+    )
+    return "\n".join(["# Benchmark\n", *sections])
+
+
+def _made(about: Mapping[str, str]) -> str:
+    return "".join(f"- {what}: {value}\n" for what, value in about.items())
 
 
 def _parts(results: Results) -> list[tuple[str, list[Table]]]:

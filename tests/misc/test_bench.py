@@ -1,11 +1,14 @@
 """The benchmark: what it makes of figures, and what it tells the servers. None is started here."""
 
+import json
 import os
 import re
 import sys
 import time
 import tomllib
+from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from support.logged import KEYS
@@ -18,6 +21,7 @@ import deployment
 import gateways
 import pools
 import proxies
+import results
 import servers
 from comparison import GOALS, SERVERS, WORKLOADS, Comparison
 from figures import number, ratio, spread, verdict
@@ -128,8 +132,10 @@ def test_the_page() -> None:
     costs = {servers.OURS.name: 8, servers.STARLETTE.name: 32, servers.NGINX.name: 10, servers.CADDY.name: 40}
     runs = [run(name, workload.name, cost) for workload in WORKLOADS for name, cost in costs.items()]
     memory = dict.fromkeys(costs, 40 * 1024)
-    written = page(Results("python bench.py", {"CPU": "a fast one"}, comparison=Comparison(runs, memory)))
-    assert "Made by `python bench.py`.\n\n- CPU: a fast one\n" in written
+    written = page(
+        Results({"comparison": {"command": "python bench.py", "CPU": "a fast one"}}, Comparison(runs, memory))
+    )
+    assert "## Comparison\n\n- command: python bench.py\n- CPU: a fast one\n" in written
     assert re.search(r"^\| nginx, JSON log +\| bare +\| +0\.95 \| +0\.80 \| +met \|$", written, re.MULTILINE)
     assert re.search(r"^\| Redirect, Starlette front \| bare +\| +0\.30 \| +0\.25 \| +met \|$", written, re.MULTILINE)
     assert "HAProxy" not in written
@@ -150,7 +156,7 @@ def test_the_page_of_the_deployment() -> None:
         for name, (front, behind) in costs.items()
         for part, cost in zip(deployment.PARTS, (front, behind, front + behind), strict=True)
     ]
-    written = page(Results("python bench.py", {}, deployment=runs))
+    written = page(Results({"deployment": {}}, deployment=runs))
     assert re.search(r"^\| Redirect +\| +30\.0 \| +20\.0 \| +50\.0 \| +20,000 \|", written, re.MULTILINE)
     assert "by round: 2.00 behind it, 1.25 in all" in written.replace("\n", " ")
 
@@ -179,7 +185,7 @@ def test_the_page_of_forwarding() -> None:
     names = {case.name for case in gateways.WORKLOADS}
     runs = [run(name, case, cost) for case in names for name, cost in {proxies.OURS: 14, proxies.NGINX: 10}.items()]
     tunnels = [Tunnels(proxies.OURS, 1000, 20.0), Tunnels(proxies.NGINX, 1000, 25.0)]
-    written = page(Results("python bench.py", {}, forwarding=runs, tunnels=tunnels))
+    written = page(Results({"forwarding": {}, "tunnels": {}}, forwarding=runs, tunnels=tunnels))
     assert re.search(r"^\| CPU per request +\| nginx +\| never +\| ≤ 1\.40 \| +1\.40 .* met \|$", written, re.MULTILINE)
     assert re.search(r"^\| rate +\| nginx +\| 1 MiB +\| ≥ 1\.00 \| +0\.71 .* missed \|$", written, re.MULTILINE)
     assert "Envoy" not in written
@@ -274,6 +280,15 @@ def test_processes_of_a_group() -> None:
     assert accounts.cpu_us(os.getpgrp()) - before > 30_000
     assert accounts.cpu_us(0x7FFFFFFF) == accounts.pss_kib(0x7FFFFFFF) == 0
     assert accounts.pss_kib(os.getpgrp()) > 1024
+
+
+def test_parts_that_are_not_measured_again_stay(tmp_path: Path) -> None:
+    """With when and on what they were made."""
+    kept = results.read(servers.HERE / "results")
+    tmp_path.joinpath("results.json").write_text(json.dumps(asdict(kept)))
+    assert results.read(tmp_path) == kept
+    assert page(kept) == (servers.HERE / "results" / "results.md").read_text()
+    assert results.read(tmp_path / "none") == Results({})
 
 
 def test_the_documents_show_the_results() -> None:
