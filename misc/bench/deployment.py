@@ -104,6 +104,6 @@ def table(runs: Sequence[Run]) -> Table:
     note = NOTE
     if {OURS, PEER} <= {*subjects(runs)}:
         parts = {part: ratio(values(runs, "cpu_us", OURS, part), values(runs, "cpu_us", PEER, part)) for part in PARTS}
-        note += f" Ours in parts of nginx's, by round: {parts[BEHIND]} behind it, {parts[BOTH]} in all."
+        note += f"\nOurs in parts of nginx's, by round: {parts[BEHIND]} behind it, {parts[BOTH]} in all."
     header = ("behind nginx", *(f"{part}, µs" for part in PARTS), "redirects/s", "p50, ms", "p99, ms")
     return Table("CPU time per redirect of both", header, rows, note)
