@@ -46,7 +46,9 @@ SEED = 20261121
 ROUNDS = 100
 
 # What an answer may have, nginx's own fields included.
-OUR_FIELDS = set("server date location content-length content-type connection allow retry-after x-request-id".split())
+OUR_FIELDS = {
+    *"server date location content-length content-type vary connection allow retry-after x-request-id".split(),
+}
 
 
 def paths(stack: Stack) -> list[str]:

@@ -55,7 +55,7 @@ REQUESTS = int(os.environ.get("GENERATED", "10000"))
 VARIANTS = [("starlette", READER), ("fast", READER), ("fast", "Python")]
 
 STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
-FIELDS = {"location", "content-length", "content-type", "connection", "allow"}
+FIELDS = {"location", "content-length", "content-type", "vary", "connection", "allow"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
 # More pieces of memory, and more MiB, are left behind by whatever leaves something behind for each request.
 MOST_LEFT = 3000

@@ -72,7 +72,7 @@ def test_a_target_that_is_none(target: str, wire: Wire) -> None:
     """What no target may hold gives no Location, and nothing of it is in the answer."""
     (answer,) = wire.exchange(head(f"GET {target} HTTP/1.1") + NEXT).answers
     assert (answer.status, answer.location) == (400, None)
-    assert {*answer.headers} == {"content-length", "content-type", "connection"}
+    assert {*answer.headers} == {"content-length", "content-type", "vary", "connection"}
     assert b"evil" not in answer.body
 
 
@@ -98,7 +98,7 @@ def test_every_byte_in_a_target(target: str, wire: Wire) -> None:
             answer = wire.exchange(pieces).answers[-1]
             if answer.location is None:
                 assert answer.status in (400, 505)
-                assert {*answer.headers} == {"content-length", "content-type", "connection"}
+                assert {*answer.headers} == {"content-length", "content-type", "vary", "connection"}
             else:
                 assert 0x20 <= byte < 0x7F
                 assert answer.location == f"http://origin-1{target.format(chr(byte)).rstrip()}"
