@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import pytest
-from support.gateway import Client, Forwarding, Gateway
+from support.gateway import PATIENCE_SECONDS, Client, Forwarding, Gateway
 from support.origin import Call, answer, chunk, chunks, head, says
 from support.wire import head as request
 
@@ -442,6 +442,7 @@ async def test_an_early_answer_is_passed_where_the_origin_closes_at_once(own: Fo
                 connection.sendall(answer(b"big", "Connection: close", status="413 Content Too Large"))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE_SECONDS)  # else it would wait for good where a request fails
         asked = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
         async with own(hosts=f'"127.0.0.1:{listener.getsockname()[1]}" = 1') as gateway:
             for _ in range(count):
