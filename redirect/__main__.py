@@ -31,6 +31,8 @@ def main(*arguments: str) -> None:
     if code is None:  # `serve` has more to do then
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        if sys.stdout is None:  # it was closed
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
     try:
         try:
             cli(given, prog_name="redirect")

@@ -166,8 +166,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_from_elsewhere(request: Request) -> bool:
-    """A page from elsewhere that is open in a browser of ours could send a POST, too."""
-    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    """A page from elsewhere that is open in a browser of ours could send a POST, too. Browsers say where a page is from
+    by Sec-Fetch-Site to https and loopback only, by Origin always."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is None and origin is not None:
+        return origin.partition("://")[2] != request.headers.get("host")
+    return site not in (None, "none", "same-origin")
 
 
 def _protected(app: ASGIApp, token: str) -> ASGIApp:

@@ -30,7 +30,7 @@ is_default = true
 #
 # [[routes]]
 # path = "/robots.txt"
-# respond = { status = 200, body = "User-agent: *\\\\nDisallow: /\\\\n" }
+# respond = { status = 200, body = "User-agent: *\\nDisallow: /\\n" }
 #
 # [api]
 # weighted_hosts = { "api-1:8080" = 1 }

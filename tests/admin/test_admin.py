@@ -542,6 +542,9 @@ def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
         (b"[" * 60_000, {}, 422),
         (b" " * 70_000, {}, 413),
         (b"{}", {"sec-fetch-site": "cross-site"}, 403),
+        (b"{}", {"origin": "http://evil.example"}, 403),  # as browsers say it to http
+        (b"{}", {"origin": "null"}, 403),
+        (b"{}", {"origin": "http://localhost:9000", "host": "localhost:9000"}, 422),
     ],
 )
 def test_an_override_that_makes_no_sense_is_refused(

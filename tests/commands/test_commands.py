@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -610,6 +611,12 @@ def test_init_writes_a_toml_to_begin_with(tmp_path: Path, monkeypatch: pytest.Mo
     checked = run("check", "all.toml")
     assert (checked.exit_code, checked.stderr) == (0, "")
     assert "forward_to api" in checked.stdout
+    bodies = [
+        route["respond"]["body"]
+        for route in tomllib.loads(Path("all.toml").read_text())["routes"]
+        if "respond" in route
+    ]
+    assert bodies == ["User-agent: *\nDisallow: /\n"]
     again = run("init")
     assert (again.exit_code, again.stderr) == (1, "redirect_pools_config.toml is there already, and stays as it is\n")
     assert Path("redirect_pools_config.toml").read_text() == text

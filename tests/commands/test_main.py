@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.log_lines import line
 from support.service import ROOT, environment
 
 pytestmark = pytest.mark.processes
@@ -56,3 +58,43 @@ def test_a_full_disk_is_told_in_a_line(command: list[str]) -> None:
             check=False,
         )
     assert (ended.returncode, ended.stderr) == (1, b"the output cannot be written: No space left on device\n")
+
+
+def test_a_full_disk_of_the_output_says_nothing_of_the_file_that_was_changed(tmp_path: Path) -> None:
+    pools = tmp_path / "pools.toml"
+    pools.write_text('[p]\nis_default = true\nweighted_hosts = { "a" = 2, "b" = 1 }\n')
+    command = ["pools", "set-weight", "p", "a", "7", "--config", str(pools)]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "redirect", *command],
+            cwd=ROOT,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"the output cannot be written: No space left on device\n")
+    assert '"a" = 7' in pools.read_text()
+
+
+@pytest.mark.parametrize("command", ["logs /dev/null", "logs query 'SELECT 1' /dev/null", "check"])
+def test_an_output_that_is_closed_is_no_fault(command: str) -> None:
+    shell = f"{sys.executable} -m redirect {command} >&-"
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_times_are_compared_in_utc_wherever_the_machine_is(tmp_path: Path) -> None:
+    """That of a record is one, and so is `now()`."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    (tmp_path / "a.jsonl").write_bytes(line(time=time))
+    sql = "SELECT count(*) FROM access WHERE abs(epoch(now()::TIMESTAMP - time)) < 600"
+    for zone in ("UTC", "Asia/Tokyo", "America/New_York"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "redirect", "logs", "query", "--csv", sql, str(tmp_path / "a.jsonl")],
+            cwd=ROOT,
+            env=environment(TZ=zone),
+            capture_output=True,
+            check=True,
+        )
+        assert ended.stdout.split()[-1] == b"1", zone

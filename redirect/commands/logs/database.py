@@ -40,6 +40,7 @@ def connected(**settings: str | bool | int | float | list[str]) -> Iterator[tupl
     ):
         try:
             connection.execute(f"SET threads = least(current_setting('threads'), {_MAX_THREADS})")
+            connection.execute("SET TimeZone = 'UTC'")  # of the records: `now()` would be cast by the machine's
             connection.execute("SET enable_progress_bar = true")  # for `query_progress`
             connection.execute("SET enable_progress_bar_print = false")
             yield connection, Path(folder)

@@ -91,7 +91,7 @@ def _editing(function: Callable[..., str]) -> click.Command:
     def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
         path = read_settings("pools_config_path", pools_config_path=pools_config_path).pools_config_path
         try:
-            (_show if dry_run else _change)(path, pool, lambda text: function(text, pool, origin, **options))
+            tell = (_show if dry_run else _change)(path, pool, lambda text: function(text, pool, origin, **options))
         except EditError as error:
             leave(2, f"{path}: {error}")
         except RefusedError as error:
@@ -103,6 +103,7 @@ def _editing(function: Callable[..., str]) -> click.Command:
         except OSError as error:
             remedy = _MOUNTED if error.errno == errno.EBUSY else ""
             leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
+        tell()  # behind all that: where the output cannot be written, the file is changed nevertheless
 
     return run
 
@@ -134,25 +135,34 @@ def remove(text: str, pool: str, origin: str) -> str:
     return edit.remove(text, pool, origin)
 
 
-def _change(path: Path, pool: str, change: Edit) -> None:
+def _change(path: Path, pool: str, change: Edit) -> Callable[[], None]:
+    """Changes the file; returns what tells of it."""
     with locked(path) as file:
         content, config = edited(file.content, str(path), change)
         is_new = content != file.content
         if is_new:
             file.replace(content)
-    print_warnings(config)
-    print_pool(config, config.pools[pool])
-    done = "is changed; a running service takes it when it reloads" if is_new else "says so already, nothing is changed"
-    click.echo(f"{path} {done}")
+
+    def tell() -> None:
+        print_warnings(config)
+        print_pool(config, config.pools[pool])
+        done = "is changed; a running service takes it when it reloads"
+        click.echo(f"{path} {done if is_new else 'says so already, nothing is changed'}")
+
+    return tell
 
 
-def _show(path: Path, pool: str, change: Edit) -> None:
-    """Prints the difference that the edit would make. The file needs to be readable only."""
+def _show(path: Path, pool: str, change: Edit) -> Callable[[], None]:
+    """Returns what prints the difference that the edit would make. The file needs to be readable only."""
     old = path.read_bytes()
     new, config = edited(old, str(path), change)
-    print_warnings(config)
-    for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
-        click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
+
+    def tell() -> None:
+        print_warnings(config)
+        for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
+            click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
+
+    return tell
 
 
 def _lines(content: bytes) -> list[str]:
