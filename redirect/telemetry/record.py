@@ -54,7 +54,7 @@ def join(
     trace = "null" if traceparent is None else _trace_id(traceparent)
     client = json(client_ip)
     return (
-        "null" if pool_requested is None else json(pool_requested),
+        json(pool_requested),
         f'"method":{method},"host":{host},',
         f'"client_ip":{client},"user_agent":{user_agent},"referer":{referer},"trace_id":{trace},"request_id":',
         request_id,

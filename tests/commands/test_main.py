@@ -44,10 +44,7 @@ def test_a_signal_while_it_imports_ends_it_silently(
     assert (process.returncode, stderr) == (code, b"")
 
 
-@pytest.mark.parametrize(
-    "command", [["check"], ["check", "--json"], ["logs", "query", "SELECT 1", "/dev/null"]], ids=" ".join
-)
-def test_a_full_disk_is_told_in_a_line(command: list[str]) -> None:
+def assert_full_disk_is_told(command: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
             [sys.executable, "-m", "redirect", *command],
@@ -58,22 +55,19 @@ def test_a_full_disk_is_told_in_a_line(command: list[str]) -> None:
             check=False,
         )
     assert (ended.returncode, ended.stderr) == (1, b"the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "command", [["check"], ["check", "--json"], ["logs", "query", "SELECT 1", "/dev/null"]], ids=" ".join
+)
+def test_a_full_disk_is_told_in_a_line(command: list[str]) -> None:
+    assert_full_disk_is_told(command)
 
 
 def test_a_full_disk_of_the_output_says_nothing_of_the_file_that_was_changed(tmp_path: Path) -> None:
     pools = tmp_path / "pools.toml"
     pools.write_text('[p]\nis_default = true\nweighted_hosts = { "a" = 2, "b" = 1 }\n')
-    command = ["pools", "set-weight", "p", "a", "7", "--config", str(pools)]
-    with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "redirect", *command],
-            cwd=ROOT,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-    assert (ended.returncode, ended.stderr) == (1, b"the output cannot be written: No space left on device\n")
+    assert_full_disk_is_told(["pools", "set-weight", "p", "a", "7", "--config", str(pools)])
     assert '"a" = 7' in pools.read_text()
 
 

@@ -351,9 +351,7 @@ async def test_a_key_picks_the_origin_of_a_forward_and_the_next_one(forwarding: 
     """Always the same second origin where the first does not answer, so that a client's session moves once."""
     async with forwarding("retries = 1", origins=3, pool='pick = "hash"\nhash_on = "header:x-user"') as gateway:
         first = gateway.origins[0]
-        users = [
-            f"X-User: {user}" for user in range(60)
-        ]  # whose ports the origins have is chance, so that all get some
+        users = [f"X-User: {user}" for user in range(60)]  # so many that each origin gets some, whatever its port
         for user in users:
             await gateway.ask("GET / HTTP/1.1", user)
         chosen = dict(zip(users, [record["origin"] for record in await gateway.records(60)], strict=True))

@@ -115,9 +115,8 @@ async def test_an_origin_that_reads_slowly_is_not_idle(own: Forwarding, monkeypa
         await asyncio.sleep(SOON_SECONDS)
         assert gateway.logged() == []
         taken.goes_on = False
-        assert (await gateway.record())[
-            "detail"
-        ] == "no answer from origins: the origin took nothing of the request for 0.2 s"
+        detail = (await gateway.record())["detail"]
+        assert detail == "no answer from origins: the origin took nothing of the request for 0.2 s"
         sending.cancel()
         is_over.set()
 
