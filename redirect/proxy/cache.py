@@ -11,6 +11,7 @@ Each worker has its own. What is kept and what is being gathered is limited in b
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import inf
 from time import monotonic, time
@@ -117,8 +118,9 @@ def initial_age(fields: Sequence[Field]) -> int:
     """Seconds since an answer was made that came now: what it says, or its date (RFC 9111, section 4.2.3)."""
     values = {name.lower(): value.decode("latin-1") for name, value in reversed(fields)}
     try:
-        apparent = int(time() - parsedate_to_datetime(values.get(b"date", "")).timestamp())
-    except ValueError:  # it has none
+        date = parsedate_to_datetime(values.get(b"date", ""))
+        apparent = int(time() - (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):  # it has none
         apparent = 0
     return max(apparent, _seconds(values.get(b"age", "")))
 

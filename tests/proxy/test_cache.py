@@ -82,6 +82,8 @@ def test_which_requests_have_answers_for_all(lines: list[str], is_so: bool) -> N
         pytest.param([f"Date: {formatdate(time() - 3600, usegmt=True)}", "Age: 4000"], 4000, id="the larger one"),
         pytest.param([f"Date: {formatdate(time() + 3600, usegmt=True)}"], 0, id="a date that is to come"),
         pytest.param(["Date: yesterday", "Age: x"], 0, id="neither is one"),
+        pytest.param([f"Date: Mon, 20 Nov 1995 {'9' * 20}:12:08 GMT", "Age: 7"], 7, id="a date beyond all numbers"),
+        pytest.param([f"Date: Mon, 20 Nov {'9' * 20} 19:12:08 GMT"], 0, id="a year beyond all numbers"),
     ],
 )
 def test_how_old_an_answer_is_when_it_comes(lines: list[str], age: int) -> None:
