@@ -1,6 +1,8 @@
 """What tests of several folders share."""
 
-from collections.abc import Iterator
+import inspect
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,30 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield shared
 
 
+# What a test uses says what it does: speaking over sockets takes 30 ms, in three ways.
+_MARKS_OF_FIXTURES = {"service": "processes", "forwarding": "slow", "own": "slow"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that start processes: those in a folder of that name, and those that use the service. They come
     first, as they wait: one that began last would run alone at the end."""
     for item in items:
-        if "processes" in item.path.parts or "service" in getattr(item, "fixturenames", ()):
-            item.add_marker("processes")
+        for mark in _marks_by_place_and_use(item.path, getattr(item, "fixturenames", ())):
+            item.add_marker(mark)
     items.sort(key=lambda item: item.get_closest_marker("processes") is None)
+
+
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
+    """Makes no cases of a test that `-m "not ..."` leaves out anyway: of 10,000 cases these are most, and each process
+    of tests would make them all."""
+    expression = collector.config.option.markexpr
+    if not inspect.isfunction(obj) or not re.fullmatch(r"not \w+( and not \w+)*", expression):
+        return None
+    marks = {mark.name for mark in getattr(obj, "pytestmark", ())} | {mark.name for mark in collector.iter_markers()}
+    marks |= _marks_by_place_and_use(collector.path, inspect.signature(obj).parameters)
+    return [] if marks & {*re.findall(r"not (\w+)", expression)} else None
+
+
+def _marks_by_place_and_use(path: Path, fixtures: Iterable[str]) -> set[str]:
+    by_use = {_MARKS_OF_FIXTURES[name] for name in fixtures if name in _MARKS_OF_FIXTURES}
+    return by_use | {"processes"} if "processes" in path.parts else by_use

@@ -17,10 +17,3 @@ def forwarding(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
 def own(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
     """The ways in whose bytes are ours: another server's ASGI cannot do what these tests are about."""
     return Forwarding(request.param, tmp_path / "access.jsonl")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks those that speak over sockets: 30 ms each, in three ways."""
-    for item in items:
-        if {"forwarding", "own"} & {*getattr(item, "fixturenames", ())}:
-            item.add_marker("slow")

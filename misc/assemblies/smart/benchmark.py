@@ -13,15 +13,13 @@ import statistics
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
-import matplotlib as mpl
 
-mpl.use("Agg")  # draws into a file, wherever it runs
-
-from matplotlib import pyplot as plt
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECONDS_TO_ANSWER = 60
 
@@ -110,8 +108,11 @@ async def measure(url: SplitResult, clients: int, requests: int) -> Level:
     return Level(clients, sorted(times_ms), statuses)
 
 
-def draw(measured: list[Level], url: str, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+def drawn(measured: list[Level], url: str) -> "Figure":
+    from matplotlib.figure import Figure  # 0.7 s, which only the picture needs
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
     clients = [level.clients for level in measured]
     for name, share, colour in (("median", 0.5, "#0072B2"), ("95 %", 0.95, "#E69F00"), ("slowest", 1, "#CC79A7")):
         axes.plot(clients, [level.at(share) for level in measured], "o-", color=colour, label=name)
@@ -129,8 +130,7 @@ def draw(measured: list[Level], url: str, path: Path) -> None:
         "Closed loop: a client asks again when it is answered, so a slow service gets fewer requests",
         fontsize=10,
     )
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return figure
 
 
 def main() -> None:
@@ -149,7 +149,7 @@ def main() -> None:
         times = (statistics.mean(level.times_ms), level.at(0.5), level.at(0.95), level.at(1))
         columns = "{:8.2f}  {:10.2f}  {:8.2f}  {:11.2f}".format(*times)
         print(f"{clients:7}  {columns}  {dict(level.statuses)}", flush=True)
-    draw(measured, options.url, options.output)
+    drawn(measured, options.url).savefig(options.output, dpi=150)
     print(f"drawn: {options.output}")
 
 
