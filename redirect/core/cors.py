@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import DEFAULT_PORTS, parse
 from redirect.core.fields import TOKEN
-from redirect.core.keys import FLAG, Limit, whole
+from redirect.core.keys import FLAG, Limit, refuse, whole
 
 ANY = "*"
 
@@ -35,27 +35,26 @@ def _origins(values: Any) -> frozenset[str]:
         return frozenset([ANY])
     if not isinstance(values, list) or not values:
         raise ValueError
-    return frozenset([_origin(value) for value in values])
+    refuse(fault for value in values if (fault := _fault_of_origin(value)))
+    return frozenset(values)
 
 
-def _origin(value: Any) -> str:
+def _fault_of_origin(value: Any) -> str:
     if value == ANY:
-        raise ValueError('"*" stands by itself and in no array')
+        return '"*" stands by itself and in no array'
     match = _ORIGIN.fullmatch(value) if isinstance(value, str) else None
-    if match is None and value != "null":
-        raise ValueError(f'"{value}" is none')
-    if match is not None:
+    if match is None:
+        return "" if value == "null" else f'"{value}" is none'
+    try:
         host, port = parse(match[2])
-        sent = f"{match[1]}://{host}" + (f":{port}" if port and port != DEFAULT_PORTS.get(match[1]) else "")
-        if sent != value:
-            raise ValueError(f'browsers write "{value}" as "{sent}"')
-    return str(value)
+    except ValueError as error:
+        return f'"{value}" is none: {error}'
+    sent = f"{match[1]}://{host}" + (f":{port}" if port and port != DEFAULT_PORTS.get(match[1]) else "")
+    return "" if sent == value else f'browsers write "{value}" as "{sent}"'
 
 
 def _tokens(values: Any) -> tuple[str, ...]:
-    for value in values:
-        if not TOKEN.fullmatch(value):
-            raise ValueError(f'"{value}" is none')
+    refuse(f'"{value}" is none' for value in values if not TOKEN.fullmatch(value))
     return tuple(values)
 
 

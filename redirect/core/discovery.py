@@ -5,11 +5,12 @@ what was found stays while the provider cannot be asked.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Authority
-from redirect.core.keys import Limit, one_of, origin_authority, text, whole
+from redirect.core.keys import Limit, one_of, origin_authority, refuse, text, whole
 
 # What Docker has as a label's name; a value may be any text.
 _LABEL = re.compile(r"[A-Za-z0-9._/-]+(?:=.*)?")
@@ -22,12 +23,16 @@ DOCKER_KEYS = ("network", "health", "project")
 def _labels(values: Any) -> tuple[str, ...]:
     if not values:
         raise ValueError("there is none")
-    for at, label in enumerate(values):
-        if not _LABEL.fullmatch(label) or len(label) > MAX_LABEL_CHARACTERS:
-            raise ValueError(f'"{label[:80]}" is neither name=value nor name')
-        if label in values[:at]:
-            raise ValueError(f"{label} is there twice")
+    refuse(_faults(values))
     return tuple(values)
+
+
+def _faults(labels: list[str]) -> Iterator[str]:
+    for at, label in enumerate(labels):
+        if not _LABEL.fullmatch(label) or len(label) > MAX_LABEL_CHARACTERS:
+            yield f'"{label[:80]}" is neither name=value nor name'
+        elif label in labels[:at]:
+            yield f"{label} is there twice"
 
 
 def _dns_name(value: str) -> str:

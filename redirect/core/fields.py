@@ -4,7 +4,10 @@ The rule: what frames a message, or belongs to the connection, is never the TOML
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from redirect.core.keys import refuse
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
@@ -22,13 +25,17 @@ def is_value(text: str) -> bool:
 def header_fields(values: Any, reserved: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
     """The fields of a table; `reserved` are those that have another way to be said. Values may be secrets: no message
     has one."""
+    refuse(_faults(values, _OF_THE_MESSAGE | reserved))
+    return tuple(values.items())
+
+
+def _faults(values: Any, reserved: frozenset[str]) -> Iterator[str]:
     seen: set[str] = set()
     for name, value in values.items():
         if not TOKEN.fullmatch(name) or not is_value(value):
-            raise ValueError(f"{name} is no header field in visible ASCII characters")
-        if (lower := name.lower()) in _OF_THE_MESSAGE or lower in reserved:
-            raise ValueError(f"{name} is written by the service")
-        if lower in seen:
-            raise ValueError(f"{name} is there twice")
-        seen.add(lower)
-    return tuple(values.items())
+            yield f"{name} is no header field in visible ASCII characters"
+        elif (lower := name.lower()) in reserved:
+            yield f"{name} is written by the service"
+        elif lower in seen:
+            yield f"{name} is there twice"
+        seen.add(name.lower())

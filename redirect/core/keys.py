@@ -9,12 +9,14 @@ is its name, what is allowed, its help text and its default. `config.schema` che
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Any, NamedTuple
 
 from redirect.core.authority import Authority, parse
 
+_MAX_REASONS = 10
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -59,6 +61,12 @@ def origin_authority(host: str) -> Authority:
     if _NUMBER.fullmatch(authority.host.rpartition(".")[2]):
         IPv4Address(authority.host)  # browsers read a name that ends in a number as an address
     return authority
+
+
+def refuse(reasons: Iterable[str]) -> None:
+    """Raises one ValueError with all reasons, if there are any: who mends a value wants to know them at once."""
+    if all_of_them := "; ".join(islice(reasons, _MAX_REASONS)):
+        raise ValueError(all_of_them)
 
 
 FLAG = Limit("must be true or false")

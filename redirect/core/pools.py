@@ -14,7 +14,7 @@ from redirect.core.authority import Authority
 from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
 from redirect.core.fields import header_fields
-from redirect.core.keys import HOST, Limit, one_of, seconds, text, whole
+from redirect.core.keys import HOST, Limit, one_of, refuse, seconds, text, whole
 from redirect.core.routes import PATH_RULE, Route, forwarded, path_prefix
 
 MAX_WEIGHT = 1_000_000
@@ -57,11 +57,14 @@ def _expected(values: Any) -> Expected:
     expected = tuple(values) if isinstance(values, list) else (values,)
     if not expected:
         raise ValueError("there is none")
-    for value in expected:
-        is_class = isinstance(value, str) and value in ("2xx", "3xx", "4xx", "5xx")
-        if not is_class and not (type(value) is int and 200 <= value <= 599):
-            raise ValueError(f"{value} is neither" if isinstance(values, list) else "")
+    if others := [value for value in expected if not _is_expected(value)]:
+        refuse(f"{value} is neither" for value in others if isinstance(values, list))
+        raise ValueError
     return expected
+
+
+def _is_expected(value: Any) -> bool:
+    return value in ("2xx", "3xx", "4xx", "5xx") or (type(value) is int and 200 <= value <= 599)
 
 
 _EXPECTED = Limit(

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Endpoint, parse
 from redirect.core.fields import TOKEN, header_fields, is_value
-from redirect.core.keys import FLAG, Limit, one_of, seconds, text, whole
+from redirect.core.keys import FLAG, Limit, one_of, refuse, seconds, text, whole
 
 MAX_PATH_CHARACTERS = 1024
 
@@ -81,19 +81,22 @@ def _host(value: str) -> str:
 def _methods(values: Any) -> tuple[str, ...]:
     if not values:
         raise ValueError("there is none")
-    for at, method in enumerate(values):
-        if not TOKEN.fullmatch(method):
-            raise ValueError(f'"{method}" is no method')
-        if method != method.upper():
-            raise ValueError(f"methods are in capitals, write {method.upper()}")
-        if method in values[:at]:
-            raise ValueError(f"{method} is there twice")
+    refuse(_faults_of_methods(values))
     return tuple(values)
 
 
+def _faults_of_methods(methods: list[str]) -> Iterator[str]:
+    for at, method in enumerate(methods):
+        if not TOKEN.fullmatch(method):
+            yield f'"{method}" is no method'
+        elif method != method.upper():
+            yield f"methods are in capitals, write {method.upper()}"
+        elif method in methods[:at]:
+            yield f"{method} is there twice"
+
+
 def _statuses(values: Any) -> tuple[int, ...]:
-    if others := [value for value in values if value not in (502, 503, 504)]:
-        raise ValueError(f"{others[0]} is none of them")
+    refuse(f"{value} is none of them" for value in values if value not in (502, 503, 504))
     return tuple(values)
 
 

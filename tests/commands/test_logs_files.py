@@ -46,16 +46,27 @@ def write_with_holes(path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hole_is_one_broken_line(log: Path) -> None:
-    """With the record behind it. A copy without holes but with the NULs is no different at its beginning."""
+    """And what is behind it is a record. A copy without holes but with the NULs is no different at its beginning."""
     write_with_holes(log)
     shown = run("access.jsonl")
-    assert (shown.stdout.count("behind"), shown.stderr) == (2, "2 lines are no access records and were left out\n")
+    assert (shown.stdout.count("behind"), shown.stderr) == (4, "2 lines are no access records and were left out\n")
     said = json.loads(run("report", "top", "--json", "access.jsonl").stdout)
-    assert (said["records"], said["left_out"]) == (2, 2)
-    assert run("query", "--csv", "SELECT count(*) AS n FROM access", "access.jsonl").stdout == "n\n2\n"
+    assert (said["records"], said["left_out"]) == (4, 2)
+    assert run("query", "--csv", "SELECT count(*) AS n FROM access", "access.jsonl").stdout == "n\n4\n"
     log.write_bytes(b"\0" * HOLE_BYTES + line() * 2)
     said = json.loads(run("report", "top", "--json", "access.jsonl").stdout)
-    assert (said["records"], said["left_out"]) == (1, 1)
+    assert (said["records"], said["left_out"]) == (2, 1)
+
+
+@pytest.mark.parametrize("size", [1, 7, files.BLOCK_BYTES])
+def test_a_hole_ends_a_line_wherever_blocks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", size)
+    path = tmp_path / "x"
+    path.write_bytes(b"\0" * 20 + b"first\nto" + b"\0" * 20 + b"rn\n" + b"\0" * 20 + b"\nlast\0")
+    with path.open("rb") as file:
+        backwards = [*files.blocks_backwards(file, path.stat().st_size)]
+    for blocks in (files.blocks(str(path), Progress(0)), backwards[::-1]):
+        assert b"".join(blocks) == b"\0\nfirst\nto\0\nrn\n\0\nlast\0"
 
 
 def test_the_last_records_are_found_before_a_hole(log: Path) -> None:

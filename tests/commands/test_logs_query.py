@@ -144,11 +144,37 @@ def test_our_own_refusals_have_our_own_words(log: Path, sql: str, message: str) 
     assert run("query", sql, "access.jsonl").stderr == message
 
 
+def test_a_compressed_file_is_read_as_far_as_it_goes(log: Path) -> None:
+    """By whoever reads it: DuckDB takes one as it is, but fails at a hole and where it is torn."""
+    whole = gzip.compress(b"".join(line(host=str(each)) for each in range(1000)))
+    Path("torn.jsonl.gz").write_bytes(whole[:-20])
+    Path("hole.jsonl.gz").write_bytes(gzip.compress(b"\0" * 1_000_000 + line()))
+    known = int(run("query", "--csv", "SELECT count(*) AS n FROM access", "torn.jsonl.gz").stdout.split()[1])
+    assert 900 < known == run("--json", "torn.jsonl.gz").stdout.count("\n")
+    assert run("query", "--csv", "SELECT count(*) AS n FROM access", "hole.jsonl.gz").stdout == "n\n1\n"
+    Path("damaged.jsonl.gz").write_bytes(whole[:20] + b"\0" + whole[21:])
+    result = run("query", "SELECT 1 FROM access", "damaged.jsonl.gz")
+    assert (result.exit_code, result.stderr.partition(":")[0]) == (2, "damaged.jsonl.gz cannot be read")
+
+
+def test_each_line_of_json_is_an_object_of_json(log: Path) -> None:
+    """Whatever DuckDB's types are, and a number that is none is null."""
+    (row,) = answers(
+        "SELECT 'nan'::FLOAT AS a, 1.5 AS b, MAP([DATE '2026-01-02'], [TIME '03:04:05']) AS c, ['inf'::FLOAT, 1] AS d"
+    )
+    assert row == {"a": None, "b": 1.5, "c": {"2026-01-02": "03:04:05"}, "d": [None, 1]}
+    result = run("query", "--json", "SELECT 1 AS a, 2 AS a", "access.jsonl")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "two columns are named a, and an object has one of a name: name one with AS\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [
         "SELECT 1",
+        "SELECT 1; -- ;",
+        "SELECT 'é;' /* ; */ ; ;",
         "select 1;",
         "SELECT 1 -- ;",
         "SELECT 1 AS a, 2 AS a",

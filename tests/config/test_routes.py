@@ -179,6 +179,10 @@ _STRIP = "must be true or false: what path_prefix matched is cut"
         ('methods = ["GET", "GET"]', f"{_METHODS}, got an array: GET is there twice"),
         ('methods = ["a b"]', f'{_METHODS}, got an array: "a b" is no method'),
         ('methods = ["get"]', f"{_METHODS}, got an array: methods are in capitals, write GET"),
+        (
+            'methods = ["get", "PUT", "a b", "PUT"]',
+            f'{_METHODS}, got an array: methods are in capitals, write GET; "a b" is no method; PUT is there twice',
+        ),
         ("pass_host = 1", "must be true or false, got 1"),
         ("timeouts = 5", "must be a table such as { answer = 5 }, got 5"),
         ("retries = -1", "must be a whole number from 0 to 10, got -1"),
@@ -190,7 +194,10 @@ _STRIP = "must be true or false: what path_prefix matched is cut"
         ("limit = 1.5", f"{_LIMIT}, got 1.5"),
         ('limit = "100"', f'{_LIMIT}, got "100"'),
         ("limit = [1]", f"{_LIMIT}, got an array"),
-        ("retry_on = [500]", "must be an array of 502, 503 and 504, got an array: 500 is none of them"),
+        (
+            "retry_on = [500, 502, 501]",
+            "must be an array of 502, 503 and 504, got an array: 500 is none of them; 501 is none of them",
+        ),
         ("cache = 300", "must be a table such as { stale_if_down = 300 }, got 300"),
         ('error_log = ""', f'{_LOG}, got ""'),
         ('error_log = "a\\u0000"', f'{_LOG}, got "a\\u0000"'),
@@ -289,8 +296,9 @@ def test_values_within_others(line: str, said: str) -> None:
             "a is no header field in visible ASCII characters",
         ),
         (
-            'headers = { Content-Length = "1" }',
-            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: Content-Length is written by the service",
+            'headers = { Content-Length = "1", date = "", a = "", A = "" }',
+            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: Content-Length is written by the service; "
+            "date is written by the service; A is there twice",
         ),
         ('status = 204, body = "a"', "27: routes[0].respond.body: a response of status 204 has no body"),
         (

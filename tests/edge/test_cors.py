@@ -183,6 +183,8 @@ def test_a_head_that_is_known_is_read_anew_where_a_reload_makes_the_page_matter(
             "4:20: p.cors.origins",
             'browsers write "https://A.example:443/" as "https://a.example"',
         ),
+        ('{ origins = ["a", 1, "null"] }', "4:20: p.cors.origins", '"a" is none; "1" is none'),
+        ('{ origins = ["http://a..b"] }', "4:20: p.cors.origins", '"http://a..b" is none: '),
         ('{ origins = "*", methods = ["a b"] }', "4:35: p.cors.methods", '"a b" is none'),
         ('{ origins = "*", credentials = true }', "4:8: p.cors", 'with credentials browsers take no "*"; name them'),
         ('{ origins = "*", max_age = -1 }', "4:35: p.cors.max_age", "from 0 to 86400, got -1"),

@@ -3,12 +3,15 @@
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, time
 from decimal import Decimal
 from itertools import islice
+from math import isfinite
 from typing import Any
 
+from redirect.commands.loading import leave
 from redirect.commands.logs.text import Table, shown
 
 _BATCH_ROWS = 1000
@@ -21,8 +24,10 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str 
         writer.writerow(columns)
         writer.writerows(map(_text, row) for row in rows)
     elif form == "json":
-        objects = (dict(zip(columns, row, strict=True)) for row in rows)
-        sys.stdout.writelines(json.dumps(each, default=_plain) + "\n" for each in objects)
+        if twice := [name for name, count in Counter(columns).items() if count > 1]:
+            leave(2, f"two columns are named {shown(twice[0])}, and an object has one of a name: name one with AS")
+        objects = ({name: _as_json(value) for name, value in zip(columns, row, strict=True)} for row in rows)
+        sys.stdout.writelines(json.dumps(each) + "\n" for each in objects)
     else:
         table, rest, batch = Table([shown(column) for column in columns]), iter(rows), None
         while batch is None or batch:
@@ -31,11 +36,18 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str 
 
 
 def _text(value: Any) -> Any:
-    return _plain(value) if isinstance(value, date | time) else value
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
-def _plain(value: Any) -> Any:
-    """A value of a type that JSON does not have."""
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else str(value)
+def _as_json(value: Any) -> Any:
+    """A value as JSON has it: what is no number is null, and all keys are strings."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float() | Decimal():
+            return float(value) if isfinite(value) else None
+        case dict():
+            return {str(_text(key)): _as_json(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_as_json(each) for each in value]
+    return str(_text(value))

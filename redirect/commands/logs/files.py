@@ -1,9 +1,9 @@
 """Files of the log: plain, compressed (`.gz`, `.zst`), pipes, or standard input (`-`).
 
 The rule: a reader gets blocks of whole lines, but for the last one of a file, whose end may be missing. A compressed
-file that is torn ends where it is torn. A run of NULs is read as one: where a writer without O_APPEND goes on after
-the file was truncated (logrotate's copytruncate), the file begins with a hole as long as the old log. What a container
-engine put around lines is taken off.
+file that is torn ends where it is torn. A run of NULs is read as one, and as the end of a line: where a writer without
+O_APPEND goes on after the file was truncated (logrotate's copytruncate), the file begins with a hole as long as the old
+log, and what stands behind it is a record. What a container engine put around lines is taken off.
 """
 
 import gzip
@@ -24,7 +24,8 @@ BLOCK_BYTES = 256 * 1024
 
 _COMPRESSED = {".gz", ".zst"}
 _BOM = b"\xef\xbb\xbf"  # which editors of some systems put before a file
-_NULS = re.compile(rb"\0+")
+_HOLE = re.compile(rb"\0+")
+_AT_HOLE = re.compile(rb"\0(?=[^\n])")
 _BEGIN_BYTES = 16  # which tell how a file has its lines
 
 
@@ -51,17 +52,20 @@ def is_clean(path: str) -> bool:
         return not is_wrapped(begin) and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
 
 
-def is_read_by_duckdb(path: str) -> bool:
-    """Whether DuckDB unpacks the file as it is: it knows the suffixes in small letters, no byte order mark, and
-    no lines but those of the service."""
-    if Path(path).suffix not in _COMPRESSED or not Path(path).is_file() or not size(path):
+def is_clean_inside(path: str) -> bool:
+    """The same of a compressed file, for DuckDB: it knows the suffixes in small letters, and neither a byte order mark
+    nor where a file is torn. What is damaged is left to `blocks`, which says so."""
+    if Path(path).suffix not in _COMPRESSED or not Path(path).is_file():
         return False
     with opened(path) as file:
         content, fault = _unpacked(file)
         try:
-            return not is_wrapped(content.read(_BEGIN_BYTES))
+            begin = block = content.read(BLOCK_BYTES)
+            while block and b"\0" not in block:
+                block = content.read(BLOCK_BYTES)
         except (OSError, EOFError, fault):
-            return True  # and says what is wrong
+            return False
+        return bool(begin) and not block and not is_wrapped(begin)
 
 
 def size(path: str) -> int:
@@ -97,14 +101,18 @@ def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
     while end:
         begin = max(0, end - BLOCK_BYTES)
         file.seek(begin)
-        block = _squeezed(file.read(end - begin)) + rest
+        block = _squeezed(file.read(end - begin) + rest)
         if begin:  # the first line may begin in the block before
             head, newline, block = block.partition(b"\n")
             rest = head + newline
         else:
             block = block.removeprefix(_BOM)
-        yield block
+        yield _split_at_holes(block)
         end = begin
+
+
+def with_holes_as_lines(block: bytes) -> bytes:
+    return _split_at_holes(_squeezed(block))
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
@@ -113,11 +121,11 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
         while chunk := file.read1(BLOCK_BYTES):
             if is_first:
                 chunk, is_first = chunk.removeprefix(_BOM), False
-            lines, newline, rest = (rest + _squeezed(chunk)).rpartition(b"\n")
+            lines, newline, rest = _squeezed(rest + chunk).rpartition(b"\n")
             if newline:
-                yield lines + newline
+                yield _split_at_holes(lines + newline)
     if rest:
-        yield rest
+        yield _split_at_holes(rest)
 
 
 def _suffix(path: str) -> str:
@@ -125,7 +133,11 @@ def _suffix(path: str) -> str:
 
 
 def _squeezed(chunk: bytes) -> bytes:
-    return _NULS.sub(b"\0", chunk) if b"\0" in chunk else chunk  # to look for one first is 100 times as fast
+    return _HOLE.sub(b"\0", chunk) if b"\0" in chunk else chunk  # to look for one first is 100 times as fast
+
+
+def _split_at_holes(block: bytes) -> bytes:
+    return _AT_HOLE.sub(b"\0\n", block) if b"\0" in block else block
 
 
 def _unpacked(file: IO[bytes]) -> tuple[Any, type[Exception]]:

@@ -52,7 +52,7 @@ def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
     unwrap = Unwrapper().unwrap
     try:
         while True:
-            written = unwrap(b"".join(map(_read, followed)))
+            written = unwrap(files.with_holes_as_lines(b"".join(map(_read, followed))))
             *older, last = followed
             if not _has_name(last):
                 for each in older:

@@ -41,8 +41,8 @@ def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
 
 
 def _on_disk(path: str, copy: Path) -> str:
-    """The absolute path of a file that DuckDB can read any number of times: a compressed one, a clean one or a copy."""
-    if files.is_clean(path) or files.is_read_by_duckdb(path):
+    """The absolute path of a file that DuckDB can read any number of times, as it is or as a copy."""
+    if files.is_clean(path) or files.is_clean_inside(path):
         return os.path.abspath(path)
     with copy.open("wb") as file:
         file.writelines(files.blocks(path, Progress(files.size(path))))
@@ -69,9 +69,8 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statemen
     (statement,) = statements
     if statement.type != duckdb.StatementType.SELECT:
         leave(2, f"only SELECT is allowed (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE), not {statement.type.name}")
-    query = statement.query.rstrip().rstrip(";")
     try:
-        connection.execute(f"EXPLAIN SELECT * FROM (\n{query}\n)")  # noqa: S608  a statement of its own
+        connection.execute(f"EXPLAIN SELECT * FROM (\n{_text(statement)}\n)")  # noqa: S608  a statement of its own
     except duckdb.BinderException as error:
         if "must be at the top level" in str(error):
             leave(2, "only what reads is allowed, and a part of this writes")
@@ -81,7 +80,7 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statemen
 
 def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> duckdb.Statement | str:
     """The statement, with times that have a zone as text: of these DuckDB makes objects of another package."""
-    query = statement.query.rstrip().rstrip(";")
+    query = _text(statement)
     described = connection.execute(f"DESCRIBE SELECT * FROM (\n{query}\n)").fetchall()  # noqa: S608  as before
     if all(_WITH_ZONE not in sql_type for _, sql_type, *_ in described):
         return statement
@@ -91,6 +90,13 @@ def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     ]
     names = ", ".join(f"c{n}" for n in range(len(described)))
     return f"SELECT {', '.join(columns)} FROM (\n{query}\n) AS answer({names})"  # noqa: S608  one that was checked
+
+
+def _text(statement: duckdb.Statement) -> str:
+    """The statement without the semicolon and what stands behind it, so that it can be a part of another one."""
+    query = statement.query.encode()  # in whose bytes DuckDB counts
+    ends = (at for at, kind in duckdb.tokenize(statement.query) if kind == duckdb.token_type.operator)
+    return query[: next((at for at in ends if query[at : at + 1] == b";"), None)].decode()
 
 
 def _identifier(name: str) -> str:
