@@ -14,9 +14,9 @@ from redirect.core.service import MissingKeyError, Service
 from redirect.core.show import Show
 from redirect.edge.documents import Documents
 from redirect.edge.keys import key_of
-from redirect.edge.reader import Reader
+from redirect.edge.reader import ALLOW, Reader
 from redirect.proxy.exchange import Client, Exchange
-from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, request_fields
+from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, counted_down, request_fields
 from redirect.proxy.forwarder import Forwarder
 from redirect.telemetry.record import Quoted, RequestIds, quote
 from redirect.telemetry.recorder import Recorder
@@ -85,6 +85,11 @@ class RequestHandler:
     ) -> Exchange | Decision:  # fmt: skip
         """The exchange of a request that is to be forwarded; its refusal if it must not be."""
         method, target, head, _, _ = request
+        if method in ("OPTIONS", "TRACE"):
+            counted = counted_down(headers)
+            if counted is None:
+                return _last_hop(forward, method)
+            headers = counted
         about = self.about(head.host, head.scheme, peer)
         try:
             lines, traits = request_fields(headers, about, may_upgrade=version == "1.1")
@@ -107,6 +112,15 @@ class RequestHandler:
         """The same with an id, which the origin gets, too."""
         pool, asked, client, request_id = quoted
         return quoted if request_id else (pool, asked, client, self._request_ids.new())
+
+
+def _last_hop(forward: Forward, method: str) -> Decision:
+    """The answer to a request whose Max-Forwards lets it come as far as this service."""
+    if method == "OPTIONS":
+        return Decision(204, route=forward.name)
+    allow = ALLOW.removesuffix(", TRACE")
+    detail = "Max-Forwards ends the TRACE at this service, which does not show what it got"
+    return Decision(405, detail=detail, route=forward.name, fields=(("allow", allow),))
 
 
 def refusal(forward: Forward, error: FieldError) -> Decision:

@@ -162,6 +162,17 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     return b"".join(lines), traits
 
 
+def counted_down(headers: list[Field]) -> list[Field] | None:
+    """The fields of an OPTIONS or TRACE with one less in Max-Forwards (RFC 9110, section 7.6.2); None if the request
+    goes no further. What is no number passes."""
+    counts = values(b"max-forwards", headers)
+    if not counts or not all(map(bytes.isdigit, counts)):
+        return headers
+    left = min(map(_length, counts))
+    others = [field for field in headers if field[0].lower() != b"max-forwards"]
+    return [*others, (b"max-forwards", b"%d" % (left - 1))] if left else None
+
+
 def _framing(read: dict[bytes, bytes]) -> bytes:
     coding, length = read.get(b"transfer-encoding"), read.get(b"content-length")
     if coding is None:

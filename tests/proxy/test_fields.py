@@ -82,6 +82,44 @@ async def test_names_that_connection_lists_are_dropped_both_ways(listing: list[s
         assert (got.status, got.body, got.all("X-Drop"), got.all("X-Dropped")) == (200, b"ok", [], ["3"])
 
 
+@pytest.mark.parametrize(
+    ("line", "sent", "passed"),
+    [
+        ("OPTIONS / HTTP/1.1", ["Max-Forwards: 5"], ["4"]),
+        ("TRACE / HTTP/1.1", ["Max-Forwards: 1"], ["0"]),
+        ("OPTIONS / HTTP/1.1", ["Max-Forwards: 3", "max-forwards: 7"], ["2"]),
+        ("OPTIONS / HTTP/1.1", ["Max-Forwards: many"], ["many"]),
+        ("OPTIONS / HTTP/1.1", [], []),
+        ("GET / HTTP/1.1", ["Max-Forwards: 0"], ["0"]),
+    ],
+    ids=str,
+)
+async def test_max_forwards_is_counted_down(
+    line: str, sent: list[str], passed: list[str], forwarding: Forwarding
+) -> None:
+    """Of the two methods that it is meant for (RFC 9110, section 7.6.2)."""
+    async with forwarding() as gateway:
+        assert (await gateway.asked(line, *sent)).all("max-forwards") == passed
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "allow"),
+    [
+        ("OPTIONS", 204, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
+        ("TRACE", 405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    ],
+)
+async def test_a_request_that_may_go_no_further_is_answered_here(
+    method: str, status: int, allow: str, forwarding: Forwarding
+) -> None:
+    async with forwarding() as gateway:
+        got = await gateway.ask(f"{method} / HTTP/1.1", "Max-Forwards: 0")
+        assert (got.status, got.one("allow")) == (status, allow)
+        assert gateway.origin.asked == []
+        record = await gateway.record()
+        assert (record["status"], record["route"], record["origin"]) == (status, "/*", None)
+
+
 @pytest.mark.parametrize("name", PROTECTED)
 @pytest.mark.parametrize("form", ["{}", "keep-alive, {}"])
 async def test_a_connection_that_lists_a_protected_name_is_refused(
