@@ -11,7 +11,7 @@ import click
 
 from redirect.commands.loading import F, leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.config.loader import Loader
-from redirect.config.settings import UNIX, Settings
+from redirect.config.settings import UNIX, Settings, unknown_variables
 from redirect.processes import listeners
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.log_writer import try_target
@@ -36,6 +36,8 @@ def serve(**options: Any) -> None:
     sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
     loader = Loader(str(settings.pools_config_path))
     config = load_or_exit(settings, loader=loader)
+    for warning in unknown_variables():
+        click.echo(f"warning: {warning}", err=True)
     print_warnings(config)
     try:
         if settings.access_log != "off":

@@ -3,10 +3,11 @@
 A bad setting stops the start, and the message names the variable, the value and what is allowed.
 """
 
+import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ _KUBERNETES_HINT = (
     "Kubernetes sets this variable for a Service named redirect-server: "
     "set it for the container, or enableServiceLinks: false for the pod"
 )
+# Variables that it sets for any other Service whose name begins with redirect.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 _DOCKER_HOST = re.compile(r"unix:///.+|(?:tcp|http)://[^/?#@]+/?")
 # Before the path of a socket in the file system, in place of a host.
 UNIX = "unix:"
@@ -164,6 +167,16 @@ def _field(fault: Any) -> str:
 def variable(name: str) -> str:
     name = name.upper()
     return name if name == "FORWARDED_ALLOW_IPS" or name.startswith("REDIRECT_") else f"REDIRECT_{name}"
+
+
+def unknown_variables() -> Iterator[str]:
+    """What to say of each variable that looks like a setting's and is none."""
+    known = {variable(name) for name in Settings.model_fields}
+    for name in sorted({name.upper() for name in os.environ} - known):
+        is_of_kubernetes = _SERVICE_LINK.search(name) or os.environ.get(name, "").startswith("tcp://")
+        if name.startswith("REDIRECT_") and not is_of_kubernetes:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            yield f"{name} is no setting and does nothing" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _worded(error: Any) -> str:

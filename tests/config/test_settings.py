@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from redirect.config.settings import Settings, SettingsError, load_settings
+from redirect.config.settings import Settings, SettingsError, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +222,20 @@ def test_what_kubernetes_sets_is_recognised(monkeypatch: pytest.MonkeyPatch) -> 
         "got 'tcp://10.96.12.7:80'; Kubernetes sets this variable for a Service named redirect-server: "
         "set it for the container, or enableServiceLinks: false for the pod"
     )
+
+
+def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt one would do nothing. What Kubernetes sets for other Services, and other programs have, is no news."""
+    for name in ("REDIRECT_WORKER", "REDIRECT_PORT", "REDIRECT_XYZ", "redirect_workers", "REDIRECT_ADMIN_TOKEN"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("REDIRECT_API_PORT", "tcp://10.96.12.7:80")
+    for end in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_80_TCP", "PORT_80_TCP_ADDR"):
+        monkeypatch.setenv(f"REDIRECT_API_{end}", "10.96.12.7")
+    assert [*unknown_variables()] == [
+        "REDIRECT_PORT is no setting and does nothing; did you mean REDIRECT_SERVER_PORT?",
+        "REDIRECT_WORKER is no setting and does nothing; did you mean REDIRECT_WORKERS?",
+        "REDIRECT_XYZ is no setting and does nothing",
+    ]
 
 
 @pytest.mark.parametrize("text", ["nginx", "10.0.0.1/8", "127.0.0.1 ::1", "127.0.0.1,*"])

@@ -609,6 +609,9 @@ def test_variables_of_gunicorn_are_not_ours(tmp_path: Path) -> None:
 def test_a_warning_does_not_stop_the_start(tmp_path: Path) -> None:
     """What is legal but surprising is said at the start, and served."""
     pools = {"p": {"weighted_hosts": {"a": 1, "b": 1}, "status": 301, "is_default": True}}
-    with running(tmp_path, pools=pools) as service:
+    with running(tmp_path, pools=pools, REDIRECT_WORKER="1") as service:
         assert f"warning: {service.pools}:" in service.stderr()
+        assert "warning: REDIRECT_WORKER is no setting and does nothing; did you mean REDIRECT_WORKERS?" in (
+            service.stderr()
+        )
         assert CLIENT.get(service.url).status_code == 301
