@@ -65,8 +65,8 @@ class HttpConnection(TimedConnection):
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
     __slots__ = (
-        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_at_end", "_message_bytes", "_pending",
-        "_upload", "handler",
+        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_at_end", "_is_starting", "_message_bytes",
+        "_pending", "_upload", "handler",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -78,6 +78,7 @@ class HttpConnection(TimedConnection):
         # Connection
         self._draining = False  # the worker stops: the next response is the last
         self._is_at_end = False  # the client sends no more
+        self._is_starting = False  # a request that waited
         self._feeding: asyncio.Handle | None = None  # the next call of `_feed`
 
         # Request
@@ -118,14 +119,21 @@ class HttpConnection(TimedConnection):
         self._feed()
 
     def _start_next(self) -> None:
-        """Answers the next request that waits, if there is one."""
-        if self.pipeline:
-            waiting = self.pipeline.pop()
-            if isinstance(waiting, ForwardingClient):
-                self._forwarding = waiting
-                waiting.exchange.begin()
-            else:
-                self._start_asgi_task(*waiting)
+        """Answers the requests that wait, up to one that takes time. One that is refused at once calls this again."""
+        if self._is_starting:
+            return
+        self._is_starting = True
+        try:
+            while self.pipeline and self._forwarding is None and not self.transport.is_closing():
+                waiting = self.pipeline.pop()
+                if isinstance(waiting, ForwardingClient):
+                    self._forwarding = waiting
+                    waiting.exchange.begin()
+                else:
+                    self._start_asgi_task(*waiting)
+                    break
+        finally:
+            self._is_starting = False
 
     def shutdown(self) -> None:
         """The worker stops: the next response is the last. May be called again."""

@@ -134,7 +134,7 @@ class FastPath(HttpConnection):
 
     def on_forwarded(self, *, closes: bool) -> None:
         super().on_forwarded(closes=closes)
-        is_idle = self._state is IDLE and self._forwarding is None and not self._buffer
+        is_idle = self._state is IDLE and self._forwarding is None and not (self._buffer or self.pipeline)
         self._is_at_rest = is_idle and not (self._is_answering() or self.flow.write_paused or self._draining)
 
     def _feed(self) -> None:

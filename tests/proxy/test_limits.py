@@ -83,6 +83,22 @@ async def test_a_connection_goes_on_behind_a_refusal(forwarding: Forwarding) -> 
         assert gateway.origin.targets == ["/first", "/c"]
 
 
+async def test_refusals_of_many_pipelined_requests_do_not_nest(forwarding: Forwarding) -> None:
+    """Each ends in the call that begins the next one: 96 of them were more than Python's stack takes."""
+    free = '[[routes]]\npath = "/free"\nforward_to = "origins"\n'
+    async with forwarding("limit = 1", more=free) as gateway:
+        gateway.origin.on("/free", gate := Gate())
+        gateway.origin.on("/full", hang)
+        await under_way(gateway, 1, "/full")
+        client = await gateway.client()
+        many = b"".join(request(f"GET /{each} HTTP/1.1", host="a") for each in range(120))
+        await client.send(request("GET /free HTTP/1.1") + many + request("GET /free HTTP/1.1"))
+        await gateway.origin.until_asked(2)
+        gate.opened.set()
+        answers = [await client.answer() for _ in range(122)]
+        assert [got.status for got in answers] == [200, *[503] * 120, 200]
+
+
 async def test_requests_one_after_another_are_never_refused(forwarding: Forwarding) -> None:
     async with forwarding("limit = 1") as gateway:
         client = await gateway.client()
