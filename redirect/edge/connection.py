@@ -22,12 +22,12 @@ from redirect.core.forward import Forward
 from redirect.core.request import Request
 from redirect.core.show import Show
 from redirect.edge import limits
-from redirect.edge.connection_limit import CONNECTION_LIMIT
 from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, OTHER_VERSION
 from redirect.edge.response import whole
+from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Exchange
 
 # Methods of RTSP and ICE: the parser takes their requests for HTTP's, and shows their versions as such.
@@ -90,11 +90,13 @@ class HttpConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not CONNECTION_LIMIT.allows(len(self.connections)):
+        DESCRIPTORS.clients = len(self.connections)
+        if not DESCRIPTORS.suffice():
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        DESCRIPTORS.clients = len(self.connections)
         # The cycle refers to this connection. Circular garbage that was frozen (`gc.freeze`) would never be freed.
         self.cycle = None  # type: ignore[assignment]
         self.pipeline.clear()

@@ -15,6 +15,7 @@ from redirect.core.show import Show
 from redirect.edge.documents import Documents
 from redirect.edge.keys import key_of
 from redirect.edge.reader import ALLOW, Reader
+from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, counted_down, request_fields
 from redirect.proxy.forwarder import Forwarder
@@ -36,6 +37,7 @@ class RequestHandler:
 
     def __post_init__(self) -> None:
         self.reader.read_origins(is_needed=self.service.reads_origin)
+        DESCRIPTORS.forwards = bool(self.service.config.forwarded())
 
     def use(self, service: Service) -> None:
         if service.reads_origin != self.service.reads_origin:
@@ -45,6 +47,7 @@ class RequestHandler:
         self.recorder.use(service.config)
         self.forwarder.use(service.config)
         self.service = service
+        DESCRIPTORS.forwards = bool(service.config.forwarded())
 
     def decide(
         self, method: str, target: str, pool_requested: str | None, scheme: str, endpoint: Endpoint | None,

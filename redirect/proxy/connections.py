@@ -6,7 +6,9 @@ keep theirs open. A name is resolved for each connection, and of several address
 """
 
 import asyncio
+import errno
 import functools
+import os
 import socket
 import ssl
 from collections import deque
@@ -16,6 +18,7 @@ from typing import NamedTuple
 
 import aiohappyeyeballs
 
+from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.names import Name
 from redirect.proxy.upstream import Upstream
 
@@ -44,6 +47,10 @@ class ConnectError(Exception):
     def __init__(self, error: str, detail: str) -> None:
         super().__init__(detail)
         self.error = error
+
+
+class NoDescriptorError(Exception):
+    """Why there is no connection, and no origin is to blame."""
 
 
 class Connections:
@@ -88,10 +95,13 @@ class Connections:
             self._idle.pop().transport.close()
 
     async def connect(self, seconds: float) -> Upstream:
-        """Raises ConnectError."""
+        """Raises ConnectError and NoDescriptorError."""
+        DESCRIPTORS.origins += 1
         try:
+            if not DESCRIPTORS.suffice():
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             async with asyncio.timeout(seconds):
-                upstream = await self._connect()
+                return await self._connect()
         except TimeoutError:
             raise ConnectError("connection_timeout", f"no connection within {seconds:g} s") from None
         except socket.gaierror as error:
@@ -103,8 +113,11 @@ class Connections:
         except ConnectionRefusedError:
             raise ConnectError("connection_refused", "it refused the connection") from None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise NoDescriptorError(f"{os.strerror(error.errno).lower()} here") from None
             raise ConnectError("destination_ip_unroutable", f"no connection: {error.strerror or error}") from None
-        return upstream
+        finally:
+            DESCRIPTORS.origins -= 1  # one that was made counts for itself
 
     def _make(self) -> Upstream:
         return Upstream(self.give, self.lost)

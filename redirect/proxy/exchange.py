@@ -16,7 +16,7 @@ from redirect.core.destination import Destination
 from redirect.core.due import Due
 from redirect.core.forward import Forward
 from redirect.proxy.cache import Copy
-from redirect.proxy.connections import ConnectError, Connections
+from redirect.proxy.connections import ConnectError, Connections, NoDescriptorError
 from redirect.proxy.ejections import Attempt
 from redirect.proxy.fields import NO_BODY, Field, Traits, date_now
 from redirect.proxy.forwarder import Forwarder
@@ -326,6 +326,11 @@ class Exchange:
         except ConnectError as error:
             self._connecting = None
             self._failed(Failure.UNREACHED, error.error, str(error))
+            return
+        except NoDescriptorError as error:
+            self._connecting = None
+            detail = f"no connection to an origin of {self._forward.pool.name}: {error}"
+            self._refuse(503, detail, "proxy_internal_error")
             return
         except Exception:  # a fault of this program: without an answer the client would wait for good
             self._connecting = None

@@ -19,6 +19,7 @@ from typing import Protocol
 
 import httptools
 
+from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
 from redirect.proxy.plain_fields import plain_answer
 
@@ -150,6 +151,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        DESCRIPTORS.origins += 1
 
     def ask(self, exchange: Asking, request: bytes, *, is_head: bool) -> None:
         """Sends what there is of a request: its head, and the body as far as it came."""
@@ -270,6 +272,7 @@ class Upstream(asyncio.Protocol):
             self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        DESCRIPTORS.origins -= 1
         self._forget(self)
         if exc is not None and self.exchange is not None and self.transport.get_extra_info("sslcontext") is None:
             self._read_rest()

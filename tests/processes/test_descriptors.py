@@ -19,7 +19,7 @@ from support.wire import FRONTS, head
 
 from redirect.admin.listener import MAX_CONNECTIONS
 from redirect.config.loader import content_hash
-from redirect.edge.connection_limit import RESERVED_DESCRIPTORS
+from redirect.proxy.descriptors import RESERVED_DESCRIPTORS
 
 pytestmark = pytest.mark.processes
 
@@ -139,7 +139,7 @@ def test_connections_over_the_limit_are_closed_and_the_rest_served(limited: Runn
     wait_for(lambda: asked(limited.url, "/") == 302)
     assert [asked(limited.url, "/") for _ in range(100)] == [302] * 100
     assert workers(limited) == before
-    assert limited.stderr().count("closed at once") in (1, 2)
+    assert limited.stderr().count("refused since") in (1, 2)
     assert limited.stderr().count("Traceback") == 0
 
 

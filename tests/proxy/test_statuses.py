@@ -1,5 +1,7 @@
 """What a client is told where no origin's answer is passed, and what the log is."""
 
+import errno
+import os
 import socket
 
 import pytest
@@ -7,6 +9,8 @@ from support.gateway import Answer, Forwarding, Gateway
 from support.origin import Behaviour, answer, close_at_once, hang, head, reset_at_once, says
 
 from redirect.proxy.connections import Connections
+from redirect.proxy.descriptors import Descriptors
+from redirect.proxy.ejections import Outcomes
 
 LONG = "a" * 33 * 1024
 # An origin's failure before the head of its answer is whole: the status, and the name of RFC 9209.
@@ -46,6 +50,32 @@ async def test_a_fault_of_this_program_is_answered_and_logged(
         got, record = await refusal(gateway)
         assert (got.status, got.error, record["tries"]) == (500, "proxy_internal_error", 1)
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("code", [None, errno.EMFILE, errno.ENFILE])
+async def test_a_worker_without_descriptors_blames_no_origin(
+    code: int | None, forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it keeps the last ones back or the system has none: the request is refused, and nothing is ejected."""
+
+    async def fails(*_: object) -> None:
+        assert code is not None
+        raise OSError(code, os.strerror(code))
+
+    if code is None:
+        monkeypatch.setattr(Descriptors, "suffice", lambda of: of.origins == 0)
+    else:
+        monkeypatch.setattr(Connections, "_connect", fails)
+    reported: list[object] = []
+    monkeypatch.setattr(Outcomes, "report", lambda *what: reported.append(what))
+    async with forwarding(pool="eject = { fails = 1 }") as gateway:
+        got, _ = await refusal(gateway)
+        assert (got.status, got.error, got.all("retry-after")) == (503, "proxy_internal_error", ["5"])
+        assert got.detail in (
+            "no connection to an origin of origins: too many open files here",
+            "no connection to an origin of origins: too many open files in system here",
+        )
+        assert (reported, gateway.origin.asked) == ([], [])
 
 
 @pytest.mark.parametrize(("behaviour", "status", "error"), FAILURES.values(), ids=FAILURES)

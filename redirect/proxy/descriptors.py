@@ -1,0 +1,53 @@
+"""How many connections a worker has, so that it keeps descriptors for its own work.
+
+The rule: those of clients and those to origins count alike, and where requests are forwarded a client counts for two. A
+client over the limit is closed at once, and a request for which there is no connection to an origin left is refused; no
+other is affected. If connections had the last descriptor,
+the event loop would close the next connection of any listener, those of health probes included (libuv's
+`uv__emfile_trick`); and if another thread took the descriptor that libuv keeps for that, uvloop would close the
+listener.
+"""
+
+import logging
+import resource
+from math import inf
+from time import monotonic
+
+from redirect.core.limits import MAX_LIMITS
+
+# Not for connections: the loop's, the listener, the scoreboard, the log and its next file; and the tokens of the limits
+# of routes. Where the limit is low, at least half of it is for connections.
+RESERVED_DESCRIPTORS = 64 + MAX_LIMITS
+
+WARNING_INTERVAL_SECONDS = 60.0
+
+_logger = logging.getLogger("gunicorn.error")
+
+
+class Descriptors:
+    """Those of one process. Their limit is read each time, as `prlimit` may change it."""
+
+    def __init__(self) -> None:
+        self.clients = 0  # connections of clients
+        self.origins = 0  # connections to origins, and those that are being made
+        self.forwards = False  # whether a client may need another one, to an origin
+        self._refused = 0  # since the last warning
+        self._warned_at = -inf
+
+    def suffice(self) -> bool:
+        """Whether the process may have the connections that it has; warns where it may not."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = limit - min(RESERVED_DESCRIPTORS, limit // 2)
+        taken = self.clients + max(self.origins, self.clients if self.forwards else 0)
+        if limit == resource.RLIM_INFINITY or taken <= most:
+            return True
+        self._refused += 1
+        if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
+            message = "at most %d connections, to origins, too (ulimit -n is %d); refused since the last warning: %d"
+            _logger.warning(message, most, limit, self._refused)
+            self._refused, self._warned_at = 0, monotonic()
+        return False
+
+
+# All connections of the process share them.
+DESCRIPTORS = Descriptors()
