@@ -446,9 +446,11 @@ class HttpConnection(TimedConnection):
         """The answer was written, and the connection goes on if it is not to close."""
         self.server_state.total_requests += 1
         self._since = monotonic_ns()
-        if self._upload is self._forwarding:
+        forwarding, self._forwarding = self._forwarding, None
+        if self._upload is forwarding:
             self._upload = None
-        self._forwarding = None
+        if forwarding:
+            del forwarding.exchange  # each refers to the other, and would wait for the garbage collector
         if self.transport.is_closing():
             return
         if self._is_at_end and not self.pipeline and not self._buffer:
