@@ -26,6 +26,9 @@ def main(*arguments: str) -> None:
 
     for stop in STOP_SIGNALS:
         signal.signal(stop, leave)
+    if code is not None:  # a service that does not run yet has nothing to reload or to open again
+        for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(other, signal.SIG_IGN)
     from redirect.commands.main import cli
 
     if code is None:  # `serve` has more to do then

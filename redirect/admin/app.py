@@ -89,7 +89,7 @@ def create_admin_app(
 
     async def weights(request: Request) -> Response:
         publisher = instance.publisher
-        if request.method == "GET":
+        if request.method in ("GET", "HEAD"):
             return _json({"overrides": shown_overrides(publisher.overrides)})
         if _is_from_elsewhere(request):
             return refusal(403, "not for pages from elsewhere")
@@ -97,11 +97,13 @@ def create_admin_app(
             pool, origin = (request.query_params.get(name, "") for name in ("pool", "origin"))
             if not await publisher.end_override(pool, origin):
                 return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
+            await instance.keep()
             return _json({"overrides": shown_overrides(publisher.overrides)})
         try:
             made = await publisher.override(json.loads(await _body(request, MAX_OVERRIDE_BYTES)))
         except (ValueError, RecursionError) as error:  # no JSON, too
             return refusal(422, str(error))
+        await instance.keep()
         return _json(shown_overrides([made])[0])
 
     async def refuse(request: Request, error: Exception) -> Response:

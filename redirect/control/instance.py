@@ -69,6 +69,11 @@ class Instance:
     def config(self) -> Config:
         return self.publisher.config
 
+    async def keep(self) -> None:
+        """Has what must outlive a crash kept now, where anything is."""
+        if self.keeper is not None:
+            await self.keeper.keep()
+
     def loading(self) -> Loading:
         return loading(self._scoreboard)
 

@@ -55,7 +55,7 @@ class Override:
 
     def parts(self, now: float) -> int:
         """The share that is in force at `now`, in steps of at least a second."""
-        if now >= self.reached_at:
+        if now >= self.reached_at or not self.over:  # the clock may have been set back
             return self.last
         steps = max(1, min(MAX_STEPS, abs(self.last - self.first), ceil(self.over)))
         step = int(max(0.0, now - self.began) / self.over * steps)

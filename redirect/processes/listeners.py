@@ -7,6 +7,7 @@ order; the other listener has its own address still. gunicorn would take given s
 import errno
 import os
 import socket
+import stat
 from collections.abc import MutableMapping
 from typing import NamedTuple
 
@@ -30,7 +31,10 @@ def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
     """What systemd gives this process, whose variables end here but for the names. Raises ValueError."""
     if environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return NOTHING_GIVEN
-    count = int(environ.pop("LISTEN_FDS", "0"))
+    number = environ.pop("LISTEN_FDS", "0")
+    if not number.isdecimal():
+        raise ValueError(f"must be how many sockets are given, got {number!r}")
+    count = int(number)
     said = environ.setdefault("LISTEN_FDNAMES", "").split(":")
     names = said if {*said} & {*_NAMES} else [*_NAMES]
     given = {name: _FIRST + index for index, name in enumerate(names[:count]) if name in _NAMES}
@@ -38,7 +42,18 @@ def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
         raise ValueError(
             f"{count} sockets are given, called {':'.join(said)}: there is one listener called public and one admin"
         )
+    for name, descriptor in given.items():
+        if not _is_stream(descriptor):
+            raise ValueError(f"descriptor {descriptor}, given as {name}, is no stream socket")
     return Given(**given)
+
+
+def _is_stream(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as given:
+            return given.type == socket.SOCK_STREAM
+    except OSError:
+        return False
 
 
 def are_given() -> bool:
@@ -82,13 +97,19 @@ def bound(address: str) -> socket.socket:
 
 
 def _free(path: str) -> None:
-    """Removes a socket that is left of a service that was killed. Raises OSError if one listens there."""
+    """Removes a socket that is left of a service that was killed. Raises OSError if one listens there, or another file
+    has the name."""
     with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # one whose queue is full listens, too
         try:
             client.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
         except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise OSError(errno.EEXIST, "there is a file that is no socket") from None
+            os.unlink(path)
+            return
+        except BlockingIOError:
             pass
-        else:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -19,6 +19,7 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
@@ -200,7 +201,10 @@ def _chunks(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def try_target(target: str) -> None:
-    """Raises OSError if `target` cannot be opened."""
+    """Raises OSError if `target` cannot be opened. A named pipe is not tried: it would end for its reader."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISFIFO(os.stat(target).st_mode) and os.access(target, os.W_OK):
+            return
     file = _opened(target)
     if file != _STDOUT:
         os.close(file)

@@ -522,6 +522,8 @@ def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
     made = ask("/weights", scoreboard, method="POST", content=json.dumps(wanted).encode())
     assert (made.status_code, made.json()["share"]) == (200, 50)
     assert ask("/weights", scoreboard).json()["overrides"] == [made.json()]
+    head = ask("/weights", scoreboard, method="HEAD", content=json.dumps(wanted | {"to": 70}).encode())
+    assert (head.status_code, ask("/weights", scoreboard).json()["overrides"]) == (200, [made.json()])
     pool = ask("/status?pool=pool-a", scoreboard).json()["pools"]["pool-a"]
     assert pool["overrides"] == ask("/stats", scoreboard).json()["pools"]["pool-a"]["overrides"] == [made.json()]
     shown = [(each["weight"], each["share"], each["due_share"]) for each in pool["origins"].values()]

@@ -83,6 +83,7 @@ def test_a_short_ramp_takes_a_step_in_each_second() -> None:
 
 def test_a_clock_before_the_begin_has_the_first_share() -> None:
     assert override().parts(NOW - 5) == 100
+    assert override(over=0).parts(NOW - 10) == 500  # one at once has no other
 
 
 @generated(200)

@@ -1,6 +1,7 @@
 """Listeners: at addresses, at unix sockets, or given by systemd."""
 
 import configparser
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import tomli_w
 from support.service import POOLS, ROOT, environment, free_port, wait_for
 
+from redirect.processes import listeners
 from redirect.processes.listeners import NOTHING_GIVEN, Given, bound, take_given
 
 
@@ -25,8 +27,9 @@ from redirect.processes.listeners import NOTHING_GIVEN, Given, bound, take_given
         pytest.param("1", "admin", Given(None, 3), id="the admin listener alone"),
     ],
 )
-def test_what_systemd_gives(count: str, names: str, given: Given) -> None:
+def test_what_systemd_gives(count: str, names: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     """The public listener first, unless they have names; no other program is told of them."""
+    monkeypatch.setattr(listeners, "_is_stream", lambda descriptor: True)
     variables = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count, "LISTEN_FDNAMES": names}
     assert take_given(variables) == given
     assert not {"LISTEN_PID", "LISTEN_FDS"} & variables.keys()
@@ -42,6 +45,40 @@ def test_nothing_is_given(variables: dict[str, str]) -> None:
 def test_sockets_without_a_listener_are_refused(count: str, names: str) -> None:
     with pytest.raises(ValueError, match=f"^{count} sockets are given, called {names}: there is one listener called"):
         take_given({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count, "LISTEN_FDNAMES": names})
+
+
+def test_what_is_given_and_no_stream_socket_is_refused(tmp_path: Path) -> None:
+    variables = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "public"}
+    with pytest.raises(ValueError, match=r"^must be how many sockets are given, got 'abc'$"):
+        take_given({**variables, "LISTEN_FDS": "abc"})
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        (tmp_path / "x").open("w") as file,
+        socket.socket() as good,
+    ):
+        descriptors = [datagrams.fileno(), file.fileno(), good.fileno(), 10**6]
+        assert list(map(listeners._is_stream, descriptors)) == [False, False, True, False]
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "pools.toml"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="there is a file that is no socket"):
+        bound(f"unix:{path}")
+    assert path.read_text() == "precious"
+
+
+def test_a_listener_whose_queue_is_full_is_in_use(tmp_path: Path) -> None:
+    """To connect to it would wait."""
+    address = f"unix:{tmp_path}/x.sock"
+    with bound(address) as listener, socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+        listener.listen(0)
+        for client in (one, other):
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(f"{tmp_path}/x.sock")
+        with pytest.raises(OSError, match="Address already in use"):
+            bound(address)
 
 
 def test_a_socket_file_that_is_left_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:

@@ -31,6 +31,17 @@ def shares(service: Running) -> Counter[str]:
     return Counter(CLIENT.get(f"{service.url}/").headers["location"] for _ in range(40))
 
 
+def test_what_was_said_of_an_override_outlives_a_crash(tmp_path: Path) -> None:
+    """At once, not with the next writing of the numbers: a ramp that was ended because it hurt must not come back."""
+    state = str(tmp_path / "state")
+    for arguments, said in (["100%"], "new.example  100 % since"), (["--end"], "0 the file counts everywhere\n"):
+        with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=state) as service:
+            ramp(service, "site", "new.example", *arguments)
+            os.killpg(service.process.pid, signal.SIGKILL)
+        with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=state) as service:
+            wait_for(lambda: said in ramp(service))  # noqa: B023  called at once
+
+
 def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> None:
     with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
         assert shares(service) == {"http://old.example/": 40}

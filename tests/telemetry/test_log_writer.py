@@ -7,6 +7,7 @@ import logging
 import os
 import pty
 import resource
+import select
 import socket
 import stat
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter
+from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter, try_target
 
 # Lines of 1 KiB, numbered: far more of them than a pipe holds, and than may wait here.
 PIPE_FULL = 64
@@ -115,6 +116,13 @@ def test_a_pipe_gets_whole_lines_of_at_most_4096_bytes_at_once(fifo: tuple[str, 
     in_a_loop(test)
     assert writes == [3000, 1500, MAX_LINE_BYTES]
     assert numbers(drain(end)) == [0, 1, 2, 3]
+
+
+def test_a_pipe_is_tried_without_an_end_for_its_reader(fifo: tuple[str, int]) -> None:
+    """Who reads until the last writer closes would end before the first one writes."""
+    path, reader = fifo
+    try_target(path)
+    assert not select.select([reader], [], [], 0)[0]
 
 
 def test_a_pipe_that_is_not_read_loses_the_lines_over_the_limit(fifo: tuple[str, int]) -> None:
