@@ -24,7 +24,6 @@ from starlette.responses import Response
 
 from redirect.control.instance import Instance
 from redirect.core.pools import Config
-from redirect.core.routes import forwarded
 from redirect.telemetry.scoreboard import now_ms
 from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key, Snapshot
 
@@ -244,7 +243,7 @@ def _of_origins(
         if any(numbers.responses):
             responses.add_metric(labels, _buckets(numbers.responses, OF_ORIGINS), numbers.response_sum)
     failures = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]
-    pools = [config.pools[name] for name in forwarded(config.routes)]
+    pools = [config.pools[name] for name in config.forwarded()]
     places = {origin.authority.endpoint(pool.scheme or "http") for pool in pools for origin in pool.origins}
     known = {f"{host}:{port}" for host, port in places}
     connections = [

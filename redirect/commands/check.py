@@ -57,8 +57,9 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
     else:
         print_warnings(config)
         print_routes(config.routes)
+        use_of = uses(config)
         for pool in config.pools.values():
-            print_pool(config, pool, found.get(pool.name))
+            print_pool(pool, use_of[pool.name], found.get(pool.name))
     if any(isinstance(each, str) for each in found.values()):
         sys.exit(1)
 
@@ -124,12 +125,20 @@ def _in_toml(value: object) -> str:
     return shown(value)
 
 
-def print_pool(config: Config, pool: Pool, found: Found | str | None = None) -> None:
+def uses(config: Config) -> dict[str, list[str]]:
+    """Of each pool the status of its redirects, and whether requests are forwarded to it and it is the default one."""
+    forwarded, only_forwarded = config.forwarded(), config.only_forwarded()
+    return {
+        name: [str(pool.status)] * (name not in only_forwarded)
+        + ["forwarded"] * (name in forwarded)
+        + ["default"] * (pool is config.default)
+        for name, pool in config.pools.items()
+    }
+
+
+def print_pool(pool: Pool, used: Iterable[str], found: Found | str | None = None) -> None:
     """Prints name, status and use, and a line for each origin with its weight and share, or how they are found."""
-    is_default, is_forwarded = pool is config.default, pool.name in config.forwarded()
-    is_redirected = is_default or not is_forwarded or any(route.redirect_to == pool.name for route in config.routes)
-    uses = [str(pool.status)] * is_redirected + ["forwarded"] * is_forwarded + ["default"] * is_default
-    click.echo("  ".join([pool.name, *uses]))
+    click.echo("  ".join([pool.name, *used]))
     if pool.discover is not None:
         click.echo(f"  {described_discover(pool.discover)}")
         if found is not None:

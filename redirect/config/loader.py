@@ -161,20 +161,21 @@ class _Whole(NamedTuple):
     @classmethod
     def of(cls, pieces: list[Piece]) -> "_Whole":
         fallbacks = {name: fallback for piece in pieces for name, fallback in piece.fallbacks}
-        leads = {
-            action: with_fallbacks(
-                [lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action], fallbacks.get
-            )
+        names = dict.fromkeys(name for piece in pieces for name in piece.names)
+        default = next((name for piece in pieces for name in piece.defaults), None)
+        forward_to, redirect_to = (
+            [lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action]
             for action in ("forward_to", "redirect_to")
-        }
+        )
+        forwarded = with_fallbacks(forward_to, fallbacks.get)
         return cls(
-            dict.fromkeys(name for piece in pieces for name in piece.names),
+            names,
             fallbacks,
             {fallback: name for name, fallback in fallbacks.items()},
-            next((name for piece in pieces for name in piece.defaults), None),
+            default,
             any(piece.has_routes for piece in pieces),
-            leads["forward_to"],
-            leads["redirect_to"],
+            forwarded,
+            with_fallbacks([*(names.keys() - forwarded), *redirect_to, *filter(None, [default])], fallbacks.get),
         )
 
 
@@ -250,15 +251,20 @@ def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             if origin.authority.port == DEFAULT_PORTS["https"]:
                 message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
                 yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
-        if pool.name in whole.forwarded and pool.name not in whole.redirected and pool.name != whole.default:
+        if pool.name in whole.forwarded and pool.name not in whole.redirected:
             for key, is_set in (("headers", pool.headers), ("cors", pool.cors)):
                 if is_set:
                     yield Finding((pool.name, key), "has no effect on forwards: what their origins say passes")
+        if pool.name not in whole.forwarded and pool.fallback in whole.forwarded:
+            message = (
+                f"has clients redirected to origins of {pool.fallback}, to which routes forward: they see where it is"
+            )
+            yield Finding((pool.name, "fallback"), message)
         if pool.discover and pool.scheme == "https" and pool.name in whole.forwarded:
             message = "has the certificates of origins checked against the addresses that are found; few are for one"
             yield Finding((pool.name, "scheme"), message)
     for name in piece.with_status:
-        if name in whole.forwarded and name not in whole.redirected and name != whole.default:
+        if name in whole.forwarded and name not in whole.redirected:
             yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
 
 

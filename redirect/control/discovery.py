@@ -116,14 +116,20 @@ def with_found(config: Config, found: Mapping[str, Discovered]) -> Config:
 
 
 def carried(config: Config, before: Config) -> Config:
-    """The configuration with what was found for pools of the one `before` that have the same `discover`."""
+    """The configuration with what was found for pools of the one `before` that have the same `discover`. A pool that
+    asks in another way now, or for the first time, has the origins that it had until there is an answer."""
     known = {
         pool.discover: Discovered(pool.discover, pool.origins, pool.none_found)
         for pool in before.pools.values()
         if pool.discover is not None
     }
-    same = {pool.name: known[pool.discover] for pool in config.pools.values() if pool.discover in known}
-    return with_found(config, same)
+    found: dict[str, Discovered] = {}
+    for pool in config.pools.values():
+        if pool.discover in known:
+            found[pool.name] = known[pool.discover]
+        elif pool.discover is not None and pool.name in before.pools:
+            found[pool.name] = Discovered(pool.discover, before.pools[pool.name].origins, None)
+    return with_found(config, found)
 
 
 def _origins(found: Found) -> tuple[Origin, ...]:

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import NamedTuple
 
 from redirect.core.pools import Config, Pool
-from redirect.core.routes import Route, forwarded
+from redirect.core.routes import Route
 
 MAX_LINES = 20
 MAX_ORIGINS_OF_LINE = 5
@@ -43,7 +43,7 @@ def _default(before: Config, after: Config) -> Iterator[Change]:
 
 
 def _pools(before: Config, after: Config) -> Iterator[Change]:
-    was_forwarded, is_forwarded = forwarded(before.routes), forwarded(after.routes)
+    was_forwarded, is_forwarded = before.forwarded(), after.forwarded()
     default = f"get {after.default.name}, the default pool" if after.default else "get 404"
     for name, old in before.pools.items():
         new = after.pools.get(name)
@@ -52,27 +52,34 @@ def _pools(before: Config, after: Config) -> Iterator[Change]:
             yield Change(f"pool {name} is gone{why}", is_warning=True)
             continue
         if name in is_forwarded - was_forwarded:
-            text = f"pool {name} cannot be named any more, as a route forwards to it: requests that name it {default}"
+            text = (
+                f"pool {name} cannot be named any more, as requests are forwarded to it: those that name it {default}"
+            )
             yield Change(text, is_warning=True)
         if new is not old and new != old:
             yield from _of_pool(old, new)
     for name, pool in after.pools.items():
         if name not in before.pools:
-            moves = _listed(_moves({}, _shares(pool)))  # of a pool that is yet to find its origins there are none
+            moves = _listed(_moves({}, _shares(pool)))
             yield Change(f"pool {name} is new{moves and f': {moves}'}", importance=_POOLS)
 
 
 def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
     before, after = _shares(old), _shares(new)
-    if any(before.values()) and not any(after.values()):
+    if any(before.values()) and not any(after.values()) and not _is_yet_to_find(new):
         yield Change(f"pool {new.name} has no origin left that gets requests", is_warning=True)
-    moved = _moves(before, after)
+    moved = [] if _is_yet_to_find(old) or _is_yet_to_find(new) else _moves(before, after)
     if moved:
         largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
         yield Change(f"pool {new.name}: {_listed(moved)}", importance=largest)
     changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
     if changed or not moved:
         yield Change(f"pool {new.name}: {', '.join(changed or ['origins'])} changed", importance=_KEYS)
+
+
+def _is_yet_to_find(pool: Pool) -> bool:
+    """Whether the shares are not known: nobody was asked for the origins yet."""
+    return pool.discover is not None and not pool.origins and pool.none_found is None
 
 
 def _changed_keys(old: Pool | Route, new: Pool | Route) -> list[str]:
@@ -89,7 +96,7 @@ def _moves(before: dict[str, float], after: dict[str, float]) -> list[str]:
     """Origins with their shares before and after, those first that move most."""
     moves = [(before.get(name, 0.0), after.get(name, 0.0), name) for name in {**before, **after}]
     moved = sorted([move for move in moves if move[0] != move[1]], key=lambda move: -round(abs(move[1] - move[0]), 9))
-    return [f"{name}: {_percent(old)} -> {_percent(new)}" for old, new, name in moved]
+    return [f"{name}: {_move(old, new)}" for old, new, name in moved]
 
 
 def _listed(moves: Sequence[str]) -> str:
@@ -97,8 +104,10 @@ def _listed(moves: Sequence[str]) -> str:
     return ", ".join(moves[:MAX_ORIGINS_OF_LINE]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _move(old: float, new: float) -> str:
+    """With as many digits as tell them apart."""
+    shown = ((f"{100 * old:.{digits}g} %", f"{100 * new:.{digits}g} %") for digits in range(3, 17))
+    return " -> ".join(next(pair for pair in shown if pair[0] != pair[1]))
 
 
 def _routes(before: Config, after: Config) -> Iterator[Change]:

@@ -15,7 +15,7 @@ from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
 from redirect.core.fields import header_fields
 from redirect.core.keys import HOST, Limit, one_of, refuse, seconds, text, whole
-from redirect.core.routes import PATH_RULE, Route, forwarded, path_prefix
+from redirect.core.routes import PATH_RULE, Route, path_prefix
 
 MAX_WEIGHT = 1_000_000
 MAX_EJECTION_SECONDS = 300
@@ -238,7 +238,8 @@ class Config:
 
     def forwarded(self) -> frozenset[str]:
         """The pools to which requests are forwarded. Clients cannot name them."""
-        return with_fallbacks(forwarded(self.routes), self._fallback)
+        named = [route.forward_to for route in self.routes if route.forward_to is not None]
+        return with_fallbacks(named, self._fallback)
 
     def only_forwarded(self) -> frozenset[str]:
         """The pools to which requests are forwarded and no client is redirected."""

@@ -355,11 +355,6 @@ class Routes:
         return found
 
 
-def forwarded(routes: Iterable[Route]) -> frozenset[str]:
-    """The pools that some route forwards to. Clients cannot name them."""
-    return frozenset([route.forward_to for route in routes if route.forward_to is not None])
-
-
 def _of_endpoint(hosts: Mapping[tuple[str, int | None], _Paths], asked: Endpoint) -> tuple[_Paths, ...]:
     """Those of the host, then of its wildcards, the longest first, then of any host; with the port before without."""
     host, port = asked

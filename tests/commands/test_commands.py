@@ -208,6 +208,8 @@ def test_check_prints_routes(file: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, CHECKED_ROUTES, "")
     file.write_text(f'{ROUTES}is_default = true\n[[routes]]\nforward_to = "new"\n')
     assert "new  302  forwarded  default\n" in run("check").stdout
+    file.write_text(f'{ROUTES}health_check = {{ path = "/" }}\nfallback = "orders"\n')
+    assert "orders  302  forwarded\n" in run("check").stdout
 
 
 def test_check_json_of_routes(file: Path) -> None:

@@ -522,6 +522,7 @@ def test_least_requests_needs_a_route() -> None:
 
 # Warnings
 
+_SEEN = "has clients redirected to origins of p, to which routes forward: they see where it is"
 _HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
 
 
@@ -532,6 +533,10 @@ _HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" i
         ("status = 302", ["8:10: p.status: has no effect, for routes only forward to this pool"]),
         ("status = 302\nis_default = true", []),
         ('status = 302\n[[routes]]\npath = "/"\nredirect_to = "p"', []),
+        (
+            'status = 302\n[r]\nweighted_hosts = { a = 1 }\nhealth_check = { path = "/" }\nfallback = "p"',
+            [f"12:12: r.fallback: {_SEEN}"],
+        ),
     ],
 )
 def test_a_status_of_a_pool_that_is_only_forwarded_to(lines: str, warnings: list[str]) -> None:

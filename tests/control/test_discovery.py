@@ -106,7 +106,7 @@ def test_a_provider_in_trouble_changes_no_origins() -> None:
 
 
 def test_a_reload_keeps_what_was_found_for_the_same_discover() -> None:
-    """Under another pool's name, too; what is asked for in another way is not known yet."""
+    """Under another pool's name, too; what a new pool asks for in another way is not known yet."""
     before = in_use(configuration(), "one")
     text = (
         f'{TOML}[q]\ndiscover = {{ name = "a", port = 80 }}\n[r]\ndiscover = {{ name = "a", port = 81 }}\n{STATIC}'
@@ -120,6 +120,29 @@ def test_a_reload_keeps_what_was_found_for_the_same_discover() -> None:
     }
     assert config.default is not None
     assert config.default.status == 307
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        TOML.replace("80", "81"),
+        TOML.replace('"a"', '"b"'),
+        TOML.replace("default = true", "default = true\nstatus = 308"),
+    ],
+)
+def test_a_pool_that_asks_in_another_way_has_its_origins_until_there_is_an_answer(toml: str) -> None:
+    """So that a reload costs no request."""
+    config = carried(configuration(toml), in_use(configuration(), "one"))
+    pool = config.pools["p"]
+    assert (pool.origins, pool.none_found) == (origins("one"), None)
+    assert pool.discover is not None
+    answered = with_found(config, {"p": Discovered(pool.discover, (), "DNS has no address of b")})
+    assert answered.pools["p"].origins == ()
+
+
+def test_a_pool_that_is_to_find_its_origins_has_those_of_the_file_until_there_is_an_answer() -> None:
+    before = configuration('[p]\nis_default = true\nweighted_hosts = { "s" = 1 }\n')
+    assert carried(configuration(), before).pools["p"].origins == (Origin("s", Authority("s", None), 1),)
 
 
 def test_what_was_found_for_what_the_pool_asked_before_is_not_used() -> None:

@@ -18,6 +18,11 @@ CASES = {
     "nothing": ("# a comment\n", "", []),
     "a drained origin": ('"y" = 1', '"y" = 0', ["pool a: x: 80 % -> 100 %, y: 20 % -> 0 %"]),
     "another origin": ('"z"', '"new"', ["pool b: z: 100 % -> 0 %, new: 0 % -> 100 %"]),
+    "other origins to be found": (
+        'weighted_hosts = { "z" = 1 }',
+        'discover = { name = "app", port = 80 }',
+        ["pool b: discover changed"],
+    ),
     "the same shares": ('"x" = 4, "y" = 1', '"x" = 8, "y" = 2', ["pool a: origins changed"]),
     "another key": ("[b]", "[b]\nstatus = 301", ["pool b: status changed"]),
     "a pool that is gone": (
@@ -41,7 +46,7 @@ CASES = {
         "[a]",
         ROUTE.replace("redirect", "forward") + "[a]",
         [
-            "warning: pool b cannot be named any more, as a route forwards to it: requests that name it get a, "
+            "warning: pool b cannot be named any more, as requests are forwarded to it: those that name it get a, "
             "the default pool",
             "route /r is new: forward_to b",
         ],
@@ -54,6 +59,22 @@ def test_changes(old: str, new: str, expected: list[str]) -> None:
     found = lines(TWO, TWO.replace(old, new, 1))
     assert found[: len(expected)] == expected
     assert bool(found) == bool(expected)
+
+
+def test_shares_have_as_many_digits_as_tell_them_apart() -> None:
+    before = '[a]\nis_default = true\nweighted_hosts = { "x" = 9999, "y" = 1 }\n'
+    assert lines(before, before.replace('"y" = 1', '"y" = 2')) == [
+        "pool a: x: 99.99 % -> 99.98 %, y: 0.01 % -> 0.02 %",
+    ]
+
+
+def test_what_stands_in_for_a_forwarded_pool_cannot_be_named_either() -> None:
+    before = ROUTE.replace("redirect", "forward") + TWO + '[c]\nweighted_hosts = { "w" = 1 }\n'
+    found = lines(before, before.replace("[b]", '[b]\nfallback = "c"'))
+    assert found[0] == (
+        "warning: pool c cannot be named any more, as requests are forwarded to it: those that name it get a, "
+        "the default pool"
+    )
 
 
 def test_a_route_that_does_something_else_or_is_gone() -> None:

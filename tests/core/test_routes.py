@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from redirect.core import routes as module
-from redirect.core.routes import Place, Response, Route, Routes, Timeouts, forwarded, has_dot_segment, normalised
+from redirect.core.routes import Place, Response, Route, Routes, Timeouts, has_dot_segment, normalised
 
 
 def route(**conditions: object) -> Route:
@@ -260,7 +260,6 @@ def test_action_and_pool() -> None:
     assert (Route(redirect_to="a").action, Route(redirect_to="a").pool) == ("redirect_to", "a")
     assert (Route(respond=Response()).action, Route(respond=Response()).pool) == ("respond", None)
     assert (Route(show="stats").action, Route(show="stats").pool) == ("show", None)
-    assert forwarded([Route(forward_to="a"), Route(redirect_to="b"), Route(respond=Response())]) == {"a"}
     assert Route(forward_to="a").timeouts == Timeouts(1, 30, 60, None)
 
 

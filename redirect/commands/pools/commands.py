@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from redirect.commands.check import print_pool
+from redirect.commands.check import print_pool, uses
 from redirect.commands.loading import leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
@@ -23,7 +23,6 @@ from redirect.commands.pools.ramp import described, in_force, ramp
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.config.loader import ConfigError
 from redirect.core.pools import MAX_WEIGHT
-from redirect.core.routes import forwarded
 
 # A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}
@@ -51,11 +50,12 @@ def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_b
     """List the pools, with how many origins each has, and how many of them are drained."""
     overrides = in_force(admin_bind) if live else []
     config = load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path))
+    forwarded = config.forwarded()
     rows = [
         {
             "name": pool.name,
             "is_default": pool is config.default,
-            "is_forwarded": pool.name in forwarded(config.routes),
+            "is_forwarded": pool.name in forwarded,
             "origins": len(pool.origins),
             "drained": sum(not origin.weight for origin in pool.origins),
         }
@@ -145,7 +145,7 @@ def _change(path: Path, pool: str, change: Edit) -> Callable[[], None]:
 
     def tell() -> None:
         print_warnings(config)
-        print_pool(config, config.pools[pool])
+        print_pool(config.pools[pool], uses(config)[pool])
         done = "is changed; a running service takes it when it reloads"
         click.echo(f"{path} {done if is_new else 'says so already, nothing is changed'}")
 
