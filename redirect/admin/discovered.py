@@ -1,12 +1,12 @@
 """Pools that discover, in JSON: what they ask for, what was found, and which containers are no origins, and why."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from redirect.admin.view import rfc3339
 from redirect.control.instance import Instance
-from redirect.core.discovery import Discover, LeftOut
+from redirect.core.discovery import LeftOut
+from redirect.core.keys import given
 from redirect.core.pools import Pool
 
 
@@ -16,7 +16,7 @@ def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:
         return {}
     trouble = instance.discovery.trouble(pool.name)
     return {
-        "discover": keys_of(pool.discover),
+        "discover": given(pool.discover),
         "none_found": pool.none_found,
         "trouble": None if trouble is None else {"since": rfc3339(trouble.since), "reason": trouble.reason},
         "left_out": {
@@ -52,12 +52,6 @@ def named(instance: Instance, pool: Pool, asked: str) -> set[str]:
 def left_out(instance: Instance, pool: Pool) -> tuple[LeftOut, ...]:
     found = instance.discovery.found(pool.name) if pool.discover else None
     return found.left_out if found else ()
-
-
-def keys_of(discover: Discover) -> dict[str, Any]:
-    """Those that the TOML has."""
-    given = {field.name: getattr(discover, field.name) for field in dataclasses.fields(discover)}
-    return {name: value for name, value in given.items() if value != getattr(Discover(), name)}
 
 
 def _is(asked: str, name: str, container: str | None) -> bool:

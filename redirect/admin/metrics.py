@@ -107,10 +107,8 @@ class _Collector(NamedTuple):
             durations.add_metric(place, probes.total, probes.seconds)
         ups = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
 
-        yield _labelled(Counter, "redirect_requests_total", "Requests answered.", ("pool", "origin", "code"), requests)
-        yield _labelled(
-            Counter, "redirect_route_requests_total", "Requests that a route took.", ("route", "code"), by_route
-        )
+        yield _family("redirect_requests_total", "Requests answered.", "pool origin code", requests)
+        yield _family("redirect_route_requests_total", "Requests that a route took.", "route code", by_route)
         yield Histogram(
             "redirect_request_duration_seconds",
             "From request read to response sent, of what was not forwarded.",
@@ -124,78 +122,58 @@ class _Collector(NamedTuple):
             snapshot.forwards.durations.sum,
         )
         yield from _of_origins(snapshot.forwards, instance.config, forgotten)
-        yield Counter("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
-        yield Counter("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
-        yield _labelled(
-            Counter,
+        yield _single("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
+        yield _single("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
+        yield _family(
             "redirect_forwarded_ignored_total",
             "Heads with X-Forwarded fields that did not count.",
-            ("reason",),
+            "reason",
             [(count, reason) for reason, count in snapshot.ignored_forwarded.items()],
         )
-        yield Counter("redirect_stale_answers_total", "Old answers used, as no origin answered.", snapshot.stale)
-        yield Counter("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
-        yield Counter("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
-        yield Gauge("redirect_connections", "Open connections.", connections)
-        yield Gauge("redirect_workers", "Worker processes.", len(snapshot.workers))
-        yield Gauge("redirect_start_time_seconds", "When the instance was started.", instance.started_at)
-        yield Gauge("redirect_config_last_reload_successful", "Whether the last reload succeeded.", is_reloaded)
-        yield Gauge(
+        yield _single("redirect_stale_answers_total", "Old answers used, as no origin answered.", snapshot.stale)
+        yield _single("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
+        yield _single("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
+        yield _single("redirect_connections", "Open connections.", connections)
+        yield _single("redirect_workers", "Worker processes.", len(snapshot.workers))
+        yield _single("redirect_start_time_seconds", "When the instance was started.", instance.started_at)
+        yield _single("redirect_config_last_reload_successful", "Whether the last reload succeeded.", is_reloaded)
+        yield _single(
             "redirect_config_last_reload_success_timestamp_seconds",
             "When the configuration in force was loaded.",
             loading.loaded_at,
         )
-        yield Gauge("redirect_master_last_seen_seconds", "Seconds since the last heartbeat of the master.", master_seen)
-        yield Gauge(
+        yield _single(
+            "redirect_master_last_seen_seconds", "Seconds since the last heartbeat of the master.", master_seen
+        )
+        yield _single(
             "redirect_controller_last_seen_seconds",
             "Seconds since the last heartbeat of the controller.",
             controller_seen,
         )
-        yield _labelled(
-            Gauge,
-            "redirect_worker_last_seen_seconds",
-            "Seconds since the last heartbeat of a worker.",
-            ("worker",),
-            workers_seen,
+        yield _family(
+            "redirect_worker_last_seen_seconds", "Seconds since the last heartbeat of a worker.", "worker", workers_seen
         )
-        yield _labelled(
-            Counter, "redirect_processes_died_total", "Processes that ended out of order.", ("process",), died
-        )
-        yield _labelled(
-            Counter,
+        yield _family("redirect_processes_died_total", "Processes that ended out of order.", "process", died)
+        yield _family(
             "redirect_processes_hung_total",
             "Processes that showed no heartbeat, and health checks that did not end.",
-            ("process",),
+            "process",
             hung,
         )
-        yield _labelled(Gauge, "redirect_build_info", "What is running; the value is 1.", ("version", "python"), build)
-        yield _labelled(
-            Gauge, "redirect_pool_info", "How a pool picks; the value is 1.", ("pool", "pick", "on_loop"), pools
+        yield _family("redirect_build_info", "What is running; the value is 1.", "version python", build)
+        yield _family("redirect_pool_info", "How a pool picks; the value is 1.", "pool pick on_loop", pools)
+        yield _family("redirect_origin_weight", "Weight of an origin.", "pool origin", weights)
+        yield _family(
+            "redirect_override_share", "Share that an override gives an origin now.", "pool origin", overrides
         )
-        yield _labelled(Gauge, "redirect_origin_weight", "Weight of an origin.", ("pool", "origin"), weights)
-        yield _labelled(
-            Gauge,
-            "redirect_override_share",
-            "Share that an override gives an origin now.",
-            ("pool", "origin"),
-            overrides,
-        )
-        yield _labelled(
-            Gauge, "redirect_origin_due_share", "Share that is due to an origin now.", ("pool", "origin"), dues
-        )
-        yield _labelled(
-            Counter, "redirect_ejections_total", "How often an origin was ejected.", ("pool", "origin"), ejections
-        )
-        yield _labelled(Gauge, "redirect_origin_up", "Whether an origin is not down.", ("pool", "origin"), ups)
+        yield _family("redirect_origin_due_share", "Share that is due to an origin now.", "pool origin", dues)
+        yield _family("redirect_ejections_total", "How often an origin was ejected.", "pool origin", ejections)
+        yield _family("redirect_origin_up", "Whether an origin is not down.", "pool origin", ups)
         yield durations
-        yield _labelled(
-            Counter, "redirect_probe_failures_total", "Health checks that failed.", ("pool", "origin"), failed_probes
-        )
-        yield _labelled(
-            Gauge, "redirect_discovery_up", "Whether Docker or DNS can be asked for origins.", ("pool",), is_asked
-        )
-        yield _labelled(Gauge, "redirect_discovered_origins", "Origins that were found.", ("pool",), found)
-        yield Counter(
+        yield _family("redirect_probe_failures_total", "Health checks that failed.", "pool origin", failed_probes)
+        yield _family("redirect_discovery_up", "Whether Docker or DNS can be asked for origins.", "pool", is_asked)
+        yield _family("redirect_discovered_origins", "Origins that were found.", "pool", found)
+        yield _single(
             "redirect_config_changes_total",
             "Configurations that took the place of another: by reloads, and by origins that came and went.",
             instance.config.change,
@@ -252,34 +230,28 @@ def _of_origins(
         if any(counted) or place in known
         for state, count in counted._asdict().items()
     ]
-    of_origin = ("pool", "origin")
     yield responses
-    yield _labelled(
-        Gauge,
+    yield _family(
         "redirect_forwards_in_flight",
         "Requests that are forwarded at this moment.",
-        of_origin,
+        "pool origin",
         [(numbers.in_flight, *labels) for labels, numbers in origins],
     )
-    yield _labelled(
-        Counter,
+    yield _family(
         "redirect_forward_retries_total",
         "Requests for which another origin was tried in place of this one.",
-        of_origin,
+        "pool origin",
         [(numbers.retries, *labels) for labels, numbers in origins],
     )
-    yield _labelled(Counter, "redirect_forward_failures_total", "Failures of origins.", (*of_origin, "error"), failures)
-    yield _labelled(
-        Gauge, "redirect_origin_connections", "Open connections to origins.", ("origin", "state"), connections
-    )
-    yield _labelled(
-        Counter,
+    yield _family("redirect_forward_failures_total", "Failures of origins.", "pool origin error", failures)
+    yield _family("redirect_origin_connections", "Open connections to origins.", "origin state", connections)
+    yield _family(
         "redirect_forward_bytes_total",
         "Bytes of bodies that were forwarded: in of requests, out of answers.",
-        ("direction",),
+        "direction",
         [(forwards.bytes_in, "in"), (forwards.bytes_out, "out")],
     )
-    yield Gauge("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)
+    yield _single("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)
 
 
 def _buckets(buckets: Buckets, shown_us: Sequence[int]) -> Sequence[tuple[str, float]]:
@@ -288,8 +260,16 @@ def _buckets(buckets: Buckets, shown_us: Sequence[int]) -> Sequence[tuple[str, f
     return [(f"{bound / 1e6:g}", below[bound]) for bound in shown_us] + [("+Inf", total)]
 
 
-def _labelled(kind: type[Counter | Gauge], name: str, meaning: str, labels: Sequence[str], samples: _Samples) -> Metric:
-    family = kind(name, meaning, labels=labels)
+def _family(name: str, meaning: str, labels: str, samples: _Samples) -> Metric:
+    family = _kind(name)(name, meaning, labels=labels.split())
     for value, *values in samples:
         family.add_metric(values, value)
     return family
+
+
+def _single(name: str, meaning: str, value: float) -> Metric:
+    return _kind(name)(name, meaning, value)
+
+
+def _kind(name: str) -> type[Counter | Gauge]:
+    return Counter if name.endswith("_total") else Gauge

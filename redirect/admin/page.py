@@ -184,7 +184,7 @@ class View:
         if self.query.window != "minute":
             return self.instance.history.whole(self.query.window)
         both = zip(snapshot.answers.seconds, snapshot.forwards.durations.seconds, strict=True)
-        return [Cell(1.0, answers.buckets, forwards.buckets) for answers, forwards in both]
+        return [Cell(1.0, answers, forwards) for answers, forwards in both]
 
     def _durations(
         self, snapshot: Snapshot, cells: list[Cell]

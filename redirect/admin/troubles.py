@@ -44,7 +44,7 @@ class Troubles(NamedTuple):
 def look(instance: Instance, snapshot: Snapshot) -> Troubles:
     empty, down, unasked = [], {}, {}
     for pool in instance.config.pools.values():
-        if not (pool.health_check or pool.eject or pool.discover):  # what has a weight is up
+        if not pool.has_health:  # what has a weight is up
             if not any(origin.weight for origin in pool.origins):
                 empty.append(pool.name)
             continue

@@ -1,21 +1,20 @@
 """`redirect check`: validates the TOML and prints routes and shares."""
 
 import dataclasses
-import http.client
 import json
 import sys
 from collections.abc import Iterable
 
 import click
 
-from redirect.commands.live import Live, described, find, print_found
+from redirect.commands.admin import ask
+from redirect.commands.live import Live, aligned, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings, setting
-from redirect.commands.reload import post
 from redirect.config.loader import ConfigError, load, parse_config, read_config
-from redirect.config.schema import keys_of, shown
-from redirect.config.settings import Settings
+from redirect.config.schema import shown
 from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
+from redirect.core.keys import given
 from redirect.core.pools import Config, Fault, Pool
 from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
 
@@ -34,9 +33,7 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
     FILE may be - for standard input. With --diff, print what changes where it takes the place of another TOML, or of
     what the running service uses, which its admin listener tells.
     """
-    asked = ("admin_bind", "admin_token") if diff == "" else ()
-    used = ("pools_config_path", *["docker_host"] * live, *asked)
-    settings = read_settings(*used, pools_config_path=file, admin_bind=admin_bind)
+    settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=file)
     path = str(settings.pools_config_path)
     try:
         content = sys.stdin.buffer.read() if file == "-" else read_config(path)
@@ -47,7 +44,7 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
         click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
         sys.exit(1)
     if diff is not None:
-        lines = _changes(diff, path, config) if diff else _changes_in_force(settings, content)
+        lines = _changes(diff, path, config) if diff else _changes_in_force(admin_bind, content)
         changed = {"file": path, "changes": lines}
         click.echo(json.dumps(changed, indent=2) if as_json else "\n".join(lines or ["no change"]))
         return
@@ -74,35 +71,26 @@ def _changes(before: str, path: str, config: Config) -> list[str]:
         leave(1, str(error))
 
 
-def _changes_in_force(settings: Settings, content: bytes) -> list[str]:
-    if settings.admin_bind == "off":
-        leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one, or a file with --diff FILE")
-    try:
-        answer, said = post(settings, "/compare", content)
-        if answer.status == 200:
-            return [str(line) for line in said["changes"]]
-        leave(1, str(said["detail"]))
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
+def _changes_in_force(admin_bind: str | None, content: bytes) -> list[str]:
+    said = ask(admin_bind, "POST", "/compare", content, key="changes", otherwise=", or a file with --diff FILE")
+    return [str(line) for line in said["changes"]]
 
 
 def print_routes(routes: Iterable[Route]) -> None:
     """Prints a line for each route, the most specific of a host first: conditions, action, and what is not as usual."""
-    lines = [(route.name, _does(route), _options(route)) for route in sorted(routes, key=lambda route: route.rank)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _does(route: Route) -> str:
-    return f"{route.action} {route.respond.status if route.respond else route.show or route.pool}"
+    lines = [(route.name, route.does, _options(route)) for route in sorted(routes, key=lambda route: route.rank)]
+    for line in aligned(lines):
+        click.echo(line)
 
 
 def _options(route: Route) -> str:
     if route.respond:
         return body_of(route.respond)
-    changed = {name: getattr(route, name) for name in FORWARD_KEYS if getattr(route, name) != getattr(Route(), name)}
-    return ", ".join(f"{name} = {_in_toml(value)}" for name, value in changed.items())
+    return _listed({name: value for name, value in given(route).items() if name in FORWARD_KEYS})
+
+
+def _listed(keys: dict[str, object]) -> str:
+    return ", ".join(f"{name} = {_in_toml(value)}" for name, value in keys.items())
 
 
 def body_of(response: Response) -> str:
@@ -116,9 +104,7 @@ def _in_toml(value: object) -> str:
     if isinstance(value, Caching):
         return f"{{ stale_if_down = {value.stale_if_down:g} }}"
     if isinstance(value, Timeouts):
-        usual = dataclasses.asdict(Timeouts())
-        changed = {name: part for name, part in dataclasses.asdict(value).items() if part != usual[name]}
-        return f"{{ {', '.join(f'{name} = {part:g}' for name, part in changed.items())} }}"
+        return f"{{ {', '.join(f'{name} = {part:g}' for name, part in given(value).items())} }}"
     if isinstance(value, RequestLimit):
         queue = f", queue = {value.queue}, wait = {value.wait:g}"
         return f"{{ in_flight = {value.in_flight}{queue} }}" if value.queue else str(value.in_flight)
@@ -150,9 +136,7 @@ def print_pool(pool: Pool, used: Iterable[str], found: Found | str | None = None
 
 
 def described_discover(discover: Discover) -> str:
-    keys = {name: getattr(discover, name) for name in keys_of(Discover)}
-    given = [f"{name} = {_in_toml(value)}" for name, value in keys.items() if value != getattr(Discover(), name)]
-    return f"found by {discover.source}: {', '.join(given)}"
+    return f"found by {discover.source}: {_listed(given(discover))}"
 
 
 def _rows(faults: tuple[Fault, ...]) -> list[dict[str, object]]:

@@ -53,7 +53,7 @@ def print_found(discover: Discover, found: Found | str) -> None:
     lines += [(each.name, "left out", f"{each.state}: {each.reason}") for each in found.left_out]
     if found.none_reason is not None:
         click.echo(f"  {found.none_reason}")
-    for line in _aligned(lines):
+    for line in aligned(lines):
         click.echo(f"  {line}")
 
 
@@ -62,7 +62,7 @@ def _said(member: Member) -> tuple[str, str]:
     return str(member.authority), f"weight {member.weight}  {state}"
 
 
-def _aligned(lines: list[tuple[str, str, str]]) -> Iterator[str]:
+def aligned(lines: list[tuple[str, str, str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from redirect.commands.loading import F, leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.config.loader import Loader
-from redirect.config.settings import UNIX, Settings, unknown_variables
+from redirect.config.settings import Settings, unknown_variables
 from redirect.processes import listeners
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.log_writer import try_target
@@ -107,15 +106,7 @@ def _try_listeners(settings: Settings, given: listeners.Given) -> None:
         for variables, bind in addresses.items():
             try:
                 if bind != "off":
-                    both.enter_context(_listen(bind))
+                    both.enter_context(listeners.bound(bind)).listen(1)
             except (OSError, UnicodeError) as error:
-                reason = (getattr(error, "strerror", None) or "no host name").partition(" (while attempting")[0]
+                reason = getattr(error, "strerror", None) or "no host name"
                 leave(1, f"cannot listen on {bind}: {reason}; choose another with {variables}")
-
-
-def _listen(bind: str) -> socket.socket:
-    if bind.startswith(UNIX):
-        return listeners.bound(bind)  # gunicorn would take the place of a service that listens there
-    host, _, port = bind.rpartition(":")
-    family, *_, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-    return socket.create_server(address, family=family, backlog=1, dualstack_ipv6=family == socket.AF_INET6)

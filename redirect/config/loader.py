@@ -226,7 +226,7 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
                 "this is; 302, 303 and 307 are not cached",
             )
         for key, is_set in effectless:
-            if is_set and pool.health_check is None and pool.eject is None and pool.discover is None:
+            if is_set and not pool.has_health:
                 yield Finding((pool.name, key), "has no effect without health_check or eject")
         if pool.stay_status != 421 and pool.on_loop != "stay":
             yield Finding((pool.name, "stay_status"), 'has no effect without on_loop = "stay"')

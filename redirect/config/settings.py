@@ -70,6 +70,12 @@ def _proxies(text: str) -> str:
     return text
 
 
+def _admin_token(token: SecretStr) -> SecretStr:
+    if not token.get_secret_value().isprintable():
+        raise ValueError("must be characters that can be printed, as it is sent in one line")
+    return token
+
+
 def _docker_host(text: str) -> str:
     """`DOCKER_HOST` is for other programs, too: a bad one matters only to pools that need Docker, which will say so."""
     if not _DOCKER_HOST.fullmatch(text) and text != os.environ.get("DOCKER_HOST"):
@@ -81,6 +87,7 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 Host = Annotated[str, AfterValidator(_host)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Proxies = Annotated[str, AfterValidator(_proxies)]
+AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
 DockerHost = Annotated[str, AfterValidator(_docker_host)]
 
 
@@ -98,7 +105,7 @@ class Settings(BaseSettings):
     server_host: Host = Field("0.0.0.0", description="Address of the public listener, or unix:/path")  # noqa: S104  it is public
     server_port: int = Field(8080, ge=0, le=65535, description="Port of the public listener")
     admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, unix:/path, or off")
-    admin_token: SecretStr | None = Field(None, description="Token of the admin listener, required if others reach it")
+    admin_token: AdminToken | None = Field(None, description="Token of the admin listener, required if others reach it")
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=1024, description="Worker processes; default: one per core"
     )
@@ -181,6 +188,8 @@ def unknown_variables() -> Iterator[str]:
 
 def _worded(error: Any) -> str:
     value, reason = str(error["input"]), error["msg"].removeprefix("Value error, ")
-    message = f"{variable(str(error['loc'][0]))}: {reason[0].lower()}{reason[1:]}, got {value!r}"
+    name = variable(str(error["loc"][0]))
+    got = "" if name == "REDIRECT_ADMIN_TOKEN" else f", got {value!r}"
+    message = f"{name}: {reason[0].lower()}{reason[1:]}{got}"
     is_of_kubernetes = value.startswith("tcp://") and "DOCKER_HOST" not in message
     return f"{message}; {_KUBERNETES_HINT}" if is_of_kubernetes else message

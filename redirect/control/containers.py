@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from redirect.core.authority import Authority, parse
 from redirect.core.discovery import Discover, Found, LeftOut, Member
+from redirect.core.pools import MAX_WEIGHT
 
 PORT, WEIGHT, NETWORK = KNOWN_LABELS = ("redirect.port", "redirect.weight", "redirect.network")
 
@@ -23,7 +24,6 @@ PROJECT = "com.docker.compose.project"
 ONE_OFF = "com.docker.compose.oneoff"
 
 MAX_PORT = 65535
-MAX_WEIGHT = 1_000_000
 
 # Characters of a label's value that a message repeats.
 _MAX_SHOWN = 60

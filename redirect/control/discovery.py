@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic, time
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from redirect.core.discovery import Discover, Found, Trouble
@@ -102,17 +101,14 @@ class Discovery:
 
 def with_found(config: Config, found: Mapping[str, Discovered]) -> Config:
     """The configuration with what was found for those of its pools that discover; itself if it has that already."""
-    changed: dict[str, Pool] = {}
+    changed: list[Pool] = []
     for name, (discover, origins, none_found) in found.items():
         pool = config.pools.get(name)
         if pool is None or pool.discover != discover:
             continue
         if (pool.origins, pool.none_found) != (origins, none_found):
-            changed[name] = replace(pool, origins=origins, none_found=none_found)
-    if not changed:
-        return config
-    pools = MappingProxyType({**config.pools, **changed})
-    return replace(config, pools=pools, default=config.default and pools[config.default.name])
+            changed.append(replace(pool, origins=origins, none_found=none_found))
+    return config.with_pools(changed)
 
 
 def carried(config: Config, before: Config) -> Config:

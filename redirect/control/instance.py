@@ -138,8 +138,7 @@ class Instance:
         return Weights(pool, weights).shares()
 
     def _statuses(self, pool: Pool) -> Mapping[str, HealthStatus]:
-        has_health = pool.health_check or pool.eject or pool.discover
-        return self._prober.health.get(pool.name, {}) if has_health else {}
+        return self._prober.health.get(pool.name, {}) if pool.has_health else {}
 
     def overrides(self, pool: Pool) -> list[Override]:
         """Those that are in force."""

@@ -32,18 +32,13 @@ class Head(NamedTuple):
     """What comes before the pools. `base` is the version of the configuration to which this is the difference, None if
     it is a whole one; only a whole one has warnings and `since`. Both have all routes."""
 
-    hash: str
-    change: int
+    version: tuple[str, int]
     base: tuple[str, int] | None
     default: str | None
     routes: tuple[Route, ...]
     removed: tuple[str, ...] = ()
     warnings: tuple[Fault, ...] = ()
     since: Since | None = None
-
-    @property
-    def version(self) -> tuple[str, int]:
-        return self.hash, self.change
 
 
 def pack(config: Config, since: Since) -> bytes:
@@ -71,13 +66,13 @@ def unpack_config(content: bytes) -> tuple[Config, Since]:
 
 
 def joined(head: Head, pools: Mapping[str, Pool]) -> Config:
-    default = None if head.default is None else pools[head.default]
-    return Config(MappingProxyType(pools), default, head.hash, head.warnings, head.routes, head.change)
+    (name, change), default = head.version, None if head.default is None else pools[head.default]
+    return Config(MappingProxyType(pools), default, name, head.warnings, head.routes, change)
 
 
 def _head(config: Config, base: tuple[str, int] | None) -> Head:
     default = config.default.name if config.default else None
-    return Head(config.hash, config.change, base, default, config.routes)
+    return Head(config.version, base, default, config.routes)
 
 
 def _join(head: Head, pools: Iterable[Pool]) -> bytes:

@@ -114,18 +114,14 @@ def _routes(before: Config, after: Config) -> Iterator[Change]:
     old, new = ({route.name: _without_index(route) for route in config.routes} for config in (before, after))
     for name, route in old.items():
         if name not in new:
-            yield Change(f"route {name} is gone: {_does(route)}", importance=_ROUTES)
-        elif _does(route) != _does(new[name]):
-            yield Change(f"route {name}: {_does(route)} -> {_does(new[name])}", importance=_ROUTES)
+            yield Change(f"route {name} is gone: {route.does}", importance=_ROUTES)
+        elif route.does != new[name].does:
+            yield Change(f"route {name}: {route.does} -> {new[name].does}", importance=_ROUTES)
         elif route != new[name]:
             yield Change(f"route {name}: {', '.join(_changed_keys(route, new[name]))} changed", importance=_KEYS)
     for name, route in new.items():
         if name not in old:
-            yield Change(f"route {name} is new: {_does(route)}", importance=_ROUTES)
-
-
-def _does(route: Route) -> str:
-    return f"{route.action} {route.respond.status if route.respond else route.show or route.pool}"
+            yield Change(f"route {name} is new: {route.does}", importance=_ROUTES)
 
 
 def _without_index(route: Route) -> Route:

@@ -10,6 +10,7 @@ is its name, what is allowed, its help text and its default. `config.schema` che
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from ipaddress import IPv4Address
 from itertools import islice
 from typing import Any, NamedTuple
@@ -51,6 +52,11 @@ def one_of(*values: str | int) -> Limit:
 
     words = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
     return Limit(f"must be {' or '.join(words) if len(words) < 3 else 'one of ' + ', '.join(words)}", convert=convert)
+
+
+def given(kept: Any) -> dict[str, Any]:
+    """The keys of a table, as the dataclass `kept` has it, that differ from their defaults."""
+    return {key.name: value for key in fields(kept) if (value := getattr(kept, key.name)) != key.default}
 
 
 def origin_authority(host: str) -> Authority:

@@ -19,19 +19,15 @@ def numbered(
     """The routes, with an index in each limit: that of the route of the same name `before`, or a free one. `held` says
     how many tokens of each index requests hold."""
     routes = tuple(routes)
-    limited = {route.name for route in routes if route.limit is not None}
-    if not limited:
-        return routes
+    limited = [route.name for route in routes if route.limit is not None]
     had = {route.name: route.limit.index for route in before if route.limit is not None}
-    indices = {name: had[name] for name in limited & had.keys()}
+    indices = {name: had[name] for name in limited if name in had}
     free = set(range(MAX_LIMITS)).difference(indices.values())
-    left = iter(sorted(free, key=lambda index: (held[index] + (index in had.values()), index)))
+    left = sorted(free, key=lambda index: (held[index] + (index in had.values()), index))
+    indices |= zip([name for name in limited if name not in had], left, strict=False)
     return tuple(
         [
-            replace(route, limit=replace(route.limit, index=indices[name] if name in indices else next(left)))
-            if route.limit is not None
-            else route
+            replace(route, limit=replace(route.limit, index=indices[route.name])) if route.limit else route
             for route in routes
-            for name in [route.name if route.limit else ""]
         ]
     )

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from math import ceil, gcd
-from types import MappingProxyType
 from typing import Any
 
 from redirect.core.pools import Config, Pool
@@ -106,22 +105,14 @@ def overridden(pool: Pool, overrides: Iterable[Override], now: float) -> Pool:
 
 
 def config_of_file(config: Config) -> Config:
-    return _with(config, [of_file(pool) for pool in config.pools.values() if pool.file_weights is not None])
+    return config.with_pools([of_file(pool) for pool in config.pools.values() if pool.file_weights is not None])
 
 
 def with_overrides(config: Config, overrides: Sequence[Override], now: float) -> Config:
     """The configuration, which is that of its file, with the overrides that are in force."""
     names = dict.fromkeys(each.pool for each in overrides)
     pools = [config.pools[name] for name in names if name in config.pools]
-    return _with(config, [overridden(pool, overrides, now) for pool in pools])
-
-
-def _with(config: Config, changed: Iterable[Pool]) -> Config:
-    found = {pool.name: pool for pool in changed}
-    if not found:
-        return config
-    pools = MappingProxyType({**config.pools, **found})
-    return replace(config, pools=pools, default=config.default and pools[config.default.name])
+    return config.with_pools([overridden(pool, overrides, now) for pool in pools])
 
 
 def left(config: Config, overrides: Sequence[Override], now: float) -> dict[Override, str | None]:

@@ -6,21 +6,21 @@ A field that the TOML has as a key states what the key may hold, its help text a
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from redirect.core.authority import Authority
 from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
-from redirect.core.fields import header_fields
+from redirect.core.fields import TOKEN, header_fields
 from redirect.core.keys import HOST, Limit, one_of, refuse, seconds, text, whole
 from redirect.core.routes import PATH_RULE, Route, path_prefix
 
 MAX_WEIGHT = 1_000_000
 MAX_EJECTION_SECONDS = 300
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _QUERY_NAME = re.compile(r"[!-~]{1,128}")
 
 
@@ -34,7 +34,7 @@ def _hash_on(value: str) -> str:
     if kind == "query":
         if not _QUERY_NAME.fullmatch(name) or set("&=#") & {*name}:
             raise ValueError("a parameter's name is as the client spells it, without &, = and #")
-    elif not _FIELD_NAME.fullmatch(name):
+    elif not TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a {'header field' if kind == 'header' else kind}")
     return f"header:{name.lower()}" if kind == "header" else value
 
@@ -188,6 +188,11 @@ class Pool:
         "which pages of other hosts may fetch from here",
     ] = None
 
+    @property
+    def has_health(self) -> bool:
+        """Whether the state of its origins can change."""
+        return any((self.health_check, self.eject, self.discover))
+
     def called(self, origin: Origin) -> Authority:
         """Of which name a certificate has to be, and what `Host` has: DNS finds the addresses of a name."""
         name = self.discover.name if self.discover is not None else None
@@ -235,6 +240,14 @@ class Config:
     def version(self) -> tuple[str, int]:
         """Identifies it among all that the instance ever had."""
         return self.hash, self.change
+
+    def with_pools(self, changed: Iterable[Pool]) -> "Config":
+        """The same with these in place of its own pools of their names; itself if there is none."""
+        found = {pool.name: pool for pool in changed}
+        if not found:
+            return self
+        pools = MappingProxyType({**self.pools, **found})
+        return replace(self, pools=pools, default=self.default and pools[self.default.name])
 
     def forwarded(self) -> frozenset[str]:
         """The pools to which requests are forwarded. Clients cannot name them."""

@@ -226,6 +226,11 @@ class Route:
         return next(key for key in ACTIONS if getattr(self, key) is not None)
 
     @property
+    def does(self) -> str:
+        """What becomes of the requests, as the commands and the page show it: `forward_to api`."""
+        return f"{self.action} {self.respond.status if self.respond else self.show or self.pool}"
+
+    @property
     def taken(self) -> tuple[str, ...]:
         """The methods that are taken, beside HEAD where GET is; none for any."""
         return self.methods or (("GET",) if self.show else ())

@@ -285,8 +285,7 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
-    has_health = pool.health_check or pool.eject or pool.discover
-    return health.get(pool.name, _NO_STATUSES) if has_health else _NO_STATUSES
+    return health.get(pool.name, _NO_STATUSES) if pool.has_health else _NO_STATUSES
 
 
 def _refused_loop(pool: Pool, redirect: Decision) -> Decision:

@@ -16,6 +16,7 @@ import httptools
 
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
 from redirect.proxy.compiled import is_usable
+from redirect.proxy.spellings import Spellings
 from redirect.telemetry.record import json, valid_id
 
 try:
@@ -55,10 +56,6 @@ _METHODS = (b"GET /", b"HEAD /")
 _HEAD_END = b"\r\n\r\n"
 _VERSION = " HTTP/1.1\r\n"
 
-# Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
-_MAX_SPELLINGS = 1024
-_MAX_SPELLING_CHARACTERS = 64
-
 _REQUEST_ID, _AGENT, _REFERER = map(USED_FIELDS.index, ("x-request-id", "user-agent", "referer"))
 _CONNECTION_PLACE = len(USED_FIELDS) + 1
 _UNUSED = -1
@@ -79,7 +76,7 @@ def plain_head_reader(pool_id_header: str, reader: str = READER, others: tuple[s
 
 class _Reader:
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._places = _Places(names)
+        self._places = _places(names)
         letters = {letter for name in names if name for letter in (name[0], name[0].upper())}
         first = "".join(map(re.escape, sorted(letters)))
         self._find = re.compile(rf"\n([{first}][^:]*):[ \t]*([^\r]*)").findall
@@ -138,15 +135,7 @@ class _Reader:
         return text[: begin - 1], target, text[begin:end], *found  # type: ignore[return-value]
 
 
-class _Places(dict[str, int]):
+def _places(names: tuple[str, ...]) -> Spellings[str, int]:
     """From a field name as it is spelled to its place among the names."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self._known = {name: place for place, name in enumerate(names)}
-
-    def __missing__(self, spelled: str) -> int:
-        place = self._known.get(spelled.lower(), _UNUSED)
-        if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_CHARACTERS:
-            self[spelled] = place
-        return place
+    known = {name: place for place, name in enumerate(names)}
+    return Spellings(lambda spelled: known.get(spelled.lower(), _UNUSED))

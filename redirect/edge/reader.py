@@ -17,6 +17,7 @@ from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
 from redirect.edge.plain_head import plain_head_reader
+from redirect.proxy.spellings import Spellings
 from redirect.telemetry.record import Quoted, join, json
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
@@ -29,10 +30,6 @@ OTHER_VERSION = Decision(505, detail="only HTTP/1.1 and HTTP/1.0 are spoken here
 # The fields that are used, beside the one that names the pool.
 _FIELDS = """content-length transfer-encoding expect host x-forwarded-proto x-forwarded-for x-forwarded-host
     user-agent referer x-request-id traceparent origin access-control-request-method""".split()
-
-# Spellings of field names that are cached: all that browsers and proxies use, and no unlimited number of others.
-_MAX_SPELLINGS = 1024
-_MAX_SPELLING_BYTES = 64
 
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
@@ -48,7 +45,7 @@ class Reader:
 
     def __init__(self, pool_id_header: str, trusted: TrustedProxies) -> None:
         self._pool = pool_id_header.lower()
-        self.names = _Names({*_FIELDS, self._pool})
+        self.names = _names({*_FIELDS, self._pool})
         self.pool_id_header = pool_id_header
         self._read_plain = plain_head_reader(pool_id_header)
         self._trusted = trusted
@@ -134,19 +131,14 @@ class Reader:
         return method, target, path, pool, scheme, endpoint, host, client_ip, quoted
 
 
-class _Names(dict[bytes, str | None]):
+def _names(used: set[str]) -> Spellings[bytes, str | None]:
     """From a field name as it is spelled to its lower-case form, or to None if it is not used."""
 
-    def __init__(self, used: set[str]) -> None:
-        super().__init__()
-        self._used = used
-
-    def __missing__(self, spelled: bytes) -> str | None:
+    def name_of(spelled: bytes) -> str | None:
         lower = spelled.decode("latin-1").lower()
-        name = lower if lower in self._used else None
-        if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
-            self[spelled] = name
-        return name
+        return lower if lower in used else None
+
+    return Spellings(name_of)
 
 
 def _host(host: str) -> tuple[Endpoint, Endpoint, str] | None:

@@ -81,51 +81,13 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_answer_us",
-        "_attempt",
-        "_bytes_in",
-        "_bytes_out",
-        "_client",
-        "_complete_at",
-        "_config",
-        "_connecting",
-        "_destination",
-        "_due",
-        "_forward",
-        "_forwarder",
-        "_has_begun",
-        "_has_moved",
-        "_has_tried_stale",
-        "_host",
-        "_is_answering",
-        "_is_over",
-        "_is_retry",
-        "_kept",
-        "_kept_bytes",
-        "_key",
-        "_origin_status",
-        "_quoted",
-        "_refusal",
-        "_retries_left",
-        "_sent_at",
-        "_started",
-        "_still_since",
-        "_traits",
-        "_tried",
-        "_tries",
-        "_untaken",
-        "_upstream",
-        "asks_for_upgrade",
-        "copy",
-        "is_complete",
-        "is_full",
-        "is_tunnel",
-        "key_of",
-        "lines",
-        "method",
-        "takes_plain",
-        "target",
-    )
+        "_answer_us", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config", "_connecting",
+        "_destination", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host", "_is_answering",
+        "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted", "_refusal",
+        "_retries_left", "_sent_at", "_started", "_still_since", "_traits", "_tried", "_tries", "_untaken",
+        "_upstream", "asks_for_upgrade", "copy", "is_complete", "is_full", "is_tunnel", "key_of", "lines", "method",
+        "takes_plain", "target",
+    )  # fmt: skip
 
     def __init__(
         self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, quoted: Quoted,
@@ -156,7 +118,7 @@ class Exchange:
         self._retries_left = forward.route.retries
         self._tried: tuple[str, ...] = ()
         self._tries = 0
-        self._has_tried_stale = self._is_retry = False
+        self._is_retry = False
         self._destination: Destination | None = None
         self._due: Due | None = None  # to the origin, when it was picked
         self._attempt: Attempt | None = None  # where the origin may be ejected
@@ -308,7 +270,6 @@ class Exchange:
         self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
         destination.requests += 1
         self._tries += 1
-        self._has_tried_stale = False
         self._tried += (destination.origin.name,)
         connections = self._forwarder.connections(destination, self._forward.scheme)
         upstream = connections.take()
@@ -382,8 +343,7 @@ class Exchange:
         where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
         destination = self._destination
         assert destination is not None
-        if where is Again.SAME and not self._has_tried_stale:
-            self._has_tried_stale = True
+        if where is Again.SAME:  # once: a new connection has not rested
             self._connect(self._forwarder.connections(destination, self._forward.scheme))
             return True
         if where is Again.NEVER or self._retries_left == 0:

@@ -14,6 +14,8 @@ from functools import lru_cache
 from time import time
 from typing import NamedTuple, TypeAlias
 
+from redirect.proxy.spellings import Spellings
+
 Field = tuple[bytes, bytes]
 
 # The fields of a message, or their lines as they came, with or without the line before them.
@@ -23,10 +25,6 @@ Fields: TypeAlias = Iterable[Field] | bytes
 PSEUDONYM = f"redirect-{secrets.token_hex(4)}".encode()
 
 VIA = b"1.1 " + PSEUDONYM
-
-# Spellings of field names that are cached: all that clients use, and no unlimited number of others.
-_MAX_SPELLINGS = 1024
-_MAX_SPELLING_BYTES = 64
 
 
 class Kind(IntEnum):
@@ -108,22 +106,14 @@ class ResponseFields(NamedTuple):
     upgrade: bytes | None
 
 
-class _Kinds(dict[bytes, Kind]):
+def _kinds(known: dict[str, Kind]) -> Spellings[bytes, Kind]:
     """From a name as it is spelled to what becomes of the field."""
-
-    def __init__(self, known: dict[str, Kind]) -> None:
-        super().__init__()
-        self._known = {name.encode(): kind for name, kind in known.items()}
-
-    def __missing__(self, spelled: bytes) -> Kind:
-        kind = self._known.get(spelled.lower(), PASSED)
-        if len(self) < _MAX_SPELLINGS and len(spelled) <= _MAX_SPELLING_BYTES:
-            self[spelled] = kind
-        return kind
+    encoded = {name.encode(): kind for name, kind in known.items()}
+    return Spellings(lambda spelled: encoded.get(spelled.lower(), PASSED))
 
 
-_request_kinds = _Kinds(OF_REQUESTS)
-_response_kinds = _Kinds(OF_RESPONSES)
+_request_kinds = _kinds(OF_REQUESTS)
+_response_kinds = _kinds(OF_RESPONSES)
 
 
 def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: bool) -> tuple[bytes, Traits]:
@@ -305,4 +295,4 @@ _NO_TRAILERS = (
     "content-length content-encoding content-type content-range authorization cookie set-cookie cache-control location "
     "age date expires retry-after vary max-forwards"
 ).split()
-_trailer_kinds = _Kinds({**OF_REQUESTS, **OF_RESPONSES, **dict.fromkeys(_NO_TRAILERS, DROPPED)})
+_trailer_kinds = _kinds({**OF_REQUESTS, **OF_RESPONSES, **dict.fromkeys(_NO_TRAILERS, DROPPED)})

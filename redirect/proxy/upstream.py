@@ -22,6 +22,7 @@ import httptools
 from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
 from redirect.proxy.plain_fields import plain_answer
+from redirect.proxy.spellings import Spellings
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
@@ -40,25 +41,18 @@ _SECTION_SIZE = "http_response_header_section_size"
 _TOO_LARGE = f"its head, or its trailers, have more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
 _BEGIN = b"HTTP/1."
 
-# Status lines that are cached: all that servers send, and no unlimited number of others.
-_MAX_STATUS_LINES = 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t -~]{0,64}\r\n")
 
 _logger = logging.getLogger("gunicorn.error")
 
 
-class _Statuses(dict[bytes, int]):
-    """From a status line to the status of an answer that may have a body; 0 where that is not plain."""
-
-    def __missing__(self, line: bytes) -> int:
-        match = _STATUS_LINE.fullmatch(line)
-        status = 0 if match is None or match[1] in (b"204", b"304") else int(match[1])
-        if len(self) < _MAX_STATUS_LINES:
-            self[line] = status
-        return status
+def _status_of(line: bytes) -> int:
+    """The status of an answer that may have a body; 0 where that is not plain."""
+    match = _STATUS_LINE.fullmatch(line)
+    return 0 if match is None or match[1] in (b"204", b"304") else int(match[1])
 
 
-_statuses = _Statuses()
+_statuses = Spellings(_status_of)
 
 
 class Asking(Protocol):
@@ -99,26 +93,10 @@ class Upstream(asyncio.Protocol):
     """`rest` takes a connection that waits for the next request, `forget` one that is lost."""
 
     __slots__ = (
-        "_ends_with_connection",
-        "_forget",
-        "_has_no_body",
-        "_headers",
-        "_held",
-        "_is_answered",
-        "_is_reusable",
-        "_is_tunnel",
-        "_left",
-        "_parser",
-        "_reason",
-        "_rest",
-        "_unparsed_bytes",
-        "exchange",
-        "has_answered",
-        "idle_since",
-        "is_paused",
-        "is_reused",
-        "transport",
-    )
+        "_ends_with_connection", "_forget", "_has_no_body", "_headers", "_held", "_is_answered", "_is_reusable",
+        "_is_tunnel", "_left", "_parser", "_reason", "_rest", "_unparsed_bytes", "exchange", "has_answered",
+        "idle_since", "is_paused", "is_reused", "transport",
+    )  # fmt: skip
 
     def __init__(self, rest: "Callable[[Upstream], None]", forget: "Callable[[Upstream], None]") -> None:
         # Connection

@@ -48,24 +48,13 @@ class Count(NamedTuple):
 NO_COUNT = Count(0, 0, 0)
 
 
-class Second(NamedTuple):
-    """The requests that were answered in the second that began at `at`, by the monotonic clock."""
-
-    at: int
-    buckets: Buckets
-
-    @property
-    def requests(self) -> int:
-        return sum(self.buckets)
-
-
 class Durations(NamedTuple):
     """How long requests took: all of them, their sum in seconds, and those of the last SECONDS whole seconds, oldest
     first, without a gap."""
 
     buckets: Buckets
     sum: float
-    seconds: Sequence[Second]
+    seconds: Sequence[Buckets]
 
     @property
     def requests(self) -> int:

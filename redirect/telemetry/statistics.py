@@ -27,7 +27,6 @@ from redirect.telemetry.snapshot import (
     Key,
     Loading,
     OriginNumbers,
-    Second,
     Snapshot,
     Worker,
     added,
@@ -156,7 +155,7 @@ def _durations(counted: list[DurationNumbers], now: int) -> Durations:
     seconds = []
     for second in range(now - SECONDS, now):
         of_workers = [each.history[second % HISTORY_ROWS] for each in counted]
-        seconds.append(Second(second, added(each.buckets for each in of_workers if each.second == second)))
+        seconds.append(added(each.buckets for each in of_workers if each.second == second))
     return Durations(added(each.buckets for each in counted), sum(each.sum_ns for each in counted) / 1e9, seconds)
 
 

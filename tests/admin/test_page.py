@@ -44,7 +44,6 @@ from redirect.telemetry.snapshot import (
     Key,
     Loading,
     OriginNumbers,
-    Second,
     Snapshot,
     Worker,
 )
@@ -174,8 +173,8 @@ def rows(html: str) -> list[str]:
     return [row for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL) if 'class="keys"' not in row]
 
 
-def second(requests: int, up_to_us: int = 10) -> Second:
-    return Second(0, [requests if bound == up_to_us else 0 for bound in BOUNDS_US] + [0])
+def second(requests: int, up_to_us: int = 10) -> list[int]:
+    return [requests if bound == up_to_us else 0 for bound in BOUNDS_US] + [0]
 
 
 def test_before_the_first_request_the_page_shows_no_observed_share() -> None:
@@ -401,7 +400,7 @@ def test_rate_errors_and_p99_are_drawn_by_pool_and_origin() -> None:
     fake.history.note(fake.snapshot(), 86_400)
     fake.requests = {("pool-a", "origin-1", 302): Count(90, 90, 0), ("pool-a", None, 503): Count(10, 10, 0)}
     fake.requests[("pool-c", "origin-7", 200)] = Count(25, 25, 0)
-    numbers = OriginNumbers(second(20, 20_000).buckets)
+    numbers = OriginNumbers(second(20, 20_000))
     fake.forwards = replace(fake.forwards, origins={("pool-c", "origin-7"): numbers})
     fake.history.note(fake.snapshot(), 86_405)
     html = ask(fake).text
@@ -445,14 +444,12 @@ def test_the_origins_of_all_pools_together_are_limited() -> None:
 
 def test_each_second_is_a_step_of_the_charts() -> None:
     """The last one is at the right end; a second without requests has no duration."""
-    before = [second(0).buckets] * (SECONDS - 4)
-    drawn = charts.rates([Cell(1, second(count).buckets, NO_DURATIONS) for count in [0] * (SECONDS - 3) + [3, 0, 4]])
+    before = [second(0)] * (SECONDS - 4)
+    drawn = charts.rates([Cell(1, second(count), NO_DURATIONS) for count in [0] * (SECONDS - 3) + [3, 0, 4]])
     assert (drawn.now, drawn.mean, drawn.most) == (4, 7 / SECONDS, 4)
     assert drawn.path == "M57 100v-75.00h.8V100M59 100v-100.00h.8V100"
     assert [value for value, _ in drawn.ticks] == [0, 2, 4]
-    (p50,), ticks = charts.durations(
-        [*before, second(1).buckets, second(0).buckets, *[second(2, 1000).buckets] * 2], 0.5
-    )
+    (p50,), ticks = charts.durations([*before, second(1), second(0), *[second(2, 1000)] * 2], 0.5)
     assert p50.path == "M56 69.0H57M58 2.4H59V2.4H60"
     assert [p50.now, p50.overall] == [pytest.approx(850), pytest.approx(812.5)]
     assert [value for value, _ in ticks] == [1, 10, 100, 1000]
@@ -481,7 +478,7 @@ def test_a_pool_that_is_forwarded_to_shows_what_became_of_forwards() -> None:
         ("pool-c", "origin-7", 502): Count(3, 3, 1),
         ("pool-c", "origin-7", 503): Count(1, 1, 1),
     }
-    responses = second(20, 20_000).buckets
+    responses = second(20, 20_000)
     numbers = OriginNumbers(responses, 0.3, {"dns_error": 4, "connection_refused": 1000}, 1, 5)
     fake.forwards = replace(fake.forwards, origins={("pool-c", "origin-7"): numbers})
     html = ask(fake).text
@@ -542,10 +539,10 @@ def test_the_page_says_that_it_is_of_one_instance_and_where_the_rest_is() -> Non
 
 def test_the_axis_of_durations_begins_where_it_is_told() -> None:
     """It has three decades at least, and as many as the longest needs; what is below its begin lies on it."""
-    (p50,), ticks = charts.durations([second(1).buckets] * SECONDS, 0.5, least_us=100)
+    (p50,), ticks = charts.durations([second(1)] * SECONDS, 0.5, least_us=100)
     assert [value for value, _ in ticks] == [100, 1000, 10_000, 100_000]
     assert p50.path.startswith("M0 100.0H1")
-    _, ticks = charts.durations([second(1, 60_000_000).buckets] * SECONDS, 0.5, least_us=100)
+    _, ticks = charts.durations([second(1, 60_000_000)] * SECONDS, 0.5, least_us=100)
     assert ticks[-1] == (100_000_000, 0)
 
 

@@ -245,6 +245,8 @@ def test_at_once(file: Path) -> None:
         (["p", "o", "5%", "--over", "1w"], "'1w' is no duration such as 90s, 10m, 1h or 2d", 2),
         (["p", "o"], "give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end", 2),
         (["p", "o", "5%", "--end"], "give POOL, ORIGIN and TO", 2),
+        (["--end"], "give POOL, ORIGIN and TO", 2),
+        (["--over", "1h"], "give POOL, ORIGIN and TO", 2),
         (["p", "o", "5%", "--admin-bind", "off"], "there is no admin listener to ask, name one", 2),
         (["--admin-bind", "127.0.0.1:1"], "no answer from the admin listener at 127.0.0.1:1", 1),
     ],

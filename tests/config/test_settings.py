@@ -248,6 +248,11 @@ def test_bad_proxies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert message.endswith(f", got {text!r}")
 
 
+def test_a_bad_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIRECT_ADMIN_TOKEN", "s3cret\n")
+    assert refused() == "REDIRECT_ADMIN_TOKEN: must be characters that can be printed, as it is sent in one line"
+
+
 def test_bad_options() -> None:
     """A bad option is refused under the name of its variable."""
     assert (

@@ -50,7 +50,7 @@ def read(text: str) -> Config:
 def changed(before: Config, after: Config) -> tuple[set[str], set[str]]:
     """Names of the pools that a difference carries, and of those that it removes."""
     head, pieces = unpack(pack_difference(after, before))
-    assert (head.hash, head.base, head.routes) == (after.hash, before.version, after.routes)
+    assert (head.version, head.base, head.routes) == (after.version, before.version, after.routes)
     assert head.default == (after.default.name if after.default else None)
     pools = {pool.name: pool for piece in pieces for pool in piece}
     kept = {name: pool for name, pool in before.pools.items() if name not in head.removed}

@@ -9,17 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import tomli_w
-from click.testing import CliRunner
 from support.service import CLIENT, ROOT, Running, configs, environment, running, status, wait_for, workers
 
-from redirect.commands.main import cli
 from redirect.config.loader import content_hash
 
 CLIENTS = 8
@@ -245,48 +242,3 @@ def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
         wait_for(lambda: configs(service) == {content_hash(pools("new-59"))})
     assert seen.faults == []
     assert len(seen.locations) > 100
-
-
-@contextmanager
-def answering(*answers: tuple[int, dict[str, str]]) -> Iterator[str]:
-    """An admin listener that gives these answers to a POST, one after the other; where it is."""
-    coming = iter(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status, said = next(coming)
-            self.send_response(status)
-            self.send_header("retry-after", "0")
-            self.end_headers()
-            self.wfile.write(json.dumps(said).encode())
-
-        def log_request(self, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-ENDS = 503, {"detail": "the worker that was asked ends; ask again"}
-IN_FORCE = 200, {"path": "pools.toml", "hash": "0123456789ab"}
-
-
-def test_the_command_asks_again_where_a_worker_ends() -> None:
-    """A worker that ends refuses, and the command asks others."""
-    with answering(ENDS, ENDS, IN_FORCE) as bind:
-        ended = CliRunner().invoke(cli, ["reload", "--admin-bind", bind])
-    assert (ended.exit_code, ended.output) == (0, "pools.toml is in force: 0123456789ab\n")
-
-
-def test_the_command_does_not_ask_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once its patience is over, the command says what it was told last."""
-    monkeypatch.setattr("redirect.commands.reload.RELOAD_PATIENCE", 0)
-    with answering(ENDS, IN_FORCE) as bind:
-        ended = CliRunner().invoke(cli, ["reload", "--admin-bind", bind])
-    assert (ended.exit_code, ended.output) == (1, f"{ENDS[1]['detail']}\n")

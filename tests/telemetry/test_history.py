@@ -14,7 +14,6 @@ from redirect.telemetry.snapshot import (
     Key,
     Loading,
     OriginNumbers,
-    Second,
     Snapshot,
 )
 
@@ -26,7 +25,7 @@ def up_to(bound: int, count: int) -> list[int]:
 
 def snapshot(counts: dict[tuple[str, str | None, int], int], responses: list[int] | None = None) -> Snapshot:
     """With so many requests by pool, origin and status; `responses` are those of origin-1 of pool a."""
-    durations = Durations(up_to(10, sum(counts.values())), 0, [Second(0, NO_DURATIONS)] * SECONDS)
+    durations = Durations(up_to(10, sum(counts.values())), 0, [NO_DURATIONS] * SECONDS)
     origins: dict[tuple[str, str | None], OriginNumbers] = {}
     if responses is not None:
         origins["a", "origin-1"] = OriginNumbers(responses)

@@ -1,6 +1,5 @@
 """`redirect pools ramp`: gives an origin another share for a while, in the running service. The file stays as it is."""
 
-import http.client
 import json
 import re
 from typing import Any
@@ -8,8 +7,8 @@ from urllib.parse import urlencode
 
 import click
 
-from redirect.commands.loading import leave, read_settings, setting
-from redirect.commands.reload import post
+from redirect.commands.admin import ask
+from redirect.commands.loading import setting
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
@@ -41,16 +40,16 @@ class _Percent(click.ParamType[float]):
 @click.argument("pool", required=False)
 @click.argument("origin", required=False)
 @click.argument("shares", metavar="[[FROM] TO]", nargs=-1, type=_Percent())
-@click.option("--over", type=_Duration(), default=0.0, help="How long it takes from FROM to TO.")
-@click.option("--hold", type=_Duration(), default=86400.0, help="How long TO holds before the file counts again; 1d.")
+@click.option("--over", type=_Duration(), help="How long it takes from FROM to TO; at once if left out.")
+@click.option("--hold", type=_Duration(), help="How long TO holds before the file counts again; a day if left out.")
 @click.option("--end", is_flag=True, help="Have the file count again now.")
 @setting("admin_bind")
 def ramp(
     pool: str | None,
     origin: str | None,
     shares: tuple[float, ...],
-    over: float,
-    hold: float,
+    over: float | None,
+    hold: float | None,
     end: bool,
     admin_bind: str | None,
 ) -> None:
@@ -59,17 +58,18 @@ def ramp(
     The other origins keep their proportions in the rest. The file stays as it is, and counts again when the time is
     over. Without arguments, list what is in force. Each replica has its own overrides.
     """
-    if pool is None:
+    if pool is None and over is None and hold is None and not end:
         _print(in_force(admin_bind))
-    elif origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
+    elif pool is None or origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
         raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
     elif end:
-        _ask(admin_bind, "DELETE", "/weights?" + urlencode({"pool": pool, "origin": origin}))
+        ask(admin_bind, "DELETE", "/weights?" + urlencode({"pool": pool, "origin": origin}), key="overrides")
         click.echo(f"the file counts again for {origin} of {pool}")
     else:
         first = shares[0] if len(shares) == 2 else None
         wanted = {"pool": pool, "origin": origin, "from": first, "to": shares[-1], "over": over, "hold": hold}
-        _print([_ask(admin_bind, "POST", "/weights", json.dumps(wanted).encode())])
+        said = {name: value for name, value in wanted.items() if value is not None}
+        _print([ask(admin_bind, "POST", "/weights", json.dumps(said).encode(), key="share")])
 
 
 def _print(overrides: list[dict[str, Any]]) -> None:
@@ -89,19 +89,5 @@ def described(override: dict[str, Any]) -> str:
 
 def in_force(admin_bind: str | None) -> list[dict[str, Any]]:
     """The overrides of the running service."""
-    found: list[dict[str, Any]] = _ask(admin_bind, "GET", "/weights")["overrides"]
+    found: list[dict[str, Any]] = ask(admin_bind, "GET", "/weights", key="overrides")["overrides"]
     return found
-
-
-def _ask(admin_bind: str | None, method: str, path: str, body: bytes = b"") -> Any:
-    settings = read_settings("admin_bind", "admin_token", admin_bind=admin_bind)
-    if settings.admin_bind == "off":
-        leave(2, "REDIRECT_ADMIN_BIND: there is no admin listener to ask, name one")
-    try:
-        answer, said = post(settings, path, body, method)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        leave(1, f"no answer from the admin listener at {settings.admin_bind}: {error}; does the service run there?")
-    if answer.status != 200:
-        known = isinstance(said, dict) and said.get("detail")
-        leave(1, str(known or f"what answers at {settings.admin_bind} is not the admin listener of this service"))
-    return said
