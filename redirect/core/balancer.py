@@ -33,7 +33,7 @@ class Balancer:
 
     __slots__ = (
         *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_cycle", "has_eligible"),
-        *("is_by_key", "next_step", "pick", "pool", "statuses", "successor", "vary"),
+        *("is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
     )
 
     pick: Callable[[], Destination] | None
@@ -57,7 +57,8 @@ class Balancer:
         self._destinations = tuple([_of(known, pool, origin, vary) for origin in pool.origins])
         self._weigh()
         self.statuses = statuses
-        self.successor: Balancer | None = None  # of the same pool, in the configuration after this one
+        # That of the same pool which is in use, once this one is not: all that came before it share the list.
+        self.latest: list[Balancer] = []
         self._set_trials()
         # Each is made when it is first needed.
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None

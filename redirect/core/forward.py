@@ -34,10 +34,8 @@ class Forward:
     @property
     def balancer(self) -> Balancer:
         """The one in use by now: a request that began before the origins changed must get none that has gone."""
-        found = self._balancer
-        while found.successor is not None:
-            found = found.successor
-        return found
+        latest = self._balancer.latest
+        return latest[0] if latest else self._balancer
 
     def answered(self, origin: str, status: int, due: Due | None) -> Decision:
         """The decision in the record where the `origin` answered with this status."""

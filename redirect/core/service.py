@@ -75,8 +75,11 @@ class Service:
     def succeed(self, before: Balancer) -> None:
         """Has requests that began with a balancer of the configuration before this one go on with the one of this."""
         after = self._balancers.get(before.pool.name)
-        if after is not before:
-            before.successor = after
+        if after is None:
+            before.latest.clear()  # it refers to `before`, and as it is frozen nothing else would free it
+        elif after is not before:
+            before.latest[:] = [after]
+            after.latest = before.latest
 
     def updates(self, health: Health, now: float) -> Iterator[None]:
         """Applies the health as of `now` (monotonic seconds), one pool per step: those of which it changed, or that

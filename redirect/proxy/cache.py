@@ -208,6 +208,7 @@ class Copy:
         self._size += len(data)
         self._cache.gathered += len(data)
         if self._size >= MAX_BODY_BYTES or self._cache.gathered > MAX_GATHERED_BYTES:
+            self._cache.drop(self._key)  # it is older
             self.end()
 
     def keep(self, data: bytes) -> None:

@@ -121,16 +121,15 @@ class Forwarder:
 
     def _check(self) -> None:
         now = monotonic_ns()
-        for exchange in [*self._exchanges]:
-            exchange.check(now)
-        self.limits.check(now)
-        loop = asyncio.get_running_loop()
-        resting = 0
-        for connections in self._connections.values():
-            connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
-            resting += connections.idle
-        again = self._exchanges or resting
-        self._timer = loop.call_later(CHECK_SECONDS, self._check) if again else None
+        try:
+            for exchange in [*self._exchanges]:
+                exchange.check(now)
+            self.limits.check(now)
+            for connections in self._connections.values():
+                connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
+        finally:  # a fault in one is none of the others
+            again = self._exchanges or any(connections.idle for connections in self._connections.values())
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
 
 
 def _place(pool: Pool, origin: Origin, scheme: str) -> Place:

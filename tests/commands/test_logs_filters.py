@@ -68,6 +68,12 @@ def test_statuses_refuses_anything_else(text: str) -> None:
         statuses(text)
 
 
+def test_statuses_refuses_a_range_from_its_end() -> None:
+    """It would select nothing, without a word."""
+    with pytest.raises(click.BadParameter, match="'500-400' ends before it begins; write 400-500"):
+        statuses("302, 500-400")
+
+
 def test_a_path_is_compared_as_the_bytes_that_came() -> None:
     """The log has a path's bytes as latin-1; a record without a path has no prefix but the empty one."""
     assert Filters(path_prefix="/é").match({"path": "/Ã©/x", "time": ""})

@@ -59,6 +59,19 @@ def test_a_file_that_gets_shorter_is_read_from_its_beginning(log: Path, tail: It
     assert next(tail) == b"c\n"
 
 
+def test_a_new_file_that_cannot_be_read_yet_is_waited_for(log: Path, tail: Iterator[bytes]) -> None:
+    """As for a moment after logs were rotated, until it is given to who may read it: a directory is none either."""
+    append(log, b"a\n")
+    old = log.rename(log.with_name("access.jsonl.1"))
+    log.mkdir()
+    assert next(tail) == b"a\n"
+    append(old, b"b\n")
+    assert next(tail) == b"b\n"
+    log.rmdir()
+    append(log, b"c\n")
+    assert next(tail) + next(tail) == b"c\n"
+
+
 def test_a_new_file_of_the_name_is_followed_and_the_old_one_too(log: Path, tail: Iterator[bytes]) -> None:
     """Workers change to the new one one after the other."""
     append(log, b"a\n")

@@ -172,6 +172,17 @@ def test_a_large_answer_is_not_gathered(kept: Cache, monkeypatch: pytest.MonkeyP
     assert not kept._answers
 
 
+def test_an_answer_that_becomes_large_takes_the_place_of_an_older_one(
+    kept: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(kept, "/x", b"old")
+    monkeypatch.setattr(cache, "MAX_BODY_BYTES", 10)
+    passed = copy(kept, "/x")
+    passed.begin(200, b"OK", [], None, has_end=True)
+    passed.add(bytes(11))
+    assert used(kept, "/x") is None
+
+
 def test_a_reload_drops_the_answers_of_routes_that_are_gone(kept: Cache) -> None:
     """A route that is asked in the same way keeps them; one that asks elsewhere, or caches no more, does not."""
     keep(kept, "/")

@@ -1,6 +1,7 @@
 """Origins that leave while requests are under way: what has begun is finished, and nothing more is sent there."""
 
 import asyncio
+import gc
 from dataclasses import replace
 from random import Random
 from types import MappingProxyType
@@ -8,7 +9,9 @@ from types import MappingProxyType
 from support.gateway import Forwarding, Gateway
 from support.origin import Call, Origin, answer, close_at_once
 
+from redirect.core.balancer import Balancer
 from redirect.core.discovery import Discover
+from redirect.core.forward import Forward
 from redirect.core.service import Service, balancers
 
 
@@ -74,6 +77,22 @@ async def test_a_request_that_is_tried_again_gets_no_origin_that_left(forwarding
         gone.set()
         assert (await asking).status == 502
         assert sum(len(origin.asked) for origin in gateway.origins) == 1
+
+
+async def test_what_lives_long_keeps_no_balancers_between_its_own_and_the_one_in_use(forwarding: Forwarding) -> None:
+    def balancers_alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, Balancer) for each in gc.get_objects())
+
+    async with forwarding(origins=2) as gateway:
+        forward = gateway.handler.service.decide_by_route("GET", "/", None, "http", ("asked.example", 80))
+        assert isinstance(forward, Forward)
+        before = balancers_alive()
+        for _ in range(20):
+            keep(gateway, *gateway.origins)
+        assert balancers_alive() <= before + 1
+        keep(gateway, gateway.origins[0])
+        assert len(forward.balancer.pool.origins) == 1
 
 
 async def test_without_origins_the_answer_says_why(forwarding: Forwarding) -> None:

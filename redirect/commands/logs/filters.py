@@ -114,6 +114,8 @@ def statuses(text: str) -> tuple[tuple[int, int], ...]:
             ranges.append((int(digit) * 100, int(digit) * 100 + 99))
         else:
             first = int(digit + rest)
+            if last and int(last) < first:
+                raise click.BadParameter(f"{part.strip()!r} ends before it begins; write {last}-{first}")
             ranges.append((first, 599 if plus else int(last or first)))
     return tuple(ranges)
 

@@ -54,10 +54,10 @@ def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
         while True:
             written = unwrap(files.with_holes_as_lines(b"".join(map(_read, followed))))
             *older, last = followed
-            if not _has_name(last):
+            if not _has_name(last) and (new := _opened(last.name)):
                 for each in older:
                     each.close()
-                followed = [last, files.opened(last.name)]
+                followed = [last, new]
             yield written
     finally:
         for each in followed:
@@ -66,9 +66,16 @@ def tail(file: IO[bytes]) -> Generator[bytes, None, None]:
 
 def tail_of(path: str) -> Iterator[bytes]:
     """That of a file which is yet to come."""
-    while not os.path.exists(path):
+    while (file := _opened(path)) is None:
         yield b""
-    yield from tail(files.opened(path))
+    yield from tail(file)
+
+
+def _opened(path: str) -> IO[bytes] | None:
+    """None as long as it cannot be read: who rotates logs may have yet to give it to its group."""
+    with suppress(OSError):
+        return open(path, "rb")
+    return None
 
 
 def _read(file: IO[bytes]) -> bytes:
