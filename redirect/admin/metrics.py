@@ -122,7 +122,7 @@ class _Collector(NamedTuple):
             snapshot.forwards.durations.sum,
         )
         yield from _of_origins(snapshot.forwards, instance.config, forgotten)
-        yield _single("redirect_loops_total", "Requests refused as loops.", snapshot.answered(422, 422))
+        yield _single("redirect_loops_total", "Requests refused as loops.", snapshot.loops)
         yield _single("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
         yield _family(
             "redirect_forwarded_ignored_total",

@@ -88,6 +88,11 @@ class Decision(_Answer):
         return "respond" if self.detail is None else "refuse"
 
     @property
+    def is_loop(self) -> bool:
+        """Whether the request was refused because its origin is the host that it asked for."""
+        return self.status == 422 and self.origin is not None and not self.is_forward
+
+    @property
     def is_one_of_few(self) -> bool:
         """Whether the same decision is made again and again, so that what follows from it may be kept."""
         return self.origin is not None and not (self.is_forward and self.detail)

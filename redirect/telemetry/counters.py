@@ -64,6 +64,8 @@ class Counters:
                 counts[of_route] += count
             if decision.due is not None:
                 self.dues.count(decision.due.weights, count)
+            if decision.is_loop:
+                self.slot.numbers.loops += count
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)

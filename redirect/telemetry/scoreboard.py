@@ -116,6 +116,7 @@ class Numbers(Structure):
         ("unknown_pool", c_uint64),
         ("forwarded_untrusted", c_uint64),  # heads whose X-Forwarded fields did not count, by why
         ("forwarded_malformed", c_uint64),
+        ("loops", c_uint64),  # requests that were refused as such
         ("stale", c_uint64),  # answers from the cache
         ("config", c_uint64),  # hash of the worker's configuration, as a number
         ("change", c_uint64),  # and how many were published before it

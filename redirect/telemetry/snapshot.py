@@ -129,6 +129,7 @@ class Snapshot:
     requests: Mapping[Key, Count]
     routes: Mapping[tuple[str, int], int]  # requests by route and status
     unknown_pool: int
+    loops: int  # requests that were refused as such
     stale: int  # old answers that caches gave
     answers: Durations
     forwards: Forwards

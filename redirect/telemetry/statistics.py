@@ -68,6 +68,7 @@ class Statistics:
             requests,
             routes,
             sum(row.unknown_pool for row in rows),
+            sum(row.loops for row in rows),
             sum(row.stale for row in rows),
             _durations([row.answers for row in rows], second),
             forwards,

@@ -104,8 +104,9 @@ def test_a_trailing_slash_is_not_redirected(scoreboard: Scoreboard) -> None:
 
 
 def test_metrics_count_requests_by_pool_origin_and_status(scoreboard: Scoreboard) -> None:
-    """Loops and unknown pools are counted once more."""
+    """Loops and unknown pools are counted once more; a 422 of an origin or of a route is no loop."""
     serve(scoreboard, TO_1, TO_1, TO_2, LOOP, REFUSED)
+    serve(scoreboard, Decision(422, "pool-b", "origin-3", is_forward=True), Decision(422, route="/x", body=""))
     serve(scoreboard, TO_1, REFUSED, pool_requested="nope")
     seen = samples(scoreboard)
     assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-1", code="302") == 3

@@ -122,6 +122,7 @@ class FakeInstance:
             self.routed,
             self.unknown_pool,
             0,
+            0,
             self.answers,
             self.forwards,
             0,

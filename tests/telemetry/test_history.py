@@ -32,7 +32,7 @@ def snapshot(counts: dict[tuple[str, str | None, int], int], responses: list[int
     nothing = Durations(NO_DURATIONS, 0, durations.seconds)
     requests: dict[Key, Count] = {key: Count(count, count, 0) for key, count in counts.items()}
     forwards = Forwards(nothing, 0, 0, 0, origins, {})
-    return Snapshot(0, requests, {}, 0, 0, durations, forwards, 0, 0, [], Loading(0))
+    return Snapshot(0, requests, {}, 0, 0, 0, durations, forwards, 0, 0, [], Loading(0))
 
 
 def noted(*snapshots: Snapshot, begin: float = 86_400.0) -> History:

@@ -22,6 +22,7 @@ def snapshot(**fields: object) -> Snapshot:
         "requests": {},
         "routes": {},
         "unknown_pool": 0,
+        "loops": 0,
         "stale": 0,
         "answers": Durations(buckets(), 0.0, ()),
         "forwards": Forwards(Durations(buckets(), 0.0, ()), 0, 0, 0, {}, {}),
