@@ -18,7 +18,7 @@ _ID_BYTES = 4
 class Weights:
     """The weights by which `pool` picks for a while, in the order of its origins. Equal ones of later are others."""
 
-    __slots__ = ("_id", "is_configured", "pool", "total", "values")
+    __slots__ = ("_id", "decide", "is_configured", "pool", "total", "values")
 
     def __init__(self, pool: Pool, values: Sequence[int]) -> None:
         self.pool = pool
@@ -26,6 +26,8 @@ class Weights:
         self.total = sum(values)
         # Origins that are found come and go without another configuration, and their shares with them.
         self.is_configured = pool.discover is None and values == pool.configured_weights
+        # Else the load, the client or the host asked for has a part in each pick, and the shares are none to judge by.
+        self.decide = pool.is_by_shares
         self._id: str | None = None
 
     @property
@@ -60,6 +62,7 @@ class Certain:
     origin: str
 
     is_configured = False
+    decide = True
 
     @property
     def id(self) -> str:

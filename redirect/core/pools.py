@@ -205,6 +205,11 @@ class Pool:
         return [(origin, weight / total) for origin, weight in zip(self.origins, weights, strict=True)]
 
     @property
+    def is_by_shares(self) -> bool:
+        """Whether weights alone say how often an origin is picked."""
+        return self.pick in ("round_robin", "random") and self.on_loop != "next"
+
+    @property
     def configured_weights(self) -> list[int]:
         return [*self.file_weights] if self.file_weights else [origin.weight for origin in self.origins]
 

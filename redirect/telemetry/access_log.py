@@ -63,7 +63,11 @@ KEYS = (
     Key("bytes_out", "BIGINT", "of the answer's body, or null"),
     Key("served_from", "VARCHAR", "cache for an old answer in place of the origin's, or null"),
     Key("due", "DOUBLE", "the share, 0 to 1, that was due to the origin when it was picked, or null"),
-    Key("weights", "VARCHAR", "hash of the weights of the pool's origins that said so, or null"),
+    Key(
+        "weights",
+        "VARCHAR",
+        "hash of the weights of the pool's origins that said so, or null; null where they alone do not decide",
+    ),
     Key("detail", "VARCHAR", "why it was refused or failed, or null"),
     Key("fallback_for", "VARCHAR", "the pool that was asked, where pool is its fallback, or null"),
 )
@@ -152,7 +156,7 @@ def _end(decision: Decision) -> str:
 
 
 def _due(due: Due) -> tuple[str, str]:
-    return f"{due.share:.6g}", f'"{due.weights.id}"'
+    return f"{due.share:.6g}", f'"{due.weights.id}"' if due.weights.decide else "null"
 
 
 def _filled(end: str, outcome: Outcome) -> str:

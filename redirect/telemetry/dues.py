@@ -2,8 +2,9 @@
 the scoreboard.
 
 The rule: what is due of picks by the configured weights needs no counting. Of the others the number of picks by each
-weights is kept, and shared out among the origins with the heartbeat, so a request pays for one addition. Equal
-decisions of a batch count as by the same weights, so the batch is ended where other health is applied.
+weights is shared out among the origins with each batch, or with the heartbeat where they are many, so a request pays
+for one addition. Equal decisions of a batch count as by the same weights, so the batch is ended where other health is
+applied.
 """
 
 from collections import Counter
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 from redirect.core.due import Certain, Weights
 from redirect.telemetry.scoreboard import Series, Slot
 from redirect.telemetry.snapshot import MICRO
+
+# Origins among which the picks of a batch are shared out at once.
+FEW = 16
 
 
 class DueCounters:
@@ -26,17 +30,23 @@ class DueCounters:
         self._picks.clear()
 
     def count(self, weights: Weights | Certain, picks: int) -> None:
-        if not weights.is_configured:
+        if weights.is_configured:
+            return
+        if isinstance(weights, Certain) or len(weights.values) <= FEW:
+            self._share(weights, picks)
+        else:
             self._picks[weights] += picks
 
     def share_out(self) -> Iterator[None]:
         """The picks that were counted, those by the same weights in one step."""
         for weights in [*self._picks]:
-            picks = self._picks.pop(weights, 0)
-            self._add(weights.name, None, picks)
-            for origin, share in weights.by_name():
-                self._add(weights.name, origin, picks * share)
+            self._share(weights, self._picks.pop(weights, 0))
             yield
+
+    def _share(self, weights: Weights | Certain, picks: int) -> None:
+        self._add(weights.name, None, picks)
+        for origin, share in weights.by_name():
+            self._add(weights.name, origin, picks * share)
 
     def _add(self, pool: str, origin: str | None, picks: float) -> None:
         index, counts, configs = self._series.index("due", pool, origin), self._slot.counts, self._slot.numbers.configs

@@ -16,7 +16,7 @@ from selenium.common.exceptions import StaleElementReferenceException, TimeoutEx
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
-from support.service import Running, controller, wait_for, workers
+from support.service import Running, controller, running, wait_for, workers
 
 from .conftest import Start, complaints, keep, look, screen
 
@@ -351,3 +351,23 @@ def test_phone(browser: Chrome, site: Running) -> None:
     )
     assert width <= room == 390
     keep(browser, "phone", 390)
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_long_names_and_large_weights_stay_in_their_place(chrome: Chrome, width: int, tmp_path: Path) -> None:
+    """A name is cut where it has no room, a number never: it would read as another one."""
+    pools = {"p" * 128: {"weighted_hosts": {"origin-1": 1_000_000, "origin-2": 100_000}, "is_default": True}}
+    with running(tmp_path, pools=pools) as service:
+        screen(chrome, width, 900)
+        chrome.get(service.admin_url)
+        page, room = chrome.execute_script(
+            "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+        )
+        cut = chrome.execute_script(
+            "const cells = [...document.querySelectorAll('td.weight')]; "
+            "return cells.filter(cell => cell.scrollWidth > cell.clientWidth).length"
+        )
+        keep(chrome, f"long-{width}", width)
+        chrome.get("about:blank")
+    assert page <= room == width
+    assert cut == 0

@@ -167,6 +167,14 @@ def test_picks_by_something_else_than_shares_are_not_judged(config: str, key: st
     assert (result.exit_code, "pool-a: not judged" in result.stdout) == (0, True)
 
 
+def test_without_a_toml_the_log_says_that_picks_are_by_something_else(log: Path) -> None:
+    """They have a due share, and no weights that decided alone."""
+    log.write_bytes(picks(300, "origin-1", 0.666667, None) + picks(100, "origin-2", 0.333333, None))
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, "pool-a: not judged, since picks follow" in result.stdout) == (0, True)
+    assert "pool-a  origin-1       -           -  66.67%    300    75.00%      +8.33%\n" in result.stdout
+
+
 def test_groups_are_judged_one_by_one(config: str) -> None:
     """The picks of a faulty worker are not evened out by those of others."""
     origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}

@@ -102,8 +102,8 @@ PROBED = parse_config(
 
 
 def test_what_is_due_follows_the_weights_of_each_pick(scoreboard: Scoreboard) -> None:
-    """Of four picks 2, 1 and 1 are due; while one is down, of four 2 and 2 to the others. The next configuration has
-    none of them."""
+    """Of four picks 2, 1 and 1 are due; while one is down, of four 2 and 2 to the others, as soon as these are counted.
+    The next configuration has none of them."""
     service = new_service(PROBED, Random(1))
     down = {"pool": {"one": HealthStatus(False, 0.0, 0.0, "refused")}}
 
@@ -115,7 +115,7 @@ def test_what_is_due_follows_the_weights_of_each_pick(scoreboard: Scoreboard) ->
                 pass
             for _ in range(4):
                 recorder.write(service.decide(None, "http", None), HEAD, "/", monotonic_ns(), PROBED.hash)
-        recorder.close()
+        recorder.flush()
 
     asyncio.run(answer())
     seen = look(scoreboard, PROBED)

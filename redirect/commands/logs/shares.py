@@ -31,7 +31,6 @@ ALARM_P = 0.001
 MIN_EXPECTED_PICKS = 5
 
 # How a pool picks where its shares hold for each pick.
-BY_SHARES = ("round_robin", "random")
 
 # What tells requests of a kind from others. Where they come in a pattern, an exact cycle has origins for each kind.
 CLASSES = ("path", "user_agent", "client_ip", "method", "host")
@@ -71,10 +70,12 @@ class Verdict(NamedTuple):
 
 
 class Picks(NamedTuple):
-    """Of the origins of a pool: how often each was picked, and how often each was due to be."""
+    """Of the origins of a pool: how often each was picked, and how often each was due to be; and whether weights alone
+    decided."""
 
     picked: Counter[str]
     due: Mapping[str, float]
+    is_by_shares: bool = True
 
 
 class Uneven(NamedTuple):
@@ -181,16 +182,22 @@ def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict
     """The picks by group; and by configuration, how many there are of which it is not known what was due."""
     found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
     others: Counter[str] = Counter()
+    by_something_else: set[_Group] = set()
     for *group, origin, decided_by, share, weights, number in rows:
         pool = config.pools.get(group[-1]) if config and decided_by == config.hash else None
-        if weights is None and pool is None:
+        if weights is None and share is None and pool is None:
             others[decided_by] += number
             continue
-        if weights is None:
+        if weights is None and share is None:
             share = _configured(pool).get(origin, (0, 0.0))[1]
+        elif weights is None:
+            by_something_else.add(tuple(group))
         origins = found.setdefault(tuple(group), {}).setdefault(weights or decided_by, {})
         origins[origin] = number + origins.get(origin, (0, 0.0))[0], share
-    return {group: _added(by_weights, group[-1], config) for group, by_weights in found.items()}, others
+    return {
+        group: _added(by_weights, group[-1], config)._replace(is_by_shares=group not in by_something_else)
+        for group, by_weights in found.items()
+    }, others
 
 
 def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: str, config: Config | None) -> Picks:
@@ -232,7 +239,7 @@ def _compared(pool: Pool | None, picks: Picks) -> list[tuple[Any, ...]]:
 
 
 def _verdict(pool: Pool | None, picks: Picks, filters: Filters) -> Verdict:
-    if picks.picked and pool is not None and (pool.pick not in BY_SHARES or pool.on_loop == "next"):
+    if picks.picked and (not picks.is_by_shares or (pool is not None and not pool.is_by_shares)):
         return Verdict(NOT_BY_SHARES)
     origins = [*picks.due]
     return verdict([picks.due[name] for name in origins], [picks.picked[name] for name in origins], filters)
