@@ -28,7 +28,7 @@ def ask(
             connection.request(method, path, body, headers=fields)
             answer = connection.getresponse()
             content = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         leave(1, f"no answer from the admin listener at {bind}: {error}; does the service run there?")
     said = None
     with contextlib.suppress(ValueError):

@@ -78,7 +78,7 @@ def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
 
 
 def _is_yet_to_find(pool: Pool) -> bool:
-    """Whether the shares are not known: nobody was asked for the origins yet."""
+    """Whether the shares are not known, as there is no answer yet."""
     return pool.discover is not None and not pool.origins and pool.none_found is None
 
 

@@ -6,6 +6,7 @@ documents        what the admin listener shows, from the controller
 handler          what both fronts share
 keys             what a pool that picks by a key tells clients by
 asgi             the Starlette front
+plain_head       the head of a plain request, read in one go
 limits           sizes, times, and the refusals of requests that exceed them
 deadlines        the states of a connection, and how long each may last
 forwarding       the client's side of a request that is forwarded

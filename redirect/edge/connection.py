@@ -91,7 +91,7 @@ class HttpConnection(TimedConnection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         DESCRIPTORS.clients = len(self.connections)
-        if not DESCRIPTORS.suffice():
+        if not DESCRIPTORS.allow_client():
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -98,7 +98,7 @@ class Connections:
         """Raises ConnectError and NoDescriptorError."""
         DESCRIPTORS.origins += 1
         try:
-            if not DESCRIPTORS.suffice():
+            if not DESCRIPTORS.allow_origin():
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             async with asyncio.timeout(seconds):
                 return await self._connect()

@@ -1,11 +1,10 @@
 """How many connections a worker has, so that it keeps descriptors for its own work.
 
-The rule: those of clients and those to origins count alike, and where requests are forwarded a client counts for two. A
-client over the limit is closed at once, and a request for which there is no connection to an origin left is refused; no
-other is affected. If connections had the last descriptor,
-the event loop would close the next connection of any listener, those of health probes included (libuv's
-`uv__emfile_trick`); and if another thread took the descriptor that libuv keeps for that, uvloop would close the
-listener.
+The rule: those of clients and those to origins count alike. A client over the limit is closed at once, and where
+requests are forwarded each client has room for a second connection. A request for which there is no connection left is
+refused; no other is affected. If connections had the last descriptor, the event loop would close the next connection of
+any listener, those of health probes included (libuv's `uv__emfile_trick`); and if another thread took the descriptor
+that libuv keeps for that, uvloop would close the listener.
 """
 
 import logging
@@ -34,12 +33,18 @@ class Descriptors:
         self._refused = 0  # since the last warning
         self._warned_at = -inf
 
-    def suffice(self) -> bool:
-        """Whether the process may have the connections that it has; warns where it may not."""
+    def allow_client(self) -> bool:
+        """Whether the client that was counted last may stay; warns where it may not."""
+        return self._suffice_for(self.clients + max(self.origins, self.clients if self.forwards else 0))
+
+    def allow_origin(self) -> bool:
+        """The same of the connection to an origin that is being made."""
+        return self._suffice_for(self.clients + self.origins)
+
+    def _suffice_for(self, connections: int) -> bool:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = limit - min(RESERVED_DESCRIPTORS, limit // 2)
-        taken = self.clients + max(self.origins, self.clients if self.forwards else 0)
-        if limit == resource.RLIM_INFINITY or taken <= most:
+        if limit == resource.RLIM_INFINITY or connections <= most:
             return True
         self._refused += 1
         if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:

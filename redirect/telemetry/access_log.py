@@ -66,7 +66,7 @@ KEYS = (
     Key(
         "weights",
         "VARCHAR",
-        "hash of the weights of the pool's origins that said so, or null; null where they alone do not decide",
+        "hash of the weights of the origins that said so; null where they alone do not decide, or without a pick",
     ),
     Key("detail", "VARCHAR", "why it was refused or failed, or null"),
     Key("fallback_for", "VARCHAR", "the pool that was asked, where pool is its fallback, or null"),

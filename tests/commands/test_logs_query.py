@@ -145,7 +145,7 @@ def test_our_own_refusals_have_our_own_words(log: Path, sql: str, message: str) 
 
 
 def test_a_compressed_file_is_read_as_far_as_it_goes(log: Path) -> None:
-    """By whoever reads it: DuckDB takes one as it is, but fails at a hole and where it is torn."""
+    """DuckDB takes one as it is, but fails at a hole and where it is torn; then it gets a copy."""
     whole = gzip.compress(b"".join(line(host=str(each)) for each in range(1000)))
     Path("torn.jsonl.gz").write_bytes(whole[:-20])
     Path("hole.jsonl.gz").write_bytes(gzip.compress(b"\0" * 1_000_000 + line()))
@@ -175,6 +175,7 @@ def test_each_line_of_json_is_an_object_of_json(log: Path) -> None:
         "SELECT 1",
         "SELECT 1; -- ;",
         "SELECT 'é;' /* ; */ ; ;",
+        'SELECT $$;$$ AS ";";',
         "select 1;",
         "SELECT 1 -- ;",
         "SELECT 1 AS a, 2 AS a",

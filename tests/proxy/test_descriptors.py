@@ -14,7 +14,7 @@ def limited(descriptors: int, monkeypatch: pytest.MonkeyPatch) -> Descriptors:
 
 def suffices(of: Descriptors, clients: int, origins: int = 0, *, forwards: bool = False) -> bool:
     of.clients, of.origins, of.forwards = clients, origins, forwards
-    return of.suffice()
+    return of.allow_client()
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,17 @@ def test_connections_get_all_descriptors_but_the_reserved_and_at_least_half(
     assert not suffices(of, most - 5, 6)
     assert suffices(of, most // 2, most - most // 2, forwards=True)
     assert not suffices(of, most // 2 + 1, forwards=True)
+
+
+def test_clients_that_were_there_before_requests_were_forwarded_leave_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reload may bring the first route that forwards: no other client is accepted, and requests are forwarded."""
+    of = limited(256, monkeypatch)
+    assert not suffices(of, 100, 28, forwards=True)
+    assert of.allow_origin()
+    of.origins += 1
+    assert not of.allow_origin()
 
 
 def test_without_a_limit_of_the_system_every_connection_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

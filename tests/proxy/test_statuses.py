@@ -63,7 +63,7 @@ async def test_a_worker_without_descriptors_blames_no_origin(
         raise OSError(code, os.strerror(code))
 
     if code is None:
-        monkeypatch.setattr(Descriptors, "suffice", lambda of: of.origins == 0)
+        monkeypatch.setattr(Descriptors, "allow_origin", lambda _: False)
     else:
         monkeypatch.setattr(Connections, "_connect", fails)
     reported: list[object] = []

@@ -6,6 +6,7 @@ import re
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from support.logged import KEYS
 from support.timed import clock_in_place
 from support.wire import FRONTS, Wire, head
 
-from redirect.telemetry.access_log import fit
+from redirect.config.loader import parse_config
+from redirect.core.service import new_service
+from redirect.telemetry.access_log import LineFormatter, fit
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
 
 
@@ -60,6 +63,19 @@ def test_the_record_of_a_redirect(wire: Wire) -> None:
         ),
         "due": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "is_by_shares"),
+    [('pick = "random"', True), ('pick = "hash"', False), ('on_loop = "next"', False), ("status = 301", True)],
+)
+def test_weights_are_null_where_they_alone_do_not_decide(key: str, is_by_shares: bool) -> None:
+    """The share that is due stands there all the same."""
+    toml = f"[p]\nis_default = true\n{key}\nweighted_hosts = {{ a = 1, b = 1 }}\n"
+    service = new_service(parse_config(toml.encode(), "pools.toml"), Random(1))
+    decision = service.decide(None, "http", None, "GET", b"192.0.2.7")
+    (line,) = LineFormatter().format([(decision, ("null", "", "", "id"), "/", 0, 1500, "0" * 12, None)])
+    assert ('"due":0.5' in line, '"weights":null' in line) == (True, not is_by_shares)
 
 
 def test_time_is_the_wall_clock_s(wire: Wire) -> None:

@@ -181,7 +181,7 @@ def test_the_last_hit(scoreboard: Scoreboard) -> None:
 
 
 def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
-    """Durations are counted in buckets, for ever and for each of the last sixty seconds, which have no gap."""
+    """Durations are counted in buckets, for ever and for each of the last sixty seconds."""
     work(scoreboard, 0, ["one"] * 3)
     seen = look(scoreboard)
     assert sum(seen.answers.buckets) == 3

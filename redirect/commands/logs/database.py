@@ -55,7 +55,7 @@ def source(paths: Iterable[str]) -> str:
     return f"read_json([{names}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
 
 
-def run(connection: duckdb.DuckDBPyConnection, statement: str | duckdb.Statement) -> None:
+def run(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Executes the statement while this thread prints the progress."""
     progress = Progress(100)
     with ThreadPoolExecutor(1) as executor:

@@ -61,7 +61,7 @@ def _confine(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> Non
     connection.execute("SET lock_configuration = true")
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     """The one statement in `sql`, which only reads. It is planned where DuckDB refuses what writes."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
@@ -69,21 +69,21 @@ def _checked(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statemen
     (statement,) = statements
     if statement.type != duckdb.StatementType.SELECT:
         leave(2, f"only SELECT is allowed (or FROM, WITH, VALUES, DESCRIBE, SUMMARIZE), not {statement.type.name}")
+    query = _without_end(statement.query)
     try:
-        connection.execute(f"EXPLAIN SELECT * FROM (\n{_text(statement)}\n)")  # noqa: S608  a statement of its own
+        connection.execute(f"EXPLAIN SELECT * FROM (\n{query}\n)")  # noqa: S608  a statement of its own
     except duckdb.BinderException as error:
         if "must be at the top level" in str(error):
             leave(2, "only what reads is allowed, and a part of this writes")
         raise
-    return statement
+    return query
 
 
-def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> duckdb.Statement | str:
+def _readable(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """The statement, with times that have a zone as text: of these DuckDB makes objects of another package."""
-    query = _text(statement)
     described = connection.execute(f"DESCRIBE SELECT * FROM (\n{query}\n)").fetchall()  # noqa: S608  as before
     if all(_WITH_ZONE not in sql_type for _, sql_type, *_ in described):
-        return statement
+        return query
     columns = [
         f"c{n}{'::VARCHAR' if _WITH_ZONE in sql_type else ''} AS {_identifier(name)}"
         for n, (name, sql_type, *_) in enumerate(described)
@@ -92,11 +92,11 @@ def _readable(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     return f"SELECT {', '.join(columns)} FROM (\n{query}\n) AS answer({names})"  # noqa: S608  one that was checked
 
 
-def _text(statement: duckdb.Statement) -> str:
-    """The statement without the semicolon and what stands behind it, so that it can be a part of another one."""
-    query = statement.query.encode()  # in whose bytes DuckDB counts
-    ends = (at for at, kind in duckdb.tokenize(statement.query) if kind == duckdb.token_type.operator)
-    return query[: next((at for at in ends if query[at : at + 1] == b";"), None)].decode()
+def _without_end(statement: str) -> str:
+    """The statement without its semicolon and the comments behind it, so that it can be a part of another one."""
+    content = statement.encode()  # DuckDB counts bytes
+    ends = (at for at, kind in duckdb.tokenize(statement) if kind == duckdb.token_type.operator)
+    return content[: next((at for at in ends if content[at : at + 1] == b";"), None)].decode()
 
 
 def _identifier(name: str) -> str:
