@@ -78,9 +78,9 @@ class Destination:
 
 
 def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The fields that all redirects of the pool have beside Location. Caches keep permanent ones: they are told that
-    the field `vary` names pools. `cors` for any page needs no more than this."""
-    varies = [vary] if vary is not None and pool.status in PERMANENT else []
+    """The fields that all redirects of the pool have beside Location. Caches keep permanent ones: they are told what
+    decided beside the URL, `vary` being the field that names pools. `cors` for any page needs no more than this."""
+    varies = [name for name in (vary, _told_by(pool)) if name is not None and pool.status in PERMANENT]
     allowed: tuple[tuple[str, str], ...] = ()
     if pool.cors is not None and pool.cors.is_for_any:
         allowed = pool.cors.allowing("")
@@ -92,5 +92,14 @@ def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str
     varies = [name for name in varies if name.lower() not in known and "*" not in known]
     if varies:
         fields = [field for field in fields if field[0] != "vary"]
-        fields.append(("vary", ", ".join([given, *varies] if given else varies)))
+        named = [given, *varies] if given else varies
+        fields.append(("vary", "*" if "*" in named else ", ".join({name.lower(): name for name in named}.values())))
     return *fields, *allowed
+
+
+def _told_by(pool: Pool) -> str | None:
+    """The field by which the pool tells clients; "*" for what is in none (RFC 9110, 12.5.5), as their address."""
+    if pool.pick != "hash":
+        return None
+    kind, _, name = pool.hash_on.partition(":")
+    return {"client_ip": "*", "header": name, "cookie": "Cookie"}.get(kind)  # a parameter is a part of the URL

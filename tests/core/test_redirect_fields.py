@@ -57,6 +57,33 @@ def test_it_joins_what_the_headers_say(given: str, sent: str) -> None:
     assert [name for name, _ in fields(toml)].count("vary") == 1
 
 
+@pytest.mark.parametrize(
+    ("hash_on", "alone", "among_others"),
+    [
+        ("header:X-User", "x-user", f"{NAME}, x-user"),
+        ("header:x-redirect-pool-id", "x-redirect-pool-id", "x-redirect-pool-id"),
+        ("cookie:sid", "Cookie", f"{NAME}, Cookie"),
+        ("query:id", None, NAME),
+        ("client_ip", "*", "*"),
+    ],
+)
+def test_a_cache_is_told_by_what_clients_are_told_from_others(
+    hash_on: str, alone: str | None, among_others: str
+) -> None:
+    """The address of a client is in no field. A route takes the part of the header that names pools."""
+    toml = f'{POOL}status = 308\npick = "hash"\nhash_on = "{hash_on}"\n'
+    route = '[[routes]]\npath = "/x"\nredirect_to = "p"\n'
+
+    def vary(toml: str, target: str) -> str | None:
+        decision = serving(toml).decide_by_route("GET", target, None, "http", None, b"k")
+        assert isinstance(decision, Decision)
+        return dict(decision.fields).get("vary")
+
+    assert vary(route + toml, "/x") == alone
+    assert vary(route + toml + OTHER, "/") == among_others
+    assert vary(route + toml.replace("308", "302") + OTHER, "/") is None
+
+
 def test_where_nothing_but_the_target_decides_a_cache_is_told_nothing() -> None:
     """With one pool that can be named; and where a route takes the request."""
     assert fields(f"{POOL}status = 301") == ()
