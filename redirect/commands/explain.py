@@ -21,7 +21,7 @@ from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
 from redirect.core.routes import Route, Routes, has_dot_segment
-from redirect.core.service import outcome
+from redirect.core.service import new_service, outcome
 from redirect.edge.connection import NOT_HTTP
 from redirect.edge.keys import key_of
 from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
@@ -63,7 +63,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
     metavar="'N: V'",
     multiple=True,
     callback=_fields,
-    help="A header field, for pools that pick by it.",
+    help="A header field, for pools that pick by it, and preflights.",
 )
 @click.argument("url", default="http://localhost/")
 @setting("pools_config_path")
@@ -82,13 +82,33 @@ def explain(
     """
     settings = read_settings("pools_config_path", "pool_id_header", pools_config_path=pools_config_path)
     config = load_or_exit(settings)
-    request = _request(method, url, host)
+    reader = Reader(settings.pool_id_header, TrustedProxies(""))
+    request = _request(method, url, host, reader, reader.fields(fields))
+    requested = requested or request.head.pool_requested
+    if _print_without_pick(config, request, requested):
+        return
     key = partial(key_of, target=request.target, client_ip=client_ip, fields=fields)
     asked = _Asked(request, requested, settings.pool_id_header, key)
     if config.routes:
         _print_by_route(config, asked)
     else:
         _print_by_header(config, asked, _url(request))
+
+
+def _print_without_pick(config: Config, request: Request, requested: str | None) -> bool:
+    """Whether it is an OPTIONS that is answered without an origin."""
+    answer, asks = request.answer, request.cross_origin
+    if answer is None and asks is not None and asks.method is not None and request.method == "OPTIONS":
+        answer = new_service(config, Random()).preflight(request.target, requested, request.head.endpoint, asks)
+    if answer is None:
+        return False
+    if answer.pool is not None:
+        click.echo(f"pool     {answer.pool} (its cors, as this is a preflight)")
+    click.echo(f"request  {request.method} {_url(request)}")
+    click.echo(f"answer   {answer.status}, no origin is picked")
+    for name, value in answer.fields:
+        click.echo(f"  {name}: {value}")
+    return True
 
 
 def _print_by_route(config: Config, asked: _Asked) -> None:
@@ -195,20 +215,22 @@ def _print_origins(pool: Pool, asked: _Asked, answer: Callable[[Origin], str]) -
 
 
 def _url(request: Request) -> str:
+    if request.target == "*":
+        return "*"
     host = os.fsdecode((request.head.host or "").encode("latin-1"))
     return f"{request.head.scheme}://{host}{request.target}"
 
 
-def _request(method: str, url: str, host: str | None) -> Request:
+def _request(method: str, url: str, host: str | None, reader: Reader, fields: dict[str, str]) -> Request:
     """Returns the request that a client makes for `url`; a bare path means localhost over http."""
-    if not _SCHEME.match(url):
+    if url != "*" and not _SCHEME.match(url):
         url = f"http://localhost/{url.removeprefix('/')}"
     scheme = "https" if url.lower().startswith("https:") else "http"  # other schemes are refused with the target
     target = os.fsencode(url.partition("#")[0])
-    fields = {"host": os.fsencode(host or "localhost").decode("latin-1")}
-    request = Reader("", TrustedProxies("")).read(method, target, fields, "1.1", None, scheme)
+    fields["host"] = os.fsencode(host or "localhost").decode("latin-1")
+    request = reader.read(method, target, fields, "1.1", None, scheme)
     refused = request.answer or _refusal(method, request.target)
-    if refused is not None:
+    if refused is not None and refused.status >= 400:
         leave(2, f"{url}: {refused.status}, {refused.detail}")
     if host is None:
         return request

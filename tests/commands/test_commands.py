@@ -334,6 +334,32 @@ def test_explain_a_loop_that_is_avoided_and_a_fallback(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["*"], "request  OPTIONS *\nanswer   204, no origin is picked\n"),
+        (["http://origin-1"], "request  OPTIONS *\nanswer   204, no origin is picked\n"),
+        (
+            ["--header", "Origin: https://app.example", "--header", "Access-Control-Request-Method: PUT", "/x"],
+            "pool     p (its cors, as this is a preflight)\nrequest  OPTIONS http://localhost/x\n"
+            "answer   204, no origin is picked\n  access-control-allow-origin: *\n"
+            "  access-control-allow-methods: GET, HEAD, POST, PUT\n",
+        ),
+        (
+            ["--header", "Origin: https://app.example", "/x"],
+            "pool     p (the default pool)\nrequest  http://localhost/x\n  a  100.00%  302 http://a/x\n",
+        ),
+    ],
+    ids=["asterisk", "a URL without a path", "preflight", "from a page, but no preflight"],
+)
+def test_explain_an_options(arguments: list[str], printed: str, tmp_path: Path) -> None:
+    """One that needs no origin is answered as the service answers it."""
+    file = tmp_path / "pools.toml"
+    file.write_text('[p]\nis_default = true\nweighted_hosts = { a = 1 }\ncors = { origins = "*", methods = ["PUT"] }\n')
+    result = run("explain", "--config", str(file), "--method", "OPTIONS", *arguments)
+    assert (result.exit_code, result.stdout) == (0, printed)
+
+
 def test_explain_names_the_origin_of_a_client(tmp_path: Path) -> None:
     """Where the pool picks by a key, and the key is given."""
     file = tmp_path / "pools.toml"
@@ -345,6 +371,7 @@ def test_explain_names_the_origin_of_a_client(tmp_path: Path) -> None:
 
     assert last() == "  any of them, by chance and weight: client_ip is not given"
     assert last("--client-ip", "2001:DB8::0:1") == "  a is that of the client_ip 2001:db8::1"
+    assert last("--header", "X-Redirect-Pool-ID: q", "--header", "X-User: ann").endswith("header:x-user ann")
     assert last("--pool", "q", "--header", "X-User: ann") == "  a is that of the header:x-user ann"
     assert run("explain", "--config", str(file), "--client-ip", "1.2").stderr.endswith("'1.2' is no IP address\n")
     assert run("explain", "--config", str(file), "--header", "x").stderr.endswith("'x' is not NAME: VALUE\n")
@@ -493,6 +520,7 @@ def test_dots_without_routes(file: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["*"], "*: 400, the target must be a path that begins with / or an http or https URL\n"),
         (["ftp://x/"], "ftp://x/: 400, the target must be a path that begins with / or an http or https URL\n"),
         (
             ["--host", "u@h"],
