@@ -1,6 +1,7 @@
 """The wings: imports go one way, as the table says, and the core knows no framework."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,15 @@ def test_each_folder_is_a_wing() -> None:
     """Every folder of the package is in the table; beside them there are the launcher and the map only."""
     assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == WINGS.keys()
     assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "server.py"}
+
+
+@pytest.mark.parametrize("map_", sorted(PACKAGE.rglob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_the_map_of_a_wing_has_each_module_and_no_other(map_: Path) -> None:
+    """One to a line, or several whose names are joined by commas."""
+    listed = re.findall(r"^ *((?:[a-z_]+, )*[a-z_]+)  ", map_.read_text(encoding="utf-8"), re.MULTILINE)
+    files = {path.stem for path in map_.parent.glob("*.py")} - {"__init__"}
+    folders = {path.parent.name for path in map_.parent.glob("*/__init__.py")}
+    assert sorted(module for line in listed for module in line.split(", ")) == sorted(files | folders)
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from redirect.core.forward import Forward
 from redirect.core.pools import Ejection, HealthCheck
 from redirect.core.routes import Caching, RequestLimit, Response, Timeouts
 from redirect.core.service import new_service
+from redirect.core.wording import shown
 from redirect.telemetry import access_log, failure_log
 
 PATHS = [
@@ -278,9 +279,7 @@ def test_the_table_of_keys_has_every_key_with_its_default_and_help_text(
     assert [(name(key), meaning) for key, _, meaning in table] == [(each, keys[each].help) for each in keys]
     for key, default, _ in table:
         value = keys[name(key)].default
-        assert value in (None, ..., (), (200,), Timeouts()) or name(default) == schema.shown(value), (
-            key
-        )  # or said in words
+        assert value in (None, ..., (), (200,), Timeouts()) or name(default) == shown(value), key  # or said in words
 
 
 def test_the_record_has_every_key_in_order() -> None:

@@ -4,9 +4,8 @@ Observed and due shares count the picks under the configuration in force; `picks
 one pool or origin has the form of the whole: the other pools and origins are left out.
 """
 
-import difflib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from redirect.admin.view import origin_views, rfc3339
 from redirect.control.instance import Instance
 from redirect.core.overrides import PARTS, Override
 from redirect.core.pools import Origin, Pool
+from redirect.core.wording import instead
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
 Shares = Sequence[tuple[Origin, float]]
@@ -126,7 +126,7 @@ def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Share
     """The pools with their shares; where a name is given, of that pool and of that origin only."""
     config = instance.config
     if name and name not in config.pools:
-        raise UnknownNameError(f'there is no pool "{name}"{_nearest(name, config.pools)}')
+        raise UnknownNameError(f'there is no pool "{name}"{instead(name, config.pools)}')
     pools = [config.pools[name]] if name else [*config.pools.values()]
     if not origin:
         return [(pool, pool.shares()) for pool in pools]
@@ -134,13 +134,8 @@ def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Share
     if not found:
         names = {each: None for pool in pools for each in discovered.names(instance, pool)}
         where = f"{name} has no" if name else "no pool has the"
-        raise UnknownNameError(f'{where} origin "{origin}"{_nearest(origin, names)}')
+        raise UnknownNameError(f'{where} origin "{origin}"{instead(origin, names)}')
     return [(pool, [share for share in pool.shares() if share[0].name in named]) for pool, named in found]
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def _picks(pool: Pool, picks: dict[str, Count], dues: Mapping[str | None, float]) -> dict[str, Any]:

@@ -13,10 +13,17 @@ REPLY_SECONDS = 30
 
 
 def ask(
-    admin_bind: str | None, method: str, path: str, body: bytes = b"", *, key: str, otherwise: str = ""
+    admin_bind: str | None,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    key: str,
+    otherwise: str = "",
+    refused: int = 1,
 ) -> dict[str, Any]:
-    """Returns the object, which has `key`, of the answer. Leaves with the reason if it is refused, or there is none;
-    `otherwise` is what to do where there is no listener."""
+    """Returns the object, which has `key`, of the answer. Leaves with the reason if there is none, or if it is refused,
+    which is exit code `refused`; `otherwise` is what to do where there is no listener."""
     settings = read_settings("admin_bind", "admin_token", admin_bind=admin_bind)
     bind = settings.admin_bind
     if bind == "off":
@@ -36,7 +43,7 @@ def ask(
     if answer.status != 200 or not isinstance(said, dict) or key not in said:
         detail = isinstance(said, dict) and said.get("detail")
         other = f"what answers at {bind} is not the admin listener of this service; name another address"
-        leave(1, str(detail or other))
+        leave(refused if detail else 1, str(detail or other))
     return said
 
 

@@ -11,12 +11,12 @@ from redirect.commands.admin import ask
 from redirect.commands.live import Live, aligned, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings, setting
 from redirect.config.loader import ConfigError, load, parse_config, read_config
-from redirect.config.schema import shown
 from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
 from redirect.core.keys import given
 from redirect.core.pools import Config, Fault, Pool
 from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
+from redirect.core.wording import shown
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -12,10 +13,11 @@ from redirect.commands.loading import F, leave, load_or_exit, print_warnings, re
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings, unknown_variables
 from redirect.processes import listeners
+from redirect.proxy.descriptors import LEAST_DESCRIPTORS
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.log_writer import try_target
 
-_STDERR = 2
+_STDIN, _STDERR = 0, 2
 
 
 def _with_settings(command: F) -> F:
@@ -31,8 +33,10 @@ def _with_settings(command: F) -> F:
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
     _set_signals()
+    _fill_descriptors()
     settings = read_settings(**options)
     sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
+    _check_descriptors()
     loader = Loader(str(settings.pools_config_path))
     config = load_or_exit(settings, loader=loader)
     for warning in unknown_variables():
@@ -94,6 +98,25 @@ def _set_signals() -> None:
         signal.signal(stop, lambda *_: sys.exit(0))
     for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(other, signal.SIG_IGN)
+
+
+def _fill_descriptors() -> None:
+    """Where standard input or error is closed, the next socket would get its number, and messages would go there. A
+    closed standard output stays so: the access log that is to go there would be lost."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (_STDIN, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(null, descriptor)
+    if null not in (_STDIN, _STDERR):
+        os.close(null)
+
+
+def _check_descriptors() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < LEAST_DESCRIPTORS:
+        leave(1, f"a process may have {most} open files (ulimit -Hn); allow at least {LEAST_DESCRIPTORS}")
 
 
 def _try_listeners(settings: Settings, given: listeners.Given) -> None:

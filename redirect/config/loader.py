@@ -24,6 +24,7 @@ from redirect.config.schema import Finding
 from redirect.core.authority import DEFAULT_PORTS
 from redirect.core.limits import numbered
 from redirect.core.pools import Config, Fault, with_fallbacks
+from redirect.core.wording import instead, shown
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
@@ -192,13 +193,13 @@ def _faults_of_the_whole(whole: _Whole) -> Iterator[Finding]:
 def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for path, pool in piece.leads:
         if pool not in whole.names:
-            yield Finding(path, f"there is no pool {schema.shown(pool)}{schema.instead(pool, whole.names)}")
+            yield Finding(path, f"there is no pool {shown(pool)}{instead(pool, whole.names)}")
     for name, fallback in piece.fallbacks:
         if fallback not in whole.names:
-            message = f"there is no pool {schema.shown(fallback)}{schema.instead(fallback, whole.names)}"
+            message = f"there is no pool {shown(fallback)}{instead(fallback, whole.names)}"
             yield Finding((name, "fallback"), message)
         elif name in with_fallbacks([fallback], whole.fallbacks.get):
-            yield Finding((name, "fallback"), f"leads back to {schema.shown(name)} itself; end the chain somewhere")
+            yield Finding((name, "fallback"), f"leads back to {shown(name)} itself; end the chain somewhere")
     for name in piece.by_requests:
         if name not in whole.forwarded:
             # Redirects are never under way: the weights of the origins would not be their shares.
@@ -236,7 +237,7 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")
     for name in piece.defaults:
         if name != whole.default:
-            message = f"has no effect, {schema.shown(whole.default)} is the default pool already"
+            message = f"has no effect, {shown(whole.default)} is the default pool already"
             yield Finding((name, "is_default"), message)
     yield from _warnings_of_forwards(piece, whole)
     for index, route in enumerate(piece.routes):

@@ -17,11 +17,11 @@ from redirect.config.schema import (
     key,
     model,
     origin_findings,
-    shown,
 )
 from redirect.core.authority import DEFAULT_PORTS, parse
 from redirect.core.discovery import DOCKER_KEYS
 from redirect.core.pools import Pool
+from redirect.core.wording import shown
 
 _POOL_NAME = re.compile(r"[!-~]{1,128}")
 _CORS = re.compile("access-control-", re.IGNORECASE)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from redirect.config.positions import Path
-from redirect.config.schema import ROUTE_KEYS, Finding, finding, key, model, shown
+from redirect.config.schema import ROUTE_KEYS, Finding, finding, key, model
 from redirect.core.limits import MAX_LIMITS
 from redirect.core.routes import ACTIONS, FORWARD_KEYS, Place, Route
+from redirect.core.wording import shown
 
 _ROUTE_RULE = "a route must be a table that begins with a line like [[routes]]"
 _TABLE = model(ROUTE_KEYS)

@@ -7,7 +7,6 @@ key by the path in the document; `loader` adds line and column.
 
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -21,11 +20,9 @@ from redirect.core.authority import Authority
 from redirect.core.keys import FLAG, HOST, origin_authority
 from redirect.core.pools import Expected, Origin, Pool
 from redirect.core.routes import Route
-
-MAX_LISTED_NAMES = 10
+from redirect.core.wording import quoted, shown
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_ESCAPES = ("\\u{:04x}", "\\U{:08x}")
 _DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
 # Of the keys of a dataclass, those that the TOML spells otherwise.
 _IN_TOML: dict[Any, Any] = {
@@ -118,27 +115,10 @@ def key(path: Path) -> str:
     parts = [
         f"[{part}]"
         if isinstance(part, int)
-        else f".{part if depth != host and BARE_KEY.fullmatch(part) else _text(part)}"
+        else f".{part if depth != host and BARE_KEY.fullmatch(part) else quoted(part)}"
         for depth, part in enumerate(path)
     ]
     return "".join(parts).removeprefix(".")
-
-
-def shown(value: object) -> str:
-    """A value as the TOML would write it, cut to a readable length."""
-    if isinstance(value, dict | list):
-        return "a table" if isinstance(value, dict) else "an array"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"a number of {value.bit_length()} bits"
-    text = _text(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _text(text: str) -> str:
-    escaped = json.dumps(text, ensure_ascii=False)
-    return "".join(char if char.isprintable() else _ESCAPES[ord(char) > 0xFFFF].format(ord(char)) for char in escaped)
 
 
 # The keys of a pool and of a route. Two keys of the pool itself are not kept in a field of the same name.
@@ -222,12 +202,3 @@ def _unknown(name: str, keys: Mapping[str, Key]) -> str:
         return f"{name} belongs to {', or to '.join(homes)}"
     near = difflib.get_close_matches(name.lower(), keys, n=1)
     return f"unknown key, {f'did you mean {near[0]}? Allowed' if near else 'allowed'} are {', '.join(keys)}"
-
-
-def instead(name: str, names: Iterable[str]) -> str:
-    """What names there are in place of `name`, the nearest first."""
-    names = [*names]
-    near = difflib.get_close_matches(name, names, n=1)
-    listed = ", ".join(map(shown, names[:MAX_LISTED_NAMES])) or "none"
-    rest = f" and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else ""
-    return (f"; did you mean {shown(near[0])}? There" if near else "; there") + f" are {listed}{rest}"

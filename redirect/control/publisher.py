@@ -19,7 +19,7 @@ from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
 from redirect.core.difference import Change, changes, listed
 from redirect.core.limits import numbered
-from redirect.core.overrides import Override, config_of_file, left, read, with_overrides
+from redirect.core.overrides import Override, config_of_file, left, named, read, with_overrides
 from redirect.core.overrides import pack as pack_overrides
 from redirect.core.overrides import unpack as unpack_overrides
 from redirect.core.pools import Config
@@ -124,6 +124,7 @@ class Publisher:
     async def end_override(self, pool: str, origin: str) -> bool:
         """Has the file count again; returns whether it did not."""
         async with self._lock:
+            origin = named(self.config.pools.get(pool), origin)
             ended = [each for each in self.overrides if (each.pool, each.origin) == (pool, origin)]
             if ended:
                 await asyncio.to_thread(self._override, [each for each in self.overrides if each not in ended])

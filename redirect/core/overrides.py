@@ -8,10 +8,12 @@ again. A pool keeps the weights of its file beside those in force, so that share
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from math import ceil, gcd
+from math import ceil, gcd, isclose
 from typing import Any
 
+from redirect.core.authority import parse
 from redirect.core.pools import Config, Pool
+from redirect.core.wording import instead, shown
 
 # Shares are whole numbers of these parts, so that cycles stay short.
 PARTS = 1000
@@ -146,10 +148,11 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     name, origin = wanted["pool"], wanted["origin"]
     pool = config.pools.get(name) if isinstance(name, str) else None
     if pool is None:
-        raise ValueError(f"pool: there is no pool {name!r}; one of {', '.join([*config.pools][:10])}")
-    if origin not in [each.name for each in pool.origins]:
-        names = ", ".join([each.name for each in pool.origins][:10])
-        raise ValueError(f"origin: {pool.name} has no origin {origin!r}; one of {names}")
+        raise ValueError(f"pool: there is no pool {shown(name)}{instead(str(name), config.pools)}")
+    origin = named(pool, str(origin))
+    names = [each.name for each in pool.origins]
+    if origin not in names:
+        raise ValueError(f"origin: {pool.name} has no origin {shown(origin)}{instead(origin, names)}")
     last = _parts(wanted, "to")
     first = _parts(wanted, "from") if wanted.get("from") is not None else _now(pool, origin, others, now)
     others = [each for each in others if (each.pool, each.origin) != (name, origin)]
@@ -161,6 +164,17 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     made = Override(pool.name, origin, first if over else last, last, now, over, hold)
     _check_room(pool, made, [each for each in others if each.pool == name])
     return made
+
+
+def named(pool: Pool | None, origin: str) -> str:
+    """The origin's name in the pool, if it is another spelling of an authority there; itself otherwise."""
+    if pool is None or any(origin == each.name for each in pool.origins):
+        return origin
+    try:
+        meant = parse(origin)
+    except ValueError:
+        return origin
+    return next((each.name for each in pool.origins if each.authority == meant), origin)
 
 
 def _now(pool: Pool, origin: str, overrides: Sequence[Override], now: float) -> int:
@@ -187,7 +201,10 @@ def _parts(wanted: Mapping[str, Any], key: str) -> int:
     value = wanted[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
         raise ValueError(f"{key}: {value!r} is no number of percent from 0 to 100")
-    return round(value * PARTS / 100)
+    parts = round(value * PARTS / 100)
+    if not isclose(parts, value * PARTS / 100):
+        raise ValueError(f"{key}: shares are whole tenths of a percent, and {value!r} is none")
+    return parts
 
 
 def _seconds(wanted: Mapping[str, Any], key: str, default: float, least: float) -> float:

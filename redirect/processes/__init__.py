@@ -8,4 +8,5 @@ controller_socket  how workers reach the controller
 child              a process that the master forks
 worker             uvicorn in a process of gunicorn's
 updates            how a worker applies what was published
+allocator          how the C library keeps memory that is freed
 """

@@ -17,6 +17,7 @@ from redirect.core.limits import MAX_LIMITS
 # Not for connections: the loop's, the listener, the scoreboard, the log and its next file; and the tokens of the limits
 # of routes. Where the limit is low, at least half of it is for connections.
 RESERVED_DESCRIPTORS = 64 + MAX_LIMITS
+LEAST_DESCRIPTORS = 2 * RESERVED_DESCRIPTORS
 
 WARNING_INTERVAL_SECONDS = 60.0
 

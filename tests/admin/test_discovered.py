@@ -79,10 +79,8 @@ def test_status_of_one_container(query: str, origins: list[str], left_out: list[
 
 def test_status_of_a_container_that_there_is_not() -> None:
     refused = ask("/status?origin=found-3", new_scoreboard(), pools=DISCOVERED, provider=Provider(FOUND))
-    assert (refused.status_code, refused.json()["detail"]) == (
-        404,
-        'no pool has the origin "found-3"; did you mean "found-2"?',
-    )
+    assert refused.status_code == 404
+    assert refused.json()["detail"].startswith('no pool has the origin "found-3"; did you mean "found-2"? There are ')
 
 
 def test_metrics_of_what_was_found() -> None:

@@ -75,6 +75,13 @@ def test_a_full_disk_of_the_output_says_nothing_of_the_file_that_was_changed(tmp
     assert '"a" = 7' in pools.read_text()
 
 
+def test_a_service_needs_some_descriptors() -> None:
+    shell = f"ulimit -n 200; {sys.executable} -m redirect serve"
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr == b"a process may have 200 open files (ulimit -Hn); allow at least 256\n"
+
+
 @pytest.mark.parametrize("command", ["logs /dev/null", "logs query 'SELECT 1' /dev/null", "check"])
 def test_an_output_that_is_closed_is_no_fault(command: str) -> None:
     shell = f"{sys.executable} -m redirect {command} >&-"

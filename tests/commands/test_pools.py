@@ -215,7 +215,7 @@ def test_busy(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["add", "pool-a", "origin-1"], 'pool-a has "origin-1" with weight 2 already; set-weight changes it\n'),
         (["set-weight", "pool-a", "origin-1", "-1"], "'WEIGHT': -1 is not in the range 0<=x<=1000000"),
         (["set-weight", "pool-a", "origin-1", "1000001"], "'WEIGHT': 1000001 is not in the range 0<=x<=1000000"),
-        (["set-weight", "pool-a", "origin-1", "1.5"], "'WEIGHT': '1.5' is not a valid integer"),
+        (["set-weight", "pool-a", "origin-1", "1.5"], "'1.5' is not a valid whole number from 0 to 1000000."),
         (["set-weight", "pool-a", "origin-1"], "Missing argument 'WEIGHT'"),
         (["drain", "pool-a", "origin-1", "--dry-rum"], "Got unexpected extra argument (--dry-rum)"),
     ],

@@ -238,6 +238,16 @@ def test_a_reader_that_stalls_costs_lines_only(unread: tuple[Running, int]) -> N
     wait_for(lambda: metrics(service)["redirect_access_log_dropped_total"] == lost)
 
 
+def test_a_start_with_closed_standard_input_and_error(tmp_path: Path) -> None:
+    """It serves, and no socket or log has their numbers."""
+    shell = f'exec {sys.executable} "$@" <&- 2>&-'
+    command = ("bash", "-c", shell, "bash", *("-m", "redirect", "serve"))
+    with running(tmp_path, command=command, REDIRECT_ACCESS_LOG=str(tmp_path / "log")) as service:
+        assert CLIENT.get(f"{service.url}/").status_code == 302
+        for pid in (service.process.pid, *workers(service)):
+            assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 2)} == {"/dev/null"}
+
+
 def test_a_closed_standard_output(tmp_path: Path) -> None:
     """A service whose standard output was closed goes on, and stops with exit code 0."""
     port, admin_port = free_port(), free_port()

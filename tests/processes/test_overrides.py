@@ -56,13 +56,14 @@ def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> N
         assert "site  2 origins, 1 drained  default\n  override: new.example  100 % since" in listed
     with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
         wait_for(lambda: shares(service) == {"http://new.example/": 40})
-        assert ramp(service, "site", "new.example", "--end") == "0 the file counts again for new.example of site\n"
+        assert ramp(service, "site", "NEW.example.", "--end") == "0 the file counts again for NEW.example. of site\n"
         wait_for(lambda: shares(service) == {"http://old.example/": 40})
         assert ramp(service) == "0 the file counts everywhere\n"
         assert (
             ramp(service, "site", "other", "5%")
-            == "1 origin: site has no origin 'other'; one of old.example, new.example\n"
+            == '2 origin: site has no origin "other"; there are "old.example", "new.example"\n'
         )
+        assert ramp(service, "site", "\udcff", "--end").startswith("2 there is no override of ")
         ramp(service, "site", "new.example", "10%", "100%", "--over", "1s", "--hold", "2s")
         wait_for(lambda: shares(service) == {"http://new.example/": 40})
         wait_for(lambda: shares(service) == {"http://old.example/": 40})

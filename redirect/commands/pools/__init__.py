@@ -3,4 +3,5 @@
 edit      text in, text out
 replace   a file, locked, read and replaced as a whole
 commands  the command line
+ramp      another share for a while, in the running service
 """

@@ -27,6 +27,7 @@ from redirect.core.pools import MAX_WEIGHT
 # A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}
 _WEIGHT = click.IntRange(0, MAX_WEIGHT)
+_WEIGHT.name = f"whole number from 0 to {MAX_WEIGHT}"  # in messages
 
 # A file that is mounted by itself, as into a container, cannot be replaced by a rename.
 _MOUNTED = "; it is a mount of its own: change it where it is mounted from, or mount its directory"

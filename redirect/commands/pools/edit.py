@@ -19,6 +19,7 @@ from redirect.config import positions, schema
 from redirect.config.loader import ConfigError, no_collections, parse_config
 from redirect.core.authority import Authority, parse
 from redirect.core.pools import Config
+from redirect.core.wording import instead, shown
 
 Edit = Callable[[str], str]
 
@@ -93,8 +94,7 @@ def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = Fal
         return f"{text}{gap}[{schema.key((pool,))}]{line_end}weighted_hosts = {{ {key} = {weight} }}{line_end}"
     entries = _entries(text, pool, "; --create makes a new one")
     if entry := _named(entries, origin):
-        shown = schema.shown(entry.name)
-        raise EditError(f"{pool} has {shown} with weight {entry.weight} already; set-weight changes it")
+        raise EditError(f"{pool} has {shown(entry.name)} with weight {entry.weight} already; set-weight changes it")
     if not entries:
         raise EditError(f"{pool} has no origin behind which another could be added")
     last = next((each for each in reversed(entries) if each.value is not None), None)
@@ -115,7 +115,7 @@ def add(text: str, pool: str, origin: str, weight: int, creates_pool: bool = Fal
 def remove(text: str, pool: str, origin: str) -> str:
     entry = _find(text, pool, origin)
     if entry.value is None:
-        raise EditError(f"{schema.shown(entry.name)} is a table with lines of its own: remove them by hand")
+        raise EditError(f"{shown(entry.name)} is a table with lines of its own: remove them by hand")
     start, end = (_member if _is_member(text, entry) else _line)(text, entry)
     return text[:start] + text[end:]
 
@@ -124,7 +124,7 @@ def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     """Returns the origins of the pool that have numbers for weights, in the order of the text."""
     document = {name: table for name, table in tomllib.loads(text).items() if not isinstance(table, list)}
     if pool not in document:
-        raise EditError(f"there is no pool {schema.shown(pool)}{schema.instead(pool, document)}{remedy}")
+        raise EditError(f"there is no pool {shown(pool)}{instead(pool, document)}{remedy}")
     table = document[pool]
     if isinstance(table, dict) and "discover" in table:
         raise EditError(f"{pool} discovers its origins: the file has no weights of them")
@@ -154,9 +154,7 @@ def _find(text: str, pool: str, origin: str) -> _Entry:
     entries = _entries(text, pool)
     if entry := _named(entries, origin):
         return entry
-    raise EditError(
-        f"{pool} has no origin {schema.shown(origin)}{schema.instead(origin, (each.name for each in entries))}"
-    )
+    raise EditError(f"{pool} has no origin {shown(origin)}{instead(origin, (each.name for each in entries))}")
 
 
 def _named(entries: list[_Entry], origin: str) -> _Entry | None:

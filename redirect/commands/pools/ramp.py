@@ -63,13 +63,19 @@ def ramp(
     elif pool is None or origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
         raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
     elif end:
-        ask(admin_bind, "DELETE", "/weights?" + urlencode({"pool": pool, "origin": origin}), key="overrides")
+        ask(
+            admin_bind,
+            "DELETE",
+            "/weights?" + urlencode({"pool": pool, "origin": origin}, errors="surrogateescape"),
+            key="overrides",
+            refused=2,
+        )
         click.echo(f"the file counts again for {origin} of {pool}")
     else:
         first = shares[0] if len(shares) == 2 else None
         wanted = {"pool": pool, "origin": origin, "from": first, "to": shares[-1], "over": over, "hold": hold}
         said = {name: value for name, value in wanted.items() if value is not None}
-        _print([ask(admin_bind, "POST", "/weights", json.dumps(said).encode(), key="share")])
+        _print([ask(admin_bind, "POST", "/weights", json.dumps(said).encode(), key="share", refused=2)])
 
 
 def _print(overrides: list[dict[str, Any]]) -> None:
