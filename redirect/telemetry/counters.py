@@ -38,7 +38,7 @@ class Counters:
         self.dues = DueCounters(slot, self._series)
         numbers = slot.numbers
         numbers.since_ms = int(time() * 1000)
-        numbers.requests = numbers.connections = numbers.health = 0
+        numbers.requests = numbers.connections = numbers.health = numbers.heartbeat_ms = 0
         numbers.pid = getpid()
         self.use(config)
 

@@ -295,9 +295,10 @@ class Slot:
         self._lock = Lock()  # the controller has threads
 
     def free(self) -> None:
-        """Marks the slot as held by no worker, and any tokens as held by none."""
+        """Marks the slot as held by no worker, and any tokens as held by none. The last heartbeat stays: from then on a
+        worker that ends has its time to do so."""
         memset(addressof(self.numbers.held), 0, sizeof(self.numbers.held))
-        self.numbers.connections = self.numbers.heartbeat_ms = self.numbers.pid = 0
+        self.numbers.connections = self.numbers.pid = 0
 
     def add_series(self, kind: str, labels: Labels) -> int:
         """Adds a series with nothing counted; returns the index of its first number in `counts`.

@@ -21,6 +21,21 @@ from redirect.config.loader import content_hash
 # Seconds that the issue of a hanging or dead controller may be seen on the admin listener.
 BACK_SECONDS = 5.0
 
+# A service whose workers are expected to be there after 2 s, and take longer to exit than the master looks away.
+SLOW_TO_EXIT = """
+import time
+from redirect.processes import master, worker
+
+def ignore_signals(ignore=worker._ignore_signals):
+    ignore()
+    time.sleep(2.5)
+
+master.START_MS = 2000
+worker._ignore_signals = ignore_signals
+from redirect.commands.main import cli
+cli(["serve"])
+"""
+
 A_LITTLE = 1.5  # for a busy machine
 
 
@@ -114,6 +129,19 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
         assert time.monotonic() - began < 6 + A_LITTLE
         wait_for(lambda: len(workers(service)) == 2)
         assert CLIENT.get(service.url).status_code == 302
+
+
+def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_path: Path) -> None:
+    """However long ago it was to have begun: here after 2 s, and the end of a process takes a while."""
+    command = (sys.executable, "-c", SLOW_TO_EXIT)
+    with running(tmp_path, command=command) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        before = workers(service)
+        time.sleep(4)
+        service.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
+        assert "heartbeat" not in service.stderr()
+        assert metric(service, 'redirect_processes_hung_total{process="worker"}') == 0
 
 
 def test_a_worker_that_was_killed_is_counted(tmp_path: Path) -> None:
