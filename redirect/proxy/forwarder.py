@@ -127,7 +127,7 @@ class Forwarder:
             self.limits.check(now)
             for connections in self._connections.values():
                 connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
-        finally:  # a fault in one is none of the others
+        finally:  # a fault does not end the checks
             again = self._exchanges or any(connections.idle for connections in self._connections.values())
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
 

@@ -82,14 +82,12 @@ _Part = tuple[str, str, str, bool, str, Due | None]
 
 _NULLS = ("null",) * len(Outcome._fields)
 
-_CONFIG: Literal[5] = 5  # its place in a record
 _DUE: Literal[5] = 5  # its place in a part
 
 
 class LineFormatter:
     def __init__(self) -> None:
         self._parts: dict[Decision, _Part] = {}
-        self._config = ""  # which the parts belong to
         # A generated id has 32 digits, half of them of this process alone.
         self._ids = secrets.token_hex(8)
         self._last_id = 10**15
@@ -97,9 +95,6 @@ class LineFormatter:
 
     def format(self, records: Sequence[Record]) -> list[str]:
         """The lines of a batch, in one loop: code and tables stay in the processor's caches."""
-        if records and records[-1][_CONFIG] != self._config:
-            self._config = records[-1][_CONFIG]
-            self._parts.clear()  # another configuration has other decisions
         number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
         self._last_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
@@ -127,6 +122,10 @@ class LineFormatter:
                 line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
             lines.append(line if len(line) <= MAX_LINE_BYTES else fit(json.loads(line)))
         return lines
+
+    def forget(self) -> None:
+        """Another configuration, or what was discovered since, has other decisions."""
+        self._parts.clear()
 
     def _part(self, decision: Decision) -> _Part:
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"

@@ -44,7 +44,7 @@ class Counters:
 
     def use(self, config: Config) -> None:
         numbers, number = self.slot.numbers, int(config.hash, 16)
-        self._pools = config.pools
+        self._pools, self._forwarded = config.pools, config.forwarded()
         self._known = {"null"}  # requested pools, as JSON, that are known or none
         self._prepared: dict[Decision, _Places] = {}
         numbers.change = config.change
@@ -92,11 +92,13 @@ class Counters:
 
     def _count_unknown(self, records: Sequence[Record]) -> None:
         for pool in {quoted[0] for quoted in map(_quoted, records)} - self._known:
-            if loads(pool) in self._pools:
+            name = loads(pool)
+            if name in self._pools and name not in self._forwarded:
                 self._known.add(pool)
             else:
                 self.slot.numbers.unknown_pool += sum(
-                    quoted[0] == pool and decision.pool is not None for decision, quoted, *_ in records
+                    quoted[0] == pool and decision.pool is not None and decision.route is None
+                    for decision, quoted, *_ in records
                 )
 
 

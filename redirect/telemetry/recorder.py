@@ -71,6 +71,7 @@ class Recorder:
     def use(self, config: Config) -> None:
         self.flush()
         self._counters.use(config)
+        self._formatter.forget()
 
     def report(self, connections: int) -> None:
         """Reports how many connections of this worker are open, and how many lines were written and lost."""

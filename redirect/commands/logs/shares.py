@@ -30,8 +30,6 @@ ALARM_P = 0.001
 # With fewer expected picks of an origin the test says nothing (Cochran's rule).
 MIN_EXPECTED_PICKS = 5
 
-# How a pool picks where its shares hold for each pick.
-
 # What tells requests of a kind from others. Where they come in a pattern, an exact cycle has origins for each kind.
 CLASSES = ("path", "user_agent", "client_ip", "method", "host")
 

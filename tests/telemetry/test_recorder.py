@@ -1,0 +1,56 @@
+"""What a recorder counts of a batch, and what it keeps of decisions."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from support.wire import new_recorder
+
+from redirect.config.loader import parse_config
+from redirect.core.decision import Decision
+from redirect.core.request import Head
+from redirect.telemetry.record import quote
+
+CONFIG = parse_config(
+    b"[[routes]]\npath_prefix = '/api'\nforward_to = 'inner'\n"
+    b"[[routes]]\npath_prefix = '/old'\nredirect_to = 'p'\n"
+    b"[p]\nis_default = true\nweighted_hosts = { a = 1 }\n[inner]\nweighted_hosts = { b = 1 }\n",
+    "pools.toml",
+)
+BY_HEADER = Decision(302, "p", "a", "http://a")
+
+
+@pytest.mark.parametrize(
+    ("named", "decision", "is_unknown"),
+    [
+        pytest.param(None, BY_HEADER, False, id="none"),
+        pytest.param("p", BY_HEADER, False, id="a pool"),
+        pytest.param("q", BY_HEADER, True, id="no pool"),
+        pytest.param("inner", BY_HEADER, True, id="a pool that requests are forwarded to"),
+        pytest.param("q", BY_HEADER.on_route("/old"), False, id="where a route redirects"),
+        pytest.param("q", Decision(200, "inner", "b", route="/api", is_forward=True), False, id="where one forwards"),
+        pytest.param("q", Decision(400), False, id="refused"),
+    ],
+)
+def test_a_pool_is_unknown_where_the_header_was_to_name_one_and_did_not(
+    named: str | None, decision: Decision, is_unknown: bool, tmp_path: Path
+) -> None:
+    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
+    for _ in range(2):
+        asked = quote("GET", Head(named, "http", None, "a", None, None, None, None))
+        recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
+        recorder.flush()
+    assert recorder.numbers.unknown_pool == 2 * is_unknown
+
+
+def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path) -> None:
+    """Discovery finds other origins again and again, under the same hash of the file."""
+    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
+    decision = Decision(302, "p", "found-1", "http://found-1")
+    before = sys.getrefcount(decision)
+    asked = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+    recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
+    recorder.flush()
+    assert sys.getrefcount(decision) > before
+    recorder.use(CONFIG)
+    assert sys.getrefcount(decision) == before
