@@ -102,21 +102,24 @@ class Ejections:
                 self._eject(pool, origin, 1, f"{row}: {words_of(seen.failure)}", probed)
         elif status.is_on_trial and seen.failed_on_trial:
             times = (status.ejections or 0) + 1
-            self._eject(pool, origin, times, f"a failure on trial: {words_of(seen.failure)}", probed)
+            if not self._eject(pool, origin, times, f"a failure on trial: {words_of(seen.failure)}", probed):
+                self._set(pool.name, origin, is_up=True, reason=status.reason, ejections=times - 1)  # another trial
         elif status.is_on_trial and seen.passed_on_trial:
             self._set(pool.name, origin, is_up=True, reason="answered on trial", ejections=0)
             _logger.info("%s is up again in %s: answered on trial", origin, pool.name)
 
-    def _eject(self, pool: Pool, origin: str, times: int, cause: str, probed: Mapping[str, HealthStatus]) -> None:
+    def _eject(self, pool: Pool, origin: str, times: int, cause: str, probed: Mapping[str, HealthStatus]) -> bool:
+        """Returns whether it may be."""
         down = {name for name, status in probed.items() if not status.is_up}
         ejected = frozenset([name for name, status in self._found[pool.name].items() if status.ejections])
         if origin in down or not may_eject(pool, origin, down, ejected):
-            return
+            return False
         self._set(pool.name, origin, is_up=False, reason=f"ejected: {cause}", ejections=times)
         counts = self._totals.setdefault(pool.name, {})
         counts[origin] = counts.get(origin, 0) + 1
         self._scoreboard.ejections.publish(json.dumps(self._totals).encode())
         _logger.warning("%s is down in %s: ejected: %s", origin, pool.name, cause)
+        return True
 
     def _put_on_trial(self, pool: str, origin: str, status: HealthStatus) -> None:
         cause = f"was ejected for {self._seconds(pool, status):g} s"

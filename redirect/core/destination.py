@@ -36,13 +36,13 @@ class Destination:
         self.vary = vary
         self.weigh(None, 0)
         self.requests = 0  # that are forwarded there at this moment
-        self.failures = 0  # of these in a row
+        self.failures = 0  # of these in a row; on trial any is the last
         self.trial = 0.0  # since when it is on trial (monotonic seconds); 0 if it is not
 
     @property
     def is_tried(self) -> bool:
-        """Whether it is on trial, with a request under way that decides."""
-        return bool(self.trial and self.requests)
+        """Whether it is on trial, with a request that decides, or has decided."""
+        return bool(self.trial and (self.requests or self.failures))
 
     @property
     def due(self) -> Due | None:

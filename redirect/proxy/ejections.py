@@ -67,6 +67,7 @@ class Attempt:
             return
         self._is_over = True
         if destination.trial:
+            destination.failures = 1
             self._report(_FAILED, code_of(error))
             return
         # An answer that is cut does not end the row, which its head seemed to do.

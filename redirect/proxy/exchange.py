@@ -367,7 +367,7 @@ class Exchange:
     # The answer, from the connection to the origin
 
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
-        self._has_moved = True
+        self._has_moved = self._has_moved or not self.is_complete  # else its answer is waited for, which this is not
         if status != 100 or self._traits.expects_continue:
             self._client.interim(status, reason, fields)
 

@@ -302,6 +302,8 @@ class Upstream(asyncio.Protocol):
         if status < 100:
             raise FieldError(f"its status is {status}", 502)
         read = response_fields(headers)
+        if read.length is not None and (status < 200 or status == 204):  # RFC 9110, section 8.6
+            read = read._replace(fields=[field for field in read.fields if field[0].lower() != b"content-length"])
         if status == 101:
             self._switch(exchange, read)
         elif status < 200:
@@ -319,7 +321,8 @@ class Upstream(asyncio.Protocol):
         self._is_answered = True
         has_no_body = self._has_no_body or status in (204, 304)
         self._ends_with_connection = not has_no_body and read.length is None and not read.is_chunked
-        is_kept = self._parser.get_http_version() == "1.1" if self._has_no_body else self._parser.should_keep_alive()
+        is_current = self._parser.get_http_version() == "1.1"
+        is_kept = is_current if self._has_no_body or read.is_chunked else self._parser.should_keep_alive()
         self._is_reusable = is_kept and b"close" not in read.connection and not self._ends_with_connection
         if not exchange.on_head(status, self._reason, read.fields, 0 if has_no_body else read.length):
             self._headers, self.exchange = [], None  # another origin is asked

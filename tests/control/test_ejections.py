@@ -147,6 +147,22 @@ def test_at_most_half_are_ejected(scoreboard: Scoreboard, clock: Clock) -> None:
     assert look(ejections) == {"a": "up", "b": "down", "c": "down"}
 
 
+def test_a_failure_on_trial_of_one_that_may_not_be_ejected_begins_another_trial(
+    scoreboard: Scoreboard, clock: Clock
+) -> None:
+    """Workers send nothing there after the failure until then."""
+    ejections = Ejections(scoreboard, configuration())
+    report(scoreboard, "failed_in_a_row")
+    look(ejections)
+    clock.now += 11
+    before = ejections.look(NO_HEALTH)["p"]["a"]
+    clock.now += 1
+    report(scoreboard, "failed_on_trial")
+    others = {"p": {origin: HealthStatus(False, 1.0, 1.0, "answered 500") for origin in "bcd"}}
+    after = ejections.look(others)["p"]["a"]
+    assert (after.is_on_trial, after.ejections, after.since_monotonic) == (True, 1, before.since_monotonic + 1)
+
+
 def test_the_last_one_that_probes_found_up_stays(scoreboard: Scoreboard, clock: Clock) -> None:
     down = {"p": {origin: HealthStatus(False, 1.0, 1.0, "answered 500") for origin in "bcd"}}
     ejections = Ejections(scoreboard, configuration())

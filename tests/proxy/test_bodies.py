@@ -337,6 +337,30 @@ async def test_unexpected_interim_answers_do_no_harm(interim: str, count: int, f
         assert len(gateway.origin.peers) == 1
 
 
+async def test_a_length_where_there_is_no_body_does_not_pass(own: Forwarding) -> None:
+    """RFC 9110, section 8.6: a client that counts on it would wait, or take the next answer for the body."""
+    async with own() as gateway:
+        early, none = head("103 Early Hints", "Content-Length: 4"), head("204 No Content", "Content-Length: 5", "X: y")
+        gateway.origin.default = says(early + none)
+        client = await gateway.client()
+        for _ in range(2):
+            got = await client.ask("GET / HTTP/1.1")
+            assert (got.status, got.all("X"), got.body) == (204, ["y"], b"")
+        assert b"content-length" not in client.received.lower()
+        assert len(gateway.origin.peers) == 1
+
+
+async def test_an_old_origin_that_sends_chunks_is_not_asked_again_on_its_connection(forwarding: Forwarding) -> None:
+    """Its framing may be that of someone in between who does not know them (RFC 9112, section 6.1)."""
+    async with forwarding() as gateway:
+        old = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b"ok")
+        gateway.origin.default = says(old)
+        client = await gateway.client()
+        for _ in range(2):
+            assert (await client.ask("GET / HTTP/1.1")).body == b"ok"
+        assert len(gateway.origin.peers) == 2
+
+
 @pytest.mark.parametrize("framed", ["Content-Length: 5", CHUNKED])
 async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
     framed: str, forwarding: Forwarding

@@ -215,6 +215,18 @@ async def test_one_request_at_a_time_reaches_an_origin_on_trial(forwarding: Forw
         assert len(gateway.origin.asked) == 1
 
 
+async def test_after_a_failure_on_trial_no_request_follows_until_the_next_trial(forwarding: Forwarding) -> None:
+    """Though the controller has not said yet what becomes of the origin."""
+    async with forwarding(ROUTE, pool=POOL, origins=2) as gateway:
+        gateway.origin.default = close_at_once
+        for trial in (1, 2):
+            put_on_trial(gateway, 5.0 * trial)
+            for _ in range(6):
+                await gateway.ask("GET / HTTP/1.1")
+            assert len(gateway.origin.asked) == trial
+            assert outcomes(gateway)["failed_on_trial"] == trial
+
+
 async def test_an_origin_on_trial_that_is_the_only_one_left_gets_all(forwarding: Forwarding) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         name = f"127.0.0.1:{other.getsockname()[1]}"

@@ -154,6 +154,19 @@ async def test_answer_ends_when_the_head_is_whole(interim: str, forwarding: Forw
         assert (await gateway.ask("GET / HTTP/1.1")).status == 504
 
 
+async def test_interim_answers_do_not_put_off_the_end_of_answer(forwarding: Forwarding) -> None:
+    async def go_on(call: Call) -> None:
+        while True:
+            await call.write(head("102 Processing"))
+            await asyncio.sleep(0.02)
+
+    async with forwarding("timeouts = { answer = 0.1 }") as gateway:
+        gateway.origin.default = go_on
+        begin = asyncio.get_running_loop().time()
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+        assert seconds(begin) < SOON_SECONDS
+
+
 async def test_answer_begins_with_the_last_byte_of_the_request(forwarding: Forwarding) -> None:
     """However long the client takes for its body."""
     async with forwarding("timeouts = { answer = 0.1 }") as gateway:
