@@ -94,7 +94,7 @@ class Keeper:
             unpack(found.overrides)
         except (ValueError, TypeError) as error:
             raise file.damaged(error) from None
-        if not self._scoreboard.overrides.number:
+        if self._scoreboard.overrides.number <= 1:  # but for those of the start none was asked for
             self._scoreboard.overrides.publish(found.overrides.encode())
         common.kept_run = found.run
         kept.numbers.since_ms = found.since_ms

@@ -51,6 +51,18 @@ def overrides(scoreboard: Scoreboard) -> list[Override]:
     return unpack_overrides(scoreboard.overrides.read())
 
 
+def go_on(scoreboard: Scoreboard, config: Config, kept: str) -> Config:
+    """Has the instance begin with the overrides that were `kept` of the run before, which goes on for a while if
+    another master takes its place; returns the configuration with them. Is called by the master, before there is a
+    worker."""
+    try:
+        found, now = unpack_overrides(kept), time()
+    except (ValueError, TypeError):  # the keeper says so
+        return config
+    scoreboard.overrides.publish(kept.encode())
+    return with_overrides(config, [each for each, why in left(config, found, now).items() if not why], now)
+
+
 def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
     """Is called by the master once, before there is a controller."""
     scoreboard.loading.publish(json.dumps(state).encode())
@@ -136,8 +148,7 @@ class Publisher:
         async with self._lock:
             now, before = time(), self._stepped_at
             self._stepped_at = now
-            if not self.overrides:
-                self.overrides = overrides(self._scoreboard)  # the keeper may have found some, of the run before
+            self.overrides = overrides(self._scoreboard)  # the keeper may have found others, of the run before
             for each in self.overrides:
                 if each.over and before < each.reached_at <= now:
                     words = "the override of %s has its last share, and ends at %s: write it into the file before"

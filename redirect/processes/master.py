@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
-from redirect.control.publisher import publish_loading
+from redirect.control.publisher import go_on, publish_loading
 from redirect.core.pools import Config
 from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
@@ -31,6 +31,7 @@ from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import AS_JSON
 from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import Loading
+from redirect.telemetry.state_file import kept_overrides
 
 # Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
 # a read-only root has, too.
@@ -236,6 +237,8 @@ class Gunicorn(BaseApplication):
         self.scoreboard.common.started_ms = int(time() * 1000)
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
+        if settings.state_dir is not None:
+            self.config = go_on(self.scoreboard, config, kept_overrides(settings.state_dir))
         self.controller_socket = ControllerSocket(self.scoreboard.common)
         self.slot: Slot  # of the worker that is forked next
         super().__init__()

@@ -42,6 +42,17 @@ class Kept(NamedTuple):
     overrides: str = "[]"  # in JSON
 
 
+def kept_overrides(directory: Path) -> str:
+    """In JSON. What is wrong with the file, or its lock, is not said here, and the file stays as it is."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{(directory / NAME).absolute().as_uri()}?mode=ro", uri=True)) as file:
+            if _numbers(file) == (APPLICATION_ID, VERSION):
+                return str(file.execute("SELECT content FROM overrides").fetchone()[0])
+    except (sqlite3.Error, TypeError):
+        pass
+    return "[]"
+
+
 class StateFile:
     """The file in this directory. All methods raise StateError."""
 
@@ -122,9 +133,7 @@ class StateFile:
 def _check(file: sqlite3.Connection) -> None:
     """Raises StateError if the file is another's; one in which nothing is becomes ours. One that an earlier version
     made has no overrides."""
-    (application,), (version,) = (
-        file.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-    )
+    application, version = _numbers(file)
     if (application, version) == (0, 0) and not file.execute("SELECT 1 FROM sqlite_master").fetchone():
         file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         file.execute(f"PRAGMA user_version = {VERSION}")
@@ -138,3 +147,8 @@ def _check(file: sqlite3.Connection) -> None:
             "from then on"
         )
     file.execute("CREATE TABLE IF NOT EXISTS overrides (content TEXT NOT NULL)")
+
+
+def _numbers(file: sqlite3.Connection) -> tuple[int, int]:
+    """By which the program and the layout of the file are known."""
+    return tuple(file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))

@@ -19,13 +19,15 @@ from redirect.config.loader import parse_config
 from redirect.control import keeper as keeper_module
 from redirect.control.instance import Instance
 from redirect.control.keeper import Keeper
+from redirect.control.publisher import go_on
 from redirect.core.decision import Decision, Outcome
+from redirect.core.overrides import Override, pack, unpack
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import quote
 from redirect.telemetry.scoreboard import GAUGES, KINDS, Numbers, Scoreboard
 from redirect.telemetry.snapshot import Loading, Snapshot
-from redirect.telemetry.state_file import NAME, Kept, StateFile
+from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
 from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, put, rows
 
@@ -116,19 +118,46 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_overrides_go_on_after_a_restart(tmp_path: Path) -> None:
-    """Unless the next run has others by then. A file of an earlier version has none."""
+    """Those with which it began give way to what the run before wrote last, those that were asked for since do not. A
+    file of an earlier version has none."""
     first = run(tmp_path)
     first.overrides.publish(b"[]")
     Keeper(first, tmp_path).step()
     with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as file:
         file.execute("DROP TABLE overrides")
         file.commit()
+    assert kept_overrides(tmp_path) == "[]"
     second = run(tmp_path)
-    second.overrides.publish(b'[["p", "a", 1, 2, 3.0, 4.0, 5.0]]')
+    for asked in (b"[]", b'[["p", "a", 1, 2, 3.0, 4.0, 5.0]]'):
+        second.overrides.publish(asked)
     keeper = Keeper(second, tmp_path)
     keeper.step()
     del keeper
-    assert run(tmp_path).overrides.read() == second.overrides.read()
+    third = started()
+    third.overrides.publish(b"[]")
+    Keeper(third, tmp_path).step()
+    assert third.overrides.read() == second.overrides.read() == kept_overrides(tmp_path).encode()
+
+
+def test_overrides_are_in_force_when_the_first_worker_begins(tmp_path: Path) -> None:
+    """Those whose time is not over. Nothing is made where there is no file."""
+    assert kept_overrides(tmp_path / "new") == "[]"
+    assert not (tmp_path / "new").exists()
+    config = parse_config(b"[p]\nis_default = true\nweighted_hosts = { a = 1, b = 0, c = 1 }\n", "pools.toml")
+    wanted = [Override("p", "a", 0, 0, time.time(), 0, 100), Override("p", "c", 0, 0, 1.0, 0, 100)]
+    scoreboard = started()
+    began = go_on(scoreboard, config, pack(wanted))
+    assert [origin.weight for origin in began.pools["p"].origins] == [0, 0, 1]
+    assert unpack(scoreboard.overrides.read()) == wanted
+    assert go_on(started(), config, "no JSON") is config
+
+
+def test_a_file_of_another_program_has_no_overrides(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as file:
+        file.execute("CREATE TABLE overrides (content TEXT NOT NULL)")
+        file.execute("INSERT INTO overrides VALUES ('[1]')")
+        file.commit()
+    assert kept_overrides(tmp_path) == "[]"
 
 
 def test_kept_requests_are_none_of_the_configuration_in_force(tmp_path: Path) -> None:

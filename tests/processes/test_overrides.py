@@ -55,7 +55,7 @@ def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> N
         listed = pools(service, "list", "--live", "--config", str(tmp_path / "pools.toml"))
         assert "site  2 origins, 1 drained  default\n  override: new.example  100 % since" in listed
     with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
-        wait_for(lambda: shares(service) == {"http://new.example/": 40})
+        assert shares(service) == {"http://new.example/": 40}
         assert ramp(service, "site", "NEW.example.", "--end") == "0 the file counts again for NEW.example. of site\n"
         wait_for(lambda: shares(service) == {"http://old.example/": 40})
         assert ramp(service) == "0 the file counts everywhere\n"
