@@ -227,12 +227,15 @@ def _request(method: str, url: str, host: str | None, reader: Reader, fields: di
         url = f"http://localhost/{url.removeprefix('/')}"
     scheme = "https" if url.lower().startswith("https:") else "http"  # other schemes are refused with the target
     target = os.fsencode(url.partition("#")[0])
-    fields["host"] = os.fsencode(host or "localhost").decode("latin-1")
+    if host is not None:
+        fields["host"] = os.fsencode(host).decode("latin-1")
+    is_named = "host" in fields
+    fields.setdefault("host", "localhost")
     request = reader.read(method, target, fields, "1.1", None, scheme)
     refused = request.answer or _refusal(method, request.target)
     if refused is not None and refused.status >= 400:
         leave(2, f"{url}: {refused.status}, {refused.detail}")
-    if host is None:
+    if not is_named:
         return request
     named = fields["host"]
     return request._replace(head=request.head._replace(host=named, endpoint=parse_raw(named).endpoint(scheme)))

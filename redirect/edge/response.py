@@ -44,7 +44,7 @@ def fields_and_body(decision: Decision, target: str, asked: Fields = b"") -> tup
         return [*fields, CLOSE] if decision.close else fields, body
     if decision.body is not None:
         body = decision.body.encode()
-        fields = [] if decision.status == 204 else [(b"content-length", str(len(body)).encode())]
+        fields = [] if decision.status in (204, 304) else [(b"content-length", str(len(body)).encode())]
     elif decision.status == 204:
         fields, body = [(b"allow", ALLOW.encode())], b""
     else:

@@ -7,14 +7,15 @@
 #include <Python.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "7e1dbbdac5f139f7ee4c"
+#define SOURCE "e6891df704612bb9179a"
 
 enum { MAX_VALUES = 8, UNKNOWN = -1 };
 
 /* Before the values, the result has the lines and where the head ends. */
 enum { BEFORE = 2 };
 
-static unsigned char lower[256]; /* of the characters of a field name; 0 of all others */
+/* Of the characters of a field name; 0 of all others, and of "_", with which origins may take a name for another. */
+static unsigned char lower[256];
 
 /* The names of a table in their order: those of which the value is returned, first the ones that pass and then the ones
  * that are left out; those that are just left out; and those of which one ends the reading. */
@@ -160,7 +161,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_plain_fields", 
 PyMODINIT_FUNC
 PyInit__plain_fields(void)
 {
-    for (const char *c = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"; *c; c++)
+    for (const char *c = "!#$%&'*+-.^`|~0123456789abcdefghijklmnopqrstuvwxyz"; *c; c++)
         lower[(unsigned char)*c] = (unsigned char)*c;
     for (int c = 'A'; c <= 'Z'; c++)
         lower[c] = (unsigned char)(c - 'A' + 'a');

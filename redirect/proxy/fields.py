@@ -106,13 +106,19 @@ class ResponseFields(NamedTuple):
     upgrade: bytes | None
 
 
-def _kinds(known: dict[str, Kind]) -> Spellings[bytes, Kind]:
-    """From a name as it is spelled to what becomes of the field."""
+def _kinds(known: dict[str, Kind], *, alias: Kind = PASSED) -> Spellings[bytes, Kind]:
+    """From a name as it is spelled to what becomes of the field; `alias` is for one that is known but for its "_"."""
     encoded = {name.encode(): kind for name, kind in known.items()}
-    return Spellings(lambda spelled: encoded.get(spelled.lower(), PASSED))
+
+    def kind_of(spelled: bytes) -> Kind:
+        name = spelled.lower()
+        return encoded.get(name) or (alias if name.replace(b"_", b"-") in encoded else PASSED)
+
+    return Spellings(kind_of)
 
 
-_request_kinds = _kinds(OF_REQUESTS)
+# Of X_Forwarded_For many an origin makes the same variable as of ours (RFC 3875, section 4.1.18).
+_request_kinds = _kinds(OF_REQUESTS, alias=DROPPED)
 _response_kinds = _kinds(OF_RESPONSES)
 
 

@@ -60,7 +60,7 @@ KEYS = (
     Key("origin_us", "BIGINT", "microseconds from the request sent to the origin to the head of its answer, or null"),
     Key("tries", "INTEGER", "how many origins were tried, or null"),
     Key("bytes_in", "BIGINT", "of the request's body, or null"),
-    Key("bytes_out", "BIGINT", "of the answer's body, or null"),
+    Key("bytes_out", "BIGINT", "of the answer's body that were passed on, or null"),
     Key("served_from", "VARCHAR", "cache for an old answer in place of the origin's, or null"),
     Key("due", "DOUBLE", "the share, 0 to 1, that was due to the origin when it was picked, or null"),
     Key(

@@ -28,7 +28,9 @@ def test_a_password_that_the_address_has_not_is_that_of_the_environment(monkeypa
     assert "secret" not in repr(address("clickhouse://u@db"))
 
 
-@pytest.mark.parametrize("text", ["db", "http://db", "clickhouse://", "clickhouse://db:x", "clickhouse://db/a/b"])
+@pytest.mark.parametrize(
+    "text", ["db", "http://db", "clickhouse://", "clickhouse://db:x", "clickhouse://db/a/b", "clickhouse://db/\udcff"]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     said = run("query", "SELECT 1", "--at", text)
     assert said.exit_code == 2

@@ -195,6 +195,14 @@ def test_routes_see_the_host_that_a_trusted_proxy_says(target: str, wire: Wire) 
     assert answer.status == 403
 
 
+@pytest.mark.parametrize(("status", "has_length"), [(200, True), (204, False), (304, False), (404, True)])
+def test_a_constant_answer_states_a_length_where_it_may(status: int, has_length: bool, wire: Wire) -> None:
+    """RFC 9110, section 8.6: that of a 304 would be the length of a 200."""
+    pools = b"[[routes]]\nrespond = { status = %d }\n" % status + POOLS
+    (answer,), _, _ = wire.exchange(head("GET / HTTP/1.1"), pools=pools)
+    assert (answer.status, "content-length" in answer.headers) == (status, has_length)
+
+
 @pytest.mark.parametrize("field", ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nHost: b"])
 def test_a_refusal_of_a_head_does_not_wait_for_the_body(field: str, wire: Wire) -> None:
     version = "HTTP/1.1" if "Host" in field else "HTTP/1.0"

@@ -225,6 +225,16 @@ async def test_forwarded_fields_of_an_untrusted_peer_are_replaced(forwarding: Fo
         assert asked.all("X-Forwarded-Prefix") == []
 
 
+@pytest.mark.parametrize("trusted", ["", "127.0.0.1"])
+async def test_what_an_origin_may_take_for_a_field_of_ours_is_dropped(trusted: str, forwarding: Forwarding) -> None:
+    """CGI, WSGI and the like have one variable for both spellings. Other names may have a _, as the others do."""
+    names = ["X_Forwarded_For", "x-forwarded_proto", "X_FORWARDED_HOST", "X_Request_ID", "Content_Length"]
+    async with forwarding(trusted=trusted) as gateway:
+        asked = await gateway.asked("GET / HTTP/1.1", *[f"{name}: 9" for name in names], "X_Other: 1")
+        assert [value for name in names for value in asked.all(name)] == []
+        assert asked.all("X_Other") == ["1"]
+
+
 async def test_forwarded_fields_of_a_trusted_peer_are_passed_and_appended_to(forwarding: Forwarding) -> None:
     async with forwarding(trusted="127.0.0.1") as gateway:
         asked = await gateway.asked("GET / HTTP/1.1", *CLAIMS)

@@ -139,7 +139,9 @@ def test_an_answer_without_a_length_is_not_plain() -> None:
     assert plain(b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n") is None
 
 
-@pytest.mark.parametrize("line", [b"TE: trailers", b"Expect: 100-continue", b"Upgrade: x", b"Via: a\r\nVia: b"])
+@pytest.mark.parametrize(
+    "line", [b"TE: trailers", b"Expect: 100-continue", b"Upgrade: x", b"Via: a\r\nVia: b", b"X_Y: 1"]
+)
 def test_requests_that_are_not_plain(line: bytes) -> None:
     assert plain_request_fields(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line, 16, UNTRUSTED) is None
 

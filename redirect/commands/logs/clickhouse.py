@@ -75,6 +75,7 @@ class ClickHouse:
 def address(text: str) -> ClickHouse:
     """Reads clickhouse://USER:PASSWORD@HOST:PORT/DATABASE, of which only HOST is needed."""
     try:
+        text.encode()
         url = urlsplit(text)
         scheme, port = _SCHEMES[url.scheme]
         port = url.port or port

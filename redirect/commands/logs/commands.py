@@ -66,8 +66,16 @@ for command in (shares, top, latency, statuses):
 _COLUMNS = "\n".join(f"{key.name:<15}{key.sql_type:<10}  {key.meaning}" for key in KEYS)
 
 
+def _is_text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("it is not UTF-8") from None
+    return value
+
+
 @logs.command(epilog=f"\b\n{_COLUMNS}")
-@click.argument("sql", metavar="SELECT")
+@click.argument("sql", metavar="SELECT", callback=_is_text)
 @click.argument("paths", metavar="[FILE]...", nargs=-1)
 @click.option("--json", "form", flag_value="json", help="Print one JSON object a line.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
