@@ -145,7 +145,7 @@ class HttpConnection(TimedConnection):
         if self._state is IDLE:
             self._since = monotonic_ns()
         if self._forwarding is not None:
-            self._forwarding.closes = True
+            self._forwarding.end_connection()
         elif self._is_answering() and not self.cycle.response_started:
             self._state = LAST
             self.cycle.keep_alive = False

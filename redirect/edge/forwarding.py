@@ -38,7 +38,16 @@ class Connection(Protocol):
 
 
 class ForwardingClient:
-    __slots__ = ("_connection", "_ends_with_connection", "_head", "_is_chunked", "_is_http11", "closes", "exchange")
+    __slots__ = (
+        "_connection",
+        "_ends_with_connection",
+        "_has_head",
+        "_head",
+        "_is_chunked",
+        "_is_http11",
+        "closes",
+        "exchange",
+    )
 
     exchange: Exchange
     takes_plain, adds_date = True, False
@@ -47,8 +56,14 @@ class ForwardingClient:
         self._connection = connection
         self._is_http11 = is_http11
         self.closes = closes  # the connection ends with this answer
+        self._has_head = False
         self._head = b""  # of the answer, not sent yet
         self._is_chunked = self._ends_with_connection = False
+
+    def end_connection(self) -> None:
+        """The connection is to end with this answer, if that can still say so. Else the client may send another request
+        before it knows."""
+        self.closes = self.closes or not self._has_head
 
     def waits_for_switch(self) -> bool:
         """Whether what follows the request may belong to another protocol."""
@@ -75,6 +90,7 @@ class ForwardingClient:
             self.exchange.pause_answer()
 
     def _head_end(self) -> bytes:
+        self._has_head = True
         if self.closes or self._ends_unclear():
             self.closes = True
             return b"connection: close\r\n\r\n"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from support.gateway import Client, Forwarding, Gateway
-from support.origin import Call, answer, chunk, hang, head
+from support.origin import Call, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -165,6 +165,38 @@ async def test_a_client_that_asks_for_the_end_gets_it_behind_the_answer(forwardi
         assert (got.body, got.all("Connection")) == (b"ok", ["close"])
         assert await client.is_ended()
         assert "close" not in gateway.origin.asked[0].all("Connection")
+
+
+@pytest.mark.parametrize("began", [True, False], ids=["in its body", "before its head"])
+async def test_no_request_is_lost_where_a_worker_stops_while_an_answer_comes(began: bool, own: Forwarding) -> None:
+    """A head that says that the connection ends is its last one; behind another the client may ask once more."""
+    release = asyncio.Event()
+
+    async def pause(call: Call) -> None:
+        if began:
+            await call.write(head("200 OK", "Content-Length: 4") + b"ab")
+        await release.wait()
+        await call.write(b"cd" if began else answer(b"abcd"))
+
+    async with own() as gateway:
+        gateway.origin.default = in_turn(pause, says(answer(b"ok")))
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        if began:
+            await client.head()
+        else:
+            await gateway.origin.until_asked()
+        for connection in gateway.handler.connections:
+            connection.shutdown()
+        release.set()
+        if began:
+            assert (await client.body())[0] == b"abcd"
+            last = await client.ask("POST /next HTTP/1.1", "Content-Length: 1", body=b"b")
+            assert last.body == b"ok"
+        else:
+            last = await client.answer()
+        assert last.all("connection") == ["close"]
+        assert await client.is_ended()
 
 
 async def test_connections_to_an_origin_outlive_their_clients(forwarding: Forwarding) -> None:
