@@ -6,6 +6,7 @@ that is told to start new workers (HUP) keeps the old ones if the file is bad by
 
 import contextlib
 import logging
+import os
 import resource
 import signal
 import tempfile
@@ -173,6 +174,17 @@ class Master(Arbiter):
         """HUP: new workers with the file as it is now, once the controller has loaded it. A bad file changes nothing,
         not even workers."""
         self._common.restarts_requested += 1
+
+    def reexec(self) -> None:
+        """USR2: forks a process that becomes a second master, by the program as it is on disk now. One that cannot must
+        end at once: as a master it would stop the workers of this one."""
+        master = os.getpid()
+        try:
+            super().reexec()
+        except OSError as error:
+            _logger.error("there is no second master: %s", error)
+            if os.getpid() != master:
+                os._exit(1)
 
     def _replace_workers(self) -> None:
         """Starts new workers; gunicorn stops the oldest if there are too many."""

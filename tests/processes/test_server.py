@@ -17,7 +17,7 @@ import httpx
 import pytest
 import tomli_w
 from support.clients import clients_of_both, patched
-from support.service import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for
+from support.service import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for, workers
 
 from redirect.config.schema import POOL_KEYS
 from redirect.processes.master import SHORT_LIFE_SECONDS
@@ -501,6 +501,27 @@ def test_other_signals_before_it_serves(how: str, tmp_path: Path) -> None:
     """Other signals that it acts on later do not end a service that starts."""
     with running(tmp_path, command=(sys.executable, "-c", TOLD_FIRST, how)) as service:
         assert CLIENT.get(service.url).status_code == 302
+        assert service.stop() == 0
+
+
+def test_an_upgrade_that_cannot_begin_changes_nothing(tmp_path: Path) -> None:
+    """As the folder in which it was started is gone."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    command = ("bash", "-c", 'cd "$1" && exec "$2" -m redirect serve', "bash", str(folder), sys.executable)
+    with running(tmp_path, command=command) as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        before = workers(service)
+        folder.rmdir()
+
+        def is_tried_again() -> bool:
+            service.process.send_signal(signal.SIGUSR2)
+            return service.stderr().count("there is no second master: ") > 1
+
+        wait_for(is_tried_again)
+        assert is_ready(service.admin_url)
+        assert CLIENT.get(service.url).status_code == 302
+        assert workers(service) == before
         assert service.stop() == 0
 
 
