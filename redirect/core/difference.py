@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
-from redirect.core.pools import Config, Pool
+from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
 
 MAX_LINES = 20
@@ -73,8 +73,18 @@ def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
         largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
         yield Change(f"pool {new.name}: {_listed(moved)}", importance=largest)
     changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
+    changed += [f"{name} of {origin}" for origin, name in _changed_origins(old, new)]
     if changed or not moved:
-        yield Change(f"pool {new.name}: {', '.join(changed or ['origins'])} changed", importance=_KEYS)
+        yield Change(f"pool {new.name}: {_listed(changed or ['weights or order'])} changed", importance=_KEYS)
+
+
+def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
+    """The keys of origins, but for weights, that have other values."""
+    before = {origin.name: origin for origin in old.origins}
+    for origin in new.origins:
+        if origin.name in before:
+            for name in _changed_keys(before[origin.name], replace(origin, weight=before[origin.name].weight)):
+                yield origin.name, name
 
 
 def _is_yet_to_find(pool: Pool) -> bool:
@@ -82,7 +92,7 @@ def _is_yet_to_find(pool: Pool) -> bool:
     return pool.discover is not None and not pool.origins and pool.none_found is None
 
 
-def _changed_keys(old: Pool | Route, new: Pool | Route) -> list[str]:
+def _changed_keys(old: Pool | Route | Origin, new: Pool | Route | Origin) -> list[str]:
     names = [each.name for each in fields(old)]
     return [name for name in names if getattr(old, name) != getattr(new, name)]
 

@@ -24,7 +24,7 @@ from redirect.core.show import Show
 from redirect.edge.asgi_forwarding import NO_SWITCH, AsgiClient
 from redirect.edge.documents import Controller, Documents
 from redirect.edge.handler import RequestHandler
-from redirect.edge.reader import EXTENSION, Reader
+from redirect.edge.reader import EXTENSION, Reader, peer_of
 from redirect.edge.response import fields_and_body
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.limits import Limits
@@ -91,7 +91,7 @@ async def _forward(
     started: int,
 ) -> Decision | None:
     """Forwards the request; returns the refusal if it must not be."""
-    peer = scope["client"][0] if scope["client"] else None
+    peer = peer_of(scope["client"])
     client = AsgiClient()
     exchange = handler.exchange(client, forward, request, scope["headers"], scope["http_version"], peer, started)
     if isinstance(exchange, Decision):
@@ -116,6 +116,6 @@ def _read(reader: Reader, scope: Scope) -> Request:
     """The request as nearly as it came as ASGI allows."""
     query = scope["query_string"]
     target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
-    peer = scope["client"][0] if scope["client"] else None
+    peer = peer_of(scope["client"])
     fields = reader.fields(scope["headers"])
     return reader.read(scope["method"], target, fields, scope["http_version"], peer, scope["scheme"])

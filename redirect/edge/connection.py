@@ -25,7 +25,7 @@ from redirect.edge import limits
 from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.handler import RequestHandler
-from redirect.edge.reader import EXTENSION, OTHER_VERSION
+from redirect.edge.reader import EXTENSION, OTHER_VERSION, peer_of
 from redirect.edge.response import whole
 from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Exchange
@@ -90,6 +90,8 @@ class HttpConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.client:
+            self.client = peer_of(self.client) or "", self.client[1]
         DESCRIPTORS.clients = len(self.connections)
         if not DESCRIPTORS.allow_client():
             transport.abort()

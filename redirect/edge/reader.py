@@ -131,6 +131,14 @@ class Reader:
         return method, target, path, pool, scheme, endpoint, host, client_ip, quoted
 
 
+def peer_of(client: tuple[str, int] | None) -> str | None:
+    """The address of the other end; None of a unix socket. A dual-stack socket shows 192.0.2.1 as ::ffff:192.0.2.1."""
+    if not client:
+        return None
+    dotted = client[0].removeprefix("::ffff:")
+    return client[0] if ":" in dotted else dotted
+
+
 def _names(used: set[str]) -> Spellings[bytes, str | None]:
     """From a field name as it is spelled to its lower-case form, or to None if it is not used."""
 

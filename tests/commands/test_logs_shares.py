@@ -226,6 +226,9 @@ def test_p_is_that_of_tables_of_chi_square(freedom: int, chi_square: float, expe
         ([1, 1], [4, 5], TOO_FEW),
         ([1, 1], [5, 5], AS_DUE),
         ([1, 1], [20, 80], NOT_AS_DUE),
+        ([1, 1, 98], [0, 1, 99], TOO_FEW),
+        ([1, 4, 45, 50], [1, 4, 45, 50], AS_DUE),
+        ([1, 4, 45, 50], [40, 0, 30, 30], NOT_AS_DUE),
         ([7], [1], TOO_FEW),
         ([7], [10], AS_DUE),
         ([1, 0], [10, 0], AS_DUE),
@@ -233,8 +236,8 @@ def test_p_is_that_of_tables_of_chi_square(freedom: int, chi_square: float, expe
         ([0], [1], NOT_AS_DUE),
     ],
 )
-def test_fewer_than_five_expected_picks_of_an_origin_show_nothing(
+def test_origins_with_fewer_than_five_expected_picks_are_judged_together(
     weights: list[int], picks: list[int], expected: str
 ) -> None:
-    """But none of a drained one are expected."""
+    """If there are fewer of all but one, nothing is shown. None of a drained one are expected."""
     assert verdict(weights, picks, Filters()).verdict == expected

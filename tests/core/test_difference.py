@@ -23,7 +23,16 @@ CASES = {
         'discover = { name = "app", port = 80 }',
         ["pool b: discover changed"],
     ),
-    "the same shares": ('"x" = 4, "y" = 1', '"x" = 8, "y" = 2', ["pool a: origins changed"]),
+    "the same shares": (
+        '"x" = 4, "y" = 1',
+        '"x" = 8, "y" = 2',
+        ["pool a: weights or order changed"],
+    ),
+    "shares and a prefix": (
+        '{ "x" = 4, "y" = 1 }',
+        '{ "x" = { weight = 1, path_prefix = "/m" }, "y" = 1 }',
+        ["pool a: path_prefix of x changed", "pool a: x: 80 % -> 50 %, y: 20 % -> 50 %"],
+    ),
     "another key": ("[b]", "[b]\nstatus = 301", ["pool b: status changed"]),
     "a pool that is gone": (
         '[b]\nweighted_hosts = { "z" = 1 }\n',

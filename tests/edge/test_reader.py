@@ -11,7 +11,7 @@ from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
-from redirect.edge.reader import Reader
+from redirect.edge.reader import Reader, peer_of
 
 HOST = (b"host", b"a.example")
 A = ("a.example", 80)
@@ -310,3 +310,19 @@ def test_any_bytes(method: str, target: bytes, headers: list[tuple[bytes, bytes]
         assert request.target.encode("latin-1") == target
         assert request.answer.status in (400, 505)
         assert (request.answer.detail is None) == (request.answer.status == 204)
+
+
+@pytest.mark.parametrize(
+    ("client", "peer"),
+    [
+        (None, None),
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 1), "192.0.2.1"),
+        (("::ffff:0:192.0.2.1", 1), "::ffff:0:192.0.2.1"),
+        (("2001:db8::1", 1), "2001:db8::1"),
+    ],
+)
+def test_a_peer_of_a_dual_stack_socket_has_the_address_that_it_has_elsewhere(
+    client: tuple[str, int] | None, peer: str | None
+) -> None:
+    assert peer_of(client) == peer

@@ -27,7 +27,7 @@ from redirect.core.pools import Config, Pool
 # Random picks would be called NOT as due once in a thousand times.
 ALARM_P = 0.001
 
-# With fewer expected picks of an origin the test says nothing (Cochran's rule).
+# Origins with fewer expected picks are put together; if there are no more, the test says nothing (Cochran's rule).
 MIN_EXPECTED_PICKS = 5
 
 # What tells requests of a kind from others. Where they come in a pattern, an exact cycle has origins for each kind.
@@ -113,7 +113,8 @@ def shares(counts: Counts, config: Config | None) -> Report:
     the probability that random picks would be as far off. Ours are more even than chance, so p is near 1, and a pool is
     called NOT as due below 0.001. Of a pool that is as due, paths, user agents, clients, methods and hosts that are not
     are told: they come in step with the cycle. The TOML tells the weights and the configured shares, and what was due
-    where the log of an older version does not. Exit code 1 if a pool is not as due, or if no pick can be judged.
+    where the log of an older version does not. Exit code 1 if a pool is not as due, or if all picks are of other
+    configurations.
     """
     pools = config.pools if config else {}
     select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
@@ -261,12 +262,22 @@ def verdict(due: Sequence[float], picks: Sequence[int], filters: Filters) -> Ver
         return Verdict(NOT_JUDGED)
     if any(number for number, each in zip(picks, due, strict=True) if not each):
         return Verdict(NOT_AS_DUE, None, 0.0)
-    pairs = [(number, total * each / due_total) for number, each in zip(picks, due, strict=True) if each]
-    if min(expected for _, expected in pairs) < MIN_EXPECTED_PICKS:
+    of_origins = [(total * each / due_total, number) for number, each in zip(picks, due, strict=True) if each]
+    pairs = _pooled(of_origins)
+    if pairs[0][0] < MIN_EXPECTED_PICKS or len(pairs) < min(2, len(of_origins)):
         return Verdict(TOO_FEW)
-    chi_square = sum((number - expected) ** 2 / expected for number, expected in pairs)
+    chi_square = sum((number - expected) ** 2 / expected for expected, number in pairs)
     p = chi_square_p(chi_square, len(pairs) - 1)
     return Verdict(NOT_AS_DUE if p < ALARM_P else AS_DUE, chi_square, p)
+
+
+def _pooled(pairs: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Expected and observed picks, the fewest expected first, with those put together of which too few are."""
+    pairs = sorted(pairs)
+    while len(pairs) > 1 and pairs[0][0] < MIN_EXPECTED_PICKS:
+        (expected, number), (next_expected, next_number), *others = pairs
+        pairs = sorted([(expected + next_expected, number + next_number), *others])
+    return pairs
 
 
 def chi_square_p(chi_square: float, freedom: int) -> float:
