@@ -81,10 +81,10 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_answer_us", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config", "_connecting",
-        "_destination", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host", "_is_answering",
-        "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted", "_refusal",
-        "_retries_left", "_sent_at", "_started", "_still_since", "_traits", "_tried", "_tries", "_untaken",
+        "_answer_us", "_asks_first", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config",
+        "_connecting", "_destination", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host",
+        "_is_answering", "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted",
+        "_refusal", "_retries_left", "_sent_at", "_started", "_still_since", "_traits", "_tried", "_tries", "_untaken",
         "_upstream", "asks_for_upgrade", "copy", "is_complete", "is_full", "is_tunnel", "key_of", "lines", "method",
         "takes_plain", "target",
     )  # fmt: skip
@@ -107,6 +107,7 @@ class Exchange:
         self._config = forwarder.config_hash
         self.asks_for_upgrade = traits.upgrade
         self.is_complete = traits.framing in NO_BODY  # the request was read to its end
+        self._asks_first = traits.expects_continue  # the client waits for a 100 before it sends the body
         self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
         self._kept_bytes = 0
         self._has_begun = False  # else it waits for the requests before it
@@ -207,7 +208,7 @@ class Exchange:
         if self._is_over:
             return
         self._bytes_in += len(data)
-        self._has_moved = True
+        self._has_moved, self._asks_first = True, False
         if self._upstream is not None and self.is_tunnel:
             self._upstream.transport.write(data)
         else:
@@ -368,6 +369,7 @@ class Exchange:
 
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         self._has_moved = self._has_moved or not self.is_complete  # else its answer is waited for, which this is not
+        self._asks_first = self._asks_first and status != 100
         if status != 100 or self._traits.expects_continue:
             self._client.interim(status, reason, fields)
 
@@ -478,9 +480,10 @@ class Exchange:
                 self._expire(f"no end of the answer within {timeouts.total:g} s")
         elif self._is_answering:
             if is_idle:
-                what = "nothing was taken" if self._is_held_up else "nothing came"
+                is_full = self._is_held_up or (self.is_tunnel and self.is_full)
+                what = "nothing was taken" if is_full else "nothing came"
                 self._expire(f"{what} for {timeouts.idle:g} s")
-        elif not self.is_complete:
+        elif not self.is_complete and not self._asks_first:
             if self.is_full and self._destination is None:
                 self._still_since = now  # it waits for a limit
             elif is_idle and self.is_full:

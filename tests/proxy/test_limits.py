@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from support.gateway import Answer, Client, Forwarding, Gateway
-from support.origin import Call, answer, chunk, close_at_once, hang, head, says
+from support.origin import Call, answer, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.core.routes import RequestLimit
@@ -324,6 +324,27 @@ async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit
         assert (await client.answer()).status == 503
         await gateway.origin.until_asked(2)
         assert_full(await gateway.ask("GET /other HTTP/1.1"), "/other has 1 requests under way, its limit")
+
+
+async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwarding: Forwarding) -> None:
+    """For `wait`, and not for `idle` alone."""
+    async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.1 }}") as gateway:
+        release = asyncio.Event()
+
+        async def hold(call: Call) -> None:
+            await release.wait()
+            await call.write(answer(b"first"))
+
+        gateway.origin.default = in_turn(hold, says(answer(b"later")))
+        first, second = await gateway.client(), await gateway.client()
+        await first.send(request("GET / HTTP/1.1"))
+        await gateway.origin.until_asked()
+        await second.send(request("POST / HTTP/1.1", "Content-Length: 1", "Expect: 100-continue"))
+        await asyncio.sleep(0.5)
+        release.set()
+        assert (await first.answer()).status == 200
+        await second.send(b"b")
+        assert (await second.answer("POST")).body == b"later"
 
 
 async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:

@@ -232,6 +232,31 @@ async def test_idle_ends_a_request_that_pauses(forwarding: Forwarding) -> None:
         await gateway.origin.until_ended()
 
 
+async def test_a_client_that_was_not_asked_for_its_body_is_not_late(forwarding: Forwarding) -> None:
+    """The origin is, which says neither 100 nor anything else."""
+    async with forwarding("timeouts = { answer = 0.3, idle = 0.1 }") as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        begin = asyncio.get_running_loop().time()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+        got = await client.answer("POST")
+        assert (got.status, got.error) == (504, "http_response_timeout")
+        assert seconds(begin) > 0.25
+        assert await client.is_ended()
+
+
+async def test_a_client_that_was_asked_for_its_body_and_pauses_is_late(forwarding: Forwarding) -> None:
+    async def ask_for_it(call: Call) -> None:
+        await call.write(head("100 Continue"))
+        await call.until_ended()
+
+    async with forwarding("timeouts = { answer = 5, idle = 0.1 }") as gateway:
+        gateway.origin.default = ask_for_it
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+        assert (await client.answer("POST")).status == 408
+
+
 async def test_idle_does_not_limit_the_origin_before_its_head(forwarding: Forwarding) -> None:
     """That is what `answer` does: the request is sent, and nothing is between two pieces."""
     release = asyncio.Event()
