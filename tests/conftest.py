@@ -2,12 +2,19 @@
 
 import inspect
 import re
+import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from support.gateway import OWN, WAYS, Forwarding
 from support.service import Running, running
+from support.tls import localhost
 from support.wire import FRONTS, Wire
+
+from redirect.control import probe
+from redirect.proxy import connections
+from redirect.telemetry.scoreboard import Scoreboard
 
 
 @pytest.fixture(params=FRONTS)
@@ -21,6 +28,35 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The service with two workers, shared by the tests that only ask it."""
     with running(tmp_path_factory.mktemp("service"), FORWARDED_ALLOW_IPS="127.0.0.1") as shared:
         yield shared
+
+
+@pytest.fixture
+def scoreboard() -> Scoreboard:
+    """Of two workers."""
+    scoreboard = Scoreboard()
+    scoreboard.make_slot(0)
+    scoreboard.make_slot(1)
+    return scoreboard
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Of a server as localhost, which this process trusts."""
+    connections._tls.cache_clear()
+    probe._tls.cache_clear()
+    return localhost(tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=WAYS)
+def forwarding(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
+    """Each way in; what a test says of one holds for all."""
+    return Forwarding(request.param, tmp_path / "access.jsonl")
+
+
+@pytest.fixture(params=OWN)
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
+    """The ways in whose bytes are ours: another server's ASGI cannot do what these tests are about."""
+    return Forwarding(request.param, tmp_path / "access.jsonl")
 
 
 # What a test uses says what it does: speaking over sockets takes 30 ms, in three ways.

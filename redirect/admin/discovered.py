@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from redirect.admin.view import rfc3339
 from redirect.control.instance import Instance
 from redirect.core.discovery import LeftOut
 from redirect.core.keys import given
 from redirect.core.pools import Pool
+from redirect.telemetry.log_writer import rfc3339
 
 
 def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from time import time
 from typing import Any
 
 from redirect.admin import discovered
-from redirect.admin.view import origin_views, rfc3339
+from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.overrides import PARTS, Override
 from redirect.core.pools import Origin, Pool
 from redirect.core.wording import instead
+from redirect.telemetry.log_writer import rfc3339
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
 
 Shares = Sequence[tuple[Origin, float]]

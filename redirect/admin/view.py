@@ -7,7 +7,6 @@ out. Lines of the access log are matched as bytes; only those that are shown are
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -175,10 +174,6 @@ def routed(routes: Sequence[Route], counts: Mapping[tuple[str, int], int], find:
         numbers[2] += count if status >= 500 else 0
     shown = sorted(found, key=lambda route: route.rank)[:MAX_ROUTES]
     return [RouteView(route, *totals.get(route.name, (0, 0, 0))) for route in shown], len(found) - len(shown)
-
-
-def rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def listed(lines: Sequence[bytes], query: Query, limit: int) -> tuple[list[dict[str, Any]], int]:

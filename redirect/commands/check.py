@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import click
 
 from redirect.commands.admin import ask
-from redirect.commands.live import Live, aligned, described, find, print_found
+from redirect.commands.live import Live, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings, setting
+from redirect.commands.logs.text import Table
 from redirect.config.loader import ConfigError, load, parse_config, read_config
 from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
@@ -79,7 +80,7 @@ def _changes_in_force(admin_bind: str | None, content: bytes) -> list[str]:
 def print_routes(routes: Iterable[Route]) -> None:
     """Prints a line for each route, the most specific of a host first: conditions, action, and what is not as usual."""
     lines = [(route.name, route.does, _options(route)) for route in sorted(routes, key=lambda route: route.rank)]
-    for line in aligned(lines):
+    for line in Table().lines(lines):
         click.echo(line)
 
 

@@ -1,10 +1,10 @@
 """`redirect check --live`: asks DNS and Docker once, and says which origins would be found."""
 
 import asyncio
-from collections.abc import Iterator
 
 import click
 
+from redirect.commands.logs.text import Table
 from redirect.control.dns_provider import DnsProvider
 from redirect.core.discovery import Discover, Found, Member
 from redirect.core.pools import Config
@@ -53,19 +53,13 @@ def print_found(discover: Discover, found: Found | str) -> None:
     lines += [(each.name, "left out", f"{each.state}: {each.reason}") for each in found.left_out]
     if found.none_reason is not None:
         click.echo(f"  {found.none_reason}")
-    for line in aligned(lines):
+    for line in Table().lines(lines):
         click.echo(f"  {line}")
 
 
 def _said(member: Member) -> tuple[str, str]:
     state = member.state if member.reason is None else f"{member.state}: {member.reason}"
     return str(member.authority), f"weight {member.weight}  {state}"
-
-
-def aligned(lines: list[tuple[str, str, str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
 def described(found: Found | str) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import signal
 import sys
 from typing import Any
 
@@ -32,7 +31,6 @@ def _with_settings(command: F) -> F:
 @_with_settings
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
-    _set_signals()
     _fill_descriptors()
     settings = read_settings(**options)
     sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
@@ -89,15 +87,6 @@ def _report_to_sentry(*, is_masked: bool) -> None:
         sentry.begin(dsn, is_masked=is_masked)
     except ValueError as error:
         leave(2, f"SENTRY_DSN: {error}; it has the form https://KEY@HOST/PROJECT")
-
-
-def _set_signals() -> None:
-    """Sets what signals do until gunicorn installs its handlers. TERM and INT end the process, which as PID 1 would
-    ignore them; the others, whose default is to kill, are ignored."""
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: sys.exit(0))
-    for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(other, signal.SIG_IGN)
 
 
 def _fill_descriptors() -> None:

@@ -31,7 +31,7 @@ MAX_CONFIG_BYTES = 64 * 1024 * 1024
 # What the admin listener shows of pools and origins.
 _TELLING = ("stats", "status", "metrics")
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class ConfigError(Exception):
@@ -103,7 +103,7 @@ class Loader:
 
     @no_collections()
     def parse(self, content: bytes) -> Config:
-        text = _decode(content.removeprefix(_BYTE_ORDER_MARK), self._file)
+        text = _decode(content.removeprefix(BYTE_ORDER_MARK), self._file)
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
         whole = _Whole.of(pieces)
         faults = [[*piece.faults, *_faults(piece, whole)] for piece in pieces]

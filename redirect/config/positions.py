@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 
-_BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 _STRING = r'"""(?:[^\\]|\\.)*?"{3,5}|\'{3}.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''
 _KEY = re.compile(rf"[A-Za-z0-9_-]+|{_STRING}", re.DOTALL)
 _SCALAR = re.compile(rf"{_STRING}|[^,\]}}#\n]*", re.DOTALL)
@@ -118,7 +118,7 @@ class _Walk:
         self.at += 1
 
     def blank(self) -> None:
-        self.skip(_BLANK)
+        self.skip(BLANK)
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)

@@ -139,7 +139,9 @@ def label_filter(discover: Discover, view: View) -> tuple[str, ...] | None:
     """The labels that Docker is asked for; None where the gateway's own project counts and is not known."""
     if discover.project is None:
         return tuple(sorted(discover.labels))
-    project = _own_project(view) if discover.project == "." else discover.project
+    project: str | None = discover.project
+    if project == ".":
+        project = view.own.labels.get(PROJECT) if view.own else None
     return None if project is None else tuple(sorted((*discover.labels, f"{PROJECT}={project}")))
 
 
@@ -150,7 +152,7 @@ def read(listed: Iterable[Container] | None, discover: Discover, view: View) -> 
     members: dict[Authority, Member] = {}
     left_out = []
     for container in sorted(listed, key=lambda each: each.name):
-        if _is_own(container, view):
+        if view.own_id is not None and container.full_id.startswith(view.own_id):
             continue
         try:
             member = _member(container, discover, view)
@@ -280,16 +282,8 @@ def _number(container: Container, label: str, least: int, most: int) -> int | No
     return int(text)
 
 
-def _is_own(container: Container, view: View) -> bool:
-    return view.own_id is not None and container.full_id.startswith(view.own_id)
-
-
 def _is_on_host(view: View) -> bool:
     return view.own_id is None or (view.own is not None and view.own.host_config.network_mode == "host")
-
-
-def _own_project(view: View) -> str | None:
-    return view.own.labels.get(PROJECT) if view.own else None
 
 
 def _no_project(view: View) -> str:

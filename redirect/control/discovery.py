@@ -6,13 +6,13 @@ answer it has those that were published before, so that a reload and the next co
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import monotonic, time
 from typing import NamedTuple, Protocol
 
 from redirect.core.discovery import Discover, Found, Trouble
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
+from redirect.telemetry.log_writer import rfc3339
 
 # Seconds for which an instance that starts waits for the first answers before it says that it is ready.
 FIRST_ANSWER_SECONDS = 2.0
@@ -133,8 +133,7 @@ def _origins(found: Found) -> tuple[Origin, ...]:
 
 
 def _words(discover: Discover, trouble: Trouble) -> str:
-    since = datetime.fromtimestamp(trouble.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{discover.source} cannot be asked since {since}"
+    return f"{discover.source} cannot be asked since {rfc3339(trouble.since, 'seconds')}"
 
 
 def _statuses(

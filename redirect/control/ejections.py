@@ -19,9 +19,6 @@ from redirect.telemetry.scoreboard import KINDS, Scoreboard
 
 _logger = logging.getLogger("gunicorn.error")
 
-# By pool and origin, how often it was ejected.
-Totals = Mapping[str, Mapping[str, int]]
-
 
 class Seen(NamedTuple):
     """What a worker saw of an origin since the last look; see KINDS of the scoreboard."""
@@ -32,17 +29,13 @@ class Seen(NamedTuple):
     failure: int
 
 
-def totals(scoreboard: Scoreboard) -> Totals:
-    found: Totals = json.loads(scoreboard.ejections.read() or b"{}")
-    return found
-
-
 class Ejections:
     """Of the origins of `config` in pools with `eject`."""
 
     def __init__(self, scoreboard: Scoreboard, config: Config) -> None:
         self._scoreboard = scoreboard
-        self._totals = {pool: {**origins} for pool, origins in totals(scoreboard).items()}
+        # By pool and origin, how often it was ejected.
+        self._totals: dict[str, dict[str, int]] = json.loads(scoreboard.ejections.read() or b"{}")
         self._found = {
             pool: {origin: status for origin, status in statuses.items() if status.ejections is not None}
             for pool, statuses in decode(scoreboard.health.read()).items()

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from time import monotonic
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
 from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
-from redirect.telemetry.snapshot import Loading, Snapshot
+from redirect.telemetry.snapshot import Snapshot
 from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import ejections, processes
 
@@ -64,6 +65,10 @@ class Instance:
         self._has_been_ready = False
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
+        self.loading = partial(loading, scoreboard)
+        # How often origins were ejected, by pool and origin; and how often processes died and hung.
+        self.ejections = partial(ejections, scoreboard)
+        self.processes = partial(processes, scoreboard)
 
     @property
     def config(self) -> Config:
@@ -73,9 +78,6 @@ class Instance:
         """Has what must outlive a crash kept now, where anything is."""
         if self.keeper is not None:
             await self.keeper.keep()
-
-    def loading(self) -> Loading:
-        return loading(self._scoreboard)
 
     def snapshot(self) -> Snapshot:
         return self._statistics.snapshot(self.loading())
@@ -87,23 +89,15 @@ class Instance:
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()
 
+    def probes(self) -> dict[tuple[str, str], Probes]:
+        """By pool and origin, what this controller's probes came to."""
+        return self._prober.probes()
+
     @property
     def counted_since(self) -> float:
         """Since when the numbers count (Unix time): the start, or that of the first run whose numbers were kept."""
         since_ms: int = self._scoreboard.kept.numbers.since_ms
         return since_ms / 1000 or self.started_at
-
-    def ejections(self) -> dict[tuple[str, str], int]:
-        """By pool and origin, how often it was ejected."""
-        return ejections(self._scoreboard)
-
-    def probes(self) -> dict[tuple[str, str], Probes]:
-        """By pool and origin, what this controller's probes came to."""
-        return self._prober.probes()
-
-    def processes(self) -> dict[str, int]:
-        """How often processes died and hung, by the names of the numbers in Common."""
-        return processes(self._scoreboard)
 
     def health_number(self) -> int:
         return self._scoreboard.health.number

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from redirect.control.probe import Target, probe
 from redirect.core.health import NO_HEALTH, Health, HealthStatus, decode, encode, worst
 from redirect.core.pools import Config
+from redirect.core.wording import some
 from redirect.telemetry.scoreboard import Scoreboard
 
 # How much an interval differs from the one that is asked for, so that instances and origins do not synchronise.
@@ -104,7 +105,7 @@ class Prober:
     def __init__(self, scoreboard: Scoreboard, config: Config) -> None:
         self._scoreboard = scoreboard
         self.health: Health = decode(scoreboard.health.read())  # as it was published
-        self._found = {
+        self.found = {
             pool: {origin: status for origin, status in statuses.items() if status.is_probed}
             for pool, statuses in self.health.items()
         }
@@ -124,9 +125,9 @@ class Prober:
         health: defaultdict[str, dict[str, HealthStatus]] = defaultdict(dict)
         for target, places in self._places.items():
             known = [
-                self._found[pool][origin]
+                self.found[pool][origin]
                 for pool, origin in (*places, *before.get(target, ()))
-                if origin in self._found.get(pool, {})
+                if origin in self.found.get(pool, {})
                 if had.get((pool, origin), target.origin) == target.origin
             ]
             if target not in self._states:
@@ -135,11 +136,7 @@ class Prober:
             same = [status for status in known if status.is_up == self._states[target].is_up]
             for pool, origin in places if same else ():
                 health[pool][origin] = same[0]
-        self._found = dict(health)
-
-    @property
-    def found(self) -> Health:
-        return self._found
+        self.found = dict(health)
 
     def probes(self) -> dict[_Place, Probes]:
         """By pool and origin. Places of the same target share its probes."""
@@ -148,7 +145,7 @@ class Prober:
 
     def publish(self, ejected: Health = NO_HEALTH, discovered: Health = NO_HEALTH) -> None:
         """Publishes what was found, together with what came of ejections and what providers of origins say."""
-        health = {pool: found for pool, found in worst(worst(self._found, ejected), discovered).items() if found}
+        health = {pool: found for pool, found in worst(worst(self.found, ejected), discovered).items() if found}
         if health != self.health:
             self._scoreboard.health.publish(encode(health))
             self.health = {pool: {**statuses} for pool, statuses in health.items()}
@@ -188,8 +185,8 @@ class Prober:
         places, is_up = self._places[target], self._states[target].is_up
         status = HealthStatus(is_up, time(), monotonic(), reason)
         for pool, origin in places:
-            self._found.setdefault(pool, {})[origin] = status
-        pools = ", ".join(pool for pool, _ in places[:3]) + f" and {len(places) - 3} more" * (len(places) > 3)
+            self.found.setdefault(pool, {})[origin] = status
+        pools = some([pool for pool, _ in places], 3)
         level, state = (logging.INFO, "up again") if is_up else (logging.WARNING, "down")
         _logger.log(level, "%s is %s in %s: %s", places[0][1], state, pools, reason)
 

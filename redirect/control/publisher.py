@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader, parse_config
@@ -23,6 +22,8 @@ from redirect.core.overrides import Override, config_of_file, left, named, read,
 from redirect.core.overrides import pack as pack_overrides
 from redirect.core.overrides import unpack as unpack_overrides
 from redirect.core.pools import Config
+from redirect.core.wording import some
+from redirect.telemetry.log_writer import rfc3339
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading
 
@@ -130,7 +131,7 @@ class Publisher:
             made = read(wanted, config_of_file(self.config), self.overrides, time())
             others = [each for each in self.overrides if (each.pool, each.origin) != (made.pool, made.origin)]
             await asyncio.to_thread(self._override, [*others, made])
-            _logger.info("override of %s, until the file counts again at %s", made, _clock(made.ends_at))
+            _logger.info("override of %s, until the file counts again at %s", made, rfc3339(made.ends_at, "seconds"))
             return made
 
     async def end_override(self, pool: str, origin: str) -> bool:
@@ -152,10 +153,10 @@ class Publisher:
             for each in self.overrides:
                 if each.over and before < each.reached_at <= now:
                     words = "the override of %s has its last share, and ends at %s: write it into the file before"
-                    _logger.info(words, each, _clock(each.ends_at))
+                    _logger.info(words, each, rfc3339(each.ends_at, "seconds"))
                 if before < each.warns_at <= now:
                     words = "the override of %s ends at %s, and then the file counts: write its share there before"
-                    _logger.warning(words, each, _clock(each.ends_at))
+                    _logger.warning(words, each, rfc3339(each.ends_at, "seconds"))
             ends = left(self.config, self.overrides, now)
             for each, why in ends.items():
                 if why:
@@ -229,14 +230,11 @@ def _log(before: Config, after: Config) -> None:
             had, has = set(old.origins), set(pool.origins)
             came = [f"{each.name} ({each.authority})" for each in pool.origins if each not in had]
             went = [f"{each.name} ({each.authority})" for each in old.origins if each not in has]
-            what = "".join(f"; {_listed(each)} {word}" for word, each in (("came", came), ("left", went)) if each)
+            news = [
+                f"; {some(each, MAX_LISTED_ORIGINS)} {word}" for word, each in (("came", came), ("left", went)) if each
+            ]
             count = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
-            _logger.info("origins of %s: %s%s", name, count, what)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MAX_LISTED_ORIGINS
-    return ", ".join(names[:MAX_LISTED_ORIGINS]) + (f" and {more} more" if more > 0 else "")
+            _logger.info("origins of %s: %s%s", name, count, "".join(news))
 
 
 def _logged_changes(before: Config, after: Config) -> list[str]:
@@ -246,10 +244,6 @@ def _logged_changes(before: Config, after: Config) -> list[str]:
     level = logging.WARNING if any(change.is_warning for change in found) else logging.INFO
     _logger.log(level, "the configuration %s changes: %s", after.hash, "\n  ".join(lines or ["nothing"]))
     return lines
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shortened(error: str) -> str:

@@ -22,6 +22,5 @@ balancer     which origins of a pool may be picked, and how often
 overrides    shares that take the place of the file's for a while
 difference   what a configuration does to traffic in place of another
 forward      the decision that an origin answers
-show         the decision that the controller answers
 service      which pool, which origin, which answer
 """

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
+from redirect.core.wording import some
 
 MAX_LINES = 20
 MAX_ORIGINS_OF_LINE = 5
@@ -60,7 +61,7 @@ def _pools(before: Config, after: Config) -> Iterator[Change]:
             yield from _of_pool(old, new)
     for name, pool in after.pools.items():
         if name not in before.pools:
-            moves = _listed(_moves({}, _shares(pool)))
+            moves = some(_moves({}, _shares(pool)), MAX_ORIGINS_OF_LINE)
             yield Change(f"pool {name} is new{moves and f': {moves}'}", importance=_POOLS)
 
 
@@ -71,11 +72,13 @@ def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
     moved = [] if _is_yet_to_find(old) or _is_yet_to_find(new) else _moves(before, after)
     if moved:
         largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
-        yield Change(f"pool {new.name}: {_listed(moved)}", importance=largest)
+        yield Change(f"pool {new.name}: {some(moved, MAX_ORIGINS_OF_LINE)}", importance=largest)
     changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
     changed += [f"{name} of {origin}" for origin, name in _changed_origins(old, new)]
     if changed or not moved:
-        yield Change(f"pool {new.name}: {_listed(changed or ['weights or order'])} changed", importance=_KEYS)
+        yield Change(
+            f"pool {new.name}: {some(changed or ['weights or order'], MAX_ORIGINS_OF_LINE)} changed", importance=_KEYS
+        )
 
 
 def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
@@ -98,8 +101,7 @@ def _changed_keys(old: Pool | Route | Origin, new: Pool | Route | Origin) -> lis
 
 
 def _shares(pool: Pool) -> dict[str, float]:
-    total = sum(origin.weight for origin in pool.origins)
-    return {origin.name: origin.weight / total if total else 0.0 for origin in pool.origins}
+    return {origin.name: share for origin, share in pool.shares()}
 
 
 def _moves(before: dict[str, float], after: dict[str, float]) -> list[str]:
@@ -109,11 +111,6 @@ def _moves(before: dict[str, float], after: dict[str, float]) -> list[str]:
     return [f"{name}: {_move(old, new)}" for old, new, name in moved]
 
 
-def _listed(moves: Sequence[str]) -> str:
-    more = len(moves) - MAX_ORIGINS_OF_LINE
-    return ", ".join(moves[:MAX_ORIGINS_OF_LINE]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _move(old: float, new: float) -> str:
     """With as many digits as tell them apart."""
     shown = ((f"{100 * old:.{digits}g} %", f"{100 * new:.{digits}g} %") for digits in range(3, 17))
@@ -121,7 +118,7 @@ def _move(old: float, new: float) -> str:
 
 
 def _routes(before: Config, after: Config) -> Iterator[Change]:
-    old, new = ({route.name: _without_index(route) for route in config.routes} for config in (before, after))
+    old, new = ({route.name: route for route in config.routes} for config in (before, after))
     for name, route in old.items():
         if name not in new:
             yield Change(f"route {name} is gone: {route.does}", importance=_ROUTES)
@@ -132,8 +129,3 @@ def _routes(before: Config, after: Config) -> Iterator[Change]:
     for name, route in new.items():
         if name not in old:
             yield Change(f"route {name} is new: {route.does}", importance=_ROUTES)
-
-
-def _without_index(route: Route) -> Route:
-    """The tokens that count the limit belong to an instance."""
-    return replace(route, limit=replace(route.limit, index=0)) if route.limit else route

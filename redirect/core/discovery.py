@@ -5,12 +5,11 @@ what was found stays while the provider cannot be asked.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from redirect.core.authority import Authority
-from redirect.core.keys import Limit, one_of, origin_authority, refuse, text, whole
+from redirect.core.keys import Limit, distinct, one_of, origin_authority, text, whole
 
 # What Docker has as a label's name; a value may be any text.
 _LABEL = re.compile(r"[A-Za-z0-9._/-]+(?:=.*)?")
@@ -20,19 +19,9 @@ MAX_LABEL_CHARACTERS = 1024
 DOCKER_KEYS = ("network", "health", "project")
 
 
-def _labels(values: Any) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("there is none")
-    refuse(_faults(values))
-    return tuple(values)
-
-
-def _faults(labels: list[str]) -> Iterator[str]:
-    for at, label in enumerate(labels):
-        if not _LABEL.fullmatch(label) or len(label) > MAX_LABEL_CHARACTERS:
-            yield f'"{label[:80]}" is neither name=value nor name'
-        elif label in labels[:at]:
-            yield f"{label} is there twice"
+def _fault_of_label(label: str) -> str:
+    is_good = _LABEL.fullmatch(label) and len(label) <= MAX_LABEL_CHARACTERS
+    return "" if is_good else f'"{label[:80]}" is neither name=value nor name'
 
 
 def _dns_name(value: str) -> str:
@@ -45,7 +34,8 @@ def _dns_name(value: str) -> str:
 
 
 _LABELS = Limit(
-    'must be an array of labels such as ["app=shop"], as `docker ps --filter label=…` has them', convert=_labels
+    'must be an array of labels such as ["app=shop"], as `docker ps --filter label=…` has them',
+    convert=distinct(_fault_of_label),
 )
 _NAME = Limit("must be a name in DNS such as the service's in compose", convert=_dns_name)
 _NETWORK = text("must be the name of a network", 1, 253)

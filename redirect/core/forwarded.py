@@ -9,7 +9,6 @@ where nothing counts, the connection's own value does, or Host.
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Protocol
 
 from redirect.core.authority import DEFAULT_PORTS, parse_raw
 
@@ -24,15 +23,9 @@ _MAX_IPV6_CHARACTERS = 39
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
-class Problems(Protocol):
-    """Is told of fields that do not count."""
+class Problems:
+    """Is told of fields that do not count; nobody is, unless another takes its place."""
 
-    def untrusted(self, peer: str | None) -> None: ...
-
-    def malformed(self, peer: str | None, field: str, value: str) -> None: ...
-
-
-class _Untold:
     def untrusted(self, peer: str | None) -> None: ...
 
     def malformed(self, peer: str | None, field: str, value: str) -> None: ...
@@ -47,7 +40,7 @@ class TrustedProxies:
     """
 
     def __init__(self, text: str) -> None:
-        self.problems: Problems = _Untold()
+        self.problems = Problems()
         entries = [entry.strip() for entry in text.split(",") if entry.strip()]
         self._trusts_all = entries == ["*"]
         self._trusts_unix = "unix:" in entries

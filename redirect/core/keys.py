@@ -75,6 +75,19 @@ def refuse(reasons: Iterable[str]) -> None:
         raise ValueError(all_of_them)
 
 
+def distinct(fault_of: Callable[[str], str]) -> Callable[[Any], tuple[str, ...]]:
+    """Takes an array in which something is, each thing once and without a fault."""
+
+    def convert(values: list[str]) -> tuple[str, ...]:
+        if not values:
+            raise ValueError("there is none")
+        twice = (f"{value} is there twice" if value in values[:at] else "" for at, value in enumerate(values))
+        refuse(filter(None, (fault_of(value) or again for value, again in zip(values, twice, strict=True))))
+        return tuple(values)
+
+    return convert
+
+
 FLAG = Limit("must be true or false")
 
 HOST = Limit(

@@ -156,7 +156,8 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     last = _parts(wanted, "to")
     first = _parts(wanted, "from") if wanted.get("from") is not None else _now(pool, origin, others, now)
     others = [each for each in others if (each.pool, each.origin) != (name, origin)]
-    over, hold = _seconds(wanted, "over", 0.0, 0.0), _seconds(wanted, "hold", DEFAULT_HOLD_SECONDS, 1.0)
+    over = _number("over", wanted.get("over", 0), "seconds", 0, MAX_SECONDS)
+    hold = _number("hold", wanted.get("hold", DEFAULT_HOLD_SECONDS), "seconds", 1, MAX_SECONDS)
     if wanted.get("from") is not None and not over:
         raise ValueError(
             f"over: from {percent(first)} to {percent(last)} takes 0 seconds; say how long, or leave out from"
@@ -198,17 +199,13 @@ def _check_room(pool: Pool, made: Override, others: Sequence[Override]) -> None:
 
 
 def _parts(wanted: Mapping[str, Any], key: str) -> int:
-    value = wanted[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-        raise ValueError(f"{key}: {value!r} is no number of percent from 0 to 100")
-    parts = round(value * PARTS / 100)
-    if not isclose(parts, value * PARTS / 100):
-        raise ValueError(f"{key}: shares are whole tenths of a percent, and {value!r} is none")
-    return parts
+    parts = _number(key, wanted[key], "percent", 0, 100) * PARTS / 100
+    if not isclose(round(parts), parts):
+        raise ValueError(f"{key}: shares are whole tenths of a percent, and {wanted[key]!r} is none")
+    return round(parts)
 
 
-def _seconds(wanted: Mapping[str, Any], key: str, default: float, least: float) -> float:
-    value = wanted.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= MAX_SECONDS:
-        raise ValueError(f"{key}: {value!r} is no number of seconds from {least:g} to {MAX_SECONDS:,}")
+def _number(key: str, value: Any, of: str, least: int, most: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{key}: {value!r} is no number of {of} from {least} to {most:,}")
     return float(value)

@@ -10,13 +10,13 @@ passed on as they came. The tables are compiled at load: a lookup costs the same
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Endpoint, parse
 from redirect.core.fields import TOKEN, header_fields, is_value
-from redirect.core.keys import FLAG, Limit, one_of, refuse, seconds, text, whole
+from redirect.core.keys import FLAG, Limit, distinct, one_of, refuse, seconds, text, whole
 
 MAX_PATH_CHARACTERS = 1024
 
@@ -78,21 +78,10 @@ def _host(value: str) -> str:
     return value
 
 
-def _methods(values: Any) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("there is none")
-    refuse(_faults_of_methods(values))
-    return tuple(values)
-
-
-def _faults_of_methods(methods: list[str]) -> Iterator[str]:
-    for at, method in enumerate(methods):
-        if not TOKEN.fullmatch(method):
-            yield f'"{method}" is no method'
-        elif method != method.upper():
-            yield f"methods are in capitals, write {method.upper()}"
-        elif method in methods[:at]:
-            yield f"{method} is there twice"
+def _fault_of_method(method: str) -> str:
+    if not TOKEN.fullmatch(method):
+        return f'"{method}" is no method'
+    return "" if method == method.upper() else f"methods are in capitals, write {method.upper()}"
 
 
 def _statuses(values: Any) -> tuple[int, ...]:
@@ -117,7 +106,9 @@ _PATH_LIMIT = Limit(PATH_RULE, convert=_path)
 _PREFIX_LIMIT = Limit(PATH_RULE, convert=path_prefix)
 _STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
 _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
-_METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', convert=_methods)
+_METHODS_LIMIT = Limit(
+    'must be an array of methods such as ["GET", "POST"], each once', convert=distinct(_fault_of_method)
+)
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
 _FIELDS_LIMIT = Limit(
     'must be a table of header fields such as { "cache-control" = "no-store" }',
@@ -161,7 +152,7 @@ class RequestLimit:
     in_flight: Annotated[int, whole(1, MAX_IN_FLIGHT), "requests under way in all workers of an instance together"]
     queue: Annotated[int, whole(0, 100_000), "further requests that wait for one of these to end, in each worker"] = 0
     wait: Annotated[float, seconds(0.1), "seconds that a request waits at most"] = 1
-    index: int = 0
+    index: int = field(default=0, compare=False)
 
 
 def _request_limit(value: Any) -> RequestLimit:

@@ -26,7 +26,6 @@ from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Response, Route, Routes, has_dot_segment
-from redirect.core.show import Show
 
 # Seconds after which a client may try again if a pool has no origin to send it to.
 RETRY_AFTER = 5
@@ -119,8 +118,8 @@ class Service:
         scheme: str,
         asked: Endpoint | None,
         key: bytes | None = None,
-    ) -> Decision | Forward | Show:
-        """The same where there are routes; `target` is raw."""
+    ) -> Decision | Forward | Route:
+        """The same where there are routes; `target` is raw. The route is one whose document the controller shows."""
         assert self.routes is not None
         path = target.partition("?")[0]
         if has_dot_segment(path):
@@ -136,7 +135,7 @@ class Service:
         if route.respond is not None:
             return _constant(route, route.respond)
         if route.show is not None:
-            return Show(route)
+            return route
         assert route.redirect_to is not None
         decision = self._redirect(self._balancers[route.redirect_to], scheme, asked, method, key)
         routed = decision.on_route(route.name)

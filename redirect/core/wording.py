@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_LISTED_NAMES = 10
 
@@ -28,6 +28,12 @@ def instead(name: str, names: Iterable[str]) -> str:
     listed = ", ".join(map(shown, names[:MAX_LISTED_NAMES])) or "none"
     rest = f" and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else ""
     return (f"; did you mean {shown(near[0])}? There" if near else "; there") + f" are {listed}{rest}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def quoted(text: str) -> str:

@@ -19,8 +19,8 @@ from redirect.core.forward import Forward
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config
 from redirect.core.request import Request
+from redirect.core.routes import Route
 from redirect.core.service import new_service
-from redirect.core.show import Show
 from redirect.edge.asgi_forwarding import NO_SWITCH, AsgiClient
 from redirect.edge.documents import Controller, Documents
 from redirect.edge.handler import RequestHandler
@@ -60,21 +60,19 @@ def create_app(
         started = monotonic_ns()
         config_hash = handler.service.config.hash
         request = (scope.get("extensions") or {}).get(EXTENSION) or _read(handler.reader, scope)
-        head = request.head
-        decision: Decision | Forward | Show = handler.answer(request, scope["headers"])
-        if isinstance(decision, Show):
-            shown = await _show(handler.documents, decision, request, scope, send)
-            handler.recorder.write(shown, quote(request.method, head), request.target, started, config_hash)
-            return
+        decision: Decision | Forward | Route = handler.answer(request, scope["headers"])
         if isinstance(decision, Forward):
             refusal = await _forward(handler, decision, request, scope, receive, send, started)
             if refusal is None:
                 return
             decision = refusal
-        fields, body = fields_and_body(decision, request.target, scope["headers"])
-        await send({"type": "http.response.start", "status": decision.status, "headers": fields})
-        await send({"type": "http.response.body", "body": body})
-        handler.recorder.write(decision, quote(request.method, head), request.target, started, config_hash)
+        if isinstance(decision, Route):
+            decision = await _show(handler.documents, decision, request, scope, send)
+        else:
+            fields, body = fields_and_body(decision, request.target, scope["headers"])
+            await send({"type": "http.response.start", "status": decision.status, "headers": fields})
+            await send({"type": "http.response.body", "body": body})
+        handler.recorder.write(decision, quote(request.method, request.head), request.target, started, config_hash)
 
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = answer
@@ -103,9 +101,9 @@ async def _forward(
     return None
 
 
-async def _show(documents: Documents, show: Show, request: Request, scope: Scope, send: Send) -> Decision:
+async def _show(documents: Documents, route: Route, request: Request, scope: Scope, send: Send) -> Decision:
     """Answers as the controller does; returns what is recorded."""
-    async with documents.answer(show, request.target, scope["headers"]) as answer:
+    async with documents.answer(route, request.target, scope["headers"]) as answer:
         await send({"type": "http.response.start", "status": answer.decision.status, "headers": answer.fields})
         for piece, more in answer.pieces():
             await send({"type": "http.response.body", "body": piece, "more_body": more})

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
-from redirect.core.show import Show
+from redirect.core.routes import Route
 from redirect.edge import limits
 from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
 from redirect.edge.forwarding import ForwardingClient
@@ -227,7 +227,7 @@ class HttpConnection(TimedConnection):
             self._feed_tunnel(self._forwarding.exchange)
             return
         if self._buffer and self._state < LAST and self._may_feed():
-            is_counted = self._upload is not None and not self._upload.exchange.is_chunked
+            is_counted = self._upload is not None and not self._upload.exchange.traits.is_chunked
             size = limits.MAX_PASSED_BYTES if is_counted else limits.MAX_FED_BYTES
             chunk, self._buffer = self._buffer[:size], self._buffer[size:]
             self._parse(chunk)
@@ -302,7 +302,7 @@ class HttpConnection(TimedConnection):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         if self._state is PASSING and self._upload is not None:
             # The parser skips the body of a request to upgrade, and this one has to know only where it ends.
-            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._upload.exchange.framing)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._upload.exchange.traits.framing)
             self.headers = []
 
     def _exceeded_limit(self) -> Decision | None:
@@ -360,7 +360,7 @@ class HttpConnection(TimedConnection):
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
         if request.answer is None and self.handler.service.routes is not None:
             decision = self.handler.answer(request, self.headers)
-            if not isinstance(decision, Show):  # the app asks the controller
+            if not isinstance(decision, Route):  # the app asks the controller
                 answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
                 if answer is None:
                     return

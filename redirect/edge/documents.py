@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httptools
 
 from redirect.core.decision import Decision
-from redirect.core.show import Show
+from redirect.core.routes import Route
 from redirect.edge.response import fields_and_body
 from redirect.proxy.fields import Field
 
@@ -90,23 +90,23 @@ class Documents:
         self._under_way: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def answer(self, show: Show, target: str, headers: Iterable[Field]) -> AsyncIterator[Answer]:
+    async def answer(self, route: Route, target: str, headers: Iterable[Field]) -> AsyncIterator[Answer]:
         """The answer to a request for `target` with these fields; the block ends when it is sent."""
-        document = show.document
+        document = route.show or ""
         if self._under_way[document] >= MAX_AT_ONCE:
-            yield _refused(show, target, headers, f"{MAX_AT_ONCE} requests for {document} are under way")
+            yield _refused(route, target, headers, f"{MAX_AT_ONCE} requests for {document} are under way")
             return
         self._under_way[document] += 1
         try:
-            yield await self._ask(show, target, headers)
+            yield await self._ask(route, target, headers)
         finally:
             self._under_way[document] -= 1
 
-    async def _ask(self, show: Show, target: str, headers: Iterable[Field]) -> Answer:
+    async def _ask(self, route: Route, target: str, headers: Iterable[Field]) -> Answer:
         controller = self._controller
         if controller is None:
-            return _refused(show, target, headers, "there is no controller")
-        asking = asyncio.create_task(_exchange(controller, _request(show.document, target, headers)))
+            return _refused(route, target, headers, "there is no controller")
+        asking = asyncio.create_task(_exchange(controller, _request(route.show or "", target, headers)))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 while not asking.done():
@@ -115,12 +115,12 @@ class Documents:
                     await asyncio.wait({asking}, timeout=CHECK_SECONDS)
             status, response = asking.result()
         except (OSError, httptools.HttpParserError):  # a TimeoutError is an OSError
-            return _refused(show, target, headers, "the controller does not answer")
+            return _refused(route, target, headers, "the controller does not answer")
         except _TooLongError:
-            return _refused(show, target, headers, f"{show.document} has over {MAX_BODY_BYTES:,} bytes")
+            return _refused(route, target, headers, f"{route.show} has over {MAX_BODY_BYTES:,} bytes")
         finally:
             asking.cancel()
-        decision = Decision(status, route=show.route.name, is_show=True)
+        decision = Decision(status, route=route.name, is_show=True)
         return Answer(decision, response.fields, bytes(response.body))
 
 
@@ -148,6 +148,6 @@ def _request(document: str, target: str, headers: Iterable[Field]) -> bytes:
     return b"GET %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%b\r\n" % (path.encode(), b"".join(accepted))
 
 
-def _refused(show: Show, target: str, headers: Iterable[Field], detail: str) -> Answer:
-    decision = Decision(503, detail=detail, route=show.route.name, is_show=True)
+def _refused(route: Route, target: str, headers: Iterable[Field], detail: str) -> Answer:
+    decision = Decision(503, detail=detail, route=route.name, is_show=True)
     return Answer(decision, *fields_and_body(decision, target, headers))

@@ -18,7 +18,7 @@ from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
-from redirect.core.show import Show
+from redirect.core.routes import Route
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
@@ -115,11 +115,11 @@ class FastPath(HttpConnection):
         return None if lines is None else (about.host, lines)
 
     def _forward_plain(
-        self, forward: Forward | Show, method: str, text: str, client_ip: str | None, data: bytes, quoted: Quoted,
+        self, forward: Forward | Route, method: str, text: str, client_ip: str | None, data: bytes, quoted: Quoted,
         passed: "_Passed | None", started: int,
     ) -> bool:  # fmt: skip
         """Forwards a plain request; returns whether it could. The connection tells caches what they want to know."""
-        if passed is None or isinstance(forward, Show) or forward.route.cache is not None:
+        if passed is None or isinstance(forward, Route) or forward.route.cache is not None:
             return False
         self._is_at_rest = False
         handler, (host, lines) = self.handler, passed

@@ -10,8 +10,8 @@ from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
+from redirect.core.routes import Route
 from redirect.core.service import MissingKeyError, Service
-from redirect.core.show import Show
 from redirect.edge.documents import Documents
 from redirect.edge.keys import key_of
 from redirect.edge.reader import ALLOW, Reader
@@ -52,7 +52,7 @@ class RequestHandler:
     def decide(
         self, method: str, target: str, pool_requested: str | None, scheme: str, endpoint: Endpoint | None,
         client_ip: str | None, fields: Fields,
-    ) -> Decision | Forward | Show:  # fmt: skip
+    ) -> Decision | Forward | Route:  # fmt: skip
         """The service's decision, or a 500 whose cause is logged."""
         service, key = self.service, None
         while True:
@@ -66,7 +66,7 @@ class RequestHandler:
                 _logger.exception("no decision for %r, %s, %r", pool_requested, scheme, endpoint)
                 return FAULT
 
-    def answer(self, request: Request, fields: Fields) -> Decision | Forward | Show:
+    def answer(self, request: Request, fields: Fields) -> Decision | Forward | Route:
         """What becomes of a request that was read field by field."""
         method, target, head, answer, cross_origin = request
         about = head.pool_requested, head.scheme, head.endpoint, head.client_ip, fields

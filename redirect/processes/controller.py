@@ -1,8 +1,8 @@
 """The controller: the control plane of an instance, one process beside its workers.
 
 It watches the file, publishes configurations and the health of origins, finds origins that come and go, and serves the
-admin listener. Without it the
-workers go on with what they have; what it published outlives it, and the next controller goes on from there.
+admin listener. Without it the workers go on with what they have; what it published outlives it, and the next controller
+goes on from there.
 """
 
 import asyncio

@@ -30,6 +30,8 @@ MAX_IDLE_SECONDS = 4.0
 
 NEXT_ADDRESS_SECONDS = 0.25
 
+_tls = functools.cache(ssl.create_default_context)
+
 
 class Place(NamedTuple):
     """Where an origin is reached, and of which name its certificate has to be. Both are normalised, an IPv6 address in
@@ -142,8 +144,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

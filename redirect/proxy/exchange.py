@@ -82,11 +82,11 @@ class Client(Protocol):
 class Exchange:
     __slots__ = (
         "_answer_us", "_asks_first", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config",
-        "_connecting", "_destination", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host",
-        "_is_answering", "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted",
-        "_refusal", "_retries_left", "_sent_at", "_started", "_still_since", "_traits", "_tried", "_tries", "_untaken",
-        "_upstream", "asks_for_upgrade", "copy", "is_complete", "is_full", "is_tunnel", "key_of", "lines", "method",
-        "takes_plain", "target",
+        "_connecting", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host", "_is_answering",
+        "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted", "_refusal",
+        "_retries_left", "_sent_at", "_started", "_still_since", "_tried", "_tries", "_untaken", "_upstream",
+        "asks_for_upgrade", "copy", "destination", "is_complete", "is_full", "is_tunnel", "key_of", "lines", "method",
+        "takes_plain", "target", "traits",
     )  # fmt: skip
 
     def __init__(
@@ -101,7 +101,7 @@ class Exchange:
         self.target = target
         self._quoted = quoted
         self.lines = lines
-        self._traits = traits
+        self.traits = traits
         self._host = host
         self._started = self._still_since = self._complete_at = started
         self._config = forwarder.config_hash
@@ -120,7 +120,7 @@ class Exchange:
         self._tried: tuple[str, ...] = ()
         self._tries = 0
         self._is_retry = False
-        self._destination: Destination | None = None
+        self.destination: Destination | None = None
         self._due: Due | None = None  # to the origin, when it was picked
         self._attempt: Attempt | None = None  # where the origin may be ejected
         self._connecting: asyncio.Task[None] | None = None
@@ -137,19 +137,6 @@ class Exchange:
         self._untaken = 0  # bytes, at the last check, by the side that is full
         self.copy: Copy | None = None  # of the answer, where the route has a cache
         self.is_full = False  # the origin takes no more of the request for now
-
-    @property
-    def is_chunked(self) -> bool:
-        return self._traits.is_chunked
-
-    @property
-    def framing(self) -> bytes:
-        """The line of the header that says where the request ends."""
-        return self._traits.framing
-
-    @property
-    def destination(self) -> Destination | None:
-        return self._destination
 
     @property
     def scheme(self) -> str:
@@ -212,14 +199,14 @@ class Exchange:
         if self._upstream is not None and self.is_tunnel:
             self._upstream.transport.write(data)
         else:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._traits.is_chunked else data, len(data))
+            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.traits.is_chunked else data, len(data))
 
     def request_end(self) -> None:
         if self.is_complete or self._is_over:
             return
         self.is_complete = True
         self._complete_at = monotonic_ns()
-        if self._traits.is_chunked:
+        if self.traits.is_chunked:
             self._send(b"0\r\n\r\n", 0)
 
     def _send(self, piece: bytes, size: int) -> None:
@@ -265,7 +252,7 @@ class Exchange:
     # Tries
 
     def _try(self, destination: Destination) -> None:
-        self._destination = destination
+        self.destination = destination
         self._due = destination.due
         ejection = destination.pool.eject
         self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
@@ -303,10 +290,10 @@ class Exchange:
         self._attach(upstream)
 
     def _attach(self, upstream: Upstream) -> None:
-        assert self._destination is not None
+        assert self.destination is not None
         self._upstream = upstream
         self._sent_at = monotonic_ns()
-        head = self._request_head(self._destination)
+        head = self._request_head(self.destination)
         if self.is_full:
             self.resume_request()  # before the origin may say that it takes no more
         upstream.ask(self, head + b"".join(self._kept) if self._kept else head, is_head=self.method == "HEAD")
@@ -329,7 +316,7 @@ class Exchange:
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
         """Tries again where that is safe, else answers in the origin's place."""
         self._upstream = None
-        failed = self._destination
+        failed = self.destination
         if self._attempt is not None and failure is not Failure.STALE:
             self._attempt.failed(error)
         if not self._retry(failure):
@@ -340,9 +327,9 @@ class Exchange:
             self._count_failure(failed, error)
 
     def _retry(self, failure: Failure) -> bool:
-        is_idempotent = self.method in IDEMPOTENT or self._traits.is_repeatable
+        is_idempotent = self.method in IDEMPOTENT or self.traits.is_repeatable
         where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
-        destination = self._destination
+        destination = self.destination
         assert destination is not None
         if where is Again.SAME:  # once: a new connection has not rested
             self._connect(self._forwarder.connections(destination, self._forward.scheme))
@@ -370,7 +357,7 @@ class Exchange:
     def on_interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         self._has_moved = self._has_moved or not self.is_complete  # else its answer is waited for, which this is not
         self._asks_first = self._asks_first and status != 100
-        if status != 100 or self._traits.expects_continue:
+        if status != 100 or self.traits.expects_continue:
             self._client.interim(status, reason, fields)
 
     def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
@@ -436,7 +423,7 @@ class Exchange:
         status = self._origin_status
         assert status is not None
         self._finish(status)
-        self._client.end(data, trailers if self._traits.takes_trailers else [])
+        self._client.end(data, trailers if self.traits.takes_trailers else [])
 
     def on_lost(self, upstream: Upstream, error: str, detail: str) -> None:
         self._upstream = None
@@ -474,7 +461,7 @@ class Exchange:
         timeouts = self._forward.route.timeouts
         is_idle = now - self._still_since > timeouts.idle * 1e9
         if self.is_complete and timeouts.total is not None and now - self._complete_at > timeouts.total * 1e9:
-            if self._destination is None:
+            if self.destination is None:
                 self.refuse_full(504)  # it waited for as long: no origin has a part in it
             else:
                 self._expire(f"no end of the answer within {timeouts.total:g} s")
@@ -484,7 +471,7 @@ class Exchange:
                 what = "nothing was taken" if is_full else "nothing came"
                 self._expire(f"{what} for {timeouts.idle:g} s")
         elif not self.is_complete and not self._asks_first:
-            if self.is_full and self._destination is None:
+            if self.is_full and self.destination is None:
                 self._still_since = now  # it waits for a limit
             elif is_idle and self.is_full:
                 self._expire(f"the origin took nothing of the request for {timeouts.idle:g} s")
@@ -553,7 +540,7 @@ class Exchange:
         """Ends the work of the origin if there still is some, and writes the record. `error` is the name of RFC 9209,
         section 2.3."""
         if error is not None:
-            self._count_failure(self._destination, error)
+            self._count_failure(self.destination, error)
         self._is_over = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -563,7 +550,7 @@ class Exchange:
         self._kept = None
         if self.copy is not None:
             self.copy.end()
-        forward, destination = self._forward, self._destination
+        forward, destination = self._forward, self.destination
         origin = None
         if destination is not None:
             destination.requests -= 1

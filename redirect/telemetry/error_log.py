@@ -12,10 +12,10 @@ import logging
 import os
 import socket
 import stat
-from datetime import UTC, datetime
+from time import time
 from typing import Any
 
-from redirect.telemetry.log_writer import without_blocking, write_now
+from redirect.telemetry.log_writer import rfc3339, without_blocking, write_now
 
 
 class ErrorLog(io.TextIOBase):
@@ -65,10 +65,9 @@ AS_JSON: dict[str, Any] = {
 def _as_line(text: str) -> str:
     """A message that was not logged, or a part of one."""
     level = "warning" if text.startswith("warning:") else "error"
-    return f"{_line(datetime.now().timestamp(), level, text.rstrip(), None)}\n" if text.strip() else ""
+    return f"{_line(time(), level, text.rstrip(), None)}\n" if text.strip() else ""
 
 
 def _line(created: float, level: str, message: str, exception: str | None) -> str:
-    time = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-    keys = {"time": time, "level": level, "message": message, "exception": exception}
+    keys = {"time": rfc3339(created), "level": level, "message": message, "exception": exception}
     return json.dumps({**keys, "instance": socket.gethostname(), "pid": os.getpid()})

@@ -10,14 +10,13 @@ No request waits: each path has a log writer in each worker.
 import os
 import socket
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, time
 from typing import NamedTuple
 
 from redirect.core.decision import Decision, Outcome
 from redirect.core.routes import Route
 from redirect.telemetry.access_log import Key, fit
-from redirect.telemetry.log_writer import CLOSE_TIMEOUT_SECONDS, LogWriter
+from redirect.telemetry.log_writer import CLOSE_TIMEOUT_SECONDS, LogWriter, rfc3339
 
 # In the order of a line. A line that was cut has `"truncated": true` behind them.
 KEYS = (
@@ -121,7 +120,7 @@ def _line(
 ) -> str:
     origin_status, _, tries, _, _ = outcome
     values = (
-        datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        rfc3339(time()),
         request_id,
         decision.route,
         decision.pool,

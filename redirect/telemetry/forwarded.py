@@ -8,6 +8,7 @@ import logging
 from math import inf
 from time import monotonic
 
+from redirect.core.forwarded import Problems
 from redirect.telemetry.scoreboard import Numbers
 
 LINE_SECONDS = 60.0
@@ -18,8 +19,8 @@ MAX_PEERS = 1024
 _logger = logging.getLogger("gunicorn.error")
 
 
-class ForwardedProblems:
-    """Counts in `numbers`; see `core.forwarded.Problems`."""
+class ForwardedProblems(Problems):
+    """Counts in `numbers`."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 
 MAX_LINE_BYTES = 4096
 MAX_WRITE_BYTES = 64 * 1024
@@ -127,10 +127,9 @@ class LogWriter:
     def _report_loss(self) -> None:
         """Adds the line that stands in the place of lost ones."""
         lost, self._reported = self.lost - self._reported, self.lost
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         origin = {"instance": socket.gethostname(), "worker": os.getpid()}
         message = f"lines of the {self._name} were lost"
-        line = {"time": now, "level": "error", "message": message, "lost": lost, **origin}
+        line = {"time": rfc3339(time()), "level": "error", "message": message, "lost": lost, **origin}
         self._keep(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n")
         self._given += 1
 
@@ -198,6 +197,11 @@ def _chunks(content: bytes, size: int) -> Iterator[bytes]:
         end = content.rfind(b"\n", begin, begin + size) + 1
         yield content[begin:end]
         begin = end
+
+
+def rfc3339(seconds: float, digits: str = "milliseconds") -> str:
+    """A Unix time, as all logs and documents have it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 def try_target(target: str) -> None:

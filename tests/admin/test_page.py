@@ -16,6 +16,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from support import log_lines
+from support.log_lines import RECORD
 
 from redirect.admin import charts, page
 from redirect.admin.page import (
@@ -60,32 +62,10 @@ weighted_hosts = { "origin-7" = 1 }
 status = 307
 """
 
-RECORD: dict[str, Any] = {
-    "time": "2026-11-20T19:43:07.002Z",
-    "level": "info",
-    "pool_requested": None,
-    "pool": "pool-a",
-    "origin": "origin-1",
-    "location": "http://origin-1/x?y=1",
-    "status": 302,
-    "method": "GET",
-    "host": "localhost:8080",
-    "path": "/x",
-    "query": "y=1",
-    "client_ip": "127.0.0.1",
-    "user_agent": None,
-    "referer": None,
-    "request_id": "e3ae25dd217df303",
-    "duration_us": 11,
-    "instance": "web-1",
-    "worker": 28378,
-    "config": "7a2d11038640",
-}
-
 
 def line(**values: Any) -> bytes:
-    """A line of the access log, as the service spells it."""
-    return json.dumps(RECORD | values, separators=(",", ":")).encode("ascii")
+    """A line of the access log, without its end."""
+    return log_lines.line(**values).rstrip()
 
 
 class FakeInstance:
@@ -329,7 +309,14 @@ def test_the_newest_request_is_the_first_row() -> None:
 
 def test_lost_lines_are_shown_whatever_the_filter() -> None:
     fake = FakeInstance()
-    marker = {"time": RECORD["time"], "level": "error", "message": "lost", "lost": 1200, "instance": "w", "worker": 1}
+    marker = {
+        "time": RECORD["time"],
+        "level": "error",
+        "message": "lost",
+        "lost": 1200,
+        "instance": "w",
+        "worker": 1,
+    }
     fake.log = [line(), json.dumps(marker, separators=(",", ":")).encode()]
     (row,) = rows(ask(fake, "/?pool=nope").text)
     assert "1,200 lines were lost" in row

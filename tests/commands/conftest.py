@@ -9,6 +9,15 @@ from redirect.config.loader import load
 
 
 @pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """The TOML that the module of the test has as its POOLS."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "redirect_pools_config.toml"
+    path.write_text(request.module.POOLS)
+    return path
+
+
+@pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "access.jsonl"

@@ -31,14 +31,6 @@ status = 308
 """
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "redirect_pools_config.toml"
-    path.write_text(POOLS)
-    return path
-
-
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, arguments, env=variables)
 

@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner, Result
 from support.docker import container
 from support.docker_thread import docker
 
 from redirect.commands.main import cli
 
-TOML = """
+POOLS = """
 [shop]
 is_default = true
 discover = { labels = ["app=shop"] }
@@ -19,14 +18,6 @@ discover = { labels = ["app=shop"] }
 discover = { name = "localhost", port = 8080 }
 """
 BY_DOCKER = 'found by Docker: labels = ["app=shop"]'
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "redirect_pools_config.toml"
-    path.write_text(TOML)
-    return path
 
 
 def run(*arguments: str, **variables: str) -> Result:

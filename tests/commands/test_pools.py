@@ -26,14 +26,6 @@ NAME = "redirect_pools_config.toml"
 TAKEN = f"{NAME} is changed; a running service takes it when it reloads\n"
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / NAME
-    path.write_text(POOLS)
-    return path
-
-
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, ["pools", *arguments], env=variables)
 

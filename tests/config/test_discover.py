@@ -1,8 +1,9 @@
 """The key `discover` of a pool: origins that are found in place of those that the file names."""
 
 import pytest
+from support.toml import refused
 
-from redirect.config.loader import ConfigError, parse_config
+from redirect.config.loader import parse_config
 from redirect.core.discovery import Discover
 from redirect.core.pools import Config
 
@@ -11,12 +12,6 @@ HEAD = "[p]\nis_default = true\n"
 
 def read(lines: str) -> Config:
     return parse_config((HEAD + lines).encode(), "pools.toml")
-
-
-def refused(lines: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        read(lines)
-    return str(caught.value).replace("pools.toml:", "")
 
 
 def test_a_file_whose_only_pool_discovers() -> None:
@@ -111,7 +106,7 @@ _NONE = 'must be a table of hosts and weights such as { "origin-1.example.com" =
     ],
 )
 def test_faults(lines: str, said: str) -> None:
-    assert refused(lines) == said
+    assert refused(HEAD + lines).replace("pools.toml:", "") == said
 
 
 def test_warnings() -> None:

@@ -1,8 +1,9 @@
 """The key `eject` of a pool, and what it makes of other keys."""
 
 import pytest
+from support.toml import refused
 
-from redirect.config.loader import ConfigError, parse_config
+from redirect.config.loader import parse_config
 from redirect.core.pools import Config, Ejection
 
 HEAD = '[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { a = 1, b = 1 }\n'
@@ -10,12 +11,6 @@ HEAD = '[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { a = 1, b = 1 }\n'
 
 def read(lines: str, head: str = HEAD) -> Config:
     return parse_config((head + lines).encode(), "pools.toml")
-
-
-def refused(lines: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        read(lines)
-    return str(caught.value).removeprefix("pools.toml:")
 
 
 def test_what_is_left_out() -> None:
@@ -38,7 +33,7 @@ def test_all_keys() -> None:
     ],
 )
 def test_faults(line: str, said: str) -> None:
-    assert refused(line) == said
+    assert refused(HEAD + line) == f"pools.toml:{said}"
 
 
 def test_without_forwards_it_has_no_effect() -> None:

@@ -1,8 +1,9 @@
 """The keys of a pool about probes: `health_check`, `slow_start`, `when_all_down`."""
 
 import pytest
+from support.toml import refused
 
-from redirect.config.loader import ConfigError, parse_config
+from redirect.config.loader import parse_config
 from redirect.config.schema import keys_of
 from redirect.core.pools import HealthCheck, Pool
 
@@ -11,12 +12,6 @@ HEAD = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
 
 def read(lines: str) -> Pool:
     return parse_config((HEAD + lines).encode(), "pools.toml").pools["p"]
-
-
-def refused(lines: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        read(lines)
-    return str(caught.value)
 
 
 def test_a_path_is_all_that_is_needed() -> None:
@@ -109,7 +104,7 @@ def test_faults_of_a_health_check(value: str, message: str) -> None:
     """What is wrong is named with its place, and what is allowed."""
     path = "" if value.startswith("path") else 'path = "/", '
     column = 18 + len(path) + (0 if "unknown key" in message else value.index("=") + 2)
-    assert refused(f"health_check = {{ {path}{value} }}") == (
+    assert refused(HEAD + f"health_check = {{ {path}{value} }}") == (
         f"pools.toml:4:{column}: p.health_check{message.removeprefix('_')}"
     )
 
@@ -131,7 +126,7 @@ def test_faults_of_a_health_check(value: str, message: str) -> None:
 )
 def test_faults_of_a_pool(line: str, message: str) -> None:
     """The keys beside `weighted_hosts` are checked as it is."""
-    assert refused(line) == f"pools.toml:{message}"
+    assert refused(HEAD + line) == f"pools.toml:{message}"
 
 
 def test_statuses_and_classes() -> None:
@@ -146,7 +141,7 @@ def test_a_secret_is_in_no_message() -> None:
     pool = read('health_check = { path = "/", method = "HEAD", headers = { Authorization = "s3cret" } }')
     assert pool.health_check == HealthCheck("/", method="HEAD", headers=(("Authorization", "s3cret"),))
     assert "s3cret" not in repr(pool)
-    assert refused('health_check = { path = "/", headers = { Authorization = 12345 } }') == (
+    assert refused(HEAD + 'health_check = { path = "/", headers = { Authorization = 12345 } }') == (
         f"pools.toml:4:58: p.health_check.headers.Authorization: {_FIELDS}"
     )
 

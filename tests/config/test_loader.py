@@ -15,18 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
 from support.pieces import outcome_as_a_whole, outcome_in_pieces
+from support.toml import read, refused
 
 from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
 from redirect.config.schema import POOL_KEYS
 from redirect.core.authority import Authority
-from redirect.core.pools import Config, Fault, Origin, Pool
+from redirect.core.pools import Fault, Origin, Pool
 from redirect.core.service import new_service
 
 FILE = "pools.toml"
-
-
-def read(text: str) -> Config:
-    return parse_config(text.encode(), FILE)
 
 
 def default(text: str) -> Pool:
@@ -34,13 +31,6 @@ def default(text: str) -> Pool:
     found = read(text).default
     assert found is not None
     return found
-
-
-def refused(content: str | bytes) -> str:
-    """The message that refuses a file of this content."""
-    with pytest.raises(ConfigError) as refusal:
-        parse_config(content if isinstance(content, bytes) else content.encode(), FILE)
-    return str(refusal.value)
 
 
 def pool(hosts: str) -> str:

@@ -3,8 +3,9 @@
 from random import Random
 
 import pytest
+from support.toml import refused
 
-from redirect.config.loader import ConfigError, parse_config
+from redirect.config.loader import parse_config
 from redirect.core.authority import Authority
 from redirect.core.pools import Config, Origin
 from redirect.core.service import new_service
@@ -14,12 +15,6 @@ HEAD = "[p]\nis_default = true\n"
 
 def read(hosts: str) -> Config:
     return parse_config(f"{HEAD}weighted_hosts = {hosts}\n".encode(), "pools.toml")
-
-
-def refused(hosts: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        read(hosts)
-    return str(caught.value).removeprefix("pools.toml:")
 
 
 def test_a_table_and_a_number_mean_the_same_weight() -> None:
@@ -94,4 +89,4 @@ _RULE = "path_prefix must begin with / and have at most 1024 visible ASCII chara
 )
 def test_faults(hosts: str, fault: str) -> None:
     """Each at its place within the table."""
-    assert refused(hosts) == fault
+    assert refused(f"{HEAD}weighted_hosts = {hosts}\n") == f"pools.toml:{fault}"

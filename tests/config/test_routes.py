@@ -8,24 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
 from support.pieces import outcome_as_a_whole, outcome_in_pieces
+from support.toml import read, refused
 
 from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.config.schema import ROUTE_KEYS, keys_of
 from redirect.core.limits import MAX_LIMITS
-from redirect.core.pools import Config, Fault
+from redirect.core.pools import Fault
 from redirect.core.routes import FORWARD_KEYS, Caching, RequestLimit, Response, Route, Timeouts
 
 POOLS = "[orders]\nweighted_hosts = { a = 1 }\n[payment]\nweighted_hosts = { b = 1 }\n"
-
-
-def read(text: str) -> Config:
-    return parse_config(text.encode(), "pools.toml")
-
-
-def refused(text: str) -> str:
-    with pytest.raises(ConfigError) as refusal:
-        read(text)
-    return str(refusal.value)
 
 
 def route(lines: str) -> str:

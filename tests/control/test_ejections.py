@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from redirect.config.loader import parse_config
-from redirect.control.ejections import Ejections, totals
+from redirect.control.ejections import Ejections
 from redirect.core.authority import Authority
 from redirect.core.health import NO_HEALTH, Health, HealthStatus, encode
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import KINDS, Scoreboard
+from redirect.telemetry.sums import ejections as ejected
 
 TOML = """
 [[routes]]
@@ -41,15 +42,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("redirect.control.ejections.monotonic", clock)
     return clock
-
-
-@pytest.fixture
-def scoreboard() -> Scoreboard:
-    """Of two workers."""
-    scoreboard = Scoreboard()
-    scoreboard.make_slot(0)
-    scoreboard.make_slot(1)
-    return scoreboard
 
 
 def report(scoreboard: Scoreboard, what: str, origin: str = "a", pool: str = "p", slot: int = 0) -> None:
@@ -108,7 +100,7 @@ def test_a_failure_on_trial_ejects_for_longer(scoreboard: Scoreboard, clock: Clo
     assert look(ejections) == {"a": "down"}
     clock.now += 101
     assert look(ejections) == {"a": "on trial"}
-    assert totals(scoreboard) == {"p": {"a": 6}}
+    assert ejected(scoreboard) == {("p", "a"): 6}
 
 
 def test_what_comes_late_does_not_count(scoreboard: Scoreboard, clock: Clock) -> None:
@@ -127,7 +119,7 @@ def test_what_comes_late_does_not_count(scoreboard: Scoreboard, clock: Clock) ->
     look(ejections)
     report(scoreboard, "failed_on_trial", slot=1)
     assert look(ejections) == {"a": "up"}
-    assert totals(scoreboard) == {"p": {"a": 1}}
+    assert ejected(scoreboard) == {("p", "a"): 1}
 
 
 def test_at_most_half_are_ejected(scoreboard: Scoreboard, clock: Clock) -> None:
@@ -169,7 +161,7 @@ def test_the_last_one_that_probes_found_up_stays(scoreboard: Scoreboard, clock: 
     report(scoreboard, "failed_in_a_row")
     report(scoreboard, "failed_in_a_row", "b")  # which is down already
     assert look(ejections, down) == {}
-    assert totals(scoreboard) == {}
+    assert ejected(scoreboard) == {}
 
 
 def test_the_next_controller_goes_on(scoreboard: Scoreboard, clock: Clock) -> None:
@@ -189,7 +181,7 @@ def test_the_next_controller_goes_on(scoreboard: Scoreboard, clock: Clock) -> No
     assert look(ejections) == {"a": "down", "b": "on trial"}
     clock.now += 2
     assert look(ejections) == {"a": "on trial", "b": "on trial"}
-    assert totals(scoreboard) == {"p": {"a": 2, "b": 1}}
+    assert ejected(scoreboard) == {("p", "a"): 2, ("p", "b"): 1}
 
 
 def test_another_configuration(scoreboard: Scoreboard, clock: Clock) -> None:

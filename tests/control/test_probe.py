@@ -3,14 +3,11 @@
 import asyncio
 import socket
 import ssl
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.origins import answering, origin
-from support.tls import localhost
 
-from redirect.control import probe as module
 from redirect.control.probe import Target, probe
 from redirect.core.authority import parse
 from redirect.core.pools import HealthCheck
@@ -138,12 +135,6 @@ def test_nobody_there() -> None:
         port = listener.getsockname()[1]
     assert fault(f"127.0.0.1:{port}") == "Connection refused"
     assert str(fault("no-such-host.invalid")).startswith("its name leads nowhere: ")
-
-
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    module._tls.cache_clear()
-    return localhost(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from dataclasses import fields, replace
 
-from redirect.config.loader import parse_config
+from support.toml import read
+
 from redirect.control.transfer import PIECE_ORIGINS, joined, pack, pack_difference, unpack, unpack_config
 from redirect.core.pools import Config, Pool
 
@@ -41,10 +42,6 @@ scheme = "https"
 pick = "least_requests"
 eject = { fails = 3, for = 10 }
 """
-
-
-def read(text: str) -> Config:
-    return parse_config(text.encode(), "pools.toml")
 
 
 def changed(before: Config, after: Config) -> tuple[set[str], set[str]]:

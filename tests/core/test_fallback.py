@@ -3,12 +3,11 @@
 from random import Random
 
 import pytest
+from support.toml import read, refused
 
-from redirect.config.loader import ConfigError, parse_config
 from redirect.core.decision import Decision
 from redirect.core.forward import Forward
 from redirect.core.health import Health, HealthStatus
-from redirect.core.pools import Config
 from redirect.core.service import Service, new_service
 
 CHAIN = """
@@ -28,21 +27,11 @@ status = 307
 """
 
 
-def read(toml: str) -> Config:
-    return parse_config(toml.encode(), "pools.toml")
-
-
 def serving(toml: str, *down: str) -> Service:
     """The service while the origins called so are down."""
     statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
     health: Health = dict.fromkeys("abc", statuses)
     return new_service(read(toml), Random(1), health)
-
-
-def refused(toml: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        read(toml)
-    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +95,8 @@ def test_what_redirects_may_fall_back_to_is_not_only_forwarded_to() -> None:
     ids=["unknown", "itself", "circle", "empty"],
 )
 def test_a_chain_leads_to_pools_that_are_there_and_ends(before: str, after: str, faults: list[str]) -> None:
-    assert refused(CHAIN.replace(before, after))[: len(faults)] == [f"pools.toml:{fault}" for fault in faults]
+    found = refused(CHAIN.replace(before, after)).splitlines()
+    assert found[: len(faults)] == [f"pools.toml:{fault}" for fault in faults]
 
 
 @pytest.mark.parametrize(

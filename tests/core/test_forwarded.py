@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from redirect.core.forwarded import TrustedProxies
+from redirect.core.forwarded import Problems, TrustedProxies
 
 PROXIES = "127.0.0.1, 10.0.0.0/8, ::1, 2001:db8:ffff::/48"
 
@@ -117,7 +117,7 @@ def test_a_host_that_is_none_is_told() -> None:
     assert told.said == [("10.0.0.1", "X-Forwarded-Host", "u@a, b")]
 
 
-class Told:
+class Told(Problems):
     def __init__(self) -> None:
         self.said: list[tuple[str | None, ...]] = []
 

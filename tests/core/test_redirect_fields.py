@@ -3,19 +3,14 @@
 from random import Random
 
 import pytest
+from support.toml import read, refused
 
-from redirect.config.loader import ConfigError, parse_config
 from redirect.core.decision import Decision
-from redirect.core.pools import Config
 from redirect.core.service import Service, balancers, new_service
 
 POOL = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
 OTHER = '[q]\nweighted_hosts = { "b.example" = 1 }\n'
 NAME = "X-Redirect-Pool-ID"
-
-
-def read(toml: str) -> Config:
-    return parse_config(toml.encode(), "pools.toml")
 
 
 def serving(toml: str) -> Service:
@@ -131,9 +126,7 @@ def test_a_pool_that_comes_or_goes_changes_what_the_others_say() -> None:
     ],
 )
 def test_headers_that_cannot_be(headers: str, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        read(f"{POOL}headers = {{ {headers} }}")
-    assert str(caught.value) == (
+    assert refused(f"{POOL}headers = {{ {headers} }}") == (
         "pools.toml:4:11: p.headers: headers must be a table of header fields such as "
         f'{{ "cache-control" = "no-store" }}, got a table: {said}'
     )

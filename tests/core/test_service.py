@@ -14,8 +14,8 @@ from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
+from redirect.core.routes import Route
 from redirect.core.service import Service, balancers, new_service, outcome
-from redirect.core.show import Show
 from redirect.edge.reader import Reader
 
 TWO_POOLS = """
@@ -383,8 +383,8 @@ def test_a_route_that_shows_something_leaves_the_answer_to_the_controller() -> N
     """Whatever pool the request names; with a method that is not taken it is refused."""
     service = serving(f'[[routes]]\npath = "/a"\nshow = "metrics"\n{TWO_POOLS}')
     shown = service.decide_by_route("GET", "/a?b", "pool-b", "http", None)
-    assert isinstance(shown, Show)
-    assert (shown.document, shown.route.name) == ("metrics", "/a")
+    assert isinstance(shown, Route)
+    assert (shown.show, shown.name) == ("metrics", "/a")
     refused = service.decide_by_route("POST", "/a", None, "http", None)
     assert refused == Decision(405, detail="/a takes GET, HEAD, not POST", fields=(("allow", "GET, HEAD"),))
 

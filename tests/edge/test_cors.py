@@ -42,11 +42,6 @@ def cors(answer: Answer) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith("access-") or name == "vary"}
 
 
-@pytest.fixture(params=FRONTS)
-def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Wire:
-    return Wire(request.param, tmp_path / "access.jsonl")
-
-
 def ask(wire: Wire, line: str, *fields: str, toml: str = LISTED) -> Answer:
     outcome = wire.exchange(head(f"{line} HTTP/1.1", *fields), pools=toml.encode())
     (answer,) = outcome.answers

@@ -1,11 +1,10 @@
 """What the admin listener shows, on the public one: asked of a controller, whichever front faces the client."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from support.controller import Controller, answered
-from support.gateway import OWN, WAYS, Answer, Forwarding
+from support.gateway import Answer, Forwarding
 from support.wire import head
 
 from redirect.edge import documents
@@ -25,27 +24,16 @@ show = "status"
 NOT_ANSWERED = "the controller does not answer"
 
 
-@pytest.fixture(params=WAYS)
-def showing(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
-    return Forwarding(request.param, tmp_path / "access.jsonl")
-
-
-@pytest.fixture(params=OWN)
-def own(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarding:
-    """The fronts whose connections are ours."""
-    return Forwarding(request.param, tmp_path / "access.jsonl")
-
-
 def fields(answer: Answer) -> list[tuple[str, str]]:
     """Those of the document, not of the connection."""
     return [(name, value) for name, value in answer.fields if name not in ("date", "connection")]
 
 
-async def test_a_document_passes_as_the_controller_answers(showing: Forwarding) -> None:
+async def test_a_document_passes_as_the_controller_answers(forwarding: Forwarding) -> None:
     """Its status, its fields and its body; the record has the route, and no pool."""
     said = "content-type: text/plain", "vary: accept", "content-encoding: gzip"
     controller = Controller(answered(b"\x1f\x8b", *said, status="503 Service Unavailable"))
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         answer = await gateway.ask("GET /numbers HTTP/1.1")
         assert (answer.status, answer.body) == (503, b"\x1f\x8b")
         assert fields(answer) == [("content-length", "2"), *((name, value) for name, _, value in map(parts, said))]
@@ -61,11 +49,11 @@ def parts(field: str) -> tuple[str, str, str]:
 
 
 async def test_the_controller_is_asked_for_the_document_with_the_query_and_what_is_accepted(
-    showing: Forwarding,
+    forwarding: Forwarding,
 ) -> None:
     """It gets nothing else of the client, and a GET for a HEAD, whose answer has the same fields."""
     controller = Controller(*[answered(b"{}", "x: y")] * 3)
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         client = await gateway.client()
         sent = "Accept: a/b, c/d", "accept-encoding: gzip", "Cookie: secret", "Authorization: Bearer x"
         assert (await client.ask("GET /numbers?a=%2f&b HTTP/1.1", *sent)).body == b"{}"
@@ -76,7 +64,7 @@ async def test_the_controller_is_asked_for_the_document_with_the_query_and_what_
         assert [request.decode().lower().split("\r\n") for request in controller.asked] == [
             ["get /metrics?a=%2f&b http/1.1", "host: localhost", "connection: close", "accept: a/b, c/d",
              "accept-encoding: gzip", "", ""],
-            ["get /status" + ("?" if showing.is_own else "") + " http/1.1", "host: localhost", "connection: close",
+            ["get /status" + ("?" if forwarding.is_own else "") + " http/1.1", "host: localhost", "connection: close",
              "", ""],
             ["get /status http/1.1", "host: localhost", "connection: close", "", ""],
         ]  # fmt: skip
@@ -97,20 +85,20 @@ async def test_a_client_that_sends_no_more_gets_all_its_answers(version: str, ow
         assert len(controller.asked) == min(count, 2)
 
 
-async def test_another_method_is_405_without_the_controller(showing: Forwarding) -> None:
+async def test_another_method_is_405_without_the_controller(forwarding: Forwarding) -> None:
     controller = Controller()
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         answer = await gateway.ask("POST /numbers HTTP/1.1", "Content-Length: 0")
         assert (answer.status, answer.one("allow")) == (405, "GET, HEAD")
         assert (await gateway.record())["action"] == "refuse"
     assert controller.asked == []
 
 
-async def test_a_long_document_is_whole_and_requests_keep_their_order(showing: Forwarding) -> None:
+async def test_a_long_document_is_whole_and_requests_keep_their_order(forwarding: Forwarding) -> None:
     """On one connection, before and behind requests that an origin answers."""
     long = bytes(range(256)) * 4000
     controller = Controller(*[answered(long)] * 2)
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         client = await gateway.client()
         targets = ["/a", "/numbers", "/b", "/state", "/c"]
         await client.send(b"".join(head(f"GET {target} HTTP/1.1") for target in targets))
@@ -138,9 +126,9 @@ ANSWERED = answered(b"body")
         pytest.param(b"no HTTP\r\n\r\n", id="no HTTP"),
     ],
 )
-async def test_a_controller_that_does_not_answer(said: bytes, showing: Forwarding) -> None:
+async def test_a_controller_that_does_not_answer(said: bytes, forwarding: Forwarding) -> None:
     """It may be being replaced: 503, with the seconds after which to try again. The next request is answered."""
-    async with showing(more=ROUTES, controller=Controller(said, ANSWERED)) as gateway:
+    async with forwarding(more=ROUTES, controller=Controller(said, ANSWERED)) as gateway:
         client = await gateway.client()
         answer = await client.ask("GET /numbers HTTP/1.1")
         assert (answer.status, answer.detail, answer.one("retry-after")) == (503, NOT_ANSWERED, "5")
@@ -151,27 +139,27 @@ async def test_a_controller_that_does_not_answer(said: bytes, showing: Forwardin
 
 @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 503)])
 async def test_a_document_that_is_longer_than_what_is_kept(
-    size: int, status: int, showing: Forwarding, monkeypatch: pytest.MonkeyPatch
+    size: int, status: int, forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "MAX_BODY_BYTES", 1000)
-    async with showing(more=ROUTES, controller=Controller(answered(b"x" * size))) as gateway:
+    async with forwarding(more=ROUTES, controller=Controller(answered(b"x" * size))) as gateway:
         answer = await gateway.ask("GET /numbers HTTP/1.1")
         assert answer.status == status
         assert status == 200 or answer.detail == "metrics has over 1,000 bytes"
 
 
-async def test_a_controller_that_cannot_be_reached_or_is_not_there(showing: Forwarding) -> None:
+async def test_a_controller_that_cannot_be_reached_or_is_not_there(forwarding: Forwarding) -> None:
     controller = Controller()
     controller.is_gone = True
     for there, detail in ((controller, NOT_ANSWERED), (None, "there is no controller")):
-        async with showing(more=ROUTES, controller=there) as gateway:
+        async with forwarding(more=ROUTES, controller=there) as gateway:
             answer = await gateway.ask("GET /state HTTP/1.1")
             assert (answer.status, answer.detail) == (503, detail)
 
 
-async def test_a_controller_without_a_heartbeat_is_not_waited_for(showing: Forwarding) -> None:
+async def test_a_controller_without_a_heartbeat_is_not_waited_for(forwarding: Forwarding) -> None:
     controller = Controller(None)
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         client = await gateway.client()
         await client.send(head("GET /numbers HTTP/1.1"))
         while not controller.asked:
@@ -182,20 +170,20 @@ async def test_a_controller_without_a_heartbeat_is_not_waited_for(showing: Forwa
             await asyncio.sleep(0.001)
 
 
-async def test_an_answer_that_takes_too_long(showing: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_takes_too_long(forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "ANSWER_SECONDS", 0.05)
-    async with showing(more=ROUTES, controller=Controller(None)) as gateway:
+    async with forwarding(more=ROUTES, controller=Controller(None)) as gateway:
         assert (await gateway.ask("GET /numbers HTTP/1.1")).detail == NOT_ANSWERED
 
 
 async def test_more_requests_for_a_document_than_a_worker_asks_at_once(
-    showing: Forwarding, monkeypatch: pytest.MonkeyPatch
+    forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those over the limit are refused, and those for another document are not; a client that left counts no more."""
     monkeypatch.setattr(documents, "MAX_AT_ONCE", 2)
     monkeypatch.setattr(documents, "ANSWER_SECONDS", 0.1)
     controller = Controller(None, None, answered(b"state"), answered(b"numbers"))
-    async with showing(more=ROUTES, controller=controller) as gateway:
+    async with forwarding(more=ROUTES, controller=controller) as gateway:
         for client in [await gateway.client() for _ in range(2)]:
             await client.send(head("GET /numbers HTTP/1.1"))
         while len(controller.asked) < 2:
@@ -212,12 +200,12 @@ async def test_more_requests_for_a_document_than_a_worker_asks_at_once(
 
 
 async def test_a_document_is_under_way_until_its_client_has_read_it(
-    showing: Forwarding, monkeypatch: pytest.MonkeyPatch
+    forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept for clients that read slowly is limited."""
     monkeypatch.setattr(documents, "MAX_AT_ONCE", 1)
     long = b"x" * 2**24
-    async with showing(more=ROUTES, controller=Controller(answered(long), answered(b"short"))) as gateway:
+    async with forwarding(more=ROUTES, controller=Controller(answered(long), answered(b"short"))) as gateway:
         slow = await gateway.client(buffer=4096)
         await slow.send(head("GET /numbers HTTP/1.1"))
         assert (await slow.head()).status_code == 200

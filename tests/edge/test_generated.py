@@ -24,7 +24,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-import uvicorn
 from support.generated import generated
 from support.wire import (
     FRONTS,
@@ -35,6 +34,7 @@ from support.wire import (
     essential,
     new_recorder,
     read_answers,
+    served,
     settled,
 )
 from uvicorn.server import ServerState
@@ -82,10 +82,7 @@ class Service:
         app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies("10.0.0.0/8"), self._recorder, Random(1))
         self._handler = app.state.handler
         self._handler.reader._read_plain = plain_head_reader("X-Redirect-Pool-ID", reader)
-        self._config = uvicorn.Config(
-            app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False
-        )
-        self._config.load()
+        self._config = served(app)
         self._log = log.open("r+b")
 
     def close(self) -> None:

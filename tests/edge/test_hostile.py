@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import uvicorn
 from support.corpus import CORPUS, FIELDS, NO_TARGETS, SMUGGLED, TARGETS, raw
-from support.wire import FRONTS, NEXT, POOLS, KeptTransport, Wire, head, new_recorder
+from support.wire import FRONTS, NEXT, POOLS, KeptTransport, Wire, head, new_recorder, served
 from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
@@ -138,8 +138,7 @@ class Cost:
         pools = parse_config(POOLS, "pools.toml")
         with contextlib.closing(new_recorder(pools, str(log))) as recorder:
             app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), recorder, Random(1))
-            config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off")
-            config.load()
+            config = served(app)
             await self._connect(protocol, config, [NEXT])  # what a process makes once
             if traced:
                 tracemalloc.start()

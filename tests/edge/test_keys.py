@@ -1,9 +1,7 @@
 """A pool with `pick = "hash"` tells clients by what `hash_on` names, on both fronts and behind any ASGI server."""
 
-from pathlib import Path
-
 import pytest
-from support.wire import FRONTS, Wire, head
+from support.wire import Wire, head
 
 from redirect.edge.keys import key_of
 
@@ -12,11 +10,6 @@ HOSTS = ", ".join(f'"o{number}.example" = 1' for number in range(50))
 
 def toml(hash_on: str) -> bytes:
     return f'[p]\nis_default = true\npick = "hash"\nhash_on = "{hash_on}"\nweighted_hosts = {{ {HOSTS} }}\n'.encode()
-
-
-@pytest.fixture(params=FRONTS)
-def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Wire:
-    return Wire(request.param, tmp_path / "access.jsonl")
 
 
 @pytest.mark.parametrize(

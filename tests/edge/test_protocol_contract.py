@@ -12,8 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import uvicorn
-from support.wire import FRONTS, POOLS, KeptTransport, head, new_recorder
+from support.wire import FRONTS, POOLS, KeptTransport, head, new_recorder, served
 from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
@@ -45,8 +44,7 @@ class Connection:
     """A connection to `app` behind a protocol."""
 
     def __init__(self, protocol: type[HttpConnection], app: App, app_state: dict[str, Any] | None = None) -> None:
-        config = uvicorn.Config(Behind(app), log_config=None, ws="none", lifespan="off", interface="asgi3")
-        config.load()
+        config = served(Behind(app), interface="asgi3")
         self.state = ServerState()
         self.transport = KeptTransport("192.0.2.7", float("inf"))
         self.protocol = protocol(config, self.state, app_state or {}, asyncio.get_running_loop())

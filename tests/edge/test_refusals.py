@@ -1,9 +1,7 @@
 """What a client that is refused gets: a problem (RFC 9457), or a page with the same words where it prefers that."""
 
-from pathlib import Path
-
 import pytest
-from support.wire import FRONTS, Wire, head
+from support.wire import Wire, head
 
 from redirect.core.decision import Decision
 from redirect.edge.response import fields_and_body, prefers_html
@@ -33,11 +31,6 @@ PROBLEM = "application/problem+json"
 )
 def test_who_prefers_a_page(accept: bytes, is_page: bool) -> None:
     assert prefers_html(accept) == is_page
-
-
-@pytest.fixture(params=FRONTS)
-def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Wire:
-    return Wire(request.param, tmp_path / "access.jsonl")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])

@@ -10,12 +10,11 @@ from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import tomli_w
-from support.service import CLIENT, Running, configs, running, wait_for, workers
+from support.service import CLIENT, Running, configs, running, status, wait_for, workers
 from support.wire import head
 
 from redirect.config.loader import content_hash
@@ -79,11 +78,6 @@ def requests(service: Running) -> int:
     """How many there were in all, as told to Prometheus."""
     lines = CLIENT.get(f"{service.admin_url}/metrics").text.splitlines()
     return sum(int(float(line.split()[-1])) for line in lines if line.startswith("redirect_requests_total{"))
-
-
-def status(service: Running) -> dict[str, Any]:
-    found: dict[str, Any] = CLIENT.get(f"{service.admin_url}/status").json()
-    return found
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["back", "forward"])

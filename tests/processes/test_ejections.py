@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.origins import Origin, origin
-from support.service import CLIENT, Running, controller, running, status, wait_for, workers
+from support.service import CLIENT, Running, controller, is_applied, running, status, wait_for, workers
 
 
 @pytest.fixture
@@ -34,11 +34,6 @@ def state(service: Running, name: str) -> tuple[str, str | None]:
 def ask(service: Running, count: int = 8) -> list[int]:
     """The statuses of answers, on a connection each, so that all workers are asked."""
     return [CLIENT.get(service.url, headers={"connection": "close"}).status_code for _ in range(count)]
-
-
-def is_applied(service: Running) -> bool:
-    seen = status(service)
-    return all(worker["verdicts"] == seen["verdicts"] for worker in seen["workers"])
 
 
 def until_down(service: Running, name: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 import tomli_w
 from support.compose import until
 from support.service import Running, configs, controller, running, status, wait_for, workers
+from support.threads import in_a_thread
 from support.wire import head
 
 LIMIT = 100
@@ -64,15 +65,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.released.set()
-            server.shutdown()
-            thread.join()
+    server = Server()
+    with in_a_thread(server):
+        yield server
+        server.released.set()
 
 
 def limited(server: Server, **limits: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tomli_w
 from support.origins import Origin, origin
-from support.service import CLIENT, Running, controller, is_ready, running, wait_for
+from support.service import CLIENT, Running, controller, is_applied, is_ready, running, status, wait_for, workers
 
 CHECK = {"path": "/healthz", "interval": 0.2, "timeout": 5, "passes": 1, "fails": 2}
 
@@ -31,11 +31,6 @@ def write(service: Running, **pools: Any) -> None:
     service.pools.with_suffix(".new").rename(service.pools)
 
 
-def status(service: Running) -> dict[str, Any]:
-    found: dict[str, Any] = CLIENT.get(f"{service.admin_url}/status").json()
-    return found
-
-
 def state(service: Running, name: str, pool: str = "p") -> str | None:
     """The state of an origin; None if there is no such origin."""
     origin = status(service)["pools"][pool]["origins"].get(name)
@@ -47,13 +42,6 @@ def until(service: Running, is_: str, *names: str) -> None:
     wait_for(lambda: all(state(service, name) == is_ for name in names) and is_applied(service))
 
 
-def is_applied(service: Running) -> bool:
-    """Whether all workers have the configuration, and have applied the health that was published."""
-    seen = status(service)
-    published = seen["configuration"]["hash"], seen["verdicts"]
-    return all((worker["config"], worker["verdicts"]) == published for worker in seen["workers"])
-
-
 def answers(service: Running, count: int = 24) -> Counter[str]:
     """Where so many requests are sent; the statuses of those that are sent nowhere."""
     found: Counter[str] = Counter()
@@ -61,10 +49,6 @@ def answers(service: Running, count: int = 24) -> Counter[str]:
         answer = CLIENT.get(service.url)
         found[answer.headers.get("location", str(answer.status_code)).removeprefix("http://").rstrip("/")] += 1
     return found
-
-
-def workers(service: Running) -> set[int]:
-    return {worker["pid"] for worker in status(service)["workers"]}
 
 
 def test_an_origin_goes_and_comes_back(tmp_path: Path, origins: list[Origin]) -> None:

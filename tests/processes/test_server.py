@@ -476,14 +476,15 @@ cli(["serve"])
 # Serves, and is sent a signal, which the argument names, as it starts.
 TOLD_FIRST = """
 import os, signal, sys
-from redirect.commands import main
+from redirect.__main__ import main
 import redirect.commands.serve
+how = getattr(signal, sys.argv.pop())
 module = sys.modules["redirect.commands.serve"]
 def load(settings, load=module.load_or_exit, **options):
-    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    os.kill(os.getpid(), how)
     return load(settings, **options)
 module.load_or_exit = load
-main.cli(["serve"])
+main("serve")
 """
 
 

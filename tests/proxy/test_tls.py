@@ -11,22 +11,14 @@ from types import MappingProxyType
 import pytest
 from support.gateway import Forwarding, Gateway
 from support.origin import Call, Origin, answer
-from support.tls import localhost
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.pools import Origin as Member
 from redirect.core.service import Service, balancers
-from redirect.proxy import connections
 
 SECURE = 'scheme = "https"'
 LARGE = bytes(range(256)) * 4096
-
-
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    connections._tls.cache_clear()
-    return localhost(tmp_path, monkeypatch)
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ import contextlib
 import re
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ import pytest
 from support.nginx import nginx_conf
 from support.programs import started
 from support.service import ROOT, Running, configs, free_port, running, wait_for
+from support.threads import in_a_thread
 
 OLD = "old.example.com"
 BODY = b"b" * 200_000
@@ -52,14 +52,8 @@ def old_site() -> Iterator[int]:
         def log_request(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port
 
 
 def edit(service: Running, *arguments: str) -> None:

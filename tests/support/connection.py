@@ -5,7 +5,6 @@ import math
 from random import Random
 from typing import Any
 
-import uvicorn
 from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
@@ -14,7 +13,7 @@ from redirect.core.service import Service
 from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.fast_path import FastPath
-from support.wire import POOLS, KeptTransport, new_recorder
+from support.wire import POOLS, KeptTransport, new_recorder, served
 
 
 class Broken(Service):
@@ -39,11 +38,9 @@ class Connection:
         pools = parse_config(toml, "p")
         self.recorder = new_recorder(pools, log)
         app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(""), self.recorder, Random(1))
-        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off", **options)
-        config.load()
         self.state = ServerState()
         self.transport = KeptTransport("192.0.2.7", math.inf)
-        self.protocol: Any = protocol(config, self.state, {}, loop or asyncio.get_running_loop())
+        self.protocol: Any = protocol(served(app, **options), self.state, {}, loop or asyncio.get_running_loop())
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 

@@ -14,7 +14,6 @@ from random import Random
 from typing import Any, NamedTuple
 
 import h11
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -29,7 +28,7 @@ from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Forwards, Loading
 from redirect.telemetry.statistics import Statistics
 from support.origin import Fields, Origin, reset
-from support.wire import head, new_recorder
+from support.wire import head, new_recorder, served
 
 # The ways in. Behind uvicorn's own protocol there is nothing but the ASGI app.
 OWN: dict[str, type[HttpToolsProtocol]] = {"fast": FastPath, "connection": HttpConnection}
@@ -345,26 +344,16 @@ class Forwarding:
         self, toml: str, origins: list[Origin], trusted: str = "", controller: Controller | None = None
     ) -> AsyncIterator[Gateway]:
         """Runs the gateway with a TOML of its own; the origins are those that it says."""
-        config = parse_config(toml.encode(), "gateway.toml")
+        pools = parse_config(toml.encode(), "gateway.toml")
         scoreboard = Scoreboard()
-        recorder = new_recorder(config, str(self._log), scoreboard)
-        app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1), controller)
-        served = uvicorn.Config(
-            app,
-            log_config=None,
-            ws="none",
-            lifespan="off",
-            proxy_headers=False,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-        )
-        served.load()
+        recorder = new_recorder(pools, str(self._log), scoreboard)
+        app = create_app(pools, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1), controller)
+        config = served(app, server_header=False, date_header=False)
         state = ServerState()
         if self.is_own:
             state.default_headers = [(b"date", DATE.encode())]
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: WAYS[self.way](served, state, {}, loop), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: WAYS[self.way](config, state, {}, loop), "127.0.0.1", 0)
 
         def records() -> list[dict[str, Any]]:
             recorder.flush()

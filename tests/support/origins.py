@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from support.threads import in_a_thread
+
 
 class Origin:
     """A server that answers every GET with `status`; `asked` are the requests, each with its path and Host."""
@@ -37,15 +39,8 @@ def origin() -> Iterator[Origin]:
         def log_request(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield told
-        finally:
-            server.shutdown()
-            thread.join()
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as told.port:
+        yield told
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 import contextlib
 import gzip
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.threads import in_a_thread
 
 
 @contextlib.contextmanager
@@ -30,11 +31,5 @@ def sentry() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://key@127.0.0.1:{server.server_port}/1", events
-        finally:
-            server.shutdown()
-            thread.join()
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://key@127.0.0.1:{port}/1", events

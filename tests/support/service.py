@@ -166,6 +166,13 @@ def status(service: Running) -> dict[str, Any]:
     return found
 
 
+def is_applied(service: Running) -> bool:
+    """Whether all workers have the configuration, and have applied the health that was published."""
+    seen = status(service)
+    published = seen["configuration"]["hash"], seen["verdicts"]
+    return all((worker["config"], worker["verdicts"]) == published for worker in seen["workers"])
+
+
 def configs(service: Running) -> set[str]:
     """The configurations that the workers have."""
     return {worker["config"] for worker in status(service)["workers"]}

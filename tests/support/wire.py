@@ -199,6 +199,15 @@ def new_recorder(config: Config, target: str, scoreboard: Scoreboard | None = No
     return Recorder(Counters(scoreboard.slots()[0], config), None if target == "off" else LogWriter(target))
 
 
+def served(app: Any, **options: Any) -> uvicorn.Config:
+    """What a protocol of uvicorn is given, as a worker has it."""
+    config = uvicorn.Config(
+        app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False, **options
+    )
+    config.load()
+    return config
+
+
 class Wire:
     """Connections to one of the fronts, with the access log in a file."""
 
@@ -242,13 +251,10 @@ class Wire:
             config = parse_config(pools, "pools.toml")
             recorder = new_recorder(config, str(self.log))
             app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1))
-            served = uvicorn.Config(
-                app, log_config=None, ws="none", lifespan="off", proxy_headers=False, access_log=False
-            )
-            served.load()
             with contextlib.closing(recorder):
                 return [
-                    await self._converse(served, pieces, KeptTransport(peer, high_water)) for pieces in conversations
+                    await self._converse(served(app), pieces, KeptTransport(peer, high_water))
+                    for pieces in conversations
                 ]
 
         return asyncio.run(converse())

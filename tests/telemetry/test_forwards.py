@@ -19,14 +19,6 @@ HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
 CONFIG = parse_config(b'[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { o = 1 }\n', "pools.toml")
 
 
-@pytest.fixture
-def scoreboard() -> Scoreboard:
-    scoreboard = Scoreboard()
-    for slot in range(2):
-        scoreboard.make_slot(slot)
-    return scoreboard
-
-
 def worker(scoreboard: Scoreboard, slot: int = 0) -> ForwardCounters:
     """A worker that begins in that slot."""
     return Counters(scoreboard.slots()[slot], CONFIG).forwards

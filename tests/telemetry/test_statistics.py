@@ -39,14 +39,6 @@ def redirect_to(origin: str) -> Decision:
     return Decision(302, "pool", origin, f"http://{origin}")
 
 
-@pytest.fixture
-def scoreboard() -> Scoreboard:
-    scoreboard = Scoreboard()
-    for slot in range(2):
-        scoreboard.make_slot(slot)
-    return scoreboard
-
-
 def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Snapshot:
     return Statistics(scoreboard).snapshot(Loading(0.0, config=config.hash))
 

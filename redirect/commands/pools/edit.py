@@ -16,17 +16,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from redirect.config import positions, schema
-from redirect.config.loader import ConfigError, no_collections, parse_config
+from redirect.config.loader import BYTE_ORDER_MARK, ConfigError, no_collections, parse_config
 from redirect.core.authority import Authority, parse
 from redirect.core.pools import Config
 from redirect.core.wording import instead, shown
 
 Edit = Callable[[str], str]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[0-9A-Za-z_+.-]+")
 _LINE_END = re.compile(r"\r?\n|\Z")
-_BLANKS_AND_COMMENTS = re.compile(r"(?:\s|#[^\n]*)*")
 # Behind the comma of a member: the rest of its line, if that is blank or a comment; or blanks.
 _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*|\r)?(?:\n|\Z)")
 _BLANKS = re.compile(r"[ \t]*")
@@ -62,7 +60,7 @@ def edited(content: bytes, file: str, edit: Edit) -> tuple[bytes, Config]:
     Raises RefusedError if the edit makes faults, ConfigError if the file has faults that the edit does not mend,
     EditError.
     """
-    mark = _BYTE_ORDER_MARK if content.startswith(_BYTE_ORDER_MARK) else b""
+    mark = BYTE_ORDER_MARK if content.startswith(BYTE_ORDER_MARK) else b""
     try:
         new = mark + edit(content.removeprefix(mark).decode("utf-8")).encode("utf-8")
     except (ValueError, RecursionError, EditError):  # faults of the file may be the reason
@@ -173,7 +171,7 @@ def _authority(name: str) -> Authority | None:
 
 def _is_member(text: str, entry: _Entry) -> bool:
     """Whether the entry is a member of an inline table. Else it has a line of its own."""
-    return text.startswith((",", "}"), _skip(_BLANKS_AND_COMMENTS, text, entry.end))
+    return text.startswith((",", "}"), _skip(positions.BLANK, text, entry.end))
 
 
 def _start(text: str, entry: _Entry) -> int:
@@ -192,7 +190,7 @@ def _line(text: str, entry: _Entry) -> tuple[int, int]:
 def _member(text: str, entry: _Entry) -> tuple[int, int]:
     """Returns the span of the entry and its comma, or that before it if none is behind."""
     start = _start(text, entry)
-    comma = _skip(_BLANKS_AND_COMMENTS, text, entry.end)
+    comma = _skip(positions.BLANK, text, entry.end)
     if text[comma] != ",":
         before = text[:start].rstrip()
         return (len(before[:-1].rstrip()) if before.endswith(",") else start), entry.end

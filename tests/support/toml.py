@@ -1,0 +1,17 @@
+"""A TOML as the service reads it."""
+
+import pytest
+
+from redirect.config.loader import ConfigError, parse_config
+from redirect.core.pools import Config
+
+
+def read(text: str | bytes) -> Config:
+    return parse_config(text.encode() if isinstance(text, str) else text, "pools.toml")
+
+
+def refused(text: str | bytes) -> str:
+    """The message that refuses it."""
+    with pytest.raises(ConfigError) as refusal:
+        read(text)
+    return str(refusal.value)
