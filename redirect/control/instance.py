@@ -84,7 +84,7 @@ class Instance:
 
     def note(self) -> None:
         """Notes the numbers in the history."""
-        self.history.note(self.snapshot(), monotonic())
+        self.history.note(self.snapshot(), monotonic(), self.counted_since)
 
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()

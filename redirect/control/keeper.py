@@ -90,8 +90,8 @@ class Keeper:
             kept.numbers.since_ms = common.started_ms
             return
         try:
-            put(kept, found.rows)
             unpack(found.overrides)
+            put(kept, found.rows)  # last: it is not undone
         except (ValueError, TypeError) as error:
             raise file.damaged(error) from None
         if self._scoreboard.overrides.number <= 1:  # but for those of the start none was asked for

@@ -95,7 +95,7 @@ class Publisher:
 
     async def look(self, *, force: bool = False) -> bool:
         """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns
-        whether its content, as far as this is known, is in use."""
+        whether it took its content into use."""
         async with self._lock:
             try:
                 config = await asyncio.to_thread(self._provider.look, monotonic(), force=force)

@@ -150,7 +150,7 @@ class Balancer:
         return picked
 
     def one_at_a_time(self, picked: Destination, key: bytes = b"") -> Destination:
-        """In place of one on trial another one, if there is any, while a request is under way that decides."""
+        """In place of one that is held back, or on trial with a request that decides, another one, if there is any."""
         other = self.pick_other((picked.origin.name,), key) if picked.is_tried else None
         return other or picked
 

@@ -22,7 +22,7 @@ class Destination:
     where it decides."""
 
     __slots__ = (
-        *("_due", "_weight", "_weights", "failures", "http", "https", "origin", "pool", "requests", "trial"),
+        *("_due", "_weight", "_weights", "failures", "http", "https", "is_held", "origin", "pool", "requests", "trial"),
         "vary",
     )
 
@@ -37,12 +37,13 @@ class Destination:
         self.weigh(None, 0)
         self.requests = 0  # that are forwarded there at this moment
         self.failures = 0  # of these in a row; on trial any is the last
+        self.is_held = False  # back, as it has failed and is about to be ejected
         self.trial = 0.0  # since when it is on trial (monotonic seconds); 0 if it is not
 
     @property
     def is_tried(self) -> bool:
-        """Whether it is on trial, with a request that decides, or has decided."""
-        return bool(self.trial and (self.requests or self.failures))
+        """Whether it is held back, or on trial with a request that decides, or has decided."""
+        return self.is_held or bool(self.trial and (self.requests or self.failures))
 
     @property
     def due(self) -> Due | None:
@@ -61,7 +62,7 @@ class Destination:
     def use(self, status: HealthStatus | None) -> None:
         trial = status.since_monotonic if status is not None and status.is_on_trial else 0.0
         if trial != self.trial:
-            self.trial, self.failures = trial, 0
+            self.trial, self.failures, self.is_held = trial, 0, False
 
     def work_out(self, scheme: str) -> Outcome:
         """The outcome for `scheme` ("http" or "https"), kept in the attribute of that name."""

@@ -1,6 +1,6 @@
 """The limits of a connection: sizes, times, and the refusals of requests that exceed them.
 
-README has the same table. Where a value was chosen for a reason, the reason stands here.
+docs/operations.md has the same table. Where a value was chosen for a reason, the reason stands here.
 """
 
 from redirect.core.decision import Decision

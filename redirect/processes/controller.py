@@ -209,5 +209,8 @@ class _Controller:
     async def _note_history(self) -> None:
         """Where its cells end, so that none is left out."""
         while True:
-            await asyncio.to_thread(self._instance.note)
+            try:
+                await asyncio.to_thread(self._instance.note)
+            except Exception:  # a fault of this program, and no reason to end
+                _logger.exception("the history has no numbers of the last seconds")
             await asyncio.sleep(NOTE_SECONDS - monotonic() % NOTE_SECONDS)

@@ -3,9 +3,14 @@
 The rule: an origin fails where there is no connection or no whole answer, or where that is 502, 503 or 504. The head of
 another answer ends the row. A connection that had rested too long is no failure, nor is a client that leaves. What was
 sent before a trial tells nothing of it.
+
+Until the controller has decided, the worker holds an origin back itself, at most half of those of a pool: at 3,000
+requests per second 400 more failed otherwise.
 """
 
+import asyncio
 import logging
+from collections import Counter
 
 from redirect.core.destination import Destination
 from redirect.core.ejections import FAILURES, code_of
@@ -13,6 +18,9 @@ from redirect.core.pools import Ejection
 from redirect.telemetry.scoreboard import KINDS, Series, Slot
 
 _IN_A_ROW, _FAILED, _PASSED, _FAILURE = range(len(KINDS["outcomes"]))
+
+# The controller's decision is there within half a second, if it is to eject the origin.
+HOLD_SECONDS = 1.0
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -23,6 +31,18 @@ class Outcomes:
     def __init__(self, slot: Slot) -> None:
         self._series = Series(slot)
         self._counts = slot.counts
+        self._held: Counter[str] = Counter()  # by pool
+
+    def hold(self, destination: Destination) -> None:
+        pool = destination.pool
+        if not destination.is_held and self._held[pool.name] < sum(origin.weight > 0 for origin in pool.origins) // 2:
+            destination.is_held = True
+            self._held[pool.name] += 1
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, destination)
+
+    def _let_go(self, destination: Destination) -> None:
+        destination.is_held = False
+        self._held[destination.pool.name] -= 1
 
     def report(self, pool: str, origin: str, what: int, failure: int | None = None) -> None:
         try:
@@ -75,6 +95,7 @@ class Attempt:
         if destination.failures >= self._ejection.fails:
             destination.failures = 0
             self._report(_IN_A_ROW, code_of(error))
+            self._outcomes.hold(destination)
 
     def _report(self, what: int, failure: int | None = None) -> None:
         self._outcomes.report(self._destination.pool.name, self._destination.origin.name, what, failure)

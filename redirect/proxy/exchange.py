@@ -167,7 +167,7 @@ class Exchange:
         if balancer.is_by_key and self.key_of is not None:
             self._key = self.key_of(balancer.pool.hash_on)
         picked = balancer.pick_for(self.method, self._key)
-        self._try(balancer.one_at_a_time(picked, self._key) if picked.trial else picked)
+        self._try(balancer.one_at_a_time(picked, self._key) if picked.trial or picked.is_held else picked)
 
     def _fall_back(self) -> bool:
         """Goes on as that of the first fallback that has an eligible origin, or refuses the request."""

@@ -1,6 +1,7 @@
 """All exchanges of a worker, and its connections to the origins."""
 
 import asyncio
+import logging
 from collections import Counter
 from time import monotonic_ns
 from typing import Protocol
@@ -13,6 +14,8 @@ from redirect.proxy.ejections import Outcomes
 from redirect.proxy.limits import Limits
 from redirect.proxy.retries import is_within_budget
 from redirect.telemetry.recorder import Recorder
+
+_logger = logging.getLogger("gunicorn.error")
 
 # Between two looks at the deadlines of all exchanges, so that a request sets no timer.
 CHECK_SECONDS = 0.1
@@ -121,15 +124,17 @@ class Forwarder:
 
     def _check(self) -> None:
         now = monotonic_ns()
-        try:
-            for exchange in [*self._exchanges]:
+        for exchange in [*self._exchanges]:
+            try:
                 exchange.check(now)
-            self.limits.check(now)
-            for connections in self._connections.values():
-                connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
-        finally:  # a fault does not end the checks
-            again = self._exchanges or any(connections.idle for connections in self._connections.values())
-            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
+            except Exception:  # a fault of this program, and none of the others
+                _logger.exception("a request that is forwarded is not checked any more")
+                self._exchanges.discard(exchange)
+        self.limits.check(now)
+        for connections in self._connections.values():
+            connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
+        again = self._exchanges or any(connections.idle for connections in self._connections.values())
+        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
 
 
 def _place(pool: Pool, origin: Origin, scheme: str) -> Place:

@@ -161,19 +161,21 @@ class History:
         self._lock = threading.Lock()
         self._windows = {name: _Window(*window) for name, window in WINDOWS.items()}
         self._last: tuple[float, Cell, _Read] | None = None
+        self._since = 0.0  # when what the last note has began to be counted
         self.notes = 0
 
-    def note(self, snapshot: Snapshot, now: float) -> None:
-        """Adds what is new since the note before, at `now` of the monotonic clock."""
+    def note(self, snapshot: Snapshot, now: float, since: float = 0.0) -> None:
+        """Adds what is new since the note before, at `now` of the monotonic clock. Where the numbers count `since`
+        another time, those of runs before are among them now, and nothing is known to be new."""
         whole, read = Cell(0.0, snapshot.answers.buckets, snapshot.forwards.durations.buckets), _Read(snapshot)
         with self._lock:
-            if self._last is not None:
+            if self._last is not None and since == self._since:
                 last, before, earlier = self._last
                 changed = [key for key, counts in read.counts.items() if counts != earlier.counts.get(key)]
                 gained = {key: (earlier.totals(key), read.totals(key)) for key in changed}
                 for window in self._windows.values():
                     window.note(now, last, whole, before, gained)
-            self._last = now, whole, read
+            self._last, self._since = (now, whole, read), since
             self.notes += 1
 
     def whole(self, window: str) -> list[Cell]:

@@ -265,9 +265,17 @@ def _row(key: str, numbers: str) -> Callable[[Path], None]:
     return make
 
 
+def _overrides(path: Path) -> None:
+    run(path.parent)
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE overrides SET content = '[[1]]'")
+    file.close()
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        pytest.param(_overrides, "is damaged", id="overrides of another shape"),
         pytest.param(_text, "is damaged (file is not a database); move it away", id="text"),
         pytest.param(_torn, "is damaged (database disk image is malformed); move it away", id="torn"),
         pytest.param(_foreign, "is the file of another program; name another directory", id="foreign"),

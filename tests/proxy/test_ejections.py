@@ -11,6 +11,7 @@ from support.wire import head as request
 
 from redirect.core.ejections import words_of
 from redirect.core.health import HealthStatus
+from redirect.proxy import ejections
 from redirect.telemetry.scoreboard import KINDS
 
 POOL = "eject = { fails = 2 }"
@@ -103,7 +104,7 @@ async def test_each_try_counts_for_its_origin(forwarding: Forwarding) -> None:
         first.default = close_at_once
         for _ in range(8):
             assert (await gateway.ask("GET / HTTP/1.1")).status == 200
-        assert outcomes(gateway)["failed_in_a_row"] == 2
+        assert outcomes(gateway)["failed_in_a_row"] == 1  # from then on it is held back
         assert [labels for labels, _ in gateway.handler.recorder.slot.series("outcomes")] == [("origins", first.name)]
         assert len(second.asked) == 8
 
@@ -169,6 +170,34 @@ async def test_what_is_no_failure_of_the_origin(
     async with forwarding("retries = 0\ntimeouts = { idle = 0.3 }", pool="eject = { fails = 1 }") as gateway:
         await what(gateway)
         assert outcomes(gateway)["failed_in_a_row"] == 0
+
+
+async def test_an_origin_that_is_about_to_be_ejected_is_held_back(
+    forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as the controller takes to decide; then it is asked again, if that did not eject it."""
+    monkeypatch.setattr(ejections, "HOLD_SECONDS", 0.3)
+    async with forwarding(ROUTE, pool="eject = { fails = 2 }", origins=2) as gateway:
+        gateway.origin.default = close_at_once
+        for _ in range(20):
+            await gateway.ask("GET / HTTP/1.1")
+        assert len(gateway.origin.asked) == 2
+        await asyncio.sleep(0.35)
+        for _ in range(4):
+            await gateway.ask("GET / HTTP/1.1")
+        assert len(gateway.origin.asked) == 4
+
+
+async def test_at_most_half_of_the_origins_are_held_back(forwarding: Forwarding) -> None:
+    """Where all fail, the cause is elsewhere."""
+    async with forwarding(ROUTE, pool="eject = { fails = 1 }", origins=3) as gateway:
+        for origin in gateway.origins:
+            origin.default = close_at_once
+        for _ in range(12):
+            await gateway.ask("GET / HTTP/1.1")
+        asked = sorted(len(origin.asked) for origin in gateway.origins)
+        assert asked[0] == 1
+        assert asked[1] > 3
 
 
 # On trial

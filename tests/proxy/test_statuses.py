@@ -3,14 +3,17 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 from support.gateway import Answer, Forwarding, Gateway
 from support.origin import Behaviour, answer, close_at_once, hang, head, reset_at_once, says
+from support.wire import head as request
 
 from redirect.proxy.connections import Connections
 from redirect.proxy.descriptors import Descriptors
 from redirect.proxy.ejections import Outcomes
+from redirect.proxy.exchange import Exchange
 
 LONG = "a" * 33 * 1024
 # An origin's failure before the head of its answer is whole: the status, and the name of RFC 9209.
@@ -50,6 +53,23 @@ async def test_a_fault_of_this_program_is_answered_and_logged(
         got, record = await refusal(gateway)
         assert (got.status, got.error, record["tries"]) == (500, "proxy_internal_error", 1)
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_fault_in_a_check_of_one_request_is_none_of_the_others(
+    own: Forwarding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(exchange: Exchange, now: int, whole: Callable[[Exchange, int], None] = Exchange.check) -> None:
+        if exchange.target == "/broken":
+            raise ZeroDivisionError
+        whole(exchange, now)
+
+    monkeypatch.setattr(Exchange, "check", check)
+    async with own("timeouts = { answer = 0.3 }") as gateway:
+        gateway.origin.default = hang
+        for _ in range(3):
+            await (await gateway.client()).send(request("GET /broken HTTP/1.1"))
+        assert (await gateway.ask("GET /late HTTP/1.1")).status == 504
+    assert caplog.messages == ["a request that is forwarded is not checked any more"] * 3
 
 
 @pytest.mark.parametrize("code", [None, errno.EMFILE, errno.ENFILE])

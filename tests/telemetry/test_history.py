@@ -103,3 +103,12 @@ def test_series_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_SERIES", 2)
     found = noted(snapshot({}), snapshot({("a", "origin-1", 302): 1, ("b", "origin-1", 302): 1}))
     assert found.traffic("day") == {("a", None): 1, ("a", "origin-1"): 1}
+
+
+def test_numbers_of_runs_before_are_no_traffic_of_now() -> None:
+    """The keeper may find them a while after the start."""
+    key = ("a", "origin-1", 302)
+    found = History()
+    for step, (count, since) in enumerate([(10, 2.0), (20, 2.0), (1_000_030, 1.0), (1_000_040, 1.0)]):
+        found.note(snapshot({key: count}), 86_400.0 + step * NOTE_SECONDS, since)
+    assert found.trend("minute", ("a", "origin-1")).rates[-3:] == [2, None, 2]
