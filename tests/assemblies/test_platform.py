@@ -242,6 +242,15 @@ def test_503_as_long_as_a_service_is_down(platform: Assembly) -> None:
     assert made(platform, 7005) == 0
 
 
+def test_503_as_long_as_redis_is_down(platform: Assembly) -> None:
+    valid = token(platform)
+    platform.compose("stop", "redis")
+    answer = pay(platform, valid, 7007)
+    assert (answer.status, answer.headers["retry-after"] is not None) == (503, True)
+    platform.compose("start", "redis")
+    until(lambda: pay(platform, valid, 7008).status, lambda status: status == 200, "redis is back")
+
+
 def test_what_is_queued_outlives_a_restart_of_redis_and_the_worker(platform: Assembly) -> None:
     valid = token(platform)
     platform.compose("stop", "psp-connector")

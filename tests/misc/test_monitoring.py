@@ -252,7 +252,10 @@ def test_compose_mounts_what_prometheus_and_grafana_read() -> None:
     assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
 
 
-def test_the_dashboard_asks_for_the_job() -> None:
-    """What no exposition names, the job, is named as the scrape configuration has it."""
-    jobs = set(re.findall(r'job="([^"]*)"', json.dumps(DASHBOARD).replace('\\"', '"')))
-    assert jobs == {SCRAPE["job_name"]}
+def test_the_dashboard_and_the_alerts_ask_for_the_job() -> None:
+    """What no exposition names, the job, is named as the scrape configuration has it, and as Kubernetes gives it: by a
+    label of the Service, and by its name where there is no such label."""
+    asked = json.dumps([DASHBOARD, ALERTS]).replace('\\"', '"')
+    service, monitor = YAML(typ="safe").load_all(ROOT / "misc/kubernetes/components/monitoring/monitor.yaml")
+    job = service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+    assert set(re.findall(r'job="([^"]*)"', asked)) == {SCRAPE["job_name"]} == {job}

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 SECRET = os.environ["JWT_SECRET"]
 SECONDS_RESULT_IS_KEPT = 500
+RETRY_AFTER = 5  # seconds
 
 queue = Queue(
     "transactions",
@@ -83,7 +84,8 @@ async def transaction(request: Request) -> Response:
     try:
         return JSONResponse(await accept(await request.json()))
     except RefusedError as refused:
-        return JSONResponse({"error": str(refused)}, refused.status)
+        headers = {"Retry-After": str(RETRY_AFTER)} if refused.status == 503 else None
+        return JSONResponse({"error": str(refused)}, refused.status, headers)
     except ValueError:
         return JSONResponse({"error": "send JSON"}, 400)
 
