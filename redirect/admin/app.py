@@ -100,8 +100,8 @@ def create_admin_app(
             await instance.keep()
             return _json({"overrides": shown_overrides(publisher.overrides)})
         try:
-            made = await publisher.override(json.loads(await _body(request, MAX_OVERRIDE_BYTES)))
-        except (ValueError, RecursionError) as error:  # no JSON, too
+            made = await publisher.override(_json_or_none(await _body(request, MAX_OVERRIDE_BYTES)))
+        except ValueError as error:
             return refusal(422, str(error))
         await instance.keep()
         return _json(shown_overrides([made])[0])
@@ -134,6 +134,13 @@ def create_admin_app(
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
+
+
+def _json_or_none(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -21,7 +21,7 @@ from redirect.core.wording import shown
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path())
+@click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("--live", is_flag=True, help="Ask DNS and Docker once for the origins of pools that discover.")
 @click.option(

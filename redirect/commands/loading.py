@@ -25,15 +25,16 @@ FLAGS = {"pools_config_path": "--config", "server_host": "--host", "server_port"
 def setting(name: str) -> Callable[[F], F]:
     """Makes an option of a field of Settings, which has its variable, default, help text and check."""
     field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True)
     return click.option(
         FLAGS.get(name, f"--{name.replace('_', '-')}"),
         name,
-        type=click.Path() if field.annotation is Path else str,
+        type=click.Path(readable=False) if field.annotation is Path else str,
         metavar=_metavar(field),
         help=f"{field.description}.",
         envvar=variable(name),
         show_envvar=True,
-        default=str(field.get_default(call_default_factory=True)),
+        default=None if default is None else str(default),
         callback=_only_given,
     )
 

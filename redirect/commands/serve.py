@@ -32,6 +32,10 @@ def _with_settings(command: F) -> F:
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
     _fill_descriptors()
+    try:
+        os.getcwd()
+    except OSError as error:  # gunicorn goes there for a second master
+        leave(1, f"the folder in which it is started cannot be used: {error.strerror}; start it in another")
     settings = read_settings(**options)
     sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
     _check_descriptors()

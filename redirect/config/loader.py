@@ -28,6 +28,18 @@ from redirect.core.wording import instead, shown
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
 
+# By how a message of tomllib begins, what is wrong most often.
+_INLINE = "{ } is one line with commas between its members; for more lines write [POOL.weighted_hosts] above them"
+_REMEDIES = {
+    "Cannot overwrite a value": "the key is there already, leave one out",
+    "Cannot declare": "the table is there already, leave one out",
+    "Duplicate inline table key": "leave one out",
+    "Invalid initial character for a key part": _INLINE,
+    "Unclosed inline table": _INLINE,
+    "Invalid value": "text is in quotes, true and false are not",
+    "Expected '=' after a key": "a key with other characters than letters, digits, _ and - is in quotes",
+}
+
 # What the admin listener shows of pools and origins.
 _TELLING = ("stats", "status", "metrics")
 
@@ -145,7 +157,9 @@ def _syntax_error(message: str, text: str) -> tuple[str, tuple[int, int]]:
     if not at:
         return f"not TOML that can be read: {message.partition(';')[0]}", (1, 1)
     numbers = [int(digits) for digits in re.findall(r"\d+", where)]
-    return f"not TOML: {reason}", (numbers[0], numbers[1]) if len(numbers) == 2 else positions.position(text, len(text))
+    remedy = next((f": {remedy}" for begin, remedy in _REMEDIES.items() if reason.startswith(begin)), "")
+    place = (numbers[0], numbers[1]) if len(numbers) == 2 else positions.position(text, len(text))
+    return f"not TOML: {reason}{remedy}", place
 
 
 class _Whole(NamedTuple):

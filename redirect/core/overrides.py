@@ -144,7 +144,7 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     """The override that is `wanted` of a configuration of a file, beside `others`. Raises ValueError with place, value
     and remedy."""
     if not isinstance(wanted, Mapping) or not {"pool", "origin", "to"} <= wanted.keys() <= _KEYS:
-        raise ValueError("an override is an object with pool, origin and to, and perhaps from, over and hold")
+        raise ValueError("an override is a JSON object with pool, origin and to, and perhaps from, over and hold")
     name, origin = wanted["pool"], wanted["origin"]
     pool = config.pools.get(name) if isinstance(name, str) else None
     if pool is None:
@@ -194,7 +194,8 @@ def _check_room(pool: Pool, made: Override, others: Sequence[Override]) -> None:
     has_rest = any(each.weight and each.name not in taken for each in pool.origins)
     if not has_rest and min(made.first, made.last) < PARTS - sum(each.last for each in others):
         raise ValueError(
-            f"to: no other origin of {pool.name} has a weight, so nothing gets the rest; give one a weight"
+            f"to: no other origin of {pool.name} has a weight and no override, so nothing gets the rest; give one a "
+            "weight, or end another override"
         )
 
 

@@ -1,6 +1,7 @@
 """`redirect`, `redirect check`, `explain` and `reload`: what they print, and how they end."""
 
 import json
+import os
 import re
 import threading
 import tomllib
@@ -46,7 +47,8 @@ def test_the_help_of_serve_lists_each_setting() -> None:
     printed = " ".join(run("serve", "--help").stdout.split())
     assert {*options, "REDIRECT_ADMIN_TOKEN"} == {variable(name) for name in Settings.model_fields}
     for name, option in options.items():
-        assert f"{option.help} [env var: {name}; default: " in printed
+        default = "]" if name == "REDIRECT_STATE_DIR" else "; default: "
+        assert f"{option.help} [env var: {name}{default}" in printed
     assert "--graceful-timeout 2..3600 " in printed
 
 
@@ -531,6 +533,13 @@ def test_explain_refuses_what_is_no_request(file: Path, arguments: list[str], me
     """What the service would refuse is refused in its words; exit code 2."""
     result = run("explain", *arguments)
     assert (result.exit_code, result.stderr) == (2, message)
+
+
+def test_whether_a_file_can_be_read_is_known_when_it_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """click would ask before, and say so in other words and with another code than of a file that is not there."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for command in (["check", str(file)], ["explain", "--config", str(file)], ["pools", "list"]):
+        assert run(*command).exit_code == 0
 
 
 def test_explain_needs_a_good_file(file: Path) -> None:

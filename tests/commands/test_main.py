@@ -75,6 +75,13 @@ def test_a_full_disk_of_the_output_says_nothing_of_the_file_that_was_changed(tmp
     assert '"a" = 7' in pools.read_text()
 
 
+def test_a_service_needs_the_folder_in_which_it_is_started(tmp_path: Path) -> None:
+    shell = f"mkdir gone; cd gone; rmdir ../gone; {sys.executable} -m redirect serve"
+    ended = subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.startswith(b"the folder in which it is started cannot be used: No such file or directory; ")
+
+
 def test_a_service_needs_some_descriptors() -> None:
     shell = f"ulimit -n 200; {sys.executable} -m redirect serve"
     ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment(), capture_output=True, check=False)

@@ -342,7 +342,30 @@ def test_not_utf8(content: bytes, message: str) -> None:
 )
 def test_not_toml(text: str, message: str) -> None:
     """What TOML does not allow is said in the parser's words, with line and column."""
-    assert refused(text) == f"pools.toml:{message}"
+    assert (
+        refused(text).partition(": text is")[0].partition(": a key")[0].partition(": { }")[0] == f"pools.toml:{message}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("status = 302\nstatus = 301", "the key is there already, leave one out"),
+        ("a = 1\n[p]\nb = 1", "the table is there already, leave one out"),
+        ("pick = random", "text is in quotes, true and false are not"),
+        ("is_default = True", "text is in quotes, true and false are not"),
+        (
+            "weighted_hosts = { a.example:80 = 1 }",
+            "a key with other characters than letters, digits, _ and - is in quotes",
+        ),
+        (
+            'weighted_hosts = { "a" = 1, }',
+            "{ } is one line with commas between its members; for more lines write [POOL.weighted_hosts] above them",
+        ),
+    ],
+)
+def test_what_is_often_no_toml_has_a_remedy(line: str, remedy: str) -> None:
+    assert refused(f"[p]\n{line}\n").endswith(f": {remedy}")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +389,7 @@ def test_not_toml(text: str, message: str) -> None:
 )
 def test_duplicates(text: str, message: str) -> None:
     """A name that stands twice is refused by TOML itself, before anything is overwritten."""
-    assert refused(text) == f"pools.toml:{message}"
+    assert refused(text).startswith(f"pools.toml:{message}: ")
 
 
 @pytest.mark.parametrize(

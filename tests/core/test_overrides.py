@@ -173,9 +173,9 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([], "an override is an object with pool, origin and to, and perhaps from, over and hold"),
-        ({"pool": "p", "origin": "a"}, "an override is an object"),
-        ({"pool": "p", "origin": "a", "to": 1, "for": 2}, "an override is an object"),
+        ([], "an override is a JSON object with pool, origin and to, and perhaps from, over and hold"),
+        ({"pool": "p", "origin": "a"}, "an override is a JSON object"),
+        ({"pool": "p", "origin": "a", "to": 1, "for": 2}, "an override is a JSON object"),
         ({"pool": "r", "origin": "a", "to": 1}, 'pool: there is no pool "r"; there are "p", "q"'),
         ({"pool": "p", "origin": "c", "to": 1}, 'origin: p has no origin "c"; there are "a", "b", "new"'),
         ({"pool": "p", "origin": "nev", "to": 1}, 'origin: p has no origin "nev"; did you mean "new"? There are'),
@@ -187,7 +187,7 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
         ({"pool": "p", "origin": "a", "to": 1, "hold": 0}, "hold: 0 is no number of seconds from 1 to"),
         ({"pool": "p", "origin": "a", "from": 5, "to": 9}, "over: from 5 % to 9 % takes 0 seconds; say how long"),
         ({"pool": "p", "origin": "a", "to": 60}, "to: other overrides have the rest of p; ask for at most 50 %"),
-        ({"pool": "q", "origin": "x", "to": 60}, "to: no other origin of q has a weight"),
+        ({"pool": "q", "origin": "x", "to": 60}, "to: no other origin of q has a weight and no override"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wanted: object, message: str) -> None:
