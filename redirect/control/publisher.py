@@ -176,7 +176,8 @@ class Publisher:
         """What a file with this content would change. Raises ValueError with its faults."""
         before = config_of_file(self.config)
         try:
-            return changes(before, carried(parse_config(content, "the file that was sent"), before))
+            after = carried(parse_config(content, "the file that was sent"), before)
+            return changes(before, after, self.overrides)
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
@@ -186,10 +187,18 @@ class Publisher:
             _logger.warning("%s", warning)
         state = Loading(now, None, None, config.hash, now_ms())
         if config.hash != self.config.hash:
-            self._publish(config, now, state._replace(changes=_logged_changes(config_of_file(self.config), config)))
+            self._publish(config, now, state._replace(changes=self._log_changes(config)))
         else:
             publish_loading(self._scoreboard, state._replace(changes=loading(self._scoreboard).changes))
         _logger.info("loaded the configuration %s", config.hash)
+
+    def _log_changes(self, after: Config) -> list[str]:
+        """What `after` does to traffic, in lines."""
+        found = changes(config_of_file(self.config), after, self.overrides)
+        lines = listed(found)
+        level = logging.WARNING if any(change.is_warning for change in found) else logging.INFO
+        _logger.log(level, "the configuration %s changes: %s", after.hash, "\n  ".join(lines or ["nothing"]))
+        return lines
 
     def _publish(self, config: Config, now: float, state: Loading | None = None) -> None:
         """Publishes a configuration with the overrides, the difference last: workers look at its number."""
@@ -235,15 +244,6 @@ def _log(before: Config, after: Config) -> None:
             ]
             count = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
             _logger.info("origins of %s: %s%s", name, count, "".join(news))
-
-
-def _logged_changes(before: Config, after: Config) -> list[str]:
-    """What `after` does to traffic, in lines, which are logged, too."""
-    found = changes(before, after)
-    lines = listed(found)
-    level = logging.WARNING if any(change.is_warning for change in found) else logging.INFO
-    _logger.log(level, "the configuration %s changes: %s", after.hash, "\n  ".join(lines or ["nothing"]))
-    return lines
 
 
 def _shortened(error: str) -> str:

@@ -4,10 +4,11 @@ The rule: what takes all traffic from somewhere is a warning and comes first; th
 and shares, those first that move most. However much differs, only so many lines are shown.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
+from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
 from redirect.core.wording import some
@@ -25,9 +26,11 @@ class Change(NamedTuple):
     importance: float = 0.0
 
 
-def changes(before: Config, after: Config) -> list[Change]:
-    """What differs, the most important first."""
+def changes(before: Config, after: Config, overrides: Iterable[Override] = ()) -> list[Change]:
+    """What differs, the most important first; and which of the `overrides` keep weights from having an effect."""
     found = [*_default(before, after), *_pools(before, after), *_routes(before, after)]
+    for each in overrides:
+        found += _held(each, before, after)
     return sorted(found, key=lambda change: (not change.is_warning, -change.importance))
 
 
@@ -88,6 +91,15 @@ def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
         if origin.name in before:
             for name in _changed_keys(before[origin.name], replace(origin, weight=before[origin.name].weight)):
                 yield origin.name, name
+
+
+def _held(override: Override, before: Config, after: Config) -> Iterator[Change]:
+    pools = [config.pools.get(override.pool) for config in (before, after)]
+    old, new = (pool and _shares(pool).get(override.origin) for pool in pools)
+    if old is not None and new is not None and old != new:
+        what = f"{override.origin} keeps its override, {override.way}, until that ends"
+        end = f"redirect pools ramp {override.pool} {override.origin} --end"
+        yield Change(f"pool {override.pool}: {what}; `{end}` ends it", is_warning=not new, importance=1.0)
 
 
 def _is_yet_to_find(pool: Pool) -> bool:

@@ -4,6 +4,7 @@ import pytest
 
 from redirect.config.loader import parse_config
 from redirect.core.difference import MAX_LINES, changes, listed
+from redirect.core.overrides import Override
 
 TWO = '[a]\nis_default = true\nweighted_hosts = { "x" = 4, "y" = 1 }\n[b]\nweighted_hosts = { "z" = 1 }\n'
 ROUTE = '[[routes]]\npath = "/r"\nredirect_to = "b"\n'
@@ -112,3 +113,20 @@ def test_many_origins_of_a_pool_are_one_line() -> None:
     (line,) = lines(TWO, TWO.replace('"z" = 1', hosts))
     assert line.startswith("pool b: z: 100 % -> 0 %, o0: 0 % -> 1 %")
     assert line.endswith(" and 96 more")
+
+
+@pytest.mark.parametrize(
+    ("weight", "begin"),
+    [
+        (0, ["warning: pool a: y keeps its override, 30 %, until that ends; `redirect pools ramp a y --end` ends it"]),
+        (9, []),
+    ],
+)
+def test_an_override_that_a_weight_does_not_change_is_told(weight: int, begin: list[str]) -> None:
+    """As a warning where the origin is drained."""
+    old, new = (parse_config(toml.encode(), "pools.toml") for toml in (TWO, TWO.replace('"y" = 1', f'"y" = {weight}')))
+    override = Override("a", "y", 300, 300, 0.0, 0.0, 60.0)
+    found = listed(changes(old, new, [override]))
+    assert found[: len(begin)] == begin
+    assert sum("keeps its override" in line for line in found) == 1
+    assert not any("override" in line for line in listed(changes(old, old, [override])))

@@ -118,7 +118,7 @@ def set_weight(text: str, pool: str, origin: str, weight: int) -> str:
 
 @_editing
 def drain(text: str, pool: str, origin: str) -> str:
-    """Set the weight of an origin to 0: it stays in the file and gets nothing."""
+    """Set the weight of an origin to 0: it stays in the file and gets nothing, unless a ramp says so."""
     return edit.set_weight(text, pool, origin, 0)
 
 
