@@ -32,8 +32,8 @@ class Balancer:
     picks by a key of the request."""
 
     __slots__ = (
-        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_cycle", "has_eligible"),
-        *("is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
+        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_begun", "has_cycle"),
+        *("has_eligible", "is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
     )
 
     pick: Callable[[], Destination] | None
@@ -55,7 +55,10 @@ class Balancer:
         self._weights, self.next_step = effective_weights(pool, statuses, now)
         known = before._same_destinations(pool, vary) if before else {}
         self._destinations = tuple([_of(known, pool, origin, vary) for origin in pool.origins])
-        self._weigh()
+        self.has_eligible = any(self._weights)
+        self.has_begun = not known  # else origins have what is due by the one before, which still picks
+        if self.has_begun:
+            self._weigh()
         self.statuses = statuses
         # That of the same pool which is in use, once this one is not: all that came before it share the list.
         self.latest: list[Balancer] = []
@@ -77,6 +80,12 @@ class Balancer:
         return (
             {_place(each.origin): each for each in self._destinations} if vary == self.vary and others == pool else {}
         )
+
+    def begin(self) -> None:
+        """Takes the place of the one before."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._weigh()
 
     @property
     def is_growing(self) -> bool:

@@ -7,8 +7,9 @@ from redirect.core.balancer import Balancer
 from redirect.core.cycles import Cycles
 from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
+from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Pool
-from redirect.core.service import new_service
+from redirect.core.service import Service, balancers, new_service
 
 DOWN = {"a": HealthStatus(False, 0.0, 0.0, "refused")}
 BACK = {"a": HealthStatus(True, 0.0, 0.0, "answered 200")}
@@ -84,3 +85,18 @@ def test_decisions_are_equal_whatever_was_due() -> None:
         assert decision._replace(route="/a").due is decision.due
         assert decision.on_route("/a") == decision._replace(route="/a")
         assert decision.on_route("/a").due is decision.due
+
+
+def test_a_pick_has_what_is_due_by_the_service_in_use_while_the_next_one_is_made() -> None:
+    """They share the origins, and with thousands of pools it takes a while."""
+    config = parse_config(b'[p]\nis_default = true\nweighted_hosts = { "a" = 1, "b" = 1 }\n', "pools.toml")
+    service = new_service(config, Random(1))
+    moved = with_overrides(config, [Override("p", "a", 100, 100, 0.0, 0.0, 60.0)], 1.0)
+    prepared = dict(balancers(moved, Random(1), before=service))
+
+    def dues(service: Service) -> set[float]:
+        found = [service.decide(None, "http", None).due for _ in range(10)]
+        return {due.share for due in found if due is not None}
+
+    assert dues(service) == {0.5}
+    assert dues(Service(moved, prepared)) == {0.1, 0.9}
