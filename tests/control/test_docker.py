@@ -286,6 +286,7 @@ async def test_events_that_are_cut_are_followed_again(tmp_path: Path) -> None:
         assert daemon.subscribers == 1
 
 
+@pytest.mark.slow
 async def test_events_that_are_cut_again_and_again_are_followed_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

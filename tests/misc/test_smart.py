@@ -77,6 +77,7 @@ def test_each_level_makes_all_requests_and_no_more_at_once_than_it_has_clients()
     assert (level.statuses, len(level.times_ms), max(most)) == (Counter({200: 60}), 60, 5)
 
 
+@pytest.mark.slow
 def test_the_picture_says_that_the_loop_is_closed() -> None:
     measured = [
         benchmark.Level(1, [1.0, 2.0], Counter({200: 2})),

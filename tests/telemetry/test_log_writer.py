@@ -364,6 +364,7 @@ def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
     assert numbers(b"".join(read)) == [*range(200)]
 
 
+@pytest.mark.slow
 def test_close_does_not_wait_forever(
     fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
