@@ -25,7 +25,7 @@ from starlette.responses import Response
 from redirect.control.instance import Instance
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import now_ms
-from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Forwards, Key, Snapshot
+from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Counted, Forwards, Snapshot
 
 OPEN_METRICS = "application/openmetrics-text"
 
@@ -71,7 +71,7 @@ class _Collector(NamedTuple):
 def _of_requests(snapshot: Snapshot, config: Config, pairs: _Pairs, forgotten: _Places) -> Iterator[Metric]:
     # Without a sample of 0 Prometheus would not see the first request to an origin as an increase.
     only_forwarded = config.only_forwarded()
-    totals: dict[Key, int] = {
+    totals: dict[Counted, int] = {
         (pool.name, origin.name, 200 if pool.name in only_forwarded else pool.status): 0 for pool, origin in pairs
     }
     totals |= {key: count.total for key, count in snapshot.requests.items() if key[:2] not in forgotten}

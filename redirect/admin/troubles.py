@@ -6,7 +6,7 @@ Looking costs a few microseconds for each origin whose state can change, so read
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from redirect.control.instance import Instance, State
+from redirect.control.instance import Instance, OriginState
 from redirect.core.pools import Pool
 from redirect.telemetry.snapshot import Loading, Snapshot
 
@@ -17,11 +17,11 @@ class Troubles(NamedTuple):
 
     failed: Loading | None
     empty: Sequence[str]
-    down: Mapping[str, Mapping[str, State]]
+    down: Mapping[str, Mapping[str, OriginState]]
     unasked: Mapping[str, str]  # by pool, what to say
     is_late: bool
 
-    def downs(self) -> list[tuple[str, str, State]]:
+    def downs(self) -> list[tuple[str, str, OriginState]]:
         """Pool, origin and state of each origin that is down."""
         return [(pool, origin, state) for pool, states in self.down.items() for origin, state in states.items()]
 
@@ -59,7 +59,7 @@ def look(instance: Instance, snapshot: Snapshot) -> Troubles:
     return Troubles(None if loading.error is None else loading, empty, down, unasked, instance.is_late(snapshot))
 
 
-def _can_pick(pool: Pool, states: Mapping[str, State]) -> bool:
+def _can_pick(pool: Pool, states: Mapping[str, OriginState]) -> bool:
     """As `effective_weights` has it."""
     picked = ("up", "down") if pool.when_all_down == "ignore" else ("up",)
     return any(origin.weight and states[origin.name].name in picked for origin in pool.origins)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from redirect.admin.troubles import Troubles
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
-from redirect.telemetry.history import WINDOWS, Key
+from redirect.telemetry.history import WINDOWS, Subject
 from redirect.telemetry.snapshot import Count
 
 MAX_POOLS = 50  # on one page of them
@@ -102,7 +102,7 @@ class OriginView(NamedTuple):
     counted: Count
 
 
-def select(config: Config, query: Query, troubles: Troubles, traffic: Mapping[Key, float]) -> Selection:
+def select(config: Config, query: Query, troubles: Troubles, traffic: Mapping[Subject, float]) -> Selection:
     """The pools with `find` in their name, or in an origin's, with `down` only those that fail. First the busiest, or
     else those that fail, the default pool, and the others in the file's order."""
     failing, find = troubles.failing(), query.find.lower()
@@ -130,7 +130,9 @@ def _found(pool: Pool, find: str) -> set[str]:
     return {origin.name for origin in pool.origins if find in origin.name.lower()}
 
 
-def _ordered(pool: Pool, query: Query, troubles: Troubles, traffic: Mapping[Key, float]) -> list[tuple[Origin, float]]:
+def _ordered(
+    pool: Pool, query: Query, troubles: Troubles, traffic: Mapping[Subject, float]
+) -> list[tuple[Origin, float]]:
     """The origins of a pool, with their shares: those that were looked for first, then as pools."""
     found, down = _found(pool, query.find.lower()), troubles.down.get(pool.name, {})
 

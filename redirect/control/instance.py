@@ -29,7 +29,7 @@ APPLY_MS = 5_000
 READY = "ready"
 
 
-class State(NamedTuple):
+class OriginState(NamedTuple):
     """Whether an origin is up, down or draining, since when (Unix time), and what a probe has to do with it."""
 
     name: str
@@ -138,11 +138,11 @@ class Instance:
         """Those that are in force."""
         return [each for each in self.publisher.overrides if each.pool == pool.name]
 
-    def state(self, pool: Pool, origin: Origin) -> State:
+    def state(self, pool: Pool, origin: Origin) -> OriginState:
         since = self.publisher.since.get((pool.name, origin.name), self.started_at)
         if not origin.weight:
-            return State("draining", since)
+            return OriginState("draining", since)
         status = self._statuses(pool).get(origin.name)
         if status is None:
-            return State("up", since)
-        return State("up" if status.is_up else status.member or "down", max(since, status.since), status.reason)
+            return OriginState("up", since)
+        return OriginState("up" if status.is_up else status.member or "down", max(since, status.since), status.reason)

@@ -27,7 +27,7 @@ MAX_WAIT_SECONDS = 1.5
 _logger = logging.getLogger("gunicorn.error")
 
 
-class State(NamedTuple):
+class Keeping(NamedTuple):
     """Where sums are kept, when they were last (Unix time), and what is in the way now."""
 
     directory: str
@@ -47,9 +47,9 @@ class Keeper:
         if not scoreboard.kept.numbers.since_ms:
             clear(scoreboard.kept)
 
-    def state(self) -> State | None:
+    def state(self) -> Keeping | None:
         """None where nothing is to be kept."""
-        return State(str(self._file.directory), self._saved_at, self._error) if self._file else None
+        return Keeping(str(self._file.directory), self._saved_at, self._error) if self._file else None
 
     async def run(self) -> None:
         took = 0.0

@@ -46,7 +46,7 @@ class Probes(NamedTuple):
     seconds: float = 0.0  # that they took, all together
 
 
-class State:
+class TargetState:
     """The state of a target, and the task that probes it."""
 
     task: asyncio.Task[None]
@@ -109,7 +109,7 @@ class Prober:
             pool: {origin: status for origin, status in statuses.items() if status.is_probed}
             for pool, statuses in self.health.items()
         }
-        self._states: dict[Target, State] = {}
+        self._states: dict[Target, TargetState] = {}
         self._places: Mapping[Target, Sequence[_Place]] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES)
         self.use(config)
@@ -131,7 +131,7 @@ class Prober:
                 if had.get((pool, origin), target.origin) == target.origin
             ]
             if target not in self._states:
-                state = self._states[target] = State(is_up=all(status.is_up for status in known))
+                state = self._states[target] = TargetState(is_up=all(status.is_up for status in known))
                 state.task = asyncio.create_task(self._probe(target, state))
             same = [status for status in known if status.is_up == self._states[target].is_up]
             for pool, origin in places if same else ():
@@ -161,7 +161,7 @@ class Prober:
             state.task = asyncio.create_task(self._probe(target, state))
         return len(hung)
 
-    async def _probe(self, target: Target, state: State) -> None:
+    async def _probe(self, target: Target, state: TargetState) -> None:
         check = target.check
         await asyncio.sleep(uniform(0, min(FIRST_PROBE_SECONDS, check.interval)))
         while True:

@@ -14,7 +14,7 @@ from redirect.core.pools import Origin, Pool
 PERMANENT = (301, 308)
 
 # The endpoint for which the redirect would be a loop, and the redirect.
-Outcome = tuple[Endpoint, Decision]
+SchemeOutcome = tuple[Endpoint, Decision]
 
 
 class Destination:
@@ -27,8 +27,8 @@ class Destination:
     )
 
     _due: Due | None
-    http: Outcome | None
-    https: Outcome | None
+    http: SchemeOutcome | None
+    https: SchemeOutcome | None
 
     def __init__(self, pool: Pool, origin: Origin, vary: str | None = None) -> None:
         self.pool = pool
@@ -64,7 +64,7 @@ class Destination:
         if trial != self.trial:
             self.trial, self.failures, self.is_held = trial, 0, False
 
-    def work_out(self, scheme: str) -> Outcome:
+    def work_out(self, scheme: str) -> SchemeOutcome:
         """The outcome for `scheme` ("http" or "https"), kept in the attribute of that name."""
         pool, origin = self.pool, self.origin
         sent = pool.scheme or scheme

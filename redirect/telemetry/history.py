@@ -23,7 +23,7 @@ MAX_SERIES = 10_000
 WINDOWS = {"minute": (12, NOTE_SECONDS), "hour": (60, 60), "day": (60, 24 * 60)}
 
 # A pool and an origin; without an origin, all requests of the pool.
-Key = tuple[str, str | None]
+Subject = tuple[str, str | None]
 
 
 class Cell(NamedTuple):
@@ -50,7 +50,7 @@ class _Totals(NamedTuple):
 
 
 # By key, what there was at the note before and what there is now, of those with requests between.
-_Gained = Mapping[Key, tuple[_Totals, _Totals]]
+_Gained = Mapping[Subject, tuple[_Totals, _Totals]]
 
 _NO_CELL = Cell(0.0, NO_DURATIONS, NO_DURATIONS)
 
@@ -74,7 +74,7 @@ class _Window:
         self._index = 0  # of the cell that is filled now
         self._before = 0.0, _NO_CELL  # when that began, and the durations until then
         self._whole = [_NO_CELL] * cells
-        self._series: dict[Key, _Series] = {}
+        self._series: dict[Subject, _Series] = {}
 
     def note(self, now: float, last: float, whole: Cell, before: Cell, gained: _Gained) -> None:
         index = int(now // self._seconds)
@@ -117,7 +117,7 @@ class _Window:
         at = self._index % self._cells + 1
         return self._whole[at:] + self._whole[:at]
 
-    def trend(self, key: Key) -> Trend:
+    def trend(self, key: Subject) -> Trend:
         cells, at = self._cells, self._index % self._cells + 1
         values = (self._series.get(key) or _Series(cells)).values
         requests, errors, p99 = (
@@ -126,7 +126,7 @@ class _Window:
         seconds = [cell.seconds for cell in self.whole()]
         return Trend(_per_second(requests, seconds), _per_second(errors, seconds), [value or None for value in p99])
 
-    def traffic(self) -> dict[Key, float]:
+    def traffic(self) -> dict[Subject, float]:
         return {key: sum(series.values[: self._cells]) for key, series in self._series.items()}
 
 
@@ -134,22 +134,22 @@ class _Read:
     """What a snapshot has by key: requests and errors, and the buckets of answers, which are added up when asked."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.counts: dict[Key, tuple[int, int]] = {}
+        self.counts: dict[Subject, tuple[int, int]] = {}
         for (pool, origin, status), count in snapshot.requests.items():
             if pool is not None:
                 self._add((pool, None), status, count.total)
                 if origin is not None:
                     self._add((pool, origin), status, count.total)
-        self._responses: dict[Key, list[Buckets]] = {}
+        self._responses: dict[Subject, list[Buckets]] = {}
         for (pool, origin), numbers in snapshot.forwards.origins.items():
             for key in {(pool, origin), (pool, None)}:
                 self._responses.setdefault(key, []).append(numbers.responses)
 
-    def _add(self, key: Key, status: int, count: int) -> None:
+    def _add(self, key: Subject, status: int, count: int) -> None:
         requests, errors = self.counts.get(key, (0, 0))
         self.counts[key] = requests + count, errors + count if status >= 500 else errors
 
-    def totals(self, key: Key) -> _Totals:
+    def totals(self, key: Subject) -> _Totals:
         buckets = self._responses.get(key)
         return _Totals(*self.counts.get(key, (0, 0)), None if buckets is None else array("Q", added(buckets)))
 
@@ -183,11 +183,11 @@ class History:
         with self._lock:
             return self._windows[window].whole()
 
-    def trend(self, window: str, key: Key) -> Trend:
+    def trend(self, window: str, key: Subject) -> Trend:
         with self._lock:
             return self._windows[window].trend(key)
 
-    def traffic(self, window: str) -> dict[Key, float]:
+    def traffic(self, window: str) -> dict[Subject, float]:
         """How many requests there were, of those pools and origins that had some."""
         with self._lock:
             return self._windows[window].traffic()

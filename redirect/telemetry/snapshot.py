@@ -22,7 +22,7 @@ BOUNDS_US: tuple[int, ...] = (
 SECONDS = 60
 
 # What is counted apart: pool, origin and status. Pool and origin are None as in `Decision`.
-Key = tuple[str | None, str | None, int]
+Counted = tuple[str | None, str | None, int]
 
 # Parts of a pick, as it is shared out among the origins to which it was due.
 MICRO = 1_000_000
@@ -126,7 +126,7 @@ class Snapshot:
     request read to the response sent."""
 
     time: float
-    requests: Mapping[Key, Count]
+    requests: Mapping[Counted, Count]
     routes: Mapping[tuple[str, int], int]  # requests by route and status
     unknown_pool: int
     loops: int  # requests that were refused as such

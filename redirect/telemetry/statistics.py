@@ -22,9 +22,9 @@ from redirect.telemetry.snapshot import (
     SECONDS,
     Connections,
     Count,
+    Counted,
     Durations,
     Forwards,
-    Key,
     Loading,
     OriginNumbers,
     Snapshot,
@@ -57,7 +57,7 @@ class Statistics:
         with self._lock:
             slots = counting(self._scoreboard)
             rows = _rows(slots)
-            requests: dict[Key, Count] = {}
+            requests: dict[Counted, Count] = {}
             for slot, row in zip(slots, rows, strict=True):
                 _add(requests, slot, row.configs if row.config == current else None)
             routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
@@ -100,7 +100,7 @@ def _rows(slots: list[Slot]) -> list[Numbers]:
     return [Numbers.from_buffer_copy(slot.numbers) for slot in slots]
 
 
-def _add(requests: dict[Key, Count], slot: Slot, current: int | None) -> None:
+def _add(requests: dict[Counted, Count], slot: Slot, current: int | None) -> None:
     """Adds what was counted in `slot`; `current` is which of its configurations is the one in use, if any."""
     for key, index in slot.series("requests"):
         total, before, last_ms, configs = slot.counts[index : index + 4]

@@ -32,7 +32,7 @@ from redirect.admin.page import (
 )
 from redirect.admin.view import LEAST_ORIGINS, MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
-from redirect.control.instance import Instance, State
+from redirect.control.instance import Instance, OriginState
 from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import Cell, History
@@ -41,9 +41,9 @@ from redirect.telemetry.snapshot import (
     NO_DURATIONS,
     SECONDS,
     Count,
+    Counted,
     Durations,
     Forwards,
-    Key,
     Loading,
     OriginNumbers,
     Snapshot,
@@ -78,7 +78,7 @@ class FakeInstance:
     def __init__(self, toml: str = TOML) -> None:
         self.config: Config = parse_config(toml.encode(), "pools.toml")
         self.started_at = self.counted_since = time.time() - 90
-        self.requests: dict[Key, Count] = {}
+        self.requests: dict[Counted, Count] = {}
         self.answers = Durations(NO_DURATIONS, 0, [second(0)] * SECONDS)
         self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})
         self.loading = Loading(self.started_at)
@@ -112,11 +112,11 @@ class FakeInstance:
             dues=self.dues,
         )
 
-    def state(self, pool: Pool, origin: Origin) -> State:
+    def state(self, pool: Pool, origin: Origin) -> OriginState:
         self.threads.add(threading.get_ident())
         if origin.name in self.downs:
-            return State("down", self.started_at, self.downs[origin.name])
-        return State("up" if origin.weight else "draining", self.started_at)
+            return OriginState("down", self.started_at, self.downs[origin.name])
+        return OriginState("up" if origin.weight else "draining", self.started_at)
 
     def overrides(self, pool: Pool) -> list[Override]:
         return [each for each in self.made if each.pool == pool.name]

@@ -8,7 +8,7 @@ import pytest
 from redirect.config.loader import Loader, parse_config
 from redirect.control.discovery import Discovery
 from redirect.control.dns_provider import DnsProvider
-from redirect.control.instance import APPLY_MS, READY, Instance, State
+from redirect.control.instance import APPLY_MS, READY, Instance, OriginState
 from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading, publish_loading
 from redirect.core.health import HealthStatus, encode
@@ -58,13 +58,13 @@ def test_states_of_origins(scoreboard: Scoreboard) -> None:
     instance, pool = look(scoreboard), CONFIG.pools["p"]
     states = {origin.name: instance.state(pool, origin) for origin in pool.origins}
     assert states == {
-        "a": State("down", 200.0, "probe of a"),
-        "b": State("up", 200.0, "probe of b"),
-        "c": State("draining", 100.0),
-        "d": State("up", 100.0),
+        "a": OriginState("down", 200.0, "probe of a"),
+        "b": OriginState("up", 200.0, "probe of b"),
+        "c": OriginState("draining", 100.0),
+        "d": OriginState("up", 100.0),
     }
     unprobed = CONFIG.pools["q"]
-    assert instance.state(unprobed, unprobed.origins[0]) == State("up", 100.0)
+    assert instance.state(unprobed, unprobed.origins[0]) == OriginState("up", 100.0)
 
 
 def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
@@ -76,9 +76,9 @@ def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
     scoreboard.ejections.publish(b'{"p":{"a":3}}')
     instance, pool = look(scoreboard, config), config.pools["p"]
     assert {origin.name: instance.state(pool, origin) for origin in pool.origins} == {
-        "a": State("down", 200.0, "a failed"),
-        "b": State("up", 200.0, "b failed"),
-        "c": State("up", 100.0),
+        "a": OriginState("down", 200.0, "a failed"),
+        "b": OriginState("up", 200.0, "b failed"),
+        "c": OriginState("up", 100.0),
     }
     assert instance.ejections() == {("p", "a"): 3}
 

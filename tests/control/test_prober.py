@@ -16,7 +16,7 @@ from support.wire import settled
 from redirect.config.loader import parse_config
 from redirect.control.discovery import Discovered, with_found
 from redirect.control.probe import Target, probe
-from redirect.control.prober import Loop, Prober, State
+from redirect.control.prober import Loop, Prober, TargetState
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.health import HealthStatus, decode, encode
@@ -78,7 +78,7 @@ def states(scoreboard: Scoreboard) -> dict[tuple[str, str], bool]:
 )
 def test_a_state_turns_after_so_many_in_a_row(outcomes: str, turns: str) -> None:
     """Three failures in a row are down, two passes in a row are up again; one of the other kind begins anew."""
-    state = State(is_up=True)
+    state = TargetState(is_up=True)
     judged = (state.judge(is_good=each == "+", passes=2, fails=3) for each in outcomes)
     assert "".join("0123456789X"[index] for index, has_turned in enumerate(judged) if has_turned) == turns
 

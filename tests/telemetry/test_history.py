@@ -9,9 +9,9 @@ from redirect.telemetry.snapshot import (
     NO_DURATIONS,
     SECONDS,
     Count,
+    Counted,
     Durations,
     Forwards,
-    Key,
     Loading,
     OriginNumbers,
     Snapshot,
@@ -30,7 +30,7 @@ def snapshot(counts: dict[tuple[str, str | None, int], int], responses: list[int
     if responses is not None:
         origins["a", "origin-1"] = OriginNumbers(responses)
     nothing = Durations(NO_DURATIONS, 0, durations.seconds)
-    requests: dict[Key, Count] = {key: Count(count, count, 0) for key, count in counts.items()}
+    requests: dict[Counted, Count] = {key: Count(count, count, 0) for key, count in counts.items()}
     forwards = Forwards(nothing, 0, 0, 0, origins, {})
     return Snapshot(0, requests, {}, 0, 0, 0, durations, forwards, 0, 0, [], Loading(0))
 

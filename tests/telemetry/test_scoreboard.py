@@ -5,7 +5,7 @@ import os
 import pytest
 
 from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Labels, Scoreboard
-from redirect.telemetry.snapshot import Key
+from redirect.telemetry.snapshot import Counted
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def test_what_a_worker_left_half_written_is_no_count(scoreboard: Scoreboard) -> 
 def test_series_grow(scoreboard: Scoreboard) -> None:
     """There is room for many series, of whatever names, and a reader finds those that came since it looked."""
     slot = scoreboard.slots()[0]
-    keys: list[Key] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
+    keys: list[Counted] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
     keys += [("pool", f"origin-{n}", 302) for n in range(5000)]
 
-    def add(keys: list[Key]) -> None:
+    def add(keys: list[Counted]) -> None:
         for key in keys:
             slot.counts[slot.add_series("requests", key)] = 1
 
