@@ -55,7 +55,8 @@ function replaceSection({ type, data }) {
   fresh.innerHTML = data;
   localize(fresh);
   update(old, fresh);
-  if (type === "troubles") document.title = old.firstElementChild.dataset.title;
+  // Where `old` had other children, `fresh` has taken its place.
+  if (type === "troubles") document.title = document.getElementById(type).firstElementChild.dataset.title;
 }
 
 function addRequests({ data }) {

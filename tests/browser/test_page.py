@@ -120,6 +120,13 @@ def test_down(browser: Chrome) -> None:
     assert "127.0.0.1:1 of pool downloads is down" in text(browser, "#troubles")
 
 
+def test_the_title_tells_that_all_is_well_again(browser: Chrome) -> None:
+    """Where the list of troubles goes as well as where it changes."""
+    for title, others in (("well", ""), ("ill", "<ul></ul>")):
+        event = {"type": "troubles", "data": f"<p hidden data-title='{title}'></p>{others}"}
+        assert browser.execute_script("replaceSection(arguments[0]); return document.title", event) == title
+
+
 def test_forwards(browser: Chrome) -> None:
     """A pool that is forwarded to says so, and what became of forwards; their durations have a chart."""
     shown = POOL.format("inner")
