@@ -97,9 +97,14 @@ class Counters:
                 self._known.add(pool)
             else:
                 self.slot.numbers.unknown_pool += sum(
-                    quoted[0] == pool and decision.pool is not None and decision.route is None
-                    for decision, quoted, *_ in records
+                    quoted[0] == pool and _was_to_be_named(decision) for decision, quoted, *_ in records
                 )
+
+
+def _was_to_be_named(decision: Decision) -> bool:
+    """Whether the header had a part in it: no route took the request, and it was not refused before; 404 is that of a
+    configuration without a default pool."""
+    return decision.route is None and (decision.pool is not None or decision.status == 404)
 
 
 def _count_durations(records: Sequence[Record], into: DurationNumbers, second: int) -> None:

@@ -71,7 +71,7 @@ class _Window:
     def __init__(self, cells: int, seconds: int) -> None:
         self._cells = cells
         self._seconds = seconds
-        self._index = 0  # of the cell that is filled now
+        self._index = -1  # of the cell that is filled now
         self._before = 0.0, _NO_CELL  # when that began, and the durations until then
         self._whole = [_NO_CELL] * cells
         self._series: dict[Subject, _Series] = {}

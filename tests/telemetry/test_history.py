@@ -112,3 +112,12 @@ def test_numbers_of_runs_before_are_no_traffic_of_now() -> None:
     for step, (count, since) in enumerate([(10, 2.0), (20, 2.0), (1_000_030, 1.0), (1_000_040, 1.0)]):
         found.note(snapshot({key: count}), 86_400.0 + step * NOTE_SECONDS, since)
     assert found.trend("minute", ("a", "origin-1")).rates[-3:] == [2, None, 2]
+
+
+def test_on_a_machine_that_has_just_started_nothing_that_was_counted_before_is_drawn() -> None:
+    """The first cell is one like the others."""
+    key = ("a", "origin-1", 302)
+    found = noted(snapshot({key: 1_000_000}), snapshot({key: 1_000_010}), begin=3.0)
+    for window in ("minute", "hour", "day"):
+        assert found.trend(window, ("a", "origin-1")).rates[-1] == 2
+        assert found.whole(window)[-1].seconds == NOTE_SECONDS

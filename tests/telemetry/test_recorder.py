@@ -29,6 +29,7 @@ BY_HEADER = Decision(302, "p", "a", "http://a")
         pytest.param("inner", BY_HEADER, True, id="a pool that requests are forwarded to"),
         pytest.param("q", BY_HEADER.on_route("/old"), False, id="where a route redirects"),
         pytest.param("q", Decision(200, "inner", "b", route="/api", is_forward=True), False, id="where one forwards"),
+        pytest.param("q", Decision(404), True, id="without a default pool"),
         pytest.param("q", Decision(400), False, id="refused"),
     ],
 )
