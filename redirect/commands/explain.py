@@ -25,7 +25,7 @@ from redirect.core.service import new_service, outcome
 from redirect.edge.connection import NOT_HTTP
 from redirect.edge.keys import key_of
 from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
-from redirect.edge.reader import OTHER_VERSION, Reader, peer_of
+from redirect.edge.reader import OTHER_VERSION, Reader
 
 
 class _Asked(NamedTuple):
@@ -37,7 +37,10 @@ class _Asked(NamedTuple):
 
 def _address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
-        return value and peer_of((str(ipaddress.ip_address(value)), 0))
+        if not value:
+            return None
+        address = ipaddress.ip_address(value)
+        return str(getattr(address, "ipv4_mapped", None) or address)
     except ValueError:
         raise click.BadParameter(f"{value!r} is no IP address") from None
 

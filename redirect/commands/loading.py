@@ -1,7 +1,7 @@
 """Options, settings and the configuration for a command, or an exit with the reason.
 
-Exit codes of all commands: 0 done, 1 the configuration has faults or an address cannot be listened on, 2 the command
-or a setting is wrong.
+Exit codes of all commands: 0 done, 1 the configuration has faults, or the service cannot run here (an address, a
+folder, too few open files), 2 the command or a setting is wrong.
 """
 
 import sys

@@ -36,8 +36,13 @@ class Ejections:
         self._scoreboard = scoreboard
         # By pool and origin, how often it was ejected.
         self._totals: dict[str, dict[str, int]] = json.loads(scoreboard.ejections.read() or b"{}")
+        # A failure on trial that the controller before this one did not see any more is not reported again.
         self._found = {
-            pool: {origin: status for origin, status in statuses.items() if status.ejections is not None}
+            pool: {
+                origin: status._replace(since_monotonic=monotonic()) if status.is_on_trial else status
+                for origin, status in statuses.items()
+                if status.ejections is not None
+            }
             for pool, statuses in decode(scoreboard.health.read()).items()
         }
         self._seen: dict[tuple[int, str, str], Seen] = {}  # by slot, pool and origin

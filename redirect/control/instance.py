@@ -84,7 +84,10 @@ class Instance:
 
     def note(self) -> None:
         """Notes the numbers in the history."""
-        self.history.note(self.snapshot(), monotonic(), self.counted_since)
+        since = self.counted_since
+        snapshot = self.snapshot()
+        if since == self.counted_since:  # else the keeper has put numbers of before beside them meanwhile
+            self.history.note(snapshot, monotonic(), since)
 
     def limits(self) -> dict[str, LimitState]:
         return self.publisher.limits.states()

@@ -94,10 +94,10 @@ class Keeper:
             put(kept, found.rows)  # last: it is not undone
         except (ValueError, TypeError) as error:
             raise file.damaged(error) from None
+        kept.numbers.since_ms = found.since_ms
         if self._scoreboard.overrides.number <= 1:  # but for those of the start none was asked for
             self._scoreboard.overrides.publish(found.overrides.encode())
         common.kept_run = found.run
-        kept.numbers.since_ms = found.since_ms
         _logger.info("the numbers go on from %s", file.directory)
 
     def _save(self, file: StateFile) -> None:

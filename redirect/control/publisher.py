@@ -57,11 +57,13 @@ def go_on(scoreboard: Scoreboard, config: Config, kept: str) -> Config:
     another master takes its place; returns the configuration with them. Is called by the master, before there is a
     worker."""
     try:
-        found, now = unpack_overrides(kept), time()
+        now = time()
+        found = [each for each, why in left(config, unpack_overrides(kept), now).items() if not why]
+        began = with_overrides(config, found, now)
     except (ValueError, TypeError):  # the keeper says so
         return config
-    scoreboard.overrides.publish(kept.encode())
-    return with_overrides(config, [each for each, why in left(config, found, now).items() if not why], now)
+    scoreboard.overrides.publish(pack_overrides(found).encode())
+    return began
 
 
 def publish_loading(scoreboard: Scoreboard, state: Loading) -> None:
@@ -128,7 +130,7 @@ class Publisher:
     async def override(self, wanted: object) -> Override:
         """Has an origin another share than the file says, from now on. Raises ValueError."""
         async with self._lock:
-            made = read(wanted, config_of_file(self.config), self.overrides, time())
+            made = await asyncio.to_thread(read, wanted, config_of_file(self.config), self.overrides, time())
             others = [each for each in self.overrides if (each.pool, each.origin) != (made.pool, made.origin)]
             await asyncio.to_thread(self._override, [*others, made])
             _logger.info("override of %s, until the file counts again at %s", made, rfc3339(made.ends_at, "seconds"))
@@ -149,7 +151,7 @@ class Publisher:
         async with self._lock:
             now, before = time(), self._stepped_at
             self._stepped_at = now
-            self.overrides = overrides(self._scoreboard)  # the keeper may have found others, of the run before
+            had, self.overrides = self.overrides, overrides(self._scoreboard)  # the keeper may have found others
             for each in self.overrides:
                 if each.over and before < each.reached_at <= now:
                     words = "the override of %s has its last share, and ends at %s: write it into the file before"
@@ -161,7 +163,7 @@ class Publisher:
             for each, why in ends.items():
                 if why:
                     _logger.warning("the override of %s ends: %s, and the file counts", each, why)
-            if self.overrides:
+            if had or self.overrides:
                 await asyncio.to_thread(self._override, [each for each, why in ends.items() if not why])
 
     def _override(self, wanted: list[Override]) -> None:

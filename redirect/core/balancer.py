@@ -71,7 +71,9 @@ class Balancer:
         self.is_by_key = pool.pick == "hash"
         if pool.file_weights is not None:  # the next step of a ramp has another cycle, and requests wait for each
             cycles = Cycles(MAX_PREPARED_PICKS)
-        self.pick = None if self.is_by_key else self._picker(cycles)
+        self.pick = picker = None if self.is_by_key else self._picker(cycles)
+        if picker is not None and not self.has_begun:
+            self.pick = lambda: self._begin_with(picker)
 
     def _same_destinations(self, pool: Pool, vary: str | None) -> "_Known":
         """Those that mean the same in `pool`: where other origins were found or other weights are in force, and nothing
@@ -81,11 +83,16 @@ class Balancer:
             {_place(each.origin): each for each in self._destinations} if vary == self.vary and others == pool else {}
         )
 
-    def begin(self) -> None:
-        """Takes the place of the one before."""
+    def _begin(self) -> None:
+        """Takes the place of the one before, with the first pick: all pools at once would take a while."""
         if not self.has_begun:
             self.has_begun = True
             self._weigh()
+
+    def _begin_with(self, picker: Callable[[], Destination]) -> Destination:
+        self._begin()
+        self.pick = picker
+        return picker()
 
     @property
     def is_growing(self) -> bool:
@@ -96,6 +103,7 @@ class Balancer:
         """Applies the statuses as of `now` (monotonic seconds). The cycle goes on where the weights stay the same."""
         if now < self.next_step and (statuses is self.statuses or statuses == self.statuses):
             return
+        self._begin()
         before = self._weights, self.is_growing
         self.statuses = statuses
         self._set_trials()
@@ -136,6 +144,7 @@ class Balancer:
 
     def pick_by_key(self, key: bytes) -> Destination:
         """The origin for `key`; for an empty one any, by chance and weight. One is eligible."""
+        self._begin()
         if key:
             index = self._hashed().pick(key)
             assert index is not None
@@ -166,6 +175,7 @@ class Balancer:
     def pick_other(self, tried: Container[str], key: bytes = b"") -> Destination | None:
         """One of those that may be picked and whose names are not among the `tried`: the next in the order of `key`
         where the pool picks by one, else by chance and weight."""
+        self._begin()
         if key:
             places = enumerate(self._destinations)
             index = self._hashed().pick(key, {at for at, each in places if each.origin.name in tried or each.is_tried})
@@ -178,6 +188,7 @@ class Balancer:
 
     def pick_beside(self, picked: Destination, key: bytes = b"") -> Destination | None:
         """One of the others, as `pick_other` does; what it costs does not grow with their number."""
+        self._begin()
         if self._bounds is None:
             places = {destination: place for place, destination in enumerate(self._destinations)}
             self._bounds = [*accumulate(self._weights, initial=0)], places

@@ -79,8 +79,8 @@ class Destination:
 
 
 def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The fields that all redirects of the pool have beside Location. Caches keep permanent ones: they are told what
-    decided beside the URL, `vary` being the field that names pools. `cors` for any page needs no more than this."""
+    """The fields that all redirects of the pool have in addition to Location. Caches keep permanent ones: they are told
+    what decided in addition to the URL, `vary` being the field that names pools. `cors` for any page needs no more."""
     varies = [name for name in (vary, _told_by(pool)) if name is not None and pool.status in PERMANENT]
     allowed: tuple[tuple[str, str], ...] = ()
     if pool.cors is not None and pool.cors.is_for_any:

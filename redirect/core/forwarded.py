@@ -24,7 +24,7 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 class Problems:
-    """Is told of fields that do not count; nobody is, unless another takes its place."""
+    """Is told of fields that do not count; does nothing, unless a subclass does."""
 
     def untrusted(self, peer: str | None) -> None: ...
 

@@ -47,8 +47,6 @@ class Service:
     def __init__(self, config: Config, prepared: Mapping[str, Balancer]) -> None:
         self.config = config
         self._balancers = prepared
-        for balancer in prepared.values():
-            balancer.begin()
         self._default = prepared[config.default.name] if config.default else None
         self.routes = Routes(config.routes) if config.routes else None
         forwarded = config.forwarded()

@@ -19,7 +19,7 @@ from redirect.telemetry.scoreboard import KINDS, Series, Slot
 
 _IN_A_ROW, _FAILED, _PASSED, _FAILURE = range(len(KINDS["outcomes"]))
 
-# The controller's decision is there within half a second, if it is to eject the origin.
+# The controller's decision is there within half a second, if it is to eject the origin, and if there is a controller.
 HOLD_SECONDS = 1.0
 
 _logger = logging.getLogger("gunicorn.error")
@@ -38,21 +38,23 @@ class Outcomes:
         if not destination.is_held and self._held[pool.name] < sum(origin.weight > 0 for origin in pool.origins) // 2:
             destination.is_held = True
             self._held[pool.name] += 1
-            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go, destination)
+            asyncio.get_running_loop().call_later(HOLD_SECONDS, self._free, destination)
 
-    def _let_go(self, destination: Destination) -> None:
+    def _free(self, destination: Destination) -> None:
         destination.is_held = False
         self._held[destination.pool.name] -= 1
 
-    def report(self, pool: str, origin: str, what: int, failure: int | None = None) -> None:
+    def report(self, pool: str, origin: str, what: int, failure: int | None = None) -> bool:
+        """Returns whether there is space for it."""
         try:
             index = self._series.index("outcomes", pool, origin)
         except ValueError as error:
             _logger.error("what became of %s in %s is not reported: %s", origin, pool, error)
-            return
+            return False
         if failure is not None:
             self._counts[index + _FAILURE] = failure
         self._counts[index + what] += 1
+        return True
 
 
 class Attempt:
@@ -87,8 +89,7 @@ class Attempt:
             return
         self._is_over = True
         if destination.trial:
-            destination.failures = 1
-            self._report(_FAILED, code_of(error))
+            destination.failures = int(self._report(_FAILED, code_of(error)))
             return
         # An answer that is cut does not end the row, which its head seemed to do.
         destination.failures = max(destination.failures, self._before) + 1
@@ -97,5 +98,5 @@ class Attempt:
             self._report(_IN_A_ROW, code_of(error))
             self._outcomes.hold(destination)
 
-    def _report(self, what: int, failure: int | None = None) -> None:
-        self._outcomes.report(self._destination.pool.name, self._destination.origin.name, what, failure)
+    def _report(self, what: int, failure: int | None = None) -> bool:
+        return self._outcomes.report(self._destination.pool.name, self._destination.origin.name, what, failure)

@@ -130,11 +130,13 @@ class Forwarder:
             except Exception:  # a fault of this program, and none of the others
                 _logger.exception("a request that is forwarded is not checked any more")
                 self._exchanges.discard(exchange)
-        self.limits.check(now)
-        for connections in self._connections.values():
-            connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
-        again = self._exchanges or any(connections.idle for connections in self._connections.values())
-        self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
+        try:
+            self.limits.check(now)
+            for connections in self._connections.values():
+                connections.close_idle(now / 1e9 - MAX_IDLE_SECONDS)
+        finally:  # nothing else would begin the checks again
+            again = self._exchanges or any(connections.idle for connections in self._connections.values())
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
 
 
 def _place(pool: Pool, origin: Origin, scheme: str) -> Place:

@@ -45,7 +45,8 @@ class Kept(NamedTuple):
 def kept_overrides(directory: Path) -> str:
     """In JSON. What is wrong with the file, or its lock, is not said here, and the file stays as it is."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{(directory / NAME).absolute().as_uri()}?mode=ro", uri=True)) as file:
+        uri = f"{(directory / NAME).absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as file:
             if _numbers(file) == (APPLICATION_ID, VERSION):
                 return str(file.execute("SELECT content FROM overrides").fetchone()[0])
     except (sqlite3.Error, TypeError):

@@ -364,6 +364,7 @@ def test_explain_names_the_origin_of_a_client(tmp_path: Path) -> None:
         return run("explain", "--config", str(file), *arguments, "/x").stdout.splitlines()[-1]
 
     assert last() == "  any of them, by chance and weight: client_ip is not given"
+    assert last("--client-ip", "::ffff:192.0.2.1").endswith("that of the client_ip 192.0.2.1")
     assert last("--client-ip", "2001:DB8::0:1") == "  a is that of the client_ip 2001:db8::1"
     assert run("explain", "--config", str(file), "--header", "Host: A", "/x").stdout.count("422") == 1
     assert last("--header", "X-Redirect-Pool-ID: q", "--header", "X-User: ann").endswith("header:x-user ann")

@@ -227,6 +227,8 @@ def test_p_is_that_of_tables_of_chi_square(freedom: int, chi_square: float, expe
         ([1, 1], [5, 5], AS_DUE),
         ([1, 1], [20, 80], NOT_AS_DUE),
         ([1, 1, 98], [0, 1, 99], TOO_FEW),
+        ([1] * 100, [1] * 50 + [0] * 50, TOO_FEW),
+        ([1] * 100 + [100], [1] * 50 + [0] * 50 + [50], AS_DUE),
         ([1, 4, 45, 50], [1, 4, 45, 50], AS_DUE),
         ([1, 4, 45, 50], [40, 0, 30, 30], NOT_AS_DUE),
         ([7], [1], TOO_FEW),

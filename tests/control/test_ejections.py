@@ -164,6 +164,19 @@ def test_the_last_one_that_probes_found_up_stays(scoreboard: Scoreboard, clock: 
     assert ejected(scoreboard) == {}
 
 
+def test_the_next_controller_begins_trials_anew(scoreboard: Scoreboard, clock: Clock) -> None:
+    """A failure that was reported to the one before is not known, and behind it workers wait for the next trial."""
+    before = Ejections(scoreboard, configuration())
+    report(scoreboard, "failed_in_a_row")
+    before.look(NO_HEALTH)
+    clock.now += 11
+    scoreboard.health.publish(encode(before.look(NO_HEALTH)))
+    report(scoreboard, "failed_on_trial")
+    clock.now += 1
+    after = Ejections(scoreboard, configuration()).look(NO_HEALTH)["p"]["a"]
+    assert (after.is_on_trial, after.since_monotonic) == (True, clock.now)
+
+
 def test_the_next_controller_goes_on(scoreboard: Scoreboard, clock: Clock) -> None:
     """With the time and the times in a row; what was reported before is not counted again."""
     before = Ejections(scoreboard, configuration())

@@ -148,8 +148,9 @@ def test_overrides_are_in_force_when_the_first_worker_begins(tmp_path: Path) -> 
     scoreboard = started()
     began = go_on(scoreboard, config, pack(wanted))
     assert [origin.weight for origin in began.pools["p"].origins] == [0, 0, 1]
-    assert unpack(scoreboard.overrides.read()) == wanted
-    assert go_on(started(), config, "no JSON") is config
+    assert unpack(scoreboard.overrides.read()) == wanted[:1]
+    for damaged in ("no JSON", '[["p", "a", 1, "1", 0, 0, 1e12]]', '[["p", ["a"], 1, 1, 0, 0, 0]]'):
+        assert go_on(started(), config, damaged) is config
 
 
 def test_a_file_of_another_program_has_no_overrides(tmp_path: Path) -> None:

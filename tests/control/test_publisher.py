@@ -16,11 +16,14 @@ from redirect.control.publisher import (
     MAX_ERROR_CHARACTERS,
     Publisher,
     changed_since,
+    go_on,
     loading,
     publish_loading,
     published,
 )
 from redirect.control.transfer import pack, unpack
+from redirect.core.overrides import Override
+from redirect.core.overrides import pack as pack_overrides
 from redirect.core.pools import Config
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
@@ -311,5 +314,24 @@ def test_an_override_ends_with_its_origin(scoreboard: Scoreboard, file: Path, cl
         await publisher.look()
         await publisher.step()
         assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1})
+
+    run(work)
+
+
+def test_an_override_that_the_run_before_ended_meanwhile_ends(
+    scoreboard: Scoreboard, file: Path, clock: list[float]
+) -> None:
+    """An instance begins with those that are kept; the first master of an upgrade goes on until it is told to stop."""
+
+    async def work() -> None:
+        file.write_bytes(TWO)
+        kept = pack_overrides([Override("p", "new", 200, 200, clock[0], 0, 100)])
+        first = go_on(scoreboard, parse_config(TWO, str(file)), kept)
+        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+        await publisher.step()
+        assert weights(publisher.config) == {"old": 4, "new": 1}
+        scoreboard.overrides.publish(b"[]")  # as the keeper does
+        await publisher.step()
+        assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1, "new": 0})
 
     run(work)

@@ -28,7 +28,7 @@ from redirect.processes import master, worker
 
 def ignore_signals(ignore=worker._ignore_signals):
     ignore()
-    time.sleep(2.5)
+    time.sleep(1.5)
 
 master.START_MS = 2000
 worker._ignore_signals = ignore_signals
@@ -137,7 +137,7 @@ def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_p
     with running(tmp_path, command=command) as service:
         wait_for(lambda: len(workers(service)) == 2)
         before = workers(service)
-        time.sleep(4)
+        time.sleep(5)
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
         assert "heartbeat" not in service.stderr()

@@ -351,7 +351,7 @@ async def test_a_length_where_there_is_no_body_does_not_pass(own: Forwarding) ->
 
 
 async def test_an_old_origin_that_sends_chunks_is_not_asked_again_on_its_connection(forwarding: Forwarding) -> None:
-    """Its framing may be that of someone in between who does not know them (RFC 9112, section 6.1)."""
+    """Its framing may be that of an intermediary that does not know them (RFC 9112, section 6.1)."""
     async with forwarding() as gateway:
         old = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b"ok")
         gateway.origin.default = says(old)

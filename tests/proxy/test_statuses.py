@@ -1,5 +1,6 @@
 """What a client is told where no origin's answer is passed, and what the log is."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -14,6 +15,7 @@ from redirect.proxy.connections import Connections
 from redirect.proxy.descriptors import Descriptors
 from redirect.proxy.ejections import Outcomes
 from redirect.proxy.exchange import Exchange
+from redirect.proxy.limits import Limits
 
 LONG = "a" * 33 * 1024
 # An origin's failure before the head of its answer is whole: the status, and the name of RFC 9209.
@@ -70,6 +72,23 @@ async def test_a_fault_in_a_check_of_one_request_is_none_of_the_others(
             await (await gateway.client()).send(request("GET /broken HTTP/1.1"))
         assert (await gateway.ask("GET /late HTTP/1.1")).status == 504
     assert caplog.messages == ["a request that is forwarded is not checked any more"] * 3
+
+
+async def test_a_fault_in_a_check_of_limits_does_not_end_the_checks(
+    own: Forwarding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ZeroDivisionError()]
+
+    def check(limits: Limits, now: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    monkeypatch.setattr(Limits, "check", check)
+    async with own("timeouts = { answer = 0.3 }") as gateway:
+        gateway.origin.default = hang
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+    assert not faults
 
 
 @pytest.mark.parametrize("code", [None, errno.EMFILE, errno.ENFILE])

@@ -1,6 +1,6 @@
 """`redirect logs`: its commands and options.
 
-Exit codes: 0 done; 1 shares that are not as due, or no pick that can be judged; 2 the command is
+Exit codes: 0 done; 1 shares that are not as due, or picks of other configurations only; 2 the command is
 wrong, or a file cannot be read.
 """
 

@@ -272,12 +272,15 @@ def verdict(due: Sequence[float], picks: Sequence[int], filters: Filters) -> Ver
 
 
 def _pooled(pairs: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Expected and observed picks, the fewest expected first, with those put together of which too few are."""
-    pairs = sorted(pairs)
-    while len(pairs) > 1 and pairs[0][0] < MIN_EXPECTED_PICKS:
-        (expected, number), (next_expected, next_number), *others = pairs
-        pairs = sorted([(expected + next_expected, number + next_number), *others])
-    return pairs
+    """Expected and observed picks, the fewest expected first, with all of those put together of which too few are: what
+    was observed has no part in which they are."""
+    enough = sorted(pair for pair in pairs if pair[0] >= MIN_EXPECTED_PICKS)
+    few = [pair for pair in pairs if pair[0] < MIN_EXPECTED_PICKS]
+    if not few:
+        return enough
+    if sum(expected for expected, _ in few) < MIN_EXPECTED_PICKS:
+        few, enough = few + enough[:1], enough[1:]
+    return sorted([(sum(expected for expected, _ in few), sum(number for _, number in few)), *enough])
 
 
 def chi_square_p(chi_square: float, freedom: int) -> float:
