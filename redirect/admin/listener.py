@@ -12,23 +12,54 @@ from uvicorn.server import ServerState
 
 MAX_CONNECTIONS = 64
 
+MAX_HEAD_BYTES = 64 * 1024
+
+# In which a client has to take something of what waits for it.
+MAX_UNREAD_SECONDS = 10.0
+
 # Seconds, at the end, for the requests on connections that were accepted last, and for the answers to them.
 LAST_REQUESTS_SECONDS, LAST_ANSWERS_SECONDS = 0.1, 0.8
 
 
 class AdminProtocol(HttpToolsProtocol):
     """uvicorn's protocol, for so many connections as there may be. The time that it gives a connection between two
-    requests is all that there is until the head of the first one has come, or of the next one, to its end.
+    requests is all that there is until the head of the first one has come, or of the next one, to its end. A head that
+    is too large, and a client that does not read, end the connection.
 
-    Relies on these of its parent: `connections`, `timeout_keep_alive`, that `_unset_keepalive_if_required` is what
-    cancels `timeout_keep_alive_task`, and that `cycle` is that of the request which was read last.
+    Relies on these of its parent: `send_400_response`, `connections`, `timeout_keep_alive`, that
+    `_unset_keepalive_if_required` is what cancels `timeout_keep_alive_task`, and that `cycle` is that of the request
+    which was read last.
     """
+
+    _head_bytes = 0  # since the last head was complete
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(MAX_UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client may send no more, and wait for its answers. The rest of a request never comes."""
@@ -41,7 +72,12 @@ class AdminProtocol(HttpToolsProtocol):
     def _unset_keepalive_if_required(self) -> None:
         """What the parent does when bytes come, whatever they are; on a connection that has ended it does nothing."""
 
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
         super()._unset_keepalive_if_required()
         super().on_headers_complete()
 

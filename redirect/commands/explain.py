@@ -20,8 +20,8 @@ from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
-from redirect.core.routes import Route, Routes, has_dot_segment
-from redirect.core.service import new_service, outcome
+from redirect.core.routes import Route, Routes
+from redirect.core.service import new_service, outcome, unclear_path
 from redirect.edge.connection import NOT_HTTP
 from redirect.edge.keys import key_of
 from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
@@ -117,8 +117,8 @@ def _print_without_pick(config: Config, request: Request, requested: str | None)
 def _print_by_route(config: Config, asked: _Asked) -> None:
     request = asked.request
     path, line = request.target.partition("?")[0], f"request  {request.method} {_url(request)}"
-    if has_dot_segment(path):
-        click.echo("route    none is asked: 400, some origins would take a segment of dots for another path")
+    if (unclear := unclear_path(path)) is not None:
+        click.echo(f"route    none is asked: {unclear.status}, {unclear.detail}")
         click.echo(line)
         return
     routes = Routes(config.routes)

@@ -8,8 +8,11 @@ An origin that several pools probe in the same way is probed once.
 
 import asyncio
 import logging
+import socket
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import inf
 from random import uniform
 from time import monotonic, time
@@ -26,6 +29,10 @@ JITTER = 0.1
 
 # Seconds within which a target is probed for the first time.
 FIRST_PROBE_SECONDS = 1.0
+
+# Names that are looked up at once. A lookup that hangs occupies a thread for longer than its probe waits, and others
+# must not wait for one.
+MAX_LOOKUPS = 512
 
 # Probes under way at once.
 MAX_PROBES = 256
@@ -76,13 +83,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lookups: dict[tuple[Any, ...], asyncio.Task[Any]] = {}
+        self._lookups: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
+        self._threads = ThreadPoolExecutor(MAX_LOOKUPS)  # of their own: a silent name server must not stop all else
 
     async def getaddrinfo(self, host: Any, port: Any, **how: int) -> Any:
         wanted = host, port, *sorted(how.items())
         lookup = self._lookups.get(wanted)
         if lookup is None:
-            lookup = self._lookups[wanted] = self.create_task(super().getaddrinfo(host, port, **how))
+            look_up = partial(socket.getaddrinfo, host, port, **how)
+            lookup = self._lookups[wanted] = self.run_in_executor(self._threads, look_up)
             lookup.add_done_callback(lambda _: self._end(wanted))
         # `asyncio.shield` would report the exception of a lookup for which nothing waits any more, since Python 3.14.
         await asyncio.wait({lookup})

@@ -22,7 +22,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 Endpoint = tuple[str, int]
 
 # The longest name is 253 characters (RFC 1035). Longer texts are no authority in any spelling.
-_MAX_CHARACTERS = 1024
+MAX_CHARACTERS = 1024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -46,7 +46,7 @@ class Authority(NamedTuple):
 @lru_cache(maxsize=4096)
 def parse(text: str, may_be_odd: bool = False) -> Authority:
     """Returns the authority that `text` spells; raises ValueError with the reason if it spells none."""
-    if len(text) > _MAX_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise ValueError("longer than any host name")
     match = _HOST_AND_PORT.fullmatch(text)
     if match is None or not match["host"]:

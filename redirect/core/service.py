@@ -122,8 +122,8 @@ class Service:
         """The same where there are routes; `target` is raw. The route is one whose document the controller shows."""
         assert self.routes is not None
         path = target.partition("?")[0]
-        if has_dot_segment(path):
-            return _DOT_SEGMENT
+        if (unclear := unclear_path(path)) is not None:
+            return unclear
         route = self.routes.find(asked, path, method)
         if route is None:
             return self.decide(pool_requested, scheme, asked, method, key)
@@ -148,7 +148,7 @@ class Service:
         is picked."""
         path, route = target.partition("?")[0], None
         balancer = self._named.get(pool_requested or "", self._default)
-        if self.routes is not None and has_dot_segment(path):
+        if self.routes is not None and unclear_path(path) is not None:
             return None
         if self.routes is not None and (found := self.routes.find(asked, path, cross_origin.method or "")):
             if isinstance(found, tuple) or found.redirect_to is None:
@@ -216,6 +216,14 @@ class Service:
 
 _NO_POOL = Decision(404, detail="no route matches the request, and there is no default pool")
 _DOT_SEGMENT = Decision(400, detail="the path has a segment of dots, which a server may resolve to another path")
+_FRAGMENT = Decision(400, detail="the path has a #, where a server may end it")
+
+
+def unclear_path(path: str) -> Decision | None:
+    """The refusal of a path that an origin may take for another one than routes do."""
+    if "#" in path:
+        return _FRAGMENT
+    return _DOT_SEGMENT if has_dot_segment(path) else None
 
 
 def _forward(route: Route, prepared: Mapping[str, Balancer], name: str, fallback_for: str | None = None) -> Forward:

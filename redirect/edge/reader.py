@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from redirect.core.authority import Endpoint, parse_raw
+from redirect.core.authority import MAX_CHARACTERS, Endpoint, parse_raw
 from redirect.core.cors import CrossOrigin
 from redirect.core.decision import Decision
 from redirect.core.forwarded import TrustedProxies
@@ -116,7 +116,7 @@ class Reader:
             method, target, path, host, proto, forwarded_for, forwarded_host, request_id, traceparent, user_agent,
             referer, pool,
         ) = found  # fmt: skip
-        asked = self._hosts(host)
+        asked = self._hosts(host) if len(host) <= MAX_CHARACTERS else None  # what is remembered is small
         if asked is None:
             return None
         client_ip = peer

@@ -48,9 +48,8 @@ OVERRIDE_SECONDS = 1.0
 # Milliseconds without a heartbeat after which the master counts as one that hangs.
 MASTER_LATE_MS = 4_000
 
-# Names that are looked up at once, and files that are read. A lookup that hangs occupies a thread for longer than its
-# probe waits, and the others must not wait for one.
-MAX_THREADS = 512
+# Files that are read at once, and answers that are made.
+MAX_THREADS = 64
 
 if TYPE_CHECKING:
     from redirect.control.docker import DockerProvider

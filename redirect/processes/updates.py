@@ -29,6 +29,11 @@ RETRY_SECONDS = 1.0
 # Seconds for which the event loop is held at most, where an item takes no longer.
 STEP_SECONDS = 0.0002
 
+# Objects that are looked at in a hundredth of a second, and by how much more may have been frozen than there were when
+# all were looked at.
+MAX_FROZEN = 250_000
+MAX_GROWTH = 1.25
+
 _logger = logging.getLogger("gunicorn.error")
 
 T = TypeVar("T")
@@ -43,6 +48,7 @@ class Updates:
         self._random = random
         self._change = self._health_number = -1
         self._health = decode(b"")
+        self._frozen = gc.get_freeze_count()  # objects, when all were looked at last
 
     async def run(self) -> None:
         """Applies what is published, as long as the worker serves."""
@@ -78,7 +84,7 @@ class Updates:
             return  # this worker began with it
         if head.base != before.config.version:
             head, pieces = unpack(self._scoreboard.configuration.read())
-        gc.collect(1)  # what is garbage must not be frozen
+        self._collect()
         with no_collections():  # one of a large configuration takes a tenth of a second
             config = joined(head, await _pools(before, head, pieces))
             header = self._handler.reader.pool_id_header
@@ -90,6 +96,17 @@ class Updates:
             async for _ in in_steps(range(len(old))):
                 service.succeed(old.pop())  # all at once they are freed in a twentieth of a second
             gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at
+
+    def _collect(self) -> None:
+        """Frees what is garbage, which must not be frozen. What was frozen before and became garbage since, as tunnels
+        that have ended, is freed as well, but of a large configuration only once much has been frozen since."""
+        frozen = gc.get_freeze_count()
+        if frozen > MAX_FROZEN and frozen < self._frozen * MAX_GROWTH:
+            gc.collect(1)
+            return
+        gc.unfreeze()
+        gc.collect()
+        self._frozen = len(gc.get_objects())
 
 
 async def _pools(before: Service, head: Head, pieces: Iterable[list[Pool]]) -> dict[str, Pool]:

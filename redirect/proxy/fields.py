@@ -137,11 +137,11 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
             read[name] = b"%b, %b" % (read[name], value) if name in read else value
             if name in _PASSED_AS_READ:
                 lines.append(b"%b: %b\r\n" % field)
-    listed = _tokens(read[b"connection"]) if b"connection" in read else _NOTHING
+    listed = _tokens[read[b"connection"]] if b"connection" in read else _NOTHING
     if not listed <= _NO_FIELDS or b"content-length" in listed:
         lines = _without(lines, listed)
     framing = _framing(read)
-    takes_trailers = b"te" in read and b"trailers" in _tokens(read[b"te"])
+    takes_trailers = b"te" in read and b"trailers" in _tokens[read[b"te"]]
     # Behind a body it would not be known where the other protocol begins.
     upgrades = may_upgrade and b"upgrade" in listed and framing in NO_BODY
     protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
@@ -158,13 +158,17 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     return b"".join(lines), traits
 
 
+# Max-Forwards with more are no number: `int` raises for thousands of them.
+_MAX_COUNT_DIGITS = 10
+
+
 def counted_down(headers: list[Field]) -> list[Field] | None:
     """The fields of an OPTIONS or TRACE with one less in Max-Forwards (RFC 9110, section 7.6.2); None if the request
     goes no further. What is no number passes."""
-    counts = values(b"max-forwards", headers)
-    if not counts or not all(map(bytes.isdigit, counts)):
+    counts = [count.lstrip(b"0") or b"0" for count in values(b"max-forwards", headers)]
+    if not counts or not all(count.isdigit() and len(count) < _MAX_COUNT_DIGITS for count in counts):
         return headers
-    left = min(map(_length, counts))
+    left = min(map(int, counts))
     others = [field for field in headers if field[0].lower() != b"max-forwards"]
     return [*others, (b"max-forwards", b"%d" % (left - 1))] if left else None
 
@@ -242,7 +246,7 @@ def response_fields(headers: Sequence[Field]) -> ResponseFields:
                 via = b"%b, %b" % (value, via)
             else:
                 upgrade = value
-    listed = _NOTHING if connection is None else _tokens(connection)
+    listed = _NOTHING if connection is None else _tokens[connection]
     if not listed <= _NO_FIELDS:
         fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
     fields.append((b"via", via))
@@ -272,10 +276,10 @@ _NOTHING: frozenset[bytes] = frozenset()
 _NO_FIELDS = frozenset((b"keep-alive", b"close", b"upgrade", b"te", b"content-length"))
 
 
-@lru_cache(maxsize=1024)
-def _tokens(value: bytes) -> frozenset[bytes]:
-    """The members of a list, in lower case."""
-    return frozenset(token.lower() for token in _TOKEN.findall(value))
+# The members of a list, in lower case.
+_tokens: Spellings[bytes, frozenset[bytes]] = Spellings(
+    lambda value: frozenset([token.lower() for token in _TOKEN.findall(value)])
+)
 
 
 def _without(lines: list[bytes], listed: frozenset[bytes]) -> list[bytes]:

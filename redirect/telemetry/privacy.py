@@ -21,6 +21,9 @@ IPV4_BITS, IPV6_BITS = 24, 48
 
 MASK = "*"
 
+# Of a client's part of a line, which is remembered: clients could fill the memory with longer ones.
+MAX_KEPT_CHARACTERS = 1024
+
 
 def formatter(query: KeptQuery, client_ip: KeptClientIp) -> LineFormatter:
     return LineFormatter() if query == client_ip == "keep" else _PrivateFormatter(query, client_ip)
@@ -38,7 +41,8 @@ class _PrivateFormatter(LineFormatter):
 
     def _private(self, record: Record) -> Record:
         decision, (pool, asked, client, request_id), target, *others = record
-        return (decision, (pool, asked, self._client(client), request_id), self._url(target), *others)  # type: ignore[return-value]
+        client = self._client(client) if len(client) <= MAX_KEPT_CHARACTERS else self._without(client)
+        return (decision, (pool, asked, client, request_id), self._url(target), *others)  # type: ignore[return-value]
 
     def _without(self, client: str) -> str:
         """The same part of a line, see `record.Quoted`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,3 +50,50 @@ def test_a_client_that_sends_no_more_gets_all_its_answers() -> None:
 
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     assert answers(head("POST /reload HTTP/1.1", "Content-Length: 5") + b"body") == b""
+
+
+def test_a_head_without_end_is_not_kept() -> None:
+    """A body of that size may come."""
+
+    async def run() -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with answering(slow_app, listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(head("POST /body HTTP/1.1", "Content-Length: 300000") + bytes(300_000))
+            assert (await reader.readuntil(b"/body")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            sent = 0
+            with suppress(ConnectionError):
+                while not reader.at_eof() and sent < 20_000_000:
+                    writer.write(b"X: " + b"a" * 9_995 + b"\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+                    sent += 10_000
+            writer.close()
+            return sent
+
+    assert asyncio.run(run()) < 10_000_000  # most of it in the kernel
+
+
+def test_a_client_that_reads_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redirect.admin.listener.MAX_UNREAD_SECONDS", 0.1)
+
+    async def large_app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+
+    async def run() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with answering(large_app, listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1000)
+            writer.write(head("GET / HTTP/1.1"))
+            await asyncio.sleep(0.5)
+            read = 0
+            async with asyncio.timeout(10):
+                while data := await reader.read(100_000):
+                    read += len(data)
+            assert read < 100_000_000
+            writer.close()
+
+    asyncio.run(run())

@@ -454,7 +454,7 @@ ROUTED = {
     ),
     "a segment of dots": (
         ["/old/%2e./x"],
-        "route    none is asked: 400, some origins would take a segment of dots for another path\n"
+        "route    none is asked: 400, the path has a segment of dots, which a server may resolve to another path\n"
         "request  GET http://localhost/old/%2e./x\n",
     ),
     "no route": (

@@ -145,6 +145,21 @@ def test_our_own_refusals_have_our_own_words(log: Path, sql: str, message: str) 
     assert run("query", sql, "access.jsonl").stderr.endswith(message)
 
 
+def test_an_error_shows_what_a_client_wrote_with_escapes(log: Path) -> None:
+    """It would rule the terminal."""
+    log.write_bytes(line(user_agent="\x1b]0;owned\x07"))
+    result = run("query", "SELECT user_agent::INTEGER FROM access", "access.jsonl")
+    assert (result.exit_code, "\\x1b]0;owned\\x07" in result.stderr, "\x1b" in result.stderr) == (2, True, False)
+
+
+def test_lines_of_the_error_log_of_a_route_are_no_records(log: Path) -> None:
+    """Both may go to one place."""
+    failure = b'{"time":"2026-11-20T19:43:07.002Z","request_id":"a","route":"/f","what":"status","status":500}\n'
+    log.write_bytes(line() + failure + line())
+    assert run("query", "--csv", "SELECT count(*) AS n FROM access", "access.jsonl").stdout.split() == ["n", "2"]
+    assert run("access.jsonl").stdout.count("\n") == 2
+
+
 def test_a_compressed_file_is_read_as_far_as_it_goes(log: Path) -> None:
     """DuckDB takes one as it is, but fails at a hole and where it is torn; then it gets a copy."""
     whole = gzip.compress(b"".join(line(host=str(each)) for each in range(1000)))

@@ -255,7 +255,7 @@ def test_folder_that_may_not_be_written(of_nobody: Path) -> None:
     assert folder(of_nobody) == {"pools.toml": b"old"}
 
 
-@pytest.mark.parametrize("step", ["chown", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["fchown", "fsync", "replace"])
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
 def test_failures_leave_nothing(step: str, failure: BaseException, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails, a full disk, a mount that cannot be renamed over, Ctrl-C: the file stays, nothing is left."""

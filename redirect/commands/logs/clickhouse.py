@@ -14,6 +14,7 @@ import click
 
 from redirect.commands.loading import leave
 from redirect.commands.logs.counts import Counting, Counts
+from redirect.commands.logs.text import shown
 
 _SCHEMES = {"clickhouse": ("http", 8123), "clickhouses": ("https", 8443)}
 _CONNECT_SECONDS = 5.0
@@ -68,7 +69,7 @@ class ClickHouse:
         except httpx.HTTPError as error:
             leave(2, f"ClickHouse at {self.url} cannot be asked: {error}")
         if response.status_code != httpx.codes.OK:
-            leave(2, f"ClickHouse at {self.url} answered {response.status_code}: {response.text.strip()}")
+            leave(2, f"ClickHouse at {self.url} answered {response.status_code}: {shown(response.text.strip())}")
         return response.content
 
 

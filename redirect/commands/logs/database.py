@@ -20,9 +20,10 @@ from redirect.commands.logs.counts import Counting, Counts
 from redirect.commands.logs.filters import quoted
 from redirect.commands.logs.progress import Progress
 from redirect.commands.logs.records import parsed
+from redirect.commands.logs.text import shown
 from redirect.telemetry.access_log import KEYS
 
-_COLUMNS = {**{key.name: key.sql_type for key in KEYS}, "truncated": "BOOLEAN", "lost": "BIGINT"}
+_COLUMNS = {**{key.name: key.sql_type for key in KEYS}, "truncated": "BOOLEAN", "lost": "BIGINT", "what": "VARCHAR"}
 
 # A thread of DuckDB holds up to two buffers of 32 MiB; what does not fit into the limit goes to the temporary folder.
 _MEMORY_LIMIT = "2GB"
@@ -45,14 +46,16 @@ def connected(**settings: str | bool | int | float | list[str]) -> Iterator[tupl
             connection.execute("SET enable_progress_bar_print = false")
             yield connection, Path(folder)
         except duckdb.Error as error:
-            leave(2, str(error))
+            leave(2, "\n".join(map(shown, str(error).splitlines())))  # what clients wrote may be in it
 
 
 def source(paths: Iterable[str]) -> str:
-    """The lines of the files as a table of SQL. Broken lines are rows of NULLs."""
+    """The lines of the files as a table of SQL, but for those of error logs of routes, which may go to the same place.
+    Broken lines are rows of NULLs."""
     names = ", ".join(quoted(glob.escape(path)) for path in paths)  # which DuckDB takes for patterns
     columns = ", ".join(f"{quoted(name)}: {quoted(sql_type)}" for name, sql_type in _COLUMNS.items())
-    return f"read_json([{names}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
+    lines = f"read_json([{names}], format = 'newline_delimited', ignore_errors = true, columns = {{{columns}}})"
+    return f"(SELECT * EXCLUDE what FROM {lines} WHERE what IS NULL)"  # noqa: S608  all quoted
 
 
 def run(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

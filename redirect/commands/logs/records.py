@@ -37,6 +37,8 @@ class Reader:
         """The selected records, and the markers between them."""
         for line in io.BytesIO(block):
             values = parsed(line)
+            if "what" in values:  # of the error log of a route, which may go to the same place
+                continue
             if "lost" in values and "status" not in values:
                 if isinstance(values["lost"], int) and self._filters.match_time(str(values.get("time", ""))):
                     yield Lost(values["lost"])

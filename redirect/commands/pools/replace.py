@@ -42,13 +42,16 @@ class LockedFile:
         file, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with open(file, "wb") as new:
-                self._copy_status(name)
+                self._copy_status(file)
                 new.write(content)  # after _copy_status, which sets the time of the last change
                 new.flush()
                 os.fsync(file)
+                written = os.fstat(file)
             self._file.seek(0)
             if not _is_at(self._file, self._path) or self._file.read() != self.content:
                 raise BusyError(f"{self._path} was changed meanwhile and is left as it is now; try again")
+            if not os.path.samestat(os.lstat(name), written):
+                raise BusyError(f"{name} was changed meanwhile; {self._path} is left as it is, see who may write there")
             os.replace(name, target)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -56,13 +59,14 @@ class LockedFile:
             raise
         _sync(target.parent)
 
-    def _copy_status(self, name: str) -> None:
-        """Copies mode, extended attributes and, as far as permitted, owner and group to the file called `name`."""
+    def _copy_status(self, file: int) -> None:
+        """Copies mode, extended attributes and, as far as permitted, owner and group to the open file: who may write in
+        its folder could have put a link in the place of its name."""
         status = os.fstat(self._file.fileno())
         for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
             with contextlib.suppress(PermissionError):  # only root gives files away
-                os.chown(name, owner, group)
-        shutil.copystat(self._path, name)
+                os.fchown(file, owner, group)
+        shutil.copystat(self._path, f"/proc/self/fd/{file}")
 
 
 @contextlib.contextmanager
