@@ -33,6 +33,7 @@ from redirect.edge.limits import (
     MAX_HEADER_FIELDS,
     MAX_REQUEST_LINE_BYTES,
 )
+from redirect.edge.response import prefers_html
 
 CPU_MS = 50
 MEMORY = 1024 * 1024
@@ -231,3 +232,11 @@ def test_what_a_connection_costs(name: str, front: str, tmp_path: Path) -> None:
     assert cost.fed <= flood.most_fed
     assert cost.memory < MEMORY
     assert cpu_ms < 10 * CPU_MS
+
+
+@pytest.mark.parametrize("unit", [b"a", b"a/", b"a/a,", b",", b"; ", b"a/a;q=", b" ", b"/"], ids=str)
+def test_what_a_refusal_costs_that_asks_for_a_type(unit: bytes) -> None:
+    """Accept is read for each of them, and may be as long as a header section."""
+    started = time.process_time()
+    prefers_html(unit * (MAX_HEADER_BYTES // len(unit)))
+    assert (time.process_time() - started) * 1e3 < 10 * CPU_MS

@@ -40,7 +40,10 @@ TARGETS = [
 TARGETS_OF_BYTES = ["/?", "/x?", "/x?y#z"]
 DOTS = [
     *["/..", "/.", "/a/..", "/a/../b", "/a/./b", "/%2e%2e/x", "/%2E./x", "/a/.%2e/b", "/a/%2e", "/../../etc"],
-    *["/a/..?x", "/..;/x", "/x#y", "/x/..#", "/#?x"],
+    *[
+        "/a/..?x",
+        "/..;/x",
+    ],
 ]
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -413,6 +416,13 @@ async def test_targets_are_passed_byte_for_byte(target: str, forwarding: Forward
 async def test_an_empty_query_and_a_fragment_are_passed_too(target: str, own: Forwarding) -> None:
     async with own() as gateway:
         assert (await gateway.asked(f"GET {target} HTTP/1.1")).target == target
+
+
+@pytest.mark.parametrize("target", ["/x#y", "/x/..#", "/#?x"])
+async def test_a_path_that_an_origin_may_cut_is_refused(target: str, own: Forwarding) -> None:
+    async with own() as gateway:
+        assert (await gateway.ask(f"GET {target} HTTP/1.1")).status == 400
+        assert gateway.origin.asked == []
 
 
 @pytest.mark.parametrize("target", DOTS)
