@@ -64,9 +64,10 @@ def create_admin_app(
     async def reload(request: Request) -> Response:
         if _is_from_elsewhere(request):
             return refusal(403, "not for pages from elsewhere")
-        await instance.publisher.look(force=True)
         deadline = monotonic() + LONGEST_RELOAD
-        while not await run_in_threadpool(instance.is_applied):
+        loaded = asyncio.create_task(instance.publisher.look(force=True))
+        await asyncio.wait({loaded}, timeout=LONGEST_RELOAD)  # it goes on, and a later reload waits for it
+        while not loaded.done() or not await run_in_threadpool(instance.is_applied):
             if not goes_on():
                 return refusal(503, "the instance is shutting down")
             if monotonic() > deadline:

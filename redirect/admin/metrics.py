@@ -320,6 +320,9 @@ def _forgotten(snapshot: Snapshot, present: set[tuple[str, str]]) -> set[tuple[s
     for (pool, origin, _), count in snapshot.requests.items():
         if pool is not None and origin is not None and (pool, origin) not in present:
             gone[pool, origin] = max(count.last_ms, gone.get((pool, origin), 0))
+    for place in snapshot.forwards.origins:  # some only ever failed
+        if place[1] is not None and place not in present:
+            gone.setdefault(place, 0)
     return set(sorted(gone, key=lambda place: gone[place])[:-MAX_GONE])
 
 

@@ -107,18 +107,21 @@ class DnsProvider:
 
 
 async def _addresses(name: str) -> list[str]:
-    """Those of the name, in their order as numbers; none if it has none. Raises OSError."""
+    """Those of the name, in their order as numbers; none if it has none. Raises OSError. Each family is asked for by
+    itself: an answer for one would hide that the other cannot be had."""
+    return await _of_family(name, socket.AF_INET) or await _of_family(name, socket.AF_INET6)
+
+
+async def _of_family(name: str, family: socket.AddressFamily) -> list[str]:
     try:
-        answers = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        answers = await asyncio.get_running_loop().getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno in _NONE:
             return []
         raise
-    by_family = {socket.AF_INET: set[str](), socket.AF_INET6: set[str]()}
-    for family, _, _, _, address in answers:
-        if family in by_family and "%" not in str(address[0]):  # an address with a zone has a meaning on one link only
-            by_family[family].add(str(address[0]))
-    return sorted(by_family[socket.AF_INET] or by_family[socket.AF_INET6], key=ip_address)
+    # An address with a zone has a meaning on one link only.
+    found = {str(address[0]) for *_, address in answers if "%" not in str(address[0])}
+    return sorted(found, key=ip_address)
 
 
 def _found(name: str, addresses: list[str], port: int) -> Found:

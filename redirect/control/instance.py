@@ -26,6 +26,9 @@ from redirect.telemetry.sums import ejections, processes
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
 
+# Seconds without a heartbeat after which a worker takes no requests, as the master sees it.
+HUNG_SECONDS = 3.5
+
 READY = "ready"
 
 
@@ -127,7 +130,9 @@ class Instance:
         workers = self.workers()
         if not self._has_been_ready:  # from then on a change is in force a moment after it was found
             self._has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
-        return READY if self.common.has_begun and workers and self._has_been_ready else "starting"
+        if not (self.common.has_begun and workers and self._has_been_ready):
+            return "starting"
+        return READY if any(each.last_seen < HUNG_SECONDS for each in workers) else "hanging"
 
     def due(self, pool: Pool) -> list[float]:
         """The shares that are due to the origins now, from 0 to 1."""

@@ -79,9 +79,9 @@ class Destination:
 
 
 def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The fields that all redirects of the pool have in addition to Location. Caches keep permanent ones: they are told
-    what decided in addition to the URL, `vary` being the field that names pools. `cors` for any page needs no more."""
-    varies = [name for name in (vary, _told_by(pool)) if name is not None and pool.status in PERMANENT]
+    """The fields that all redirects of the pool have in addition to Location. Caches that keep them are told what
+    decided in addition to the URL, `vary` being the field that names pools. `cors` for any page needs no more."""
+    varies = [name for name in (vary, _told_by(pool)) if name is not None and is_kept(pool)]
     allowed: tuple[tuple[str, str], ...] = ()
     if pool.cors is not None and pool.cors.is_for_any:
         allowed = pool.cors.allowing("")
@@ -96,6 +96,11 @@ def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str
         named = [given, *varies] if given else varies
         fields.append(("vary", "*" if "*" in named else ", ".join({name.lower(): name for name in named}.values())))
     return *fields, *allowed
+
+
+def is_kept(pool: Pool) -> bool:
+    """Whether caches may keep its redirects: permanent ones, and those whose headers say for how long."""
+    return pool.status in PERMANENT or any(name.lower() in ("cache-control", "expires") for name, _ in pool.headers)
 
 
 def _told_by(pool: Pool) -> str | None:

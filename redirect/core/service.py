@@ -21,7 +21,7 @@ from redirect.core.balancer import Balancer
 from redirect.core.cors import CrossOrigin
 from redirect.core.cycles import Cycles
 from redirect.core.decision import Decision
-from redirect.core.destination import PERMANENT, Destination, redirect_fields
+from redirect.core.destination import Destination, is_kept, redirect_fields
 from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
 from redirect.core.pools import Config, Origin, Pool
@@ -268,7 +268,7 @@ def balancers(
     for name, pool in config.pools.items():
         balancer = kept.get(name)
         is_known = balancer is not None and (balancer.pool is pool or balancer.pool == pool)
-        if balancer is not None and is_known and (balancer.vary == vary or pool.status not in PERMANENT):
+        if balancer is not None and is_known and (balancer.vary == vary or not is_kept(pool)):
             cycles.charge([origin.weight for origin in pool.origins])
         else:
             balancer = Balancer(pool, cycles, random, _statuses(pool, health), now, vary, balancer)

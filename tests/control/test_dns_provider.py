@@ -14,19 +14,24 @@ A = Discover("a", port=80)
 
 
 class Names:
-    """A resolver: by name its addresses, or the error with which a lookup fails."""
+    """A resolver: by name its addresses, or the error with which a lookup fails; for IPv6 alone with a 6 behind the
+    name."""
 
     def __init__(self) -> None:
         self.of: dict[str, list[str] | int] = {}
         self.asked: list[str] = []
 
-    async def getaddrinfo(self, host: str, port: None, *, type: int) -> list[object]:  # noqa: A002  as asyncio's
-        self.asked.append(host)
-        found = self.of[host]
+    async def getaddrinfo(self, host: str, port: None, *, family: int, type: int) -> list[object]:  # noqa: A002  as asyncio's
+        is_6 = family == socket.AF_INET6
+        if not is_6:
+            self.asked.append(host)
+        found = self.of.get(f"{host}6", self.of[host]) if is_6 else self.of[host]
         if isinstance(found, int):
             raise socket.gaierror(found, "it failed")
-        families = {address: socket.AF_INET6 if ":" in address else socket.AF_INET for address in found}
-        return [(family, type, 6, "", (address, 0)) for address, family in families.items()]
+        addresses = [address for address in found if (":" in address) == is_6]
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "there is none")
+        return [(family, type, 6, "", (address, 0)) for address in addresses]
 
 
 def run(work: Callable[[Names, DnsProvider, list[None]], Awaitable[None]]) -> None:
@@ -106,6 +111,24 @@ def test_what_was_found_stays_while_dns_fails() -> None:
     run(work)
 
 
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6"), [(socket.EAI_AGAIN, ["2001:db8::1"]), (socket.EAI_NONAME, socket.EAI_AGAIN)], ids=["IPv4", "IPv6"]
+)
+def test_half_an_answer_is_none(ipv4: int, ipv6: list[str] | int) -> None:
+    """Where one family cannot be asked for, it is not known what the name has."""
+
+    async def work(names: Names, provider: DnsProvider, _: list[None]) -> None:
+        names.of = {"a": ["192.0.2.1"]}
+        provider.use({"p": A})
+        await provider.look()
+        names.of = {"a": ipv4, "a6": ipv6}
+        await provider.look()
+        assert provider.found == {"p": found("192.0.2.1")}
+        assert provider.trouble_of("p") is not None
+
+    run(work)
+
+
 def test_what_is_not_wanted_any_more_is_forgotten() -> None:
     """A pool that asks for something else has nothing until that is known."""
 
@@ -126,8 +149,8 @@ def test_names_are_asked_for_again_and_at_once_if_they_are_new(monkeypatch: pyte
         hangs = asyncio.Event()
         answer = names.getaddrinfo
 
-        async def getaddrinfo(host: str, port: None, *, type: int) -> list[object]:  # noqa: A002  as asyncio's
-            found = await answer(host, port, type=type)
+        async def getaddrinfo(host: str, port: None, *, family: int, type: int) -> list[object]:  # noqa: A002  as asyncio's
+            found = await answer(host, port, family=family, type=type)
             if host == "slow":
                 await hangs.wait()
             return found
@@ -153,7 +176,7 @@ def test_names_are_asked_for_again_and_at_once_if_they_are_new(monkeypatch: pyte
 
 def test_a_lookup_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(_: Names, provider: DnsProvider, __: list[None]) -> None:
-        async def getaddrinfo(host: str, port: None, *, type: int) -> list[object]:  # noqa: A002  as asyncio's
+        async def getaddrinfo(host: str, port: None, *, family: int, type: int) -> list[object]:  # noqa: A002  as asyncio's
             await asyncio.Event().wait()
             return []
 

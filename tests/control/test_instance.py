@@ -109,6 +109,10 @@ def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> N
     worker = Counters(scoreboard.slots()[0], CONFIG)
     scoreboard.common.has_begun = 1
     assert instance.readiness() == READY
+    worker.slot.numbers.heartbeat_ms = now_ms() - 4_000
+    assert instance.readiness() == "hanging"
+    worker.slot.numbers.heartbeat_ms = now_ms()
+    assert instance.readiness() == READY
     scoreboard.common.is_stopping = 1
     assert instance.readiness() == "shutting down"
     worker.slot.free()

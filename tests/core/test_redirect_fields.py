@@ -22,8 +22,8 @@ def fields(toml: str, pool: str | None = None) -> tuple[tuple[str, str], ...]:
 
 
 def test_headers_of_the_pool() -> None:
-    toml = f'{POOL}headers = {{ "Cache-Control" = "no-store", Referrer-Policy = "origin" }}\n{OTHER}'
-    assert fields(toml) == (("cache-control", "no-store"), ("referrer-policy", "origin"))
+    toml = f'{POOL}headers = {{ "X-A" = "no-store", Referrer-Policy = "origin" }}\n{OTHER}'
+    assert fields(toml) == (("x-a", "no-store"), ("referrer-policy", "origin"))
     assert fields(toml, "q") == ()
 
 
@@ -36,6 +36,11 @@ def test_a_refusal_has_none_of_them() -> None:
 def test_a_cache_is_told_that_the_header_names_the_pool(status: int, varies: bool) -> None:
     """Of permanent redirects, which it keeps."""
     assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", NAME),) if varies else ())
+
+
+@pytest.mark.parametrize("name", ["Cache-Control", "expires"])
+def test_a_cache_that_may_keep_it_is_told_as_well(name: str) -> None:
+    assert dict(fields(f'{POOL}headers = {{ "{name}" = "x" }}\n{OTHER}'))["vary"] == NAME
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ class ClickHouse:
         if paths:
             leave(2, f"--at is in place of files, and {paths[0]} is one: leave one of them out")
         statement = sql.rstrip().rstrip(";") + "\nFORMAT JSONCompactEachRowWithNamesAndTypes"
-        names, types, *rows = map(json.loads, self._get(statement).splitlines())
+        try:
+            names, types, *rows = map(json.loads, self._get(statement).splitlines())
+        except ValueError:
+            leave(2, f"what answers at {self.url} is not ClickHouse; name another address")
         floats = [n for n, each in enumerate(types) if each in ("Float64", "Nullable(Float64)")]
         for row in rows:
             for n in floats:  # JSON from there has 1 for 1.0
