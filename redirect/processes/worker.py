@@ -69,6 +69,7 @@ def application(
         log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
         lines = formatter(settings.log_query, settings.log_client_ip)
         recorder = Recorder(Counters(slot, config), log_writer, lines)
+        recorder.forwarded.shows_values = settings.log_client_ip == "keep"
         proxies = TrustedProxies(settings.forwarded_allow_ips)
         limits = Limits(scoreboard.tokens, slot.numbers.held)
         app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller, limits)

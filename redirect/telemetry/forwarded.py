@@ -24,6 +24,7 @@ class ForwardedProblems(Problems):
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
+        self.shows_values = True  # they may have addresses of clients
         self._named: set[tuple[str, str | None]] = set()
         self._next_line = -inf  # `monotonic` seconds
 
@@ -36,7 +37,8 @@ class ForwardedProblems(Problems):
     def malformed(self, peer: str | None, field: str, value: str) -> None:
         self._numbers.forwarded_malformed += 1
         if self._is_due(field, peer):
-            _logger.warning("%s of %s is not valid, and does not count: %.200r", field, _named(peer), value)
+            shown = f": {value!r:.200}" if self.shows_values else ""
+            _logger.warning("%s of %s is not valid, and does not count%s", field, _named(peer), shown)
 
     def _is_due(self, field: str, peer: str | None) -> bool:
         """Whether a line is to be written, which the caller does then."""

@@ -21,6 +21,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def test_a_value_is_shown_where_addresses_may_be_kept(caplog: pytest.LogCaptureFixture, clock: list[float]) -> None:
+    problems = ForwardedProblems(Numbers())
+    problems.malformed("192.0.2.1", "X-Forwarded-For", "198.51.100.7, ?")
+    problems.shows_values = False
+    clock[0] += 60
+    problems.malformed("192.0.2.2", "X-Forwarded-For", "198.51.100.7, ?")
+    assert told(caplog) == [
+        "X-Forwarded-For of 192.0.2.1 is not valid, and does not count: '198.51.100.7, ?'",
+        "X-Forwarded-For of 192.0.2.2 is not valid, and does not count",
+    ]
+
+
 def test_a_line_names_the_peer_and_the_setting(caplog: pytest.LogCaptureFixture, clock: list[float]) -> None:
     """One for each peer, and one a minute at most; all are counted."""
     numbers = Numbers()
