@@ -173,6 +173,13 @@ def _told(victim: Origin, what: str, value: float) -> Injected:
     return Injected(victim.until_asked())
 
 
+def _is_no_socket(descriptor: Path) -> bool:
+    try:
+        return not os.readlink(descriptor).startswith("socket:")
+    except FileNotFoundError:  # a connection that has just ended
+        return False
+
+
 def take_descriptors(gateway: Gateway) -> Injected:
     """Those connections that it has end with their answers, and next to none can be made: they wait to be accepted."""
     victim = gateway.origins[0]
@@ -180,7 +187,7 @@ def take_descriptors(gateway: Gateway) -> Injected:
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     victim.tell("close", 1)
     victim.until_asked()
-    others = sum(not os.readlink(each).startswith("socket:") for each in Path(f"/proc/{pid}/fd").iterdir())
+    others = sum(map(_is_no_socket, Path(f"/proc/{pid}/fd").iterdir()))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (others + 1 + CONNECTIONS_LEFT, before[1]))
     time.sleep(LASTS)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
