@@ -5,6 +5,7 @@ import http.client
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def without_admin(folder: Path) -> Any:
 
 def unix_sockets(pid: int) -> list[list[str]]:
     """What /proc/net/unix tells of the sockets of a process: flags, and the name if there is one."""
-    links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(each))
     inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
     rows = [line.split() for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]]
     return [[row[3], *row[7:]] for row in rows if row[6] in inodes]
