@@ -13,15 +13,9 @@ REPLY_SECONDS = 30
 
 
 def ask(
-    admin_bind: str | None,
-    method: str,
-    path: str,
-    body: bytes = b"",
-    *,
-    key: str,
-    otherwise: str = "",
+    admin_bind: str | None, method: str, path: str, body: bytes = b"", *, key: str, otherwise: str = "",
     refused: int = 1,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Returns the object, which has `key`, of the answer. Leaves with the reason if there is none, or if it is refused,
     which is exit code `refused`; `otherwise` is what to do where there is no listener."""
     settings = read_settings("admin_bind", "admin_token", admin_bind=admin_bind)

@@ -18,16 +18,13 @@ from redirect.core.health import HealthStatus
 from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
-from redirect.telemetry.scoreboard import Common, Scoreboard, now_ms
+from redirect.telemetry.scoreboard import WORKER_LATE_MS, Common, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Snapshot
 from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import ejections, processes
 
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
-
-# Seconds without a heartbeat after which a worker takes no requests, as the master sees it.
-HUNG_SECONDS = 3.5
 
 READY = "ready"
 
@@ -132,7 +129,7 @@ class Instance:
             self._has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
         if not (self.common.has_begun and workers and self._has_been_ready):
             return "starting"
-        return READY if any(each.last_seen < HUNG_SECONDS for each in workers) else "hanging"
+        return READY if any(each.last_seen * 1000 < WORKER_LATE_MS for each in workers) else "hanging"
 
     def due(self, pool: Pool) -> list[float]:
         """The shares that are due to the origins now, from 0 to 1."""

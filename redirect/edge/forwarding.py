@@ -39,15 +39,8 @@ class Connection(Protocol):
 
 class ForwardingClient:
     __slots__ = (
-        "_connection",
-        "_ends_with_connection",
-        "_has_head",
-        "_head",
-        "_is_chunked",
-        "_is_http11",
-        "closes",
-        "exchange",
-    )
+        "_connection", "_ends_with_connection", "_has_head", "_head", "_is_chunked", "_is_http11", "closes", "exchange",
+    )  # fmt: skip
 
     exchange: Exchange
     takes_plain, adds_date = True, False

@@ -30,9 +30,8 @@ from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.listeners import NOTHING_GIVEN, Given, are_given, binds
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import AS_JSON
-from redirect.telemetry.scoreboard import Scoreboard, Slot, now_ms
+from redirect.telemetry.scoreboard import WORKER_LATE_MS, Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import Loading
-from redirect.telemetry.state_file import kept_overrides
 
 # Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
 # a read-only root has, too.
@@ -41,9 +40,7 @@ _WORKER_FILES = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens
 # Seconds: where a process lives no longer, the next one waits as long.
 SHORT_LIFE_SECONDS = 0.5
 
-# Milliseconds without a heartbeat after which a worker is reported, and the controller replaced. Heartbeats are at most
-# half a second apart, and the master looks once a second.
-WORKER_LATE_MS = 3_500
+# Milliseconds without a heartbeat after which the controller is replaced.
 CONTROLLER_LATE_MS = 3_000
 
 # Milliseconds between two looks of the master from which on it was itself stopped, and maybe all were.
@@ -250,6 +247,8 @@ class Gunicorn(BaseApplication):
         self.scoreboard.common.master_heartbeat_ms = now_ms()
         publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
         if settings.state_dir is not None:
+            from redirect.telemetry.state_file import kept_overrides  # SQLite, which most services do without
+
             self.config = go_on(self.scoreboard, config, kept_overrides(settings.state_dir))
         self.controller_socket = ControllerSocket(self.scoreboard.common)
         self.slot: Slot  # of the worker that is forked next

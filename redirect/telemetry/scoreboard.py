@@ -39,6 +39,10 @@ HISTORY_ROWS = 2 * SECONDS
 
 RING_BYTES = 256 * 1024
 
+# Milliseconds without a heartbeat after which a worker hangs. Heartbeats are at most half a second apart, and the
+# master looks once a second.
+WORKER_LATE_MS = 3_500
+
 _STRIDE = 1024 * 1024 * 1024
 
 
