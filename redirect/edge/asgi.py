@@ -28,7 +28,7 @@ from redirect.edge.reader import EXTENSION, Reader, peer_of
 from redirect.edge.response import fields_and_body
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.limits import Limits
-from redirect.telemetry.record import quote
+from redirect.telemetry.record import logged_head
 from redirect.telemetry.recorder import Recorder
 
 
@@ -72,7 +72,9 @@ def create_app(
             fields, body = fields_and_body(decision, request.target, scope["headers"])
             await send({"type": "http.response.start", "status": decision.status, "headers": fields})
             await send({"type": "http.response.body", "body": body})
-        handler.recorder.write(decision, quote(request.method, request.head), request.target, started, config_hash)
+        handler.recorder.write(
+            decision, logged_head(request.method, request.head), request.target, started, config_hash
+        )
 
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = answer

@@ -28,7 +28,7 @@ from redirect.edge.response import encoded, head, whole
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
-from redirect.telemetry.record import Quoted, quote
+from redirect.telemetry.record import LoggedHead, logged_head
 
 _END = b"\r\ncontent-length: 0\r\n\r\n"
 _GET = b"GET /"
@@ -75,30 +75,30 @@ class FastPath(HttpConnection):
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
                 self._vain = 0
-                pool_requested, scheme, endpoint, client_ip, quoted, passed = self._known
+                pool_requested, scheme, endpoint, client_ip, logged, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint, client_ip, data)
                 if isinstance(decision, Decision):
-                    self._answer(decision, quoted, "GET", text, target, data, started, False)
+                    self._answer(decision, logged, "GET", text, target, data, started, False)
                     return True
                 if passed is not None:
-                    return self._forward_plain(decision, "GET", text, client_ip, data, quoted, passed, started)
+                    return self._forward_plain(decision, "GET", text, client_ip, data, logged, passed, started)
         read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
         if read is None:
             return False
-        method, target, text, pool_requested, scheme, endpoint, host, client_ip, quoted = read
+        method, target, text, pool_requested, scheme, endpoint, host, client_ip, logged = read
         decision = self.handler.decide(method, text, pool_requested, scheme, endpoint, client_ip, data)
         passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None
         if method == "GET":
             self._vain += 1
             if self._vain <= _MAX_VAIN or not self._vain % _RARELY:
-                self._known = pool_requested, scheme, endpoint, client_ip, quoted, passed
+                self._known = pool_requested, scheme, endpoint, client_ip, logged, passed
                 self._target_end = len(_GET) - 1 + len(target) - len(data)
                 self._last_end = data[self._target_end :]
             else:
                 self._last_end = ()
         if not isinstance(decision, Decision):
-            return self._forward_plain(decision, method, text, client_ip, data, quoted, passed, started)
-        self._answer(decision, quoted, method, text, target, data, started, False)
+            return self._forward_plain(decision, method, text, client_ip, data, logged, passed, started)
+        self._answer(decision, logged, method, text, target, data, started, False)
         return True
 
     def _passed(self, data: bytes, host: str | None, scheme: str) -> "_Passed | None":
@@ -115,7 +115,7 @@ class FastPath(HttpConnection):
         return None if lines is None else (about.host, lines)
 
     def _forward_plain(
-        self, forward: Forward | Route, method: str, text: str, client_ip: str | None, data: bytes, quoted: Quoted,
+        self, forward: Forward | Route, method: str, text: str, client_ip: str | None, data: bytes, logged: LoggedHead,
         passed: "_Passed | None", started: int,
     ) -> bool:  # fmt: skip
         """Forwards a plain request; returns whether it could. The connection tells caches what they want to know."""
@@ -125,7 +125,7 @@ class FastPath(HttpConnection):
         handler, (host, lines) = self.handler, passed
         self._forwarding = client = ForwardingClient(self, is_http11=True, closes=False)
         client.exchange = exchange = Exchange(
-            handler.forwarder, client, forward, method, text, handler.identified(quoted), lines, _PLAIN, host, started
+            handler.forwarder, client, forward, method, text, handler.identified(logged), lines, _PLAIN, host, started
         )
         if forward.is_by_key:
             exchange.key_of = partial(key_of, target=text, client_ip=client_ip, fields=data)
@@ -165,18 +165,18 @@ class FastPath(HttpConnection):
             super().respond(request, close=close)
             return
         started = monotonic_ns()
-        quoted = quote(method, head)
+        logged = logged_head(method, head)
         decision = self.handler.answer(request, self.headers)
         if not isinstance(decision, Decision):  # the controller answers
             self._is_at_rest = False
             super().respond(request, close=close)
             return
         self._is_at_rest = True
-        self._answer(decision, quoted, method, text, text.encode("latin-1"), self.headers, started, close)
+        self._answer(decision, logged, method, text, text.encode("latin-1"), self.headers, started, close)
 
     def _answer(
-        self, decision: Decision, quoted: Quoted, method: str, text: str, target: bytes, fields: Fields, started: int,
-        close: bool,
+        self, decision: Decision, logged: LoggedHead, method: str, text: str, target: bytes, fields: Fields,
+        started: int, close: bool,
     ) -> None:  # fmt: skip
         state, handler = self.server_state, self.handler
         default = state.default_headers
@@ -191,7 +191,7 @@ class FastPath(HttpConnection):
             self._written += len(answer)
         self.transport.write(answer)
         state.total_requests += 1
-        handler.recorder.write(decision, quoted, text, started, handler.service.config.hash)
+        handler.recorder.write(decision, logged, text, started, handler.service.config.hash)
         self._since = started
         if close:
             self._is_at_rest = False
@@ -204,7 +204,7 @@ _Passed = tuple[bytes | None, bytes]
 _PLAIN = Traits()
 
 # The arguments of the service, the head's part of the access record, and what passes if it was forwarded.
-_Known = tuple[str | None, str, Endpoint | None, str | None, Quoted, _Passed | None]
+_Known = tuple[str | None, str, Endpoint | None, str | None, LoggedHead, _Passed | None]
 
 
 class _Openings(dict[Decision, bytes]):

@@ -19,7 +19,7 @@ from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, counted_down, request_fields
 from redirect.proxy.forwarder import Forwarder
-from redirect.telemetry.record import Quoted, RequestIds, quote
+from redirect.telemetry.record import LoggedHead, RequestIds, logged_head
 from redirect.telemetry.recorder import Recorder
 
 _logger = logging.getLogger("uvicorn.error")
@@ -98,8 +98,8 @@ class RequestHandler:
             lines, traits = request_fields(headers, about, may_upgrade=version == "1.1")
         except FieldError as error:
             return refusal(forward, error)
-        quoted = self.identified(quote(method, head))
-        exchange = Exchange(self.forwarder, client, forward, method, target, quoted, lines, traits, about.host, started)
+        logged = self.identified(logged_head(method, head))
+        exchange = Exchange(self.forwarder, client, forward, method, target, logged, lines, traits, about.host, started)
         if forward.is_by_key:
             exchange.key_of = partial(key_of, target=target, client_ip=head.client_ip, fields=headers)
         if forward.route.cache is not None:
@@ -111,10 +111,9 @@ class RequestHandler:
         host_bytes = None if host is None else host.encode("latin-1")
         return Forwarded(host_bytes, (peer or "unknown").encode(), scheme.encode(), self.reader.trusts(peer))
 
-    def identified(self, quoted: Quoted) -> Quoted:
+    def identified(self, head: LoggedHead) -> LoggedHead:
         """The same with an id, which the origin gets, too."""
-        pool, asked, client, request_id = quoted
-        return quoted if request_id else (pool, asked, client, self._request_ids.new())
+        return head if head[-1] else (*head[:-1], self._request_ids.new())
 
 
 def _last_hop(forward: Forward, method: str) -> Decision:

@@ -14,10 +14,10 @@ from functools import partial
 
 import httptools
 
+from redirect.core.compiled import is_usable
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
-from redirect.proxy.compiled import is_usable
 from redirect.proxy.spellings import Spellings
-from redirect.telemetry.record import json, valid_id
+from redirect.telemetry.record import valid_id
 
 try:
     from redirect.edge import _plain_head
@@ -25,7 +25,7 @@ except ImportError:
     _plain_head = None  # type: ignore[assignment]
 
 # The digest that `_plain_head.c` states of itself: the compiled reader of any other source is not used.
-SOURCE = "a26386d8d5382fbcba21"
+SOURCE = "d4fdfb18fd6feb063192"
 
 # Which of the two is in use.
 READER = "compiled" if is_usable(_plain_head, SOURCE) else "Python"
@@ -43,10 +43,11 @@ CONNECTION = "connection"
 FRAMING_FIELDS = ("content-length", "transfer-encoding", "expect", "upgrade", "proxy-connection")
 
 # The head of a plain request, in ASCII: the method; the target, as bytes and as text; and the values of the fields,
-# None where it has none: host; forwarded scheme, addresses and host; request id, if it is valid; trace; agent and
-# referer, both as JSON; and pool.
+# None where it has none: host; forwarded scheme, addresses and host; request id, if it is valid; trace; agent;
+# referer; and pool.
 PlainHead = tuple[
-    str, bytes, str, str, str | None, str | None, str | None, str | None, str | None, str, str, str | None
+    *tuple[str, bytes, str, str, str | None, str | None, str | None, str | None, str | None],
+    *tuple[str | None, str | None, str | None],
 ]
 
 # Returns the head of what may be one request, None if it is not plain.
@@ -56,7 +57,7 @@ _METHODS = (b"GET /", b"HEAD /")
 _HEAD_END = b"\r\n\r\n"
 _VERSION = " HTTP/1.1\r\n"
 
-_REQUEST_ID, _AGENT, _REFERER = map(USED_FIELDS.index, ("x-request-id", "user-agent", "referer"))
+_REQUEST_ID = USED_FIELDS.index("x-request-id")
 _CONNECTION_PLACE = len(USED_FIELDS) + 1
 _UNUSED = -1
 
@@ -131,7 +132,6 @@ class _Reader:
         if found[0] is None:
             return None
         found[_REQUEST_ID] = valid_id(found[_REQUEST_ID])
-        found[_AGENT], found[_REFERER] = json(found[_AGENT]), json(found[_REFERER])
         return text[: begin - 1], target, text[begin:end], *found  # type: ignore[return-value]
 
 

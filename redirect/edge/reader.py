@@ -18,7 +18,7 @@ from redirect.core.forwarded import TrustedProxies
 from redirect.core.request import Head, Request
 from redirect.edge.plain_head import plain_head_reader
 from redirect.proxy.spellings import Spellings
-from redirect.telemetry.record import Quoted, join, json
+from redirect.telemetry.record import LoggedHead
 
 ALLOW = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"
 
@@ -35,9 +35,9 @@ _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
 # What is read of a plain request: the method; the target, as bytes and as text; the requested pool; scheme, endpoint
-# and host that were asked for; the client's address; and its part of the record. A plain tuple in place of a named one,
+# and host that were asked for; the client's address; and what is logged. A plain tuple in place of a named one,
 # which takes three times as long.
-PlainRequest = tuple[str, bytes, str, str | None, str, Endpoint | None, str, str | None, Quoted]
+PlainRequest = tuple[str, bytes, str, str | None, str, Endpoint | None, str, str | None, LoggedHead]
 
 
 class Reader:
@@ -125,10 +125,19 @@ class Reader:
             if forwarded_host is not None:
                 host = self._trusted.host(peer, forwarded_for, forwarded_host) or host
                 asked = self._hosts(host) or asked
-        over_http, over_https, quoted_host = asked
-        quoted = join(pool, f'"{method}"', quoted_host, client_ip, user_agent, referer, traceparent, request_id)
-        endpoint = over_https if scheme == "https" else over_http
-        return method, target, path, pool, scheme, endpoint, host, client_ip, quoted
+        over_http, over_https = asked
+        logged = pool, method, host, client_ip, user_agent, referer, traceparent, request_id
+        return (
+            method,
+            target,
+            path,
+            pool,
+            scheme,
+            over_https if scheme == "https" else over_http,
+            host,
+            client_ip,
+            logged,
+        )
 
 
 def peer_of(client: tuple[str, int] | None) -> str | None:
@@ -149,13 +158,13 @@ def _names(used: set[str]) -> Spellings[bytes, str | None]:
     return Spellings(name_of)
 
 
-def _host(host: str) -> tuple[Endpoint, Endpoint, str] | None:
-    """What `host`, in ASCII, asks for, over http and over https, and itself as JSON; None if it is no authority."""
+def _host(host: str) -> tuple[Endpoint, Endpoint] | None:
+    """What `host`, in ASCII, asks for, over http and over https; None if it is no authority."""
     try:
         authority = parse_raw(host)
     except ValueError:
         return None
-    return authority.endpoint("http"), authority.endpoint("https"), json(host)
+    return authority.endpoint("http"), authority.endpoint("https")
 
 
 def _other_form(

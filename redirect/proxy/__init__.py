@@ -2,7 +2,6 @@
 
 fields        header fields on their way through
 plain_fields  the same of heads in which nothing has to be weighed, compiled
-compiled      whether a compiled reader is that of its source
 spellings     what names and lines mean, as they are spelled
 upstream      a connection to an origin
 names         addresses of an origin, asked for without holding up others

@@ -23,7 +23,7 @@ from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
 from redirect.proxy.untaken import untaken
 from redirect.proxy.upstream import Upstream
-from redirect.telemetry.record import Quoted
+from redirect.telemetry.record import LoggedHead
 
 # Bytes of a request's body that are kept, to be sent again.
 KEPT_BYTES = 64 * 1024
@@ -81,16 +81,54 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_answer_us", "_asks_first", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config",
-        "_connecting", "_due", "_forward", "_forwarder", "_has_begun", "_has_moved", "_host", "_is_answering",
-        "_is_over", "_is_retry", "_kept", "_kept_bytes", "_key", "_origin_status", "_quoted", "_refusal",
-        "_retries_left", "_sent_at", "_started", "_still_since", "_tried", "_tries", "_untaken", "_upstream",
-        "asks_for_upgrade", "copy", "destination", "is_complete", "is_full", "is_tunnel", "key_of", "lines", "method",
-        "takes_plain", "target", "traits",
+        "_answer_us",
+        "_asks_first",
+        "_attempt",
+        "_bytes_in",
+        "_bytes_out",
+        "_client",
+        "_complete_at",
+        "_config",
+        "_connecting",
+        "_due",
+        "_forward",
+        "_forwarder",
+        "_has_begun",
+        "_has_moved",
+        "_host",
+        "_is_answering",
+        "_is_over",
+        "_is_retry",
+        "_kept",
+        "_kept_bytes",
+        "_key",
+        "_logged",
+        "_origin_status",
+        "_refusal",
+        "_retries_left",
+        "_sent_at",
+        "_started",
+        "_still_since",
+        "_tried",
+        "_tries",
+        "_untaken",
+        "_upstream",
+        "asks_for_upgrade",
+        "copy",
+        "destination",
+        "is_complete",
+        "is_full",
+        "is_tunnel",
+        "key_of",
+        "lines",
+        "method",
+        "takes_plain",
+        "target",
+        "traits",
     )  # fmt: skip
 
     def __init__(
-        self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, quoted: Quoted,
+        self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, logged: LoggedHead,
         lines: bytes, traits: Traits, host: bytes | None, started: int,
     ) -> None:  # fmt: skip
         # Request
@@ -99,7 +137,7 @@ class Exchange:
         self._forward = forward
         self.method = method
         self.target = target
-        self._quoted = quoted
+        self._logged = logged
         self.lines = lines
         self.traits = traits
         self._host = host
@@ -307,7 +345,7 @@ class Exchange:
         target, prefix = forward.route.target_of(self.target)
         line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
-        request_id = self._quoted[-1]
+        request_id = self._logged[-1]
         assert request_id is not None
         return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
             line, host, self.lines, stripped, request_id.encode("ascii"),
@@ -576,9 +614,9 @@ class Exchange:
         if self.method == "HEAD" and forward.balancer.has_cycle and self._tries == 1:
             decision = decision.without_pick()
         recorder = self._forwarder.recorder
-        recorder.write(decision, self._quoted, self.target, self._started, self._config, outcome)
+        recorder.write(decision, self._logged, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:
-            log, request_id = forward.route.error_log, self._quoted[-1]
+            log, request_id = forward.route.error_log, self._logged[-1]
             recorder.failures.write(log, decision, outcome, error, self.method, self.target, request_id, self._started)
         return decision
 

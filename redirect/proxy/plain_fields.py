@@ -12,7 +12,7 @@ from functools import partial
 from itertools import accumulate, chain
 from typing import Any
 
-from redirect.proxy.compiled import is_usable
+from redirect.core.compiled import is_usable
 from redirect.proxy.fields import OF_REQUESTS, OF_RESPONSES, OF_WAY, VIA, Forwarded, Kind, added_fields, date_now
 
 try:

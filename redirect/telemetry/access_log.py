@@ -3,25 +3,34 @@
 The rule: every key is always there, in the order of KEYS; a line is at most 4,096 bytes;
 and it is valid JSON whatever the client sent: bytes are latin-1 text, all but ASCII is escaped.
 
-What repeats is encoded once: the part of a line that an origin determines is cached, and that of a head comes encoded.
+What repeats is encoded once: the part of a line that an origin determines. Where the package was installed with a C
+compiler, usual lines are formatted by `_lines.c`, and the others here; they are the same, byte for byte.
 """
 
 import json
 import os
 import secrets
 import socket
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
-from math import inf
 from time import monotonic_ns, time_ns
 from typing import Any, Literal, NamedTuple
 
+from redirect.core.compiled import is_usable
 from redirect.core.decision import Decision, Outcome
 from redirect.core.due import Due
-from redirect.telemetry.log_writer import MAX_LINE_BYTES
-from redirect.telemetry.record import Record
+from redirect.telemetry.log_writer import MAX_LINE_BYTES, rfc3339
+from redirect.telemetry.record import Record, trace_id
+
+try:
+    from redirect.telemetry import _lines
+except ImportError:
+    _lines = None  # type: ignore[assignment]
+
+# The digest that `_lines.c` states of itself: one of any other source is not used.
+SOURCE = "7b03b977e5b636800f21"
+
+IS_COMPILED = is_usable(_lines, SOURCE)
 
 
 class Key(NamedTuple):
@@ -75,91 +84,97 @@ KEYS = (
 # The values that can be long; a line over the limit is made to fit by cutting these.
 _CUT = "pool_requested origin location method host path query client_ip user_agent referer route detail".split()
 
-# The part of a line that a decision determines: the level; what is before the target in Location; what is behind it;
-# whether the target is in it; what is behind the configuration, of a forward with places for its outcome; and what was
-# due when this part was made.
-_Part = tuple[str, str, str, bool, str, Due | None]
-
-_NULLS = ("null",) * len(Outcome._fields)
+# The part of a line that a decision determines: the level; what is before the target in Location; whether the target is
+# in it; what is behind it, up to the method; what is behind the configuration, cut where the numbers of an outcome go;
+# and what was due when this part was made.
+_Part = tuple[str, str, bool, str, tuple[str, ...], Due | None]
 
 _DUE: Literal[5] = 5  # its place in a part
 
 
 class LineFormatter:
-    def __init__(self) -> None:
-        self._parts: dict[Decision, _Part] = {}
-        # A generated id has 32 digits, half of them of this process alone.
-        self._ids = secrets.token_hex(8)
-        self._last_id = 10**15
-        self._tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
+    """Attributes and `line` are known to `_lines.c`, which leaves to `line` what it does not know itself."""
 
-    def format(self, records: Sequence[Record]) -> list[str]:
-        """The lines of a batch, in one loop: code and tables stay in the processor's caches."""
-        number, ids, tail, parts = self._last_id, self._ids, self._tail, self._parts
-        self._last_id += len(records)
+    def __init__(self, *, is_compiled: bool = IS_COMPILED) -> None:
+        self.parts: dict[Decision, _Part] = {}
+        # A generated id has 32 digits, half of them of this process alone.
+        self.ids = secrets.token_hex(8)
+        self._next_id = 10**15
+        self.tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
+        self._make = _lines.make if is_compiled else _made
+
+    def format(self, records: list[Record]) -> bytes:
+        """The lines of a batch."""
+        number = self._next_id
+        self._next_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
-        lines: list[str] = []
-        now, time = inf, ""  # a millisecond, and its text; none yet
-        for decision, (pool_requested, asked, client, request_id), target, started, ended, config, outcome in records:
-            if not 0 <= ended - now < 1_000_000:
-                milliseconds = (ended + to_wall) // 1_000_000
-                now, time = milliseconds * 1_000_000 - to_wall, _rfc3339(milliseconds)
-            part = parts.get(decision)
-            if part is None or part[_DUE] is not decision.due:
-                part = self._part(decision)
-            level, opening, closing, has_target, end, _ = part
-            if outcome is not None:
-                end = _filled(end, outcome)
-            number += 1
-            escaped = _text(target)[1:-1]
-            path, _, query = escaped.partition("?")
-            line = (
-                f'{{"time":"{time}","level":"{level}","pool_requested":{pool_requested}'
-                f'{opening}{escaped if has_target else ""}{closing}{asked}"path":"{path}","query":"{query}",{client}'
-                f'"{request_id or ids + str(number)}","duration_us":{(ended - started) // 1000}{tail}{config}"{end}'
-            )
-            if not target:  # refused before its target was read
-                line = line.replace('"path":""', '"path":null')  # in a value the quotes would be escaped
-            lines.append(line if len(line) <= MAX_LINE_BYTES else fit(json.loads(line)))
-        return lines
+        return self._make(self, records, number, to_wall, MAX_LINE_BYTES)
+
+    def line(self, record: Record, number: int, to_wall: int) -> bytes:
+        """The line of a record. `number` is for its id; `to_wall` is what the wall clock is ahead of the monotonic
+        one, in nanoseconds."""
+        decision, head, target, started, ended, config, outcome = record
+        pool_requested, method, host, client_ip, user_agent, referer, traceparent, request_id = head
+        level, opening, has_target, closing, ends, _ = self._part(decision)
+        path, _, query = target.partition("?")
+        line = (
+            f'{{"time":"{_time((ended + to_wall) // 1_000_000)}","level":"{level}"'
+            f',"pool_requested":{_json(pool_requested)}{opening}{_text(target)[1:-1] if has_target else ""}{closing}'
+            f'"method":{_json(method)},"host":{_json(host)}'
+            f',"path":{_json(path if target else None)},"query":{_text(query)}'  # refused before its target was read
+            f',"client_ip":{_json(client_ip)},"user_agent":{_json(user_agent)},"referer":{_json(referer)}'
+            f',"trace_id":{_json(trace_id(traceparent))},"request_id":"{request_id or self.ids + str(number)}"'
+            f',"duration_us":{(ended - started) // 1000}{self.tail}{config}"{_ending(ends, outcome)}'
+        )
+        return (line if len(line) <= MAX_LINE_BYTES else fit(json.loads(line))).encode("ascii")
 
     def forget(self) -> None:
         """Another configuration, or what was discovered since, has other decisions."""
-        self._parts.clear()
+        self.parts.clear()
 
     def _part(self, decision: Decision) -> _Part:
+        part = self.parts.get(decision)
+        if part is not None and part[_DUE] is decision.due:
+            return part
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
-        where = f',"pool":{_or_null(decision.pool)},"origin":{_or_null(decision.origin)},"location":'
-        status = f',"status":{decision.status},'
-        end = _end(decision)
+        where = f',"pool":{_json(decision.pool)},"origin":{_json(decision.origin)},"location":'
+        status, ends = f',"status":{decision.status},', _ends(decision)
         if decision.prefix is None:
-            part = level, where + "null", status, False, end, decision.due
+            part = level, where + "null", False, status, ends, decision.due
         else:
-            part = level, where + _text(decision.prefix)[:-1], '"' + status, True, end, decision.due
+            part = level, where + _text(decision.prefix)[:-1], True, '"' + status, ends, decision.due
         if decision.is_one_of_few:
-            self._parts[decision] = part
+            self.parts[decision] = part
         return part
 
 
-def _end(decision: Decision) -> str:
-    route, served_from, detail, fallback_for = (
-        _or_null(value).replace("%", "%%")
-        for value in (decision.route, decision.served_from, decision.detail, decision.fallback_for)
+def _made(formatter: LineFormatter, records: list[Record], number: int, to_wall: int, _: int) -> bytes:
+    return b"".join([formatter.line(record, count, to_wall) for count, record in enumerate(records, number)])
+
+
+def _ends(decision: Decision) -> tuple[str, ...]:
+    route, served_from, detail, fallback_for = map(
+        _json, (decision.route, decision.served_from, decision.detail, decision.fallback_for)
     )
-    numbers = "".join([f'"{name}":%s,' for name in Outcome._fields])
     share, weights = ("null", "null") if decision.due is None else _due(decision.due)
-    last = f'"served_from":{served_from},"due":{share},"weights":{weights},'
-    last += f'"detail":{detail},"fallback_for":{fallback_for}}}\n'
-    end = f',"route":{route},"action":"{decision.action}",{numbers}{last}'
-    return end if decision.is_forward else end % _NULLS
+    first, *others = [f'"{name}":' for name in Outcome._fields]
+    ends = (
+        f',"route":{route},"action":"{decision.action}",{first}',
+        *[f",{name}" for name in others],
+        f',"served_from":{served_from},"due":{share},"weights":{weights},"detail":{detail},"fallback_for":{fallback_for}}}\n',
+    )
+    return ends if decision.is_forward else ("null".join(ends),)
+
+
+def _ending(ends: tuple[str, ...], outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "null".join(ends)
+    numbers = ["null" if value is None else str(value) for value in outcome]
+    return "".join([end + number for end, number in zip(ends, [*numbers, ""], strict=True)])
 
 
 def _due(due: Due) -> tuple[str, str]:
     return f"{due.share:.6g}", f'"{due.weights.id}"' if due.weights.decide else "null"
-
-
-def _filled(end: str, outcome: Outcome) -> str:
-    return end % (outcome if None not in outcome else tuple(["null" if value is None else value for value in outcome]))
 
 
 def fit(record: dict[str, Any]) -> str:
@@ -177,15 +192,10 @@ def _encode(record: dict[str, Any]) -> str:
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
-def _or_null(value: str | None) -> str:
+def _json(value: str | None) -> str:
     return "null" if value is None else _text(value)
 
 
-def _rfc3339(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{_second(seconds)}.{rest:03}Z"
-
-
 @lru_cache(maxsize=2)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _time(milliseconds: int) -> str:
+    return rfc3339(milliseconds / 1000)

@@ -6,7 +6,6 @@ and for no call of a library.
 
 from collections import Counter
 from collections.abc import Sequence
-from json import loads
 from operator import itemgetter, sub
 from os import getpid
 from time import monotonic, time
@@ -21,7 +20,7 @@ from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
 
 _BOUNDS_NS = [1000 * bound for bound in BOUNDS_US]
 _EMPTY = [0] * BUCKETS
-_decision, _quoted, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
+_decision, _head, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
 _outcome = itemgetter(-1)
 
 # Where a decision is counted: the index of its request's series, and that of its route's, if it has one.
@@ -45,7 +44,7 @@ class Counters:
     def use(self, config: Config) -> None:
         numbers, number = self.slot.numbers, int(config.hash, 16)
         self._pools, self._forwarded = config.pools, config.forwarded()
-        self._known = {"null"}  # requested pools, as JSON, that are known or none
+        self._known: set[str | None] = {None}  # requested pools that are known, or none
         self._prepared: dict[Decision, _Places] = {}
         numbers.change = config.change
         if numbers.config != number:
@@ -91,13 +90,12 @@ class Counters:
         return places
 
     def _count_unknown(self, records: Sequence[Record]) -> None:
-        for pool in {quoted[0] for quoted in map(_quoted, records)} - self._known:
-            name = loads(pool)
-            if name in self._pools and name not in self._forwarded:
+        for pool in {head[0] for head in map(_head, records)} - self._known:
+            if pool in self._pools and pool not in self._forwarded:
                 self._known.add(pool)
             else:
                 self.slot.numbers.unknown_pool += sum(
-                    quoted[0] == pool and _was_to_be_named(decision) for decision, quoted, *_ in records
+                    head[0] == pool and _was_to_be_named(decision) for decision, head, *_ in records
                 )
 
 

@@ -95,7 +95,7 @@ class FailureLogs:
         what = what_failed(decision.status, outcome[0], error)
         if what is not None:
             after_us = (monotonic_ns() - started) // 1000
-            self._writer(log).write([_line(what, decision, outcome, method, target, request_id, after_us)])
+            self._writer(log).write(_line(what, decision, outcome, method, target, request_id, after_us))
 
     def _writer(self, target: str) -> LogWriter:
         """Opens it also for a request that began before its log was closed; the next configuration closes it again."""
@@ -117,7 +117,7 @@ class FailureLogs:
 
 def _line(
     what: str, decision: Decision, outcome: Outcome, method: str, target: str, request_id: str | None, after_us: int
-) -> str:
+) -> bytes:
     origin_status, _, tries, _, _ = outcome
     values = (
         rfc3339(time()),
@@ -136,4 +136,4 @@ def _line(
         socket.gethostname(),
         os.getpid(),
     )
-    return fit({key.name: value for key, value in zip(KEYS, values, strict=True)})
+    return fit({key.name: value for key, value in zip(KEYS, values, strict=True)}).encode("ascii")

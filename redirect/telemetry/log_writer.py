@@ -18,7 +18,7 @@ import select
 import socket
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -66,12 +66,12 @@ class LogWriter:
         """How many lines were written."""
         return self._given - self.lost - self._count_waiting()
 
-    def write(self, lines: Sequence[str]) -> None:
-        """Writes, keeps or loses `lines`, each ASCII with its line end, of at most MAX_LINE_BYTES. Called in an event
+    def write(self, lines: bytes, count: int = 1) -> None:
+        """Writes, keeps or loses `count` lines, each with its line end, of at most MAX_LINE_BYTES. Called in an event
         loop."""
         was_empty = not self._waiting
-        self._given += len(lines)
-        for chunk in _chunks("".join(lines).encode("ascii"), MAX_WRITE_BYTES if self._is_file else MAX_LINE_BYTES):
+        self._given += count
+        for chunk in _chunks(lines, MAX_WRITE_BYTES if self._is_file else MAX_LINE_BYTES):
             if self._waiting_bytes + len(chunk) > MAX_WAITING_BYTES:
                 self.lost += chunk.count(b"\n")
                 continue

@@ -4,8 +4,6 @@ The rule: a record is changed before it becomes a line, so nothing else knows. W
 Query strings are those of targets, Locations and referers; an address is that of the client.
 """
 
-import json
-from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Literal
@@ -21,9 +19,6 @@ IPV4_BITS, IPV6_BITS = 24, 48
 
 MASK = "*"
 
-# Of a client's part of a line, which is remembered: clients could fill the memory with longer ones.
-MAX_KEPT_CHARACTERS = 1024
-
 
 def formatter(query: KeptQuery, client_ip: KeptClientIp) -> LineFormatter:
     return LineFormatter() if query == client_ip == "keep" else _PrivateFormatter(query, client_ip)
@@ -34,23 +29,16 @@ class _PrivateFormatter(LineFormatter):
         super().__init__()
         self._kept_query = query
         self._kept_client_ip = client_ip
-        self._client = lru_cache(maxsize=1024)(self._without)  # heads repeat
 
-    def format(self, records: Sequence[Record]) -> list[str]:
+    def format(self, records: list[Record]) -> bytes:
         return super().format([self._private(record) for record in records])
 
     def _private(self, record: Record) -> Record:
-        decision, (pool, asked, client, request_id), target, *others = record
-        client = self._client(client) if len(client) <= MAX_KEPT_CHARACTERS else self._without(client)
-        return (decision, (pool, asked, client, request_id), self._url(target), *others)  # type: ignore[return-value]
-
-    def _without(self, client: str) -> str:
-        """The same part of a line, see `record.Quoted`."""
-        values = json.loads(f"{{{client}null}}")
-        values["client_ip"] = shortened(values["client_ip"], self._kept_client_ip)
-        if values["referer"] is not None:
-            values["referer"] = self._url(values["referer"])
-        return json.dumps(values, separators=(",", ":")).removeprefix("{").removesuffix("null}")
+        decision, (pool, method, host, client_ip, agent, referer, trace, request_id), target, *others = record
+        client_ip = shortened(client_ip, self._kept_client_ip)
+        referer = None if referer is None else self._url(referer)
+        head = pool, method, host, client_ip, agent, referer, trace, request_id
+        return (decision, head, self._url(target), *others)  # type: ignore[return-value]
 
     def _url(self, url: str) -> str:
         path, mark, query = url.partition("?")
@@ -71,6 +59,7 @@ def _masked(parameter: str) -> str:
     return f"{name}={value and MASK}"
 
 
+@lru_cache(maxsize=1024)
 def shortened(address: str | None, kept: KeptClientIp) -> str | None:
     if address is None or kept == "keep":
         return address

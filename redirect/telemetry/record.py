@@ -1,7 +1,6 @@
 """The record of a request, from its response until it is counted and its line is written.
 
-The rule: what can be done later is not done while a client waits. `quote` encodes the fields of a head once, for every
-request with that head.
+The rule: what can be done later is not done while a client waits.
 
 Plain tuples: each request makes one and unpacks it, and named tuples take three times as long.
 """
@@ -9,7 +8,6 @@ Plain tuples: each request makes one and unpacks it, and named tuples take three
 import re
 import secrets
 from itertools import count
-from json.encoder import encode_basestring_ascii
 
 from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
@@ -20,13 +18,13 @@ _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-+\--~]*)?"
 )
 
-# The part of a line that comes from a method and a head, as JSON: the requested pool; method and host; client, agent,
-# referer and trace; and the request's id as it is, None if one is to be generated.
-Quoted = tuple[str, str, str, str | None]
+# What is logged of a head, in the order of a line, None where it has none: requested pool, method, host, the client's
+# address, agent, referer and traceparent, unchanged; and the request's id, None if one is to be generated.
+LoggedHead = tuple[str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
 # the hash of the configuration that decided; and the outcome of a request that was forwarded.
-Record = tuple[Decision, Quoted, str, int, int, str, Outcome | None]
+Record = tuple[Decision, LoggedHead, str, int, int, str, Outcome | None]
 
 
 class RequestIds:
@@ -40,37 +38,16 @@ class RequestIds:
         return f"{self._begin}{next(self._next)}"
 
 
-def quote(method: str, head: Head) -> Quoted:
+def logged_head(method: str, head: Head) -> LoggedHead:
     pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
-    asked, logged = (json(method or None), json(host)), (json(user_agent), json(referer))
-    return join(pool_requested, *asked, client_ip, *logged, traceparent, valid_id(request_id))
-
-
-def join(
-    pool_requested: str | None, method: str, host: str, client_ip: str | None, user_agent: str, referer: str,
-    traceparent: str | None, request_id: str | None,
-) -> Quoted:  # fmt: skip
-    """The same of values that are JSON already: method, host, agent and referer. The id is valid."""
-    trace = "null" if traceparent is None else _trace_id(traceparent)
-    client = json(client_ip)
-    return (
-        json(pool_requested),
-        f'"method":{method},"host":{host},',
-        f'"client_ip":{client},"user_agent":{user_agent},"referer":{referer},"trace_id":{trace},"request_id":',
-        request_id,
-    )
-
-
-def json(value: str | None) -> str:
-    return "null" if value is None else encode_basestring_ascii(value)
+    return pool_requested, method or None, host, client_ip, user_agent, referer, traceparent, valid_id(request_id)
 
 
 def valid_id(request_id: str | None) -> str | None:
     return None if request_id is None or _REQUEST_ID.fullmatch(request_id) is None else request_id
 
 
-def _trace_id(traceparent: str) -> str:
-    """The id of the trace to which a request belongs, as JSON; null if the field is not valid (W3C Trace Context,
-    section 3.2)."""
-    match = _TRACEPARENT.fullmatch(traceparent)
-    return "null" if match is None or (match[1] == "00" and match[3]) else f'"{match[2]}"'
+def trace_id(traceparent: str | None) -> str | None:
+    """The id of the trace that the field names; None if it is not valid (W3C Trace Context, section 3.2)."""
+    match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
+    return None if match is None or (match[1] == "00" and match[3]) else match[2]

@@ -13,13 +13,13 @@ from redirect.telemetry.counters import Counters
 from redirect.telemetry.failure_log import FailureLogs
 from redirect.telemetry.forwarded import ForwardedProblems
 from redirect.telemetry.log_writer import LogWriter
-from redirect.telemetry.record import Quoted, Record
+from redirect.telemetry.record import LoggedHead, Record
 from redirect.telemetry.scoreboard import now_ms
 
 MAX_BATCH_RECORDS = 100
 MAX_BATCH_SECONDS = 0.1
 
-# Of each batch, for a client of the admin page that comes later; while one is there, all lines are kept.
+# Of a full batch, for a client of the admin page that comes later; while one is there, all lines are kept.
 KEPT_LINES = 4
 
 
@@ -41,14 +41,20 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(
-        self, decision: Decision, quoted: Quoted, target: str, started: int, config: str, outcome: Outcome | None = None
+        self,
+        decision: Decision,
+        head: LoggedHead,
+        target: str,
+        started: int,
+        config: str,
+        outcome: Outcome | None = None,
     ) -> None:
         """Adds the record of a request that is answered now; `started` is by `monotonic_ns`, `config` the hash of the
         configuration that decided."""
         records = self._records
         if not records:
             self._timer = asyncio.get_running_loop().call_later(MAX_BATCH_SECONDS, self.flush)
-        records.append((decision, quoted, target, started, monotonic_ns(), config, outcome))
+        records.append((decision, head, target, started, monotonic_ns(), config, outcome))
         if len(records) == MAX_BATCH_RECORDS:
             self.flush()
 
@@ -60,13 +66,13 @@ class Recorder:
         if not records:
             return
         self._counters.count(records)
-        is_watched = self.numbers.watched_until_ms > now_ms()
-        if self._log_writer is None and not is_watched:
+        keeps_all = len(records) < MAX_BATCH_RECORDS or self.numbers.watched_until_ms > now_ms()
+        if self._log_writer is None and not keeps_all:
             records = records[-KEPT_LINES:]
         lines = self._formatter.format(records)
         if self._log_writer is not None:
-            self._log_writer.write(lines)
-        self._counters.slot.keep_lines("".join(lines if is_watched else lines[-KEPT_LINES:]).encode("ascii"))
+            self._log_writer.write(lines, len(records))
+        self._counters.slot.keep_lines(lines if keeps_all else _last(lines, KEPT_LINES))
 
     def use(self, config: Config) -> None:
         self.flush()
@@ -96,3 +102,12 @@ class Recorder:
             pass
         self.report(0)
         self._counters.slot.free()
+
+
+def _last(lines: bytes, count: int) -> bytes:
+    begin = len(lines)
+    for _ in range(count + 1):
+        begin = lines.rfind(b"\n", 0, begin)
+        if begin < 0:
+            return lines
+    return lines[begin + 1 :]

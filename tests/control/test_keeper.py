@@ -24,7 +24,7 @@ from redirect.core.decision import Decision, Outcome
 from redirect.core.overrides import Override, pack, unpack
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
-from redirect.telemetry.record import quote
+from redirect.telemetry.record import logged_head
 from redirect.telemetry.scoreboard import GAUGES, KINDS, Numbers, Scoreboard
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
@@ -32,7 +32,7 @@ from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
-HEAD = quote("GET", Head("nowhere", "http", None, "a", None, None, None, None))
+HEAD = logged_head("GET", Head("nowhere", "http", None, "a", None, None, None, None))
 SINCE_MS = 1_000_000
 
 

@@ -1,6 +1,5 @@
 """Plain heads: which requests are read in one go, and that they mean what they mean to the connection."""
 
-import json
 import os
 import re
 import shutil
@@ -76,7 +75,7 @@ class Oracle:
         names = (*USED_FIELDS[1:], "x-pool")
         method = self.parser.get_method().decode()
         proto, addresses, asked, request_id, trace, agent, referer, pool = map(fields.get, names)
-        path, host, logged = target.decode("latin-1"), fields["host"], (json.dumps(agent), json.dumps(referer))
+        path, host, logged = target.decode("latin-1"), fields["host"], (agent, referer)
         if request_id is not None and re.fullmatch("[A-Za-z0-9._-]{1,128}", request_id) is None:
             request_id = None
         return method, target, path, host, proto, addresses, asked, request_id, trace, *logged, pool

@@ -15,7 +15,7 @@ from redirect.control.publisher import Publisher, publish_loading
 from redirect.core.decision import Decision, Outcome
 from redirect.core.overrides import Override, pack
 from redirect.core.request import Head
-from redirect.telemetry.record import quote
+from redirect.telemetry.record import logged_head
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
 from support.wire import new_recorder
@@ -53,13 +53,13 @@ def serve(
 ) -> None:
     """One worker answers requests and ends."""
     config = parse_config(POOLS, "pools.toml")
-    quoted = quote("GET", Head(pool_requested, "http", None, "a", None, None, None, None))
+    logged = logged_head("GET", Head(pool_requested, "http", None, "a", None, None, None, None))
 
     async def answer() -> None:
         recorder = new_recorder(config, "off", scoreboard)
         for decision in decisions:
             outcome = OUTCOME if decision.is_forward else None
-            recorder.write(decision, quoted, "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
+            recorder.write(decision, logged, "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
         recorder.close()
 
     asyncio.run(answer())

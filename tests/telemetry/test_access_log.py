@@ -18,9 +18,19 @@ from support.timed import clock_in_place
 from support.wire import FRONTS, Wire, head
 
 from redirect.config.loader import parse_config
+from redirect.core.decision import Decision, Outcome
+from redirect.core.due import Certain, Due
 from redirect.core.service import new_service
-from redirect.telemetry.access_log import LineFormatter, fit
+from redirect.telemetry.access_log import IS_COMPILED, LineFormatter, fit
 from redirect.telemetry.log_writer import MAX_LINE_BYTES
+from redirect.telemetry.record import Record
+
+
+def recorded(decision: Decision, target: str = "/", outcome: Outcome | None = None, **head: str | None) -> Record:
+    """The record of an answer; `head` is what is logged of its head."""
+    fields = ["pool_requested", "method", "host", "client_ip", "user_agent", "referer", "traceparent", "request_id"]
+    logged: Any = tuple([head.get(field) for field in fields])
+    return decision, logged, target, 0, 1500, "0" * 12, outcome
 
 
 def test_the_record_of_a_redirect(wire: Wire) -> None:
@@ -74,8 +84,8 @@ def test_weights_are_null_where_they_alone_do_not_decide(key: str, is_by_shares:
     toml = f"[p]\nis_default = true\n{key}\nweighted_hosts = {{ a = 1, b = 1 }}\n"
     service = new_service(parse_config(toml.encode(), "pools.toml"), Random(1))
     decision = service.decide(None, "http", None, "GET", b"192.0.2.7")
-    (line,) = LineFormatter().format([(decision, ("null", "", "", "id"), "/", 0, 1500, "0" * 12, None)])
-    assert ('"due":0.5' in line, '"weights":null' in line) == (True, not is_by_shares)
+    record = json.loads(LineFormatter().format([recorded(decision)]))
+    assert (record["due"], record["weights"] is None) == (0.5, not is_by_shares)
 
 
 def test_time_is_the_wall_clock_s(wire: Wire) -> None:
@@ -254,3 +264,84 @@ def test_lines_around_the_limit(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> 
     cut = ["truncated" in record for record in seen.records]
     assert cut == sorted(cut)
     assert 0 < sum(cut) < len(cut)
+
+
+# Text of latin-1, and some that cannot come from bytes; short, long, and too long for a line.
+texts = names = st.none() | st.text(st.characters(max_codepoint=0xFF), max_size=40) | st.text(max_size=5)
+texts |= st.sampled_from(["", "?", '"\\', "x" * 1000, "\xff" * 700, "x" * 4000])
+traceparents = st.none() | st.sampled_from(
+    [
+        *(f"{version}-{TRACE}-{PARENT}-01" for version in ("00", "cc", "ff", "0")),
+        *(f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE}-{PARENT}-0g", f"00-{TRACE}-{PARENT}"),
+        *("x" * 55, "\x00" * 55, "\u4e2d" * 55, f"00-{TRACE}-{PARENT}_01", f"00_{TRACE}-{PARENT}-01"),
+    ]
+)
+ids = st.none() | st.from_regex(re.compile("[A-Za-z0-9._-]{1,128}", re.ASCII), fullmatch=True)
+heads = st.tuples(texts, texts, texts, texts, texts, texts, traceparents, ids)
+numbers = st.none() | st.integers(0, 2**63 - 1)
+outcomes = st.builds(Outcome, numbers, numbers, st.integers(0, 9), st.integers(0, 2**40), st.integers(0, 2**40))
+decisions = st.builds(
+    Decision,
+    st.sampled_from([302, 404, 422, 503]),
+    *(names, texts, texts, texts),
+    route=texts,
+    served_from=st.sampled_from([None, "cache"]),
+    fallback_for=names,
+)
+dues = st.none() | st.builds(Due, st.builds(Certain, st.just("p"), st.just("o")), st.floats(0, 1))
+times = st.integers(0, 2**62)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    outcome = draw(st.none() | outcomes)
+    decision = draw(decisions)._replace(is_forward=outcome is not None).with_due(draw(dues))
+    target = draw(texts.map(lambda text: text or ""))
+    started, ended = sorted([draw(times), draw(times)])
+    return decision, draw(heads), target, started, ended, draw(st.sampled_from(["0" * 12, ""])), outcome
+
+
+# Both where the compiled one is there.
+FORMATTERS = [False, *[True] * IS_COMPILED]
+
+
+@pytest.mark.slow
+@generated(500)
+@given(batch=st.lists(records(), max_size=6), again=st.booleans())
+def test_the_compiled_formatter_writes_the_same_lines(batch: list[Record], again: bool) -> None:
+    """Whatever is in a record; of decisions that it has seen, and of others."""
+    made = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda: 1_900_000_000_123_456_789)
+        monkeypatch.setattr("redirect.telemetry.access_log.monotonic_ns", lambda: 1_800_000_000_000_000_000)
+        for is_compiled in FORMATTERS:
+            formatter = LineFormatter(is_compiled=is_compiled)
+            formatter.ids = "f" * 16
+            made.append([formatter.format(batch), formatter.format(batch) if again else b""])
+    assert made[0] == made[-1]
+    assert made[0][0].count(b"\n") == len(batch)
+
+
+def test_usual_lines_are_formatted_by_the_compiled_formatter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of a decision, with a trace, an outcome or characters to escape, is a usual one."""
+    redirected, forwarded = Decision(302, "p", "a", "http://a"), Decision(200, "p", "a", is_forward=True, route="r")
+    usual = [
+        recorded(redirected, "/x?y", host='a"', request_id="i", traceparent=f"00-{TRACE}-{PARENT}-01"),
+        recorded(forwarded, "/\xff", Outcome(200, None, 1, 0, 5)),
+    ]
+    formatter = LineFormatter()
+    formatter.format(usual)
+    monkeypatch.setattr(formatter, "line", lambda *_: pytest.fail("was left to Python"))
+    if IS_COMPILED:
+        assert len(formatter.format(usual * 200).splitlines()) == 400
+
+
+@pytest.mark.parametrize("is_compiled", FORMATTERS)
+def test_a_record_that_is_none_is_an_error(is_compiled: bool) -> None:
+    formatter = LineFormatter(is_compiled=is_compiled)
+    good = recorded(Decision(302, "p", "a", "http://a"))
+    formatter.format([good])
+    bad: list[Any] = [(), None, (*good[:3], "started", *good[4:]), (*good[:4], 2**70, *good[5:])]
+    for record in bad:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            formatter.format([good, record])

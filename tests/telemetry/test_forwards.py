@@ -9,12 +9,12 @@ from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.forwards import ForwardCounters
-from redirect.telemetry.record import Record, quote
+from redirect.telemetry.record import Record, logged_head
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, Connections, Forwards, Loading, OriginNumbers
 from redirect.telemetry.statistics import Statistics
 
-HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
 CONFIG = parse_config(b'[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { o = 1 }\n', "pools.toml")
 

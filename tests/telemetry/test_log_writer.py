@@ -12,7 +12,7 @@ import socket
 import stat
 import threading
 import tty
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,9 +30,15 @@ def _less_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redirect.telemetry.log_writer.MAX_WAITING_BYTES", MOST_WAITING)
 
 
-def line(number: int, length: int = 1024) -> str:
+def line(number: int, length: int = 1024) -> bytes:
     empty = json.dumps({"n": number, "text": ""})
-    return empty.replace('""', f'"{"x" * (length - len(empty) - 1)}"') + "\n"
+    return empty.replace('""', f'"{"x" * (length - len(empty) - 1)}"').encode("ascii") + b"\n"
+
+
+def lines(numbers: Iterable[int]) -> tuple[bytes, int]:
+    """The arguments of `write`."""
+    made = [line(number) for number in numbers]
+    return b"".join(made), len(made)
 
 
 def numbers(written: bytes) -> list[int]:
@@ -93,9 +99,9 @@ def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> No
 
     async def test() -> None:
         log_writer = LogWriter(str(tmp_path / "log"))
-        log_writer.write([line(n) for n in range(60)])
+        log_writer.write(*lines(range(60)))
         assert writes == [60 * 1024]
-        log_writer.write([line(n) for n in range(60, 160)])
+        log_writer.write(*lines(range(60, 160)))
         assert writes[1:] == [MAX_WRITE_BYTES, 36 * 1024]
         log_writer.close()
         assert log_writer.written == 160
@@ -110,7 +116,7 @@ def test_a_pipe_gets_whole_lines_of_at_most_4096_bytes_at_once(fifo: tuple[str, 
 
     async def test() -> None:
         log_writer = LogWriter(path)
-        log_writer.write([line(n, 1500) for n in range(3)] + [line(3, MAX_LINE_BYTES)])
+        log_writer.write(b"".join([line(n, 1500) for n in range(3)]) + line(3, MAX_LINE_BYTES), 4)
         log_writer.close()
 
     in_a_loop(test)
@@ -132,14 +138,14 @@ def test_a_pipe_that_is_not_read_loses_the_lines_over_the_limit(fifo: tuple[str,
     async def test() -> None:
         log_writer = LogWriter(path)
         for n in range(MANY):
-            log_writer.write([line(n)])  # would stay here for ever
+            log_writer.write(line(n))  # would stay here for ever
         assert log_writer.written == PIPE_FULL
         assert log_writer.lost == 500
         read = b""
         while numbers(read)[-1:] != [-500]:
             read += drain(end)
             await asyncio.sleep(0)
-        log_writer.write([line(MANY)])
+        log_writer.write(line(MANY))
         read += drain(end)
         assert numbers(read) == [*range(MANY - 500), -500, MANY]
         assert log_writer.written == len(numbers(read))
@@ -155,10 +161,10 @@ def test_later_lines_come_behind_the_report_of_lost_ones(fifo: tuple[str, int]) 
     async def test() -> None:
         log_writer = LogWriter(path)
         for n in range(MANY):
-            log_writer.write([line(n)])
+            log_writer.write(line(n))
         read = os.read(end, 32 * 1024)
         await until(lambda: log_writer.written > PIPE_FULL)
-        log_writer.write([line(MANY)])
+        log_writer.write(line(MANY))
         while numbers(read)[-1:] != [MANY]:
             read += drain(end)
             await asyncio.sleep(0)
@@ -177,7 +183,7 @@ def test_a_pipe_without_a_reader_loses_lines_and_logs_it_once(
         log_writer = LogWriter(path)
         os.close(end)
         for n in range(MANY):
-            log_writer.write([line(n)])
+            log_writer.write(line(n))
         log_writer.close()
         assert (log_writer.written, log_writer.lost) == (0, MANY)
 
@@ -197,8 +203,8 @@ def test_lines_wait_for_a_reader_that_comes_back(tmp_path: Path, monkeypatch: py
     async def test() -> None:
         log_writer = LogWriter(path)
         os.close(end)
-        log_writer.write([line(0)])
-        log_writer.write([line(1)])
+        log_writer.write(line(0))
+        log_writer.write(line(1))
         again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         await until(lambda: log_writer.written == 2)
         assert numbers(drain(again)) == [0, 1]
@@ -230,7 +236,7 @@ def test_a_full_disk_loses_lines_and_tears_none(
         log_writer = LogWriter(str(path))
         with longest_file(10_000):
             for n in range(MANY):
-                log_writer.write([line(n)])
+                log_writer.write(line(n))
             assert numbers(path.read_bytes()) == [*range(9)]
             waiting = MOST_WAITING // 1024
             assert (log_writer.written, log_writer.lost) == (9, MANY - 9 - waiting)
@@ -246,7 +252,7 @@ def test_a_disk_that_is_full_from_the_start_loses_lines(caplog: pytest.LogCaptur
 
     async def test() -> None:
         log_writer = LogWriter("/dev/full")
-        log_writer.write([line(0)])
+        log_writer.write(line(0))
         log_writer.close()
         assert (log_writer.written, log_writer.lost) == (0, 1)
 
@@ -259,11 +265,11 @@ def test_reopen_writes_to_a_new_file_of_the_old_name(tmp_path: Path) -> None:
 
     async def test() -> None:
         log_writer = LogWriter(str(path))
-        log_writer.write([line(0)])
+        log_writer.write(line(0))
         path.rename(rotated)
-        log_writer.write([line(1)])
+        log_writer.write(line(1))
         log_writer.reopen()
-        log_writer.write([line(2)])
+        log_writer.write(line(2))
         log_writer.close()
 
     in_a_loop(test)
@@ -277,7 +283,7 @@ def test_reopen_writes_the_waiting_lines_to_the_new_file(tmp_path: Path) -> None
 
     async def test() -> None:
         log_writer = LogWriter(str(path))
-        log_writer.write([line(0)])
+        log_writer.write(line(0))
         path.unlink()
         log_writer.reopen()
         assert numbers(path.read_bytes()) == [0]
@@ -296,7 +302,7 @@ def test_reopen_keeps_the_old_file_if_the_path_cannot_be_opened(
         log_writer = LogWriter(str(folder / "log"))
         folder.rename(tmp_path / "moved")
         log_writer.reopen()
-        log_writer.write([line(0)])
+        log_writer.write(line(0))
         log_writer.close()
 
     in_a_loop(test)
@@ -314,9 +320,9 @@ def test_lines_wait_for_a_file_that_cannot_be_opened_yet(
 
     async def test() -> None:
         log_writer = LogWriter(str(folder / "log"))
-        log_writer.write([line(0)])
+        log_writer.write(line(0))
         log_writer.reopen()
-        log_writer.write([line(1)])
+        log_writer.write(line(1))
         await asyncio.sleep(0.01)
         assert log_writer.written == 0
         folder.mkdir()
@@ -334,7 +340,7 @@ def test_lines_for_a_file_that_is_never_opened_are_reported_as_lost(
 
     async def test() -> None:
         log_writer = LogWriter(str(tmp_path / "folder" / "log"))
-        log_writer.write([line(n) for n in range(3)])
+        log_writer.write(*lines(range(3)))
         log_writer.close()
         assert (log_writer.written, log_writer.lost) == (0, 3)
 
@@ -353,7 +359,7 @@ def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
 
     async def test() -> None:
         log_writer = LogWriter(path)
-        log_writer.write([line(n) for n in range(200)])
+        log_writer.write(*lines(range(200)))
         reader = threading.Thread(target=read_all)
         reader.start()
         log_writer.close()
@@ -374,7 +380,7 @@ def test_close_does_not_wait_forever(
 
     async def test() -> None:
         log_writer = LogWriter(path)
-        log_writer.write([line(n) for n in range(PIPE_FULL + 10)])
+        log_writer.write(*lines(range(PIPE_FULL + 10)))
         log_writer.close()
         assert (log_writer.written, log_writer.lost) == (PIPE_FULL, 10)
 
@@ -414,7 +420,7 @@ def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[], tupl
         with standard_output(writing):
             log_writer = LogWriter("-")
             for n in range(2000):
-                log_writer.write([line(n)])
+                log_writer.write(line(n))
             assert os.get_blocking(writing)
             assert log_writer.lost > 0
             os.set_blocking(reading, False)
@@ -437,7 +443,7 @@ def test_standard_output_stays_open(tmp_path: Path) -> None:
         with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
             for n in range(2):
                 log_writer = LogWriter("-")
-                log_writer.write([line(n)])
+                log_writer.write(line(n))
                 log_writer.reopen()
                 log_writer.close()
 
@@ -454,7 +460,7 @@ def test_the_report_of_lost_lines_has_time_count_instance_and_worker(
     async def test() -> None:
         log_writer = LogWriter(path)
         for n in range(MANY):
-            log_writer.write([line(n)])
+            log_writer.write(line(n))
         read = b""
         while b"lost" not in read:
             read += drain(end)
@@ -472,8 +478,8 @@ def test_a_shells_file_is_appended_to(tmp_path: Path) -> None:
     """After `serve > file`; where another program truncates it (copytruncate), writing goes on at its begin."""
     with (tmp_path / "out").open("wb") as out:
         writer = LogWriter("-", standard=out.fileno())
-        writer.write([line(1)])
+        writer.write(line(1))
         os.truncate(out.name, 0)
-        writer.write([line(2)])
+        writer.write(line(2))
         writer.close()
-    assert (tmp_path / "out").read_bytes() == line(2).encode()
+    assert (tmp_path / "out").read_bytes() == line(2)

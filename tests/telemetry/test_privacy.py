@@ -9,7 +9,7 @@ from redirect.core.decision import Decision
 from redirect.core.request import Head
 from redirect.telemetry.access_log import KEYS, LineFormatter
 from redirect.telemetry.privacy import KeptClientIp, KeptQuery, formatter, masked, shortened
-from redirect.telemetry.record import Record, quote
+from redirect.telemetry.record import Record, logged_head
 
 TO_1 = Decision(302, "pool-a", "origin-1", "http://origin-1")
 
@@ -19,9 +19,8 @@ def line(
 ) -> dict[str, Any]:
     """The line of a request for `target`."""
     head = Head("p", "http", None, "a.example", "203.0.113.77", 'agent "', referer, "id-1")
-    record: Record = (TO_1, quote("GET", head), target, 0, 1000, "hash", None)
-    (formatted,) = formatter(query, client_ip).format([record])
-    found: dict[str, Any] = json.loads(formatted)
+    record: Record = (TO_1, logged_head("GET", head), target, 0, 1000, "hash", None)
+    found: dict[str, Any] = json.loads(formatter(query, client_ip).format([record]))
     assert [*found] == [key.name for key in KEYS]
     assert (found["user_agent"], found["request_id"], found["pool_requested"]) == ('agent "', "id-1", "p")
     return found

@@ -9,7 +9,7 @@ from support.wire import new_recorder
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision
 from redirect.core.request import Head
-from redirect.telemetry.record import quote
+from redirect.telemetry.record import logged_head
 
 CONFIG = parse_config(
     b"[[routes]]\npath_prefix = '/api'\nforward_to = 'inner'\n"
@@ -38,7 +38,7 @@ def test_a_pool_is_unknown_where_the_header_was_to_name_one_and_did_not(
 ) -> None:
     recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     for _ in range(2):
-        asked = quote("GET", Head(named, "http", None, "a", None, None, None, None))
+        asked = logged_head("GET", Head(named, "http", None, "a", None, None, None, None))
         recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
         recorder.flush()
     assert recorder.numbers.unknown_pool == 2 * is_unknown
@@ -49,7 +49,7 @@ def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path
     recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     decision = Decision(302, "p", "found-1", "http://found-1")
     before = sys.getrefcount(decision)
-    asked = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
     recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
     recorder.flush()
     assert sys.getrefcount(decision) > before

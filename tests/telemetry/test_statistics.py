@@ -18,13 +18,13 @@ from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.core.service import new_service
 from redirect.telemetry.counters import Counters
-from redirect.telemetry.record import quote
-from redirect.telemetry.recorder import KEPT_LINES, Recorder
+from redirect.telemetry.record import logged_head
+from redirect.telemetry.recorder import KEPT_LINES, MAX_BATCH_RECORDS, Recorder
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
 
-HEAD = quote("GET", Head(None, "http", None, "a", None, None, None, None))
+HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
 
 def configuration(**weights: int) -> Config:
@@ -257,12 +257,16 @@ def test_workers_that_live(scoreboard: Scoreboard) -> None:
 
 
 def test_the_last_lines(scoreboard: Scoreboard) -> None:
-    """Who comes to look sees a few lines of each batch; who goes on looking sees all, once, in order of time."""
+    """Who comes to look sees all of small batches, a few of full ones; who goes on looking sees all, once, by time."""
     statistics = Statistics(scoreboard)
-    for n in range(3):
-        work(scoreboard, 0, ["one"] * 50, target=f"/before/{n}")
+    sizes = [50, MAX_BATCH_RECORDS, 1]
+    for size in sizes:
+        work(scoreboard, 0, ["one"] * size, target=f"/before/{size}")
     lines, cursor = statistics.lines(None)
-    assert [json.loads(line)["path"] for line in lines] == [f"/before/{n}" for n in range(3) for _ in range(KEPT_LINES)]
+    kept = [size if size < MAX_BATCH_RECORDS else KEPT_LINES for size in sizes]
+    assert [json.loads(line)["path"] for line in lines] == [
+        f"/before/{size}" for size, count in zip(sizes, kept, strict=True) for _ in range(count)
+    ]
     for n in range(16):
         work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
     lines, cursor = statistics.lines(cursor)

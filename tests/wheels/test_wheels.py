@@ -1,4 +1,4 @@
-"""What `make wheels` built runs where users install it, with the compiled readers or without."""
+"""What `make wheels` built runs where users install it, with the compiled modules or without."""
 
 import os
 import subprocess
@@ -40,11 +40,12 @@ def by_pipx(wheel: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("wheel", WHEELS, ids=lambda wheel: wheel.name)
-def test_a_wheel_has_both_compiled_readers_for_any_recent_linux(wheel: Path) -> None:
+def test_a_wheel_has_all_compiled_modules_for_any_recent_linux(wheel: Path) -> None:
     compiled = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
     assert [name.partition(".")[0] for name in compiled] == [
         "redirect/edge/_plain_head",
         "redirect/proxy/_plain_fields",
+        "redirect/telemetry/_lines",
     ]
     assert "manylinux" in wheel.name
 

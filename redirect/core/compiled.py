@@ -1,7 +1,7 @@
 """Tells whether a compiled module was built from the source beside the Python that calls it.
 
 The rule: one built from other source is not used, whatever it would do: a copied or forgotten file of an older version
-may read requests wrongly. Its docstring is a digest of its source, which `tests/proxy/test_compiled.py` checks.
+may read requests wrongly. Its docstring is a digest of its source, which `tests/core/test_compiled.py` checks.
 """
 
 import logging

@@ -7,17 +7,22 @@ from types import ModuleType
 import pytest
 
 import redirect
+from redirect.core.compiled import is_usable
 from redirect.edge import plain_head
 from redirect.proxy import plain_fields
-from redirect.proxy.compiled import is_usable
+from redirect.telemetry import access_log
 
 PACKAGE = Path(redirect.__file__).parent
 
 
 @pytest.mark.parametrize(
     ("stated", "path"),
-    [(plain_head.SOURCE, "edge/_plain_head.c"), (plain_fields.SOURCE, "proxy/_plain_fields.c")],
-    ids=["heads", "fields"],
+    [
+        (plain_head.SOURCE, "edge/_plain_head.c"),
+        (plain_fields.SOURCE, "proxy/_plain_fields.c"),
+        (access_log.SOURCE, "telemetry/_lines.c"),
+    ],
+    ids=["heads", "fields", "lines"],
 )
 def test_the_source_and_its_caller_state_the_digest_of_the_source(stated: str, path: str) -> None:
     lines = (PACKAGE / path).read_bytes().splitlines(keepends=True)
