@@ -186,7 +186,7 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     )
     yield _single(
         "redirect_config_changes_total",
-        "Configurations that took the place of another: by reloads, and by origins that came and went.",
+        "Configurations that took the place of another: by reloads, origins that came and went, and steps of ramps.",
         instance.config.change,
     )
     yield _single(

@@ -38,7 +38,7 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
     path = str(settings.pools_config_path)
     try:
         content = sys.stdin.buffer.read() if file == "-" else read_config(path)
-        config = parse_config(content, "standard input" if file == "-" else path)
+        config = parse_config(content, "standard input" if file == "-" else path, is_served=True)
     except ConfigError as error:
         if not as_json:
             leave(1, str(error))

@@ -48,5 +48,5 @@ def init(file: str | None) -> None:
     except FileExistsError:
         leave(1, f"{path} is there already, and stays as it is")
     except OSError as error:
-        leave(1, f"{path} cannot be written: {error.strerror}")
+        leave(1, f"{path} cannot be written: {error.strerror}; name another file")
     click.echo(f"{path} is written: name your hosts in it, and then see `redirect check` and `redirect serve`")

@@ -39,7 +39,7 @@ def serve(**options: Any) -> None:
     settings = read_settings(**options)
     sys.stderr = ErrorLog(_STDERR, as_json=settings.log_format == "json")
     _check_descriptors()
-    loader = Loader(str(settings.pools_config_path))
+    loader = Loader(str(settings.pools_config_path), is_served=True)
     config = load_or_exit(settings, loader=loader)
     for warning in unknown_variables():
         click.echo(f"warning: {warning}", err=True)
@@ -48,7 +48,7 @@ def serve(**options: Any) -> None:
         if settings.access_log != "off":
             try_target(settings.access_log)
     except OSError as error:
-        leave(2, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}")
+        leave(1, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}; name another file")
     if settings.is_admin_exposed and settings.admin_token is None:
         click.echo(
             f"warning: {settings.admin_bind} can be reached from elsewhere: without REDIRECT_ADMIN_TOKEN the admin "

@@ -20,8 +20,10 @@ from typing import NamedTuple
 
 from redirect.config import positions, schema
 from redirect.config.pieces import Piece, checked, read_in_pieces
+from redirect.config.routes import unusable
 from redirect.config.schema import Finding
 from redirect.core.authority import DEFAULT_PORTS
+from redirect.core.keys import given
 from redirect.core.limits import numbered
 from redirect.core.pools import Config, Fault, with_fallbacks
 from redirect.core.wording import instead, shown
@@ -42,6 +44,9 @@ _REMEDIES = {
 
 # What the admin listener shows of pools and origins.
 _TELLING = ("stats", "status", "metrics")
+
+# Methods that browsers write in capitals, whatever a page does (Fetch standard, "normalize a method").
+_UPPERED = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -81,9 +86,9 @@ def content_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def parse_config(content: bytes, file: str) -> Config:
+def parse_config(content: bytes, file: str, *, is_served: bool = False) -> Config:
     """Returns the configuration that `content` spells; `file` is its name in messages. Raises ConfigError."""
-    return Loader(file).parse(content)
+    return Loader(file, is_served=is_served).parse(content)
 
 
 def load(path: str | Path) -> Config:
@@ -104,10 +109,12 @@ def no_collections() -> Iterator[None]:
 
 
 class Loader:
-    """Parses one version of a file after another, or raises ConfigError. Pieces that did not change are kept."""
+    """Parses one version of a file after another, or raises ConfigError. Pieces that did not change are kept. Where it
+    `is_served` here, error logs have to be such as can be opened."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, is_served: bool = False) -> None:
         self._file = file
+        self._is_served = is_served
         self._known: dict[str, Piece] = {}  # those of the last version without faults, by their text
 
     def load(self) -> Config:
@@ -119,6 +126,9 @@ class Loader:
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
         whole = _Whole.of(pieces)
         faults = [[*piece.faults, *_faults(piece, whole)] for piece in pieces]
+        if self._is_served:
+            for piece, found in zip(pieces, faults, strict=True):
+                found += unusable(piece.logs)
         faults[0] += _faults_of_the_whole(whole)
         if any(faults):
             raise ConfigError(_placed(faults, pieces, self._file))
@@ -247,6 +257,10 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             yield Finding((pool.name, "stay_status"), 'has no effect without on_loop = "stay"')
         if pool.fallback is not None and pool.when_all_down == "ignore":
             yield Finding((pool.name, "fallback"), 'has no effect, as when_all_down = "ignore" uses all origins')
+        for method in pool.cors.methods if pool.cors is not None else ():
+            if method.upper() in _UPPERED and method not in _UPPERED:
+                message = f"has no effect for {shown(method)}: browsers ask for {method.upper()}"
+                yield Finding((pool.name, "cors", "methods"), message)
         if pool.eject is not None and pool.name not in whole.forwarded:
             yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")
     for name in piece.defaults:
@@ -258,6 +272,11 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
         if route.show in _TELLING and route.host is None:
             message = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
             yield Finding(("routes", index, "show"), message)
+        total = route.timeouts.total
+        for name, seconds in given(route.timeouts).items():
+            if total is not None and name != "total" and seconds >= total:
+                message = f"has no effect, as timeouts.total ends the request after {total:g} s"
+                yield Finding(("routes", index, "timeouts", name), message)
 
 
 def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
@@ -270,12 +289,14 @@ def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
             for key, is_set in (("headers", pool.headers), ("cors", pool.cors)):
                 if is_set:
                     yield Finding((pool.name, key), "has no effect on forwards: what their origins say passes")
+            if pool.on_loop != "refuse":
+                yield Finding((pool.name, "on_loop"), "has no effect on forwards, which are no redirects")
         if pool.name not in whole.forwarded and pool.fallback in whole.forwarded:
             message = (
                 f"has clients redirected to origins of {pool.fallback}, to which routes forward: they see where it is"
             )
             yield Finding((pool.name, "fallback"), message)
-        if pool.discover and pool.scheme == "https" and pool.name in whole.forwarded:
+        if pool.discover and pool.discover.labels and pool.scheme == "https" and pool.name in whole.forwarded:
             message = "has the certificates of origins checked against the addresses that are found; few are for one"
             yield Finding((pool.name, "scheme"), message)
     for name in piece.with_status:

@@ -37,9 +37,10 @@ class Piece(NamedTuple):
     by_requests: tuple[str, ...]  # of those whose pick is by requests under way
     fallbacks: tuple[tuple[str, str], ...]  # of those that have one: their names and that of the fallback
     pools: tuple[Pool, ...]
-    has_routes: bool  # faulty ones too
+    has_routes: bool  # faulty ones too, and keys outside of a table
     routes: tuple[Route, ...]
     leads: tuple[Lead, ...]
+    logs: tuple[tuple[int, str], ...]  # error logs, by the index of their route
     faults: tuple[Finding, ...]
 
 
@@ -73,7 +74,11 @@ def checked(text: str, document: dict[str, object]) -> Piece:
     array = document.get("routes")
     array = array if isinstance(array, list) else []
     tables = {name: table for name, table in document.items() if name != "routes" or not isinstance(table, list)}
-    meant = [name for name, table in tables.items() if not pools.is_meant_as_route(name, table)]
+    meant = [
+        name
+        for name, table in tables.items()
+        if not (pools.is_meant_as_route(name, table) or pools.is_stray_key(name, table))
+    ]
     dicts = {name: table for name in meant if isinstance(table := tables[name], dict)}
     results = [pools.check(name, table) for name, table in tables.items()]
     good, faults = routes.check(array)
@@ -91,5 +96,6 @@ def checked(text: str, document: dict[str, object]) -> Piece:
         has_routes=bool(array) or len(meant) < len(tables),
         routes=tuple(good),
         leads=tuple(routes.leads(array)),
+        logs=tuple(routes.logs(array)),
         faults=(*faults, *(fault for _, faults in results for fault in faults)),
     )

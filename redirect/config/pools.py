@@ -38,6 +38,8 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     faults = [] if is_named_well else [Finding((name,), f"{_NAME_RULE}, got {shown(name)}", is_at_key=True)]
     if is_meant_as_route(name, value):
         return None, [*faults, Finding((name,), f"{_ROUTE_RULE}, got {_header(name, value)}", is_at_key=True)]
+    if is_stray_key(name, value):
+        return None, [Finding((name,), "is a key of a pool; write a line like [pool-a] before it", is_at_key=True)]
     if not isinstance(value, dict):
         return None, [*faults, Finding((name,), f"{_POOL_RULE}, got {shown(value)}", is_at_key=True)]
     faults += (Finding((name, *at), message, is_at_key=True) for at, message in _misfits(value))
@@ -109,6 +111,11 @@ def is_meant_as_route(name: str, value: object) -> bool:
         if name == "routes" or (is_near and tables):
             return True
     return any(isinstance(table, dict) and not _NO_POOL_KEYS.isdisjoint(table) for table in tables)
+
+
+def is_stray_key(name: str, value: object) -> bool:
+    """Whether this is a key of a pool whose header is missing."""
+    return name in POOL_KEYS and not _has_origins(value)
 
 
 def _header(name: str, value: object) -> str:

@@ -5,7 +5,7 @@ there is known once all of the file is read: `loader` asks for that.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -50,9 +50,21 @@ def check(tables: list[Any]) -> tuple[list[Route], list[Finding]]:
         except ValidationError as error:
             faults += (finding(path, each, ROUTE_KEYS) for each in error.errors(include_url=False))
         faults += (Finding((*path, *at), message, is_at_key=True) for at, message in _misfits(table))
-        if reason := _not_opened(table.get("error_log")):
-            faults.append(Finding((*path, "error_log"), f"error_log cannot be opened: {reason}"))
     return routes, [*faults, *_limits_too_many(tables), *_doubles(tables)]
+
+
+def logs(tables: list[Any]) -> Iterator[tuple[int, str]]:
+    """The error logs, each with the index of its route."""
+    for index, table in enumerate(tables):
+        if isinstance(table, dict) and isinstance(log := table.get("error_log"), str):
+            yield index, log
+
+
+def unusable(logs: Iterable[tuple[int, str]]) -> Iterator[Finding]:
+    """Those that cannot be opened here."""
+    for index, log in logs:
+        if reason := _not_opened(log):
+            yield Finding(("routes", index, "error_log"), f"error_log cannot be opened: {reason}")
 
 
 def leads(tables: list[Any]) -> list[Lead]:
@@ -92,9 +104,9 @@ def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("target",), "takes the place of path, and there is no path; strip_prefix = true cuts a path_prefix"
 
 
-def _not_opened(target: Any) -> str | None:
+def _not_opened(target: str) -> str | None:
     """Why a log at that path cannot be opened, as far as a look tells."""
-    if not isinstance(target, str) or target in ("", "-") or "\0" in target:
+    if target in ("", "-") or "\0" in target:
         return None
     directory = os.path.dirname(target) or "."
     if os.path.isdir(target):

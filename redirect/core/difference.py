@@ -96,6 +96,9 @@ def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
 def _held(override: Override, before: Config, after: Config) -> Iterator[Change]:
     pools = [config.pools.get(override.pool) for config in (before, after)]
     old, new = (pool and _shares(pool).get(override.origin) for pool in pools)
+    if old and new is None:
+        gone = f"{override.origin} is gone, and its override with it, {override.way}"
+        yield Change(f"pool {override.pool}: {gone}", is_warning=True)
     if old is not None and new is not None and old != new:
         what = f"{override.origin} keeps its override, {override.way}, until that ends"
         end = f"redirect pools ramp {override.pool} {override.origin} --end"

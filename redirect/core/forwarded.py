@@ -130,10 +130,14 @@ def _is_canonical_ipv6(text: str) -> bool:
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network:
+    if entry == "*":
+        raise ValueError("'*' trusts every peer, and stands alone")
     try:
-        network = ip_network(entry)
+        network = ip_network(entry, strict=False)
     except ValueError as error:
-        raise ValueError(f"{entry!r} is no address or CIDR range ({error})") from None
+        raise ValueError(f"{entry!r} is no address or CIDR range, nor unix: or * ({error})") from None
+    if ip_address(entry.partition("/")[0]) != network.network_address:
+        raise ValueError(f"{entry!r} is an address within {str(network)!r}; write that, or the address alone")
     if isinstance(network, IPv6Network) and (mapped := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
         return IPv4Network((mapped, network.prefixlen - 96))
     return network

@@ -70,7 +70,7 @@ class Reader:
                 text = value.rstrip(b" \t").decode("latin-1")
                 if name not in found:
                     found[name] = text
-                elif name != self._pool or found[name] != text:
+                elif name != self._pool or name == "host" or found[name] != text:
                     found[name] = f"{found[name]}, {text}"
         return found
 
@@ -87,6 +87,8 @@ class Reader:
         answer = None if version in ("1.1", "1.0") else OTHER_VERSION
         if answer is None:
             try:
+                if host is not None and ", " in host:
+                    raise ValueError("the request has more than one Host header")
                 if host is not None:
                     endpoint = _endpoint("Host header", host, scheme)
                 elif version == "1.1":

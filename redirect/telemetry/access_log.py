@@ -48,7 +48,7 @@ KEYS = (
     Key("pool_requested", "VARCHAR", "the value of the pool header, or null"),
     Key("pool", "VARCHAR", "the pool that decided, or null"),
     Key("origin", "VARCHAR", "the origin that was picked, or null"),
-    Key("location", "VARCHAR", "as sent, or null"),
+    Key("location", "VARCHAR", "of a redirect to an origin, as sent, or null"),
     Key("status", "INTEGER", "that was answered"),
     Key("method", "VARCHAR", "or null"),
     Key("host", "VARCHAR", "as asked for, or null"),

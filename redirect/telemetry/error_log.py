@@ -64,8 +64,9 @@ AS_JSON: dict[str, Any] = {
 
 def _as_line(text: str) -> str:
     """A message that was not logged, or a part of one."""
-    level = "warning" if text.startswith("warning:") else "error"
-    return f"{_line(time(), level, text.rstrip(), None)}\n" if text.strip() else ""
+    level = "warning" if text.startswith("warning: ") else "error"
+    message = text.removeprefix("warning: ").rstrip()
+    return f"{_line(time(), level, message, None)}\n" if message else ""
 
 
 def _line(created: float, level: str, message: str, exception: str | None) -> str:

@@ -145,7 +145,7 @@ path_prefix = "/api/orders/"
 methods = ["GET", "POST"]
 forward_to = "orders"
 strip_prefix = true
-timeouts = { answer = 5, total = 0.5 }
+timeouts = { answer = 5, total = 50 }
 retries = 0
 retry_on = [502, 503]
 
@@ -180,7 +180,7 @@ weighted_hosts = { "new.example.com" = 1 }
 """
 
 CHECKED_ROUTES = """\
-GET,POST shop.example.com/api/orders/*  forward_to orders  strip_prefix = true, timeouts = { answer = 5, total = 0.5 }, retries = 0, retry_on = [502, 503]
+GET,POST shop.example.com/api/orders/*  forward_to orders  strip_prefix = true, timeouts = { answer = 5, total = 50 }, retries = 0, retry_on = [502, 503]
 PUT *.example.com/a                     forward_to orders  target = "/b", limit = { in_flight = 10, queue = 5, wait = 0.5 }
 *.example.com/*                         forward_to orders  pass_host = false, limit = 100
 /health                                 respond 403        text/plain; charset=utf-8, 4 bytes
@@ -226,7 +226,7 @@ def test_check_json_of_routes(file: Path) -> None:
         "strip_prefix": True,
         "target": None,
         "pass_host": None,
-        "timeouts": {"connect": 1, "answer": 5, "idle": 60, "total": 0.5},
+        "timeouts": {"connect": 1, "answer": 5, "idle": 60, "total": 50},
         "retries": 0,
         "retry_on": [502, 503],
         "cache": None,
@@ -653,7 +653,10 @@ def test_init_writes_a_toml_to_begin_with(tmp_path: Path, monkeypatch: pytest.Mo
     again = run("init")
     assert (again.exit_code, again.stderr) == (1, "redirect_pools_config.toml is there already, and stays as it is\n")
     assert Path("redirect_pools_config.toml").read_text() == text
-    assert run("init", "no/folder.toml").stderr == "no/folder.toml cannot be written: No such file or directory\n"
+    assert (
+        run("init", "no/folder.toml").stderr
+        == "no/folder.toml cannot be written: No such file or directory; name another file\n"
+    )
 
 
 def test_check_reads_standard_input() -> None:

@@ -48,7 +48,7 @@ def test_files_and_an_address_exclude_each_other(command: list[str]) -> None:
 
 def test_a_server_that_is_not_there_is_told() -> None:
     said = run("report", "top", "--at", "clickhouse://127.0.0.1:1")
-    assert said.exit_code == 2
+    assert said.exit_code == 1
     assert said.stderr.startswith("ClickHouse at http://127.0.0.1:1 cannot be asked: ")
 
 

@@ -134,7 +134,7 @@ def test_which_file(file: Path) -> None:
     assert other.read_text() == POOLS
     result = run("drain", "pool-a", "origin-1")
     assert result.exit_code == 1
-    assert result.stderr == f"{NAME} is as it was, it cannot be changed: No such file or directory\n"
+    assert result.stderr == f"{NAME} is not there; name another with --config, or begin one with `redirect init`\n"
 
 
 def test_warnings(file: Path) -> None:

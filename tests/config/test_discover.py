@@ -114,11 +114,16 @@ def test_warnings() -> None:
     (warning,) = read('discover = { labels = ["a"] }\nstatus = 301\nslow_start = 3').warnings
     assert "browsers cache a permanent redirect" in warning.message
     config = parse_config(
-        b'[[routes]]\nforward_to = "p"\n[p]\nscheme = "https"\ndiscover = { name = "a", port = 1 }\n', "pools.toml"
+        b'[[routes]]\nforward_to = "p"\n[p]\nscheme = "https"\ndiscover = { labels = ["a"] }\n', "pools.toml"
     )
     (warning,) = config.warnings
     assert (warning.line, warning.key) == (4, "p.scheme")
     assert "certificates of origins" in warning.message
+
+
+def test_a_certificate_for_the_name_that_dns_is_asked_for_is_no_warning() -> None:
+    toml = b'[[routes]]\nforward_to = "p"\n[p]\nscheme = "https"\ndiscover = { name = "a", port = 1 }\n'
+    assert parse_config(toml, "pools.toml").warnings == ()
 
 
 def test_a_pool_of_the_name_routes() -> None:

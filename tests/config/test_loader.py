@@ -433,6 +433,23 @@ def misspelt(key: str) -> str:
 _GOOD = "[good]\nis_default = true\nweighted_hosts = { a = 1 }\n"
 
 
+def test_keys_of_a_pool_without_a_header() -> None:
+    """They are not taken for pools."""
+    said = "is a key of a pool; write a line like [pool-a] before it"
+    assert refused('is_default = true\nweighted_hosts = { "a" = 1 }\n').splitlines() == [
+        f"pools.toml:1:1: is_default: {said}",
+        f"pools.toml:2:1: weighted_hosts: {said}",
+    ]
+
+
+@pytest.mark.parametrize("method", ["put", "Get"])
+def test_a_method_that_no_browser_asks_for(method: str) -> None:
+    """They write those in capitals; others they send as they are."""
+    (warning,) = read(f'{_GOOD}cors = {{ origins = "*", methods = ["{method}", "patch"] }}\n').warnings
+    said = f'has no effect for "{method}": browsers ask for {method.upper()}'
+    assert str(warning) == f"pools.toml:4:35: good.cors.methods: {said}"
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "\ufeff", "\r\n"])
 def test_empty_file(text: str) -> None:
     """A file without a pool says how one begins."""
@@ -737,7 +754,7 @@ def test_is_default(flag: str, shown: str) -> None:
         ),
         pytest.param(
             f"is_default = true\n{_GOOD}",
-            f"pools.toml:1:1: is_default: {_TABLE}, got true",
+            "pools.toml:1:1: is_default: is a key of a pool; write a line like [pool-a] before it",
             id="key above the first pool",
         ),
         pytest.param(f"{_GOOD}flavour = true\n", f"pools.toml:4:1: good.flavour: {_UNKNOWN}", id="unknown key"),

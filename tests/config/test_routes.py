@@ -511,6 +511,25 @@ def test_least_requests_needs_a_route() -> None:
     )
 
 
+def test_an_error_log_matters_where_the_file_is_served() -> None:
+    """Who edits the file or asks of it may be another user, in another folder, and a log may be gone meanwhile."""
+    log = "pools.toml:3:13: routes[0].error_log: error_log cannot be opened"
+    text = f'[[routes]]\nforward_to = "orders"\nerror_log = "/nowhere/x"\n{POOLS}'
+    assert parse_config(text.encode(), "pools.toml").routes
+    assert refused(text).startswith(log)
+
+
+def test_an_error_log_that_is_gone_refuses_a_file_that_did_not_change(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    loader = Loader("pools.toml", is_served=True)
+    text = f'[[routes]]\nforward_to = "orders"\nerror_log = "{folder}/x"\n{POOLS}'.encode()
+    assert loader.parse(text).routes
+    folder.rmdir()
+    with pytest.raises(ConfigError, match="error_log cannot be opened: there is no directory"):
+        loader.parse(text)
+
+
 # Warnings
 
 _SEEN = "has clients redirected to origins of p, to which routes forward: they see where it is"
@@ -523,6 +542,7 @@ _HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" i
         ("", []),
         ("status = 302", ["8:10: p.status: has no effect, for routes only forward to this pool"]),
         ("status = 302\nis_default = true", []),
+        ('on_loop = "stay"', ["8:11: p.on_loop: has no effect on forwards, which are no redirects"]),
         ('status = 302\n[[routes]]\npath = "/"\nredirect_to = "p"', []),
         (
             'status = 302\n[r]\nweighted_hosts = { a = 1 }\nhealth_check = { path = "/" }\nfallback = "p"',
@@ -678,3 +698,10 @@ def test_pools_that_are_only_forwarded_to() -> None:
 )
 def test_faults_of_hash_on(keys: str, message: str) -> None:
     assert message in refused(f"[p]\nis_default = true\nweighted_hosts = {{ a = 1 }}\n{keys}\n")
+
+
+def test_a_timeout_that_the_total_comes_before() -> None:
+    """Only of those that are written: others may be longer by default."""
+    text = f'[[routes]]\nforward_to = "orders"\ntimeouts = {{ total = 1, answer = 31, idle = 0.5 }}\n{POOLS}'
+    said = "has no effect, as timeouts.total ends the request after 1 s"
+    assert [str(each) for each in read(text).warnings] == [f"pools.toml:3:34: routes[0].timeouts.answer: {said}"]

@@ -238,7 +238,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
     ]
 
 
-@pytest.mark.parametrize("text", ["nginx", "10.0.0.1/8", "127.0.0.1 ::1", "127.0.0.1,*"])
+@pytest.mark.parametrize("text", ["nginx", "127.0.0.1 ::1"])
 def test_bad_proxies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """A bad list of proxies is refused under its own name, which has no prefix."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", text)

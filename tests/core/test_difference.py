@@ -130,3 +130,11 @@ def test_an_override_that_a_weight_does_not_change_is_told(weight: int, begin: l
     assert found[: len(begin)] == begin
     assert sum("keeps its override" in line for line in found) == 1
     assert not any("override" in line for line in listed(changes(old, old, [override])))
+
+
+@pytest.mark.parametrize("toml", [TWO.replace('"x" = 4, ', ""), TWO.replace("[a]", "[other]")])
+def test_an_override_that_ends_with_its_origin_is_told(toml: str) -> None:
+    """Its share is none of the file's, so nothing else tells of it."""
+    old, new = (parse_config(text.encode(), "pools.toml") for text in (TWO, toml))
+    found = listed(changes(old, new, [Override("a", "x", 300, 300, 0.0, 0.0, 60.0)]))
+    assert "warning: pool a: x is gone, and its override with it, 30 %" in found

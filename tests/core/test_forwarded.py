@@ -265,9 +265,11 @@ def test_headers_are_independent() -> None:
     ("text", "message"),
     [
         pytest.param("nginx", "'nginx' is no address or CIDR range", id="name"),
-        pytest.param("10.0.0.1/8", "'10.0.0.1/8' is no address or CIDR range", id="bits behind the mask"),
+        pytest.param(
+            "10.0.0.1/8", "'10.0.0.1/8' is an address within '10.0.0.0/8'; write that", id="bits behind the mask"
+        ),
         pytest.param("10.0.0.0/33", "'10.0.0.0/33' is no address or CIDR range", id="mask too long"),
-        pytest.param("127.0.0.1, *", "'*' is no address or CIDR range", id="asterisk among others"),
+        pytest.param("127.0.0.1, *", "'*' trusts every peer, and stands alone", id="asterisk among others"),
         pytest.param("127.0.0.1:80", "'127.0.0.1:80' is no address or CIDR range", id="port"),
         pytest.param("127.0.0.1 10.0.0.1", "'127.0.0.1 10.0.0.1' is no address or CIDR range", id="blank for a comma"),
     ],

@@ -25,15 +25,15 @@ class Asked(NamedTuple):
     target: str
 
 
-def read(method: str, target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> Request:
-    reader = Reader("X-Pool", TrustedProxies("10.0.0.0/8"))
+def read(method: str, target: bytes, headers: list[tuple[bytes, bytes]], version: str, pool: str = "X-Pool") -> Request:
+    reader = Reader(pool, TrustedProxies("10.0.0.0/8"))
     return reader.read(method, target, reader.fields(headers), version, "192.0.2.7", "http")
 
 
-def asked(line: str, *headers: tuple[bytes, bytes]) -> Asked | Decision:
+def asked(line: str, *headers: tuple[bytes, bytes], pool: str = "X-Pool") -> Asked | Decision:
     """What a request line with these headers asks for."""
     method, target, version = line.split(" ")
-    request = read(method, target.encode("latin-1"), list(headers), version.removeprefix("HTTP/"))
+    request = read(method, target.encode("latin-1"), list(headers), version.removeprefix("HTTP/"), pool)
     return request.answer or Asked(request.head.host, request.head.endpoint, request.target)
 
 
@@ -219,10 +219,11 @@ def test_host_beyond_ascii_that_is_no_name(host: bytes) -> None:
 
 @pytest.mark.parametrize("second", [b"a.example", b"b.example", b""])
 def test_two_hosts(second: bytes) -> None:
-    """Two Hosts are refused, even equal ones, and even if a URL names the authority."""
-    detail = f"the Host header is no host with an optional port: {_LDH}"
+    """Two Hosts are refused, even equal ones, even if a URL names the authority, and even if they name the pool."""
+    refusal = Decision(400, detail="the request has more than one Host header", close=True)
     for line in ("GET / HTTP/1.1", "GET / HTTP/1.0", "GET http://a.example/ HTTP/1.1"):
-        assert asked(line, HOST, (b"host", second)) == Decision(400, detail=detail, close=True)
+        assert asked(line, HOST, (b"host", second)) == refusal
+        assert asked(line, HOST, (b"host", second), pool="Host") == refusal
 
 
 def test_bad_host_beside_a_url() -> None:

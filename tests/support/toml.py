@@ -7,7 +7,7 @@ from redirect.core.pools import Config
 
 
 def read(text: str | bytes) -> Config:
-    return parse_config(text.encode() if isinstance(text, str) else text, "pools.toml")
+    return parse_config(text.encode() if isinstance(text, str) else text, "pools.toml", is_served=True)
 
 
 def refused(text: str | bytes) -> str:

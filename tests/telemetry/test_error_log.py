@@ -86,5 +86,5 @@ def test_as_json_each_message_is_an_object_on_a_line(tmp_path: Path) -> None:
     assert (logged["level"], logged["message"]) == ("error", "no good")
     assert logged["exception"].startswith("Traceback")
     assert logged["exception"].endswith("ValueError: line 1\nline 2")
-    assert (warning["level"], warning["message"], warning["exception"]) == ("warning", "warning: {of two\nlines", None)
+    assert (warning["level"], warning["message"], warning["exception"]) == ("warning", "{of two\nlines", None)
     assert (printed["message"], printed["pid"], printed.keys()) == ("printed", os.getpid(), logged.keys())

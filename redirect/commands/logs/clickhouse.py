@@ -70,7 +70,7 @@ class ClickHouse:
                 trust_env=False,
             )
         except httpx.HTTPError as error:
-            leave(2, f"ClickHouse at {self.url} cannot be asked: {error}")
+            leave(1, f"ClickHouse at {self.url} cannot be asked: {error}")
         if response.status_code != httpx.codes.OK:
             leave(2, f"ClickHouse at {self.url} answered {response.status_code}: {shown(response.text.strip())}")
         return response.content

@@ -48,7 +48,7 @@ def pools() -> None:
 @click.option("--live", is_flag=True, help="Ask the running service which shares are overridden (see ramp).")
 @setting("admin_bind")
 def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_bind: str | None) -> None:
-    """List the pools, with how many origins each has, and how many of them are drained."""
+    """List the pools, with how many origins the file has in each, and how many of them are drained."""
     overrides = in_force(admin_bind) if live else []
     config = load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path))
     forwarded = config.forwarded()
@@ -57,7 +57,7 @@ def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_b
             "name": pool.name,
             "is_default": pool is config.default,
             "is_forwarded": pool.name in forwarded,
-            "origins": len(pool.origins),
+            "origins": len(pool.origins) if pool.discover is None else None,
             "drained": sum(not origin.weight for origin in pool.origins),
         }
         | ({"overrides": [each for each in overrides if each["pool"] == pool.name]} if live else {})
@@ -70,8 +70,9 @@ def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_b
     for row in rows:
         uses = [use for use in ("default", "forwarded") if row[f"is_{use}"]]
         drained = f", {row['drained']} drained" if row["drained"] else ""
-        origins = f"{row['origins']} {'origin' if row['origins'] == 1 else 'origins'}{drained}"
-        click.echo("  ".join([f"{row['name']:<{width}}", origins, *uses]))
+        number = row["origins"]
+        count = "origins are found" if number is None else f"{number} origin{'s' * (number != 1)}"
+        click.echo("  ".join([f"{row['name']:<{width}}", f"{count}{drained}", *uses]))
         for each in overrides:
             if each["pool"] == row["name"]:
                 click.echo(f"  override: {described(each)}")
@@ -102,6 +103,8 @@ def _editing(function: Callable[..., str]) -> click.Command:
         except BusyError as error:
             leave(1, str(error))
         except OSError as error:
+            if error.errno == errno.ENOENT and not path.exists():
+                leave(1, f"{path} is not there; name another with --config, or begin one with `redirect init`")
             remedy = _MOUNTED if error.errno == errno.EBUSY else ""
             leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
         tell()  # behind all that: where the output cannot be written, the file is changed nevertheless
