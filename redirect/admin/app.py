@@ -128,10 +128,7 @@ def create_admin_app(
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[
-            *([Middleware(_local)] if only_local else []),
-            *([] if token is None else [Middleware(_protected, token=token)]),
-        ],
+        middleware=[Middleware(_guarded, token=token, only_local=only_local)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
@@ -153,18 +150,28 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(content)
 
 
-def _local(app: ASGIApp) -> ASGIApp:
-    """The app, which answers requests for another host for PROBE_PATHS only."""
+def _guarded(app: ASGIApp, token: str | None, *, only_local: bool) -> ASGIApp:
+    """The app, which answers requests for another host for PROBE_PATHS, and those without the token for OPEN_PATHS."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        host = Headers(scope=scope).get("host", "localhost")  # HTTP/1.0 need not say; browsers do
-        if scope["type"] == "http" and scope["path"] not in PROBE_PATHS and not _is_loopback(host):
-            detail = "without REDIRECT_ADMIN_TOKEN this listener answers for localhost and loopback addresses only"
-            await refusal(421, detail)(scope, receive, send)
-        else:
-            await app(scope, receive, send)
+        await (_refused(scope["path"], Headers(scope=scope), token, only_local) or app)(scope, receive, send)
 
     return answer
+
+
+def _refused(path: str, headers: Headers, token: str | None, only_local: bool) -> Response | None:
+    host = headers.get("host", "localhost")  # HTTP/1.0 need not say; browsers do
+    if only_local and path not in PROBE_PATHS and not _is_loopback(host):
+        detail = "without REDIRECT_ADMIN_TOKEN this listener answers for localhost and loopback addresses only"
+        return refusal(421, detail)
+    if token is None or path in OPEN_PATHS:
+        return None
+    if not token:
+        return refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
+    if hmac.compare_digest(_sent_token(headers), token.encode()):
+        return None
+    detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
+    return refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
 
 
 def _is_loopback(host: str) -> bool:
@@ -182,22 +189,6 @@ def _is_from_elsewhere(request: Request) -> bool:
     if site is None and origin is not None:
         return origin.partition("://")[2] != request.headers.get("host")
     return site not in (None, "none", "same-origin")
-
-
-def _protected(app: ASGIApp, token: str) -> ASGIApp:
-    """The app, which answers requests without the token for OPEN_PATHS only."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = app
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            if not token:
-                chosen = refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
-            elif not hmac.compare_digest(_sent_token(Headers(scope=scope)), token.encode()):
-                detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
-                chosen = refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
-        await chosen(scope, receive, send)
-
-    return answer
 
 
 def one_at_a_time(app: ASGIApp) -> ASGIApp:

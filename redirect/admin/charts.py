@@ -59,10 +59,8 @@ def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tup
     longest = max((value for line in lines for value in line if value is not None), default=least_us)
     decades = max(_MIN_DECADES, ceil(log10(longest / least_us)))
     overall = added(cells)
-    drawn = [
-        Durations(line[-1], quantile(overall, part), _steps(line, least_us, decades))
-        for part, line in zip(parts, lines, strict=True)
-    ]
+    both = zip(parts, lines, strict=True)
+    drawn = [Durations(line[-1], quantile(overall, part), _steps(line, least_us, decades)) for part, line in both]
     return drawn, [(least_us * 10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
 
 

@@ -6,7 +6,7 @@ A new metric is one row among those of its kind. Names and labels do not change:
 import gzip
 import os
 import platform
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from time import time
@@ -75,32 +75,18 @@ def _of_requests(snapshot: Snapshot, config: Config, pairs: _Pairs, forgotten: _
         (pool.name, origin.name, 200 if pool.name in only_forwarded else pool.status): 0 for pool, origin in pairs
     }
     totals |= {key: count.total for key, count in snapshot.requests.items() if key[:2] not in forgotten}
-    yield _family(
-        "redirect_requests_total",
-        "Requests answered.",
-        "pool origin code",
-        [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()],
-    )
-    yield _family(
-        "redirect_route_requests_total",
-        "Requests that a route took.",
-        "route code",
-        [(total, route, str(code)) for (route, code), total in snapshot.routes.items()],
-    )
-    yield Histogram(
-        "redirect_request_duration_seconds",
-        "From request read to response sent, of what was not forwarded.",
-        _buckets(snapshot.answers.buckets, OF_ANSWERS),
-        snapshot.answers.sum,
-    )
+    samples: _Samples
+    samples = [(total, pool or "", origin or "", str(code)) for (pool, origin, code), total in totals.items()]
+    yield _family("redirect_requests_total", "Requests answered.", "pool origin code", samples)
+    samples = [(total, route, str(code)) for (route, code), total in snapshot.routes.items()]
+    yield _family("redirect_route_requests_total", "Requests that a route took.", "route code", samples)
+    meaning, answers = "From request read to response sent, of what was not forwarded.", snapshot.answers
+    yield Histogram("redirect_request_duration_seconds", meaning, _buckets(answers.buckets, OF_ANSWERS), answers.sum)
     yield _single("redirect_loops_total", "Requests refused as loops.", snapshot.loops)
     yield _single("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
-    yield _family(
-        "redirect_forwarded_ignored_total",
-        "Heads with X-Forwarded fields that did not count.",
-        "reason",
-        [(count, reason) for reason, count in snapshot.ignored_forwarded.items()],
-    )
+    samples = [(count, reason) for reason, count in snapshot.ignored_forwarded.items()]
+    meaning = "Heads with X-Forwarded fields that did not count."
+    yield _family("redirect_forwarded_ignored_total", meaning, "reason", samples)
     yield _single("redirect_stale_answers_total", "Old answers used, as no origin answered.", snapshot.stale)
     yield _single("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
     yield _single("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
@@ -108,53 +94,28 @@ def _of_requests(snapshot: Snapshot, config: Config, pairs: _Pairs, forgotten: _
 
 def _of_forwards(forwards: Forwards, config: Config, forgotten: _Places) -> Iterator[Metric]:
     """What became of requests that were forwarded, of origins that one was forwarded to."""
-    yield Histogram(
-        "redirect_forward_duration_seconds",
-        "From request read to the last byte of the answer, of what was forwarded.",
-        _buckets(forwards.durations.buckets, OF_FORWARDS),
-        forwards.durations.sum,
-    )
-    origins = [
-        ((pool, origin or ""), numbers)
-        for (pool, origin), numbers in forwards.origins.items()
-        if (pool, origin) not in forgotten
-    ]
-    responses = Histogram(
-        "redirect_origin_response_seconds",
-        "From request sent to an origin to the head of its answer.",
-        labels=("pool", "origin"),
-    )
+    meaning, took = "From request read to the last byte of the answer, of what was forwarded.", forwards.durations
+    yield Histogram("redirect_forward_duration_seconds", meaning, _buckets(took.buckets, OF_FORWARDS), took.sum)
+    known = {place: numbers for place, numbers in forwards.origins.items() if place not in forgotten}
+    origins = [((pool, origin or ""), numbers) for (pool, origin), numbers in known.items()]
+    meaning = "From request sent to an origin to the head of its answer."
+    responses = Histogram("redirect_origin_response_seconds", meaning, labels=("pool", "origin"))
     for labels, numbers in origins:
         if any(numbers.responses):
             responses.add_metric(labels, _buckets(numbers.responses, OF_ORIGINS), numbers.response_sum)
     yield responses
-    yield _family(
-        "redirect_forwards_in_flight",
-        "Requests that are forwarded at this moment.",
-        "pool origin",
-        [(numbers.in_flight, *labels) for labels, numbers in origins],
-    )
-    yield _family(
-        "redirect_forward_retries_total",
-        "Requests for which another origin was tried in place of this one.",
-        "pool origin",
-        [(numbers.retries, *labels) for labels, numbers in origins],
-    )
-    yield _family(
-        "redirect_forward_failures_total",
-        "Failures of origins.",
-        "pool origin error",
-        [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()],
-    )
-    yield _family(
-        "redirect_origin_connections", "Open connections to origins.", "origin state", _connections(forwards, config)
-    )
-    yield _family(
-        "redirect_forward_bytes_total",
-        "Bytes of bodies that were forwarded: in of requests, out of answers.",
-        "direction",
-        [(forwards.bytes_in, "in"), (forwards.bytes_out, "out")],
-    )
+    samples: _Samples = [(numbers.in_flight, *labels) for labels, numbers in origins]
+    yield _of_origins("redirect_forwards_in_flight", "Requests that are forwarded at this moment.", samples)
+    samples = [(numbers.retries, *labels) for labels, numbers in origins]
+    meaning = "Requests for which another origin was tried in place of this one."
+    yield _of_origins("redirect_forward_retries_total", meaning, samples)
+    samples = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]
+    yield _family("redirect_forward_failures_total", "Failures of origins.", "pool origin error", samples)
+    samples = _connections(forwards, config)
+    yield _family("redirect_origin_connections", "Open connections to origins.", "origin state", samples)
+    samples = (forwards.bytes_in, "in"), (forwards.bytes_out, "out")
+    meaning = "Bytes of bodies that were forwarded: in of requests, out of answers."
+    yield _family("redirect_forward_bytes_total", meaning, "direction", samples)
     yield _single("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)
 
 
@@ -174,131 +135,66 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     yield _single("redirect_connections", "Open connections.", sum(each.connections for each in snapshot.workers))
     yield _single("redirect_workers", "Worker processes.", len(snapshot.workers))
     yield _single("redirect_start_time_seconds", "When the instance was started.", instance.started_at)
-    yield _single(
-        "redirect_config_last_reload_successful",
-        "Whether the last reload succeeded.",
-        loading.error is None and not instance.is_late(snapshot),
-    )
-    yield _single(
-        "redirect_config_last_reload_success_timestamp_seconds",
-        "When the configuration in force was loaded.",
-        loading.loaded_at,
-    )
-    yield _single(
-        "redirect_config_changes_total",
-        "Configurations that took the place of another: by reloads, origins that came and went, and steps of ramps.",
-        instance.config.change,
-    )
-    yield _single(
-        "redirect_master_last_seen_seconds",
-        "Seconds since the last heartbeat of the master.",
-        (now - common.master_heartbeat_ms) / 1000,
-    )
-    yield _single(
-        "redirect_controller_last_seen_seconds",
-        "Seconds since the last heartbeat of the controller.",
-        (now - common.controller_heartbeat_ms) / 1000,
-    )
-    yield _family(
-        "redirect_worker_last_seen_seconds",
-        "Seconds since the last heartbeat of a worker.",
-        "worker",
-        [(worker.last_seen, str(worker.pid)) for worker in snapshot.workers],
-    )
-    yield _family(
-        "redirect_processes_died_total",
-        "Processes that ended out of order.",
-        "process",
-        [(ended[f"{name}s_died"], name) for name in ("worker", "controller")],
-    )
-    yield _family(
-        "redirect_processes_hung_total",
-        "Processes that showed no heartbeat, and health checks that did not end.",
-        "process",
-        [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")],
-    )
+    is_good = loading.error is None and not instance.is_late(snapshot)
+    yield _single("redirect_config_last_reload_successful", "Whether the last reload succeeded.", is_good)
+    meaning = "When the configuration in force was loaded."
+    yield _single("redirect_config_last_reload_success_timestamp_seconds", meaning, loading.loaded_at)
+    meaning = "Configurations that took the place of another: by reloads, origins that came and went, steps of ramps."
+    yield _single("redirect_config_changes_total", meaning, instance.config.change)
+    seen = {"master": common.master_heartbeat_ms, "controller": common.controller_heartbeat_ms}
+    for name, seen_ms in seen.items():
+        meaning = f"Seconds since the last heartbeat of the {name}."
+        yield _single(f"redirect_{name}_last_seen_seconds", meaning, (now - seen_ms) / 1000)
+    samples: _Samples = [(worker.last_seen, str(worker.pid)) for worker in snapshot.workers]
+    meaning = "Seconds since the last heartbeat of a worker."
+    yield _family("redirect_worker_last_seen_seconds", meaning, "worker", samples)
+    samples = [(ended[f"{name}s_died"], name) for name in ("worker", "controller")]
+    yield _family("redirect_processes_died_total", "Processes that ended out of order.", "process", samples)
+    samples = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")]
+    meaning = "Processes that showed no heartbeat, and health checks that did not end."
+    yield _family("redirect_processes_hung_total", meaning, "process", samples)
     build = (1, instance.version, platform.python_version())
     yield _family("redirect_build_info", "What is running; the value is 1.", "version python", [build])
 
 
 def _of_pools(instance: Instance, pairs: _Pairs) -> Iterator[Metric]:
     pools, ejected = instance.config.pools.values(), instance.ejections()
-    yield _family(
-        "redirect_pool_info",
-        "How a pool picks; the value is 1.",
-        "pool pick on_loop",
-        [(1, pool.name, pool.pick, pool.on_loop) for pool in pools],
-    )
-    yield _of_each_origin("redirect_origin_weight", "Weight of an origin.", pools, lambda pool: pool.configured_weights)
-    yield _family(
-        "redirect_override_share",
-        "Share that an override gives an origin now.",
-        "pool origin",
-        [(each.share(time()), each.pool, each.origin) for each in instance.publisher.overrides],
-    )
-    yield _of_each_origin("redirect_origin_due_share", "Share that is due to an origin now.", pools, instance.due)
-    yield _family(
-        "redirect_ejections_total",
-        "How often an origin was ejected.",
-        "pool origin",
-        [
-            (ejected.get((pool.name, origin.name), 0), pool.name, origin.name)
-            for pool, origin in pairs
-            if pool.eject is not None
-        ],
-    )
-    yield _family(
-        "redirect_origin_up",
-        "Whether an origin is not down.",
-        "pool origin",
-        [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs],
-    )
+    samples: _Samples = [(1, pool.name, pool.pick, pool.on_loop) for pool in pools]
+    yield _family("redirect_pool_info", "How a pool picks; the value is 1.", "pool pick on_loop", samples)
+    samples = [(weight, *place) for pool in pools for weight, place in _each(pool, pool.configured_weights)]
+    yield _of_origins("redirect_origin_weight", "Weight of an origin.", samples)
+    samples = [(each.share(time()), each.pool, each.origin) for each in instance.publisher.overrides]
+    yield _of_origins("redirect_override_share", "Share that an override gives an origin now.", samples)
+    samples = [(share, *place) for pool in pools for share, place in _each(pool, instance.due(pool))]
+    yield _of_origins("redirect_origin_due_share", "Share that is due to an origin now.", samples)
+    places = [(pool.name, origin.name) for pool, origin in pairs if pool.eject is not None]
+    samples = [(ejected.get(place, 0), *place) for place in places]
+    yield _of_origins("redirect_ejections_total", "How often an origin was ejected.", samples)
+    samples = [(instance.state(pool, origin).name != "down", pool.name, origin.name) for pool, origin in pairs]
+    yield _of_origins("redirect_origin_up", "Whether an origin is not down.", samples)
 
 
-def _of_each_origin(
-    name: str, meaning: str, pools: Iterable[Pool], values: Callable[[Pool], Iterable[float]]
-) -> Metric:
-    """What `values` has of the origins of a pool, in their order."""
-    samples = [
-        (value, pool.name, origin.name)
-        for pool in pools
-        for origin, value in zip(pool.origins, values(pool), strict=True)
-    ]
-    return _family(name, meaning, "pool origin", samples)
+def _each(pool: Pool, values: Iterable[float]) -> Iterator[tuple[float, tuple[str, str]]]:
+    """What `values` has of the origins of the pool, in their order."""
+    return ((value, (pool.name, origin.name)) for origin, value in zip(pool.origins, values, strict=True))
 
 
 def _of_probes(instance: Instance) -> Iterator[Metric]:
-    probed = instance.probes()
-    durations = Summary(
-        "redirect_probe_duration_seconds",
-        "Health checks, until the status came or why not.",
-        labels=("pool", "origin"),
-    )
+    probed, meaning = instance.probes(), "Health checks, until the status came or why not."
+    durations = Summary("redirect_probe_duration_seconds", meaning, labels=("pool", "origin"))
     for place, probes in probed.items():
         durations.add_metric(place, probes.total, probes.seconds)
     yield durations
-    yield _family(
-        "redirect_probe_failures_total",
-        "Health checks that failed.",
-        "pool origin",
-        [(probes.failures, *place) for place, probes in probed.items()],
-    )
+    samples: _Samples = [(probes.failures, *place) for place, probes in probed.items()]
+    yield _of_origins("redirect_probe_failures_total", "Health checks that failed.", samples)
 
 
 def _of_discovery(instance: Instance) -> Iterator[Metric]:
     pools = [pool for pool in instance.config.pools.values() if pool.discover]
-    yield _family(
-        "redirect_discovery_up",
-        "Whether Docker or DNS can be asked for origins.",
-        "pool",
-        [(instance.discovery.trouble(pool.name) is None, pool.name) for pool in pools],
-    )
-    yield _family(
-        "redirect_discovered_origins",
-        "Origins that were found.",
-        "pool",
-        [(len(pool.origins), pool.name) for pool in pools],
-    )
+    samples: _Samples = [(instance.discovery.trouble(pool.name) is None, pool.name) for pool in pools]
+    yield _family("redirect_discovery_up", "Whether Docker or DNS can be asked for origins.", "pool", samples)
+    samples = [(len(pool.origins), pool.name) for pool in pools]
+    yield _family("redirect_discovered_origins", "Origins that were found.", "pool", samples)
 
 
 def _of_processes(workers: Iterable[int]) -> Iterable[Metric]:
@@ -337,6 +233,10 @@ def _family(name: str, meaning: str, labels: str, samples: _Samples) -> Metric:
     for value, *values in samples:
         family.add_metric(values, value)
     return family
+
+
+def _of_origins(name: str, meaning: str, samples: _Samples) -> Metric:
+    return _family(name, meaning, "pool origin", samples)
 
 
 def _single(name: str, meaning: str, value: float) -> Metric:

@@ -7,6 +7,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from redirect.core.wording import visible
+
 _ABSENT = "\N{EN DASH}"
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -16,14 +18,8 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(html).strip()  # noqa: S704  what is not ours is escaped by now
 
 
-def visible(value: object) -> str:
-    """A value as text in which every character is seen: `\\x1b`, `\\u202e` instead of what such a one would do."""
-    if isinstance(value, Markup):
-        return value
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def _visible(value: object) -> str:
+    return value if isinstance(value, Markup) else visible(str(value))
 
 
 def _percent(share: float | None) -> str:
@@ -59,8 +55,8 @@ def _ago(time: float | None, now: float) -> str:
     )
 
 
-_loader = FileSystemLoader(Path(__file__).parent)
-_templates = Environment(loader=_loader, autoescape=True, undefined=StrictUndefined, finalize=visible, trim_blocks=True)
+_templates = Environment(autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True)
+_templates.loader = FileSystemLoader(Path(__file__).parent)
 _numbers = {"count": "{:,}".format, "duration": _duration, "rate": _rate}
 _templates.globals |= _numbers
 _templates.filters |= _numbers | {"percent": _percent, "utc": _utc, "ago": _ago}

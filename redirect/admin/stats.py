@@ -154,11 +154,8 @@ def _picks(pool: Pool, picks: dict[str, Count], dues: Mapping[str | None, float]
 
 def _forwards(snapshot: Snapshot, pool: str, origin: str, errors: Mapping[Any, int]) -> dict[str, Any]:
     numbers = _numbers(snapshot, pool, origin)
-    return {
-        "response_ms": _latency(numbers.responses, numbers.response_sum, 0.95),
-        "errors": errors.get((pool, origin), 0),
-        **failures([numbers]),
-    }
+    times = _latency(numbers.responses, numbers.response_sum, 0.95)
+    return {"response_ms": times, "errors": errors.get((pool, origin), 0), **failures([numbers])}
 
 
 def failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
@@ -166,11 +163,8 @@ def failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
     causes: Counter[str] = Counter()
     for numbers in origins:
         causes.update(numbers.failures)
-    return {
-        "failures": dict(causes),
-        "retries": sum(numbers.retries for numbers in origins),
-        "in_flight": sum(numbers.in_flight for numbers in origins),
-    }
+    sums = {name: sum(getattr(numbers, name) for numbers in origins) for name in ("retries", "in_flight")}
+    return {"failures": dict(causes), **sums}
 
 
 def _origins(instance: Instance, snapshot: Snapshot, pool: Pool, shares: Shares) -> dict[str, Any]:
@@ -203,8 +197,6 @@ def _numbers(snapshot: Snapshot, pool: str, origin: str) -> OriginNumbers:
 def _latency(buckets: Buckets, seconds: float, *parts: float) -> dict[str, float | None]:
     """The average and quantiles of durations of which `seconds` is the sum, in milliseconds."""
     count = sum(buckets)
+    average = {"average": seconds * 1000 / count if count else None}
     quantiles = {f"p{part * 100:g}": quantile(buckets, part) for part in parts}
-    return {
-        "average": seconds * 1000 / count if count else None,
-        **{name: None if value is None else value / 1000 for name, value in quantiles.items()},
-    }
+    return average | {name: None if value is None else value / 1000 for name, value in quantiles.items()}

@@ -102,9 +102,7 @@ def body_of(response: Response) -> str:
 def _in_toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(shown, value))}]"
-    if isinstance(value, Caching):
-        return f"{{ stale_if_down = {value.stale_if_down:g} }}"
-    if isinstance(value, Timeouts):
+    if isinstance(value, Caching | Timeouts):
         return f"{{ {', '.join(f'{name} = {part:g}' for name, part in given(value).items())} }}"
     if isinstance(value, RequestLimit):
         queue = f", queue = {value.queue}, wait = {value.wait:g}"

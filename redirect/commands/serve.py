@@ -83,9 +83,8 @@ def _report_to_sentry(*, is_masked: bool) -> None:
     try:
         from redirect.telemetry import sentry
     except ImportError:
-        click.echo(
-            "warning: SENTRY_DSN is set, but errors go to the log only: pip install 'redirect[sentry]'", err=True
-        )
+        said = "SENTRY_DSN is set, but errors go to the log only: pip install 'redirect[sentry]'"
+        click.echo(f"warning: {said}", err=True)
         return
     try:
         sentry.begin(dsn, is_masked=is_masked)

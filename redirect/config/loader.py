@@ -23,9 +23,10 @@ from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.routes import unusable
 from redirect.config.schema import Finding
 from redirect.core.authority import DEFAULT_PORTS
+from redirect.core.destination import PERMANENT
 from redirect.core.keys import given
 from redirect.core.limits import numbered
-from redirect.core.pools import Config, Fault, with_fallbacks
+from redirect.core.pools import Config, Fault, Pool, with_fallbacks
 from redirect.core.wording import instead, shown
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
@@ -233,75 +234,62 @@ def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
 
 def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for pool in piece.pools:
-        if pool.status in (301, 308) and (len(pool.origins) > 1 or pool.discover):
-            yield Finding(
-                (pool.name, "status"),
-                f"browsers cache a permanent redirect ({pool.status}), so the weights lose their meaning; "
-                "302, 303 and 307 are not cached",
-            )
-        effectless = (
-            ("slow_start", pool.slow_start),
-            ("when_all_down", pool.when_all_down == "ignore"),
-            ("fallback", pool.fallback),
-        )
-        if pool.status in (301, 308) and (up := whole.served_by.get(pool.name)):
-            yield Finding(
-                (pool.name, "status"),
-                f"browsers cache a permanent redirect ({pool.status}), also when {up} is up again, whose fallback "
-                "this is; 302, 303 and 307 are not cached",
-            )
-        for key, is_set in effectless:
-            if is_set and not pool.has_health:
-                yield Finding((pool.name, key), "has no effect without health_check or eject")
-        if pool.stay_status != 421 and pool.on_loop != "stay":
-            yield Finding((pool.name, "stay_status"), 'has no effect without on_loop = "stay"')
-        if pool.fallback is not None and pool.when_all_down == "ignore":
-            yield Finding((pool.name, "fallback"), 'has no effect, as when_all_down = "ignore" uses all origins')
-        for method in pool.cors.methods if pool.cors is not None else ():
-            if method.upper() in _UPPERED and method not in _UPPERED:
-                message = f"has no effect for {shown(method)}: browsers ask for {method.upper()}"
-                yield Finding((pool.name, "cors", "methods"), message)
-        if pool.eject is not None and pool.name not in whole.forwarded:
-            yield Finding((pool.name, "eject"), "has no effect, for no route forwards to this pool")
+        for key, message in _surprises(pool, whole):
+            yield Finding((pool.name, *key), message)
+        for origin in pool.origins if pool.name in whole.forwarded and pool.scheme is None else ():
+            if origin.authority.port == DEFAULT_PORTS["https"]:
+                message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
+                yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
     for name in piece.defaults:
         if name != whole.default:
             message = f"has no effect, {shown(whole.default)} is the default pool already"
             yield Finding((name, "is_default"), message)
-    yield from _warnings_of_forwards(piece, whole)
+    for name in piece.with_status:
+        if name in whole.forwarded and name not in whole.redirected:
+            yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
     for index, route in enumerate(piece.routes):
         if route.show in _TELLING and route.host is None:
             message = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
             yield Finding(("routes", index, "show"), message)
         total = route.timeouts.total
         for name, seconds in given(route.timeouts).items():
-            if total is not None and name != "total" and seconds >= total:
+            if total is not None and name != "total" and seconds > total:
                 message = f"has no effect, as timeouts.total ends the request after {total:g} s"
                 yield Finding(("routes", index, "timeouts", name), message)
 
 
-def _warnings_of_forwards(piece: Piece, whole: _Whole) -> Iterator[Finding]:
-    for pool in piece.pools:
-        for origin in pool.origins if pool.name in whole.forwarded and pool.scheme is None else ():
-            if origin.authority.port == DEFAULT_PORTS["https"]:
-                message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
-                yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
-        if pool.name in whole.forwarded and pool.name not in whole.redirected:
-            for key, is_set in (("headers", pool.headers), ("cors", pool.cors)):
-                if is_set:
-                    yield Finding((pool.name, key), "has no effect on forwards: what their origins say passes")
-            if pool.on_loop != "refuse":
-                yield Finding((pool.name, "on_loop"), "has no effect on forwards, which are no redirects")
-        if pool.name not in whole.forwarded and pool.fallback in whole.forwarded:
-            message = (
-                f"has clients redirected to origins of {pool.fallback}, to which routes forward: they see where it is"
-            )
-            yield Finding((pool.name, "fallback"), message)
-        if pool.discover and pool.discover.labels and pool.scheme == "https" and pool.name in whole.forwarded:
-            message = "has the certificates of origins checked against the addresses that are found; few are for one"
-            yield Finding((pool.name, "scheme"), message)
-    for name in piece.with_status:
-        if name in whole.forwarded and name not in whole.redirected:
-            yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
+def _surprises(pool: Pool, whole: _Whole) -> Iterator[tuple[positions.Path, str]]:
+    """What is legal in a pool, by its keys."""
+    is_forwarded, ignores = pool.name in whole.forwarded, pool.when_all_down == "ignore"
+    if pool.status in PERMANENT:
+        cached, others = f"browsers cache a permanent redirect ({pool.status})", "302, 303 and 307 are not cached"
+        if len(pool.origins) > 1 or pool.discover:
+            yield ("status",), f"{cached}, so the weights lose their meaning; {others}"
+        if up := whole.served_by.get(pool.name):
+            yield ("status",), f"{cached}, also when {up} is up again, whose fallback this is; {others}"
+    for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", ignores), ("fallback", pool.fallback)):
+        if is_set and not pool.has_health:
+            yield (key,), "has no effect without health_check or eject"
+    if pool.stay_status != 421 and pool.on_loop != "stay":
+        yield ("stay_status",), 'has no effect without on_loop = "stay"'
+    if pool.fallback is not None and ignores:
+        yield ("fallback",), 'has no effect, as when_all_down = "ignore" uses all origins'
+    for method in pool.cors.methods if pool.cors is not None else ():
+        if method.upper() in _UPPERED and method not in _UPPERED:
+            yield ("cors", "methods"), f"has no effect for {shown(method)}: browsers ask for {method.upper()}"
+    if pool.eject is not None and not is_forwarded:
+        yield ("eject",), "has no effect, for no route forwards to this pool"
+    if is_forwarded and pool.name not in whole.redirected:
+        for key in [*["headers"] * bool(pool.headers), *["cors"] * bool(pool.cors)]:
+            yield (key,), "has no effect on forwards: what their origins say passes"
+        if pool.on_loop != "refuse":
+            yield ("on_loop",), "has no effect on forwards, which are no redirects"
+    if not is_forwarded and pool.fallback in whole.forwarded:
+        seen = f"origins of {pool.fallback}, to which routes forward: they see where it is"
+        yield ("fallback",), f"has clients redirected to {seen}"
+    if pool.discover and pool.discover.labels and pool.scheme == "https" and is_forwarded:
+        checked = "against the addresses that are found; few are for one"
+        yield ("scheme",), f"has the certificates of origins checked {checked}"
 
 
 def _placed(found: Iterable[list[Finding]], pieces: list[Piece], file: str) -> tuple[Fault, ...]:

@@ -90,9 +90,8 @@ def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     if isinstance(respond, dict) and respond.get("status") in _BODILESS and respond.get("body"):
         yield ("respond", "body"), f"a response of status {respond['status']} has no body"
     if actions and "forward_to" not in actions:
-        yield from (
-            ((name,), f"belongs to forward_to: {_NOT_OF[actions[0]]}") for name in FORWARD_KEYS if name in table
-        )
+        why = f"belongs to forward_to: {_NOT_OF[actions[0]]}"
+        yield from (((name,), why) for name in FORWARD_KEYS if name in table)
         return
     if table.get("strip_prefix") is True and "path_prefix" not in table:
         yield ("strip_prefix",), "cuts what path_prefix matched, and there is no path_prefix"

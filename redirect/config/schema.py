@@ -25,13 +25,8 @@ from redirect.core.wording import quoted, shown
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
 # Of the keys of a dataclass, those that the TOML spells otherwise.
-_IN_TOML: dict[Any, Any] = {
-    tuple[str, ...]: list[str],
-    tuple[int, ...]: list[int],
-    tuple[tuple[str, str], ...]: dict[str, str],
-    frozenset[str]: Any,
-    Expected: Any,
-}
+_IN_TOML: dict[Any, Any] = {tuple[str, ...]: list[str], tuple[int, ...]: list[int], frozenset[str]: Any, Expected: Any}
+_IN_TOML[tuple[tuple[str, str], ...]] = dict[str, str]
 
 
 class Finding(NamedTuple):
@@ -58,11 +53,8 @@ def keys_of(owner: type) -> dict[str, Key]:
     """The keys that the annotated fields of a dataclass state, in their order. The field `for_` has the key `for`, as
     that is a word of Python."""
     hints = get_type_hints(owner, include_extras=True)
-    return {
-        field.name.removesuffix("_"): _key(hints[field.name], field.default)
-        for field in dataclasses.fields(owner)
-        if get_origin(hints[field.name]) is Annotated
-    }
+    stated = [field for field in dataclasses.fields(owner) if get_origin(hints[field.name]) is Annotated]
+    return {field.name.removesuffix("_"): _key(hints[field.name], field.default) for field in stated}
 
 
 def _key(annotation: Any, default: Any) -> Key:
@@ -98,9 +90,8 @@ def _host_key(host: str) -> tuple[str, Authority]:
 
 
 def _origins(values: dict[tuple[str, Authority], Any]) -> tuple[Origin, ...]:
-    origins = tuple(
-        [Origin(*host, value) if type(value) is int else Origin(*host, **vars(value)) for host, value in values.items()]
-    )
+    tables = [(host, {"weight": value} if type(value) is int else vars(value)) for host, value in values.items()]
+    origins = tuple([Origin(*host, **table) for host, table in tables])
     if not any(origin.weight for origin in origins):
         raise ValueError("weighted_hosts needs at least one host with a weight above 0")
     return origins

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from redirect.core.authority import Authority, parse
 from redirect.core.discovery import Discover, Found, LeftOut, Member
@@ -58,18 +58,6 @@ class Port(_Listed):
     type: str = Field(alias="Type")
 
 
-class _HostConfig(_Listed):
-    network_mode: str = Field("", alias="NetworkMode")
-
-
-class _Networks(_Listed):
-    endpoints: Annotated[dict[str, Endpoint], _or_empty(dict)] = Field({}, alias="Networks")
-
-
-class _Health(_Listed):
-    status: str = Field("", alias="Status")
-
-
 _Name = Annotated[str, Field(pattern=r"^/?[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=1024)]
 
 
@@ -82,9 +70,12 @@ class Container(_Listed):
     state: str = Field(alias="State", max_length=64)
     status: str = Field(alias="Status")
     ports: Annotated[list[Port], _or_empty(list)] = Field(alias="Ports")
-    host_config: _HostConfig = Field(alias="HostConfig")
-    networks: _Networks = Field(alias="NetworkSettings")
-    listed_health: _Health | None = Field(None, alias="Health")  # since API 1.52; `status` has it in words
+    network_mode: str = Field("", validation_alias=AliasPath("HostConfig", "NetworkMode"))
+    endpoints: Annotated[dict[str, Endpoint], _or_empty(dict)] = Field(
+        {}, validation_alias=AliasPath("NetworkSettings", "Networks")
+    )
+    # Since API 1.52; `status` has it in words.
+    listed_health: str = Field("", validation_alias=AliasPath("Health", "Status"))
 
     @property
     def id(self) -> str:
@@ -98,20 +89,15 @@ class Container(_Listed):
         return next((name for name in own if "/" not in name), self.id)
 
     @property
-    def endpoints(self) -> Mapping[str, Endpoint]:
-        return self.networks.endpoints
-
-    @property
     def shares_with(self) -> str | None:
         """The id of the container whose network it shares."""
-        kind, _, other = self.host_config.network_mode.partition(":")
+        kind, _, other = self.network_mode.partition(":")
         return other if kind == "container" else None
 
     @property
     def health(self) -> str | None:
         """What its health check found; None if it has none."""
-        told = self.listed_health.status if self.listed_health else ""
-        found = re.search(r"\b(unhealthy|starting|healthy)\b", told or self.status)
+        found = re.search(r"\b(unhealthy|starting|healthy)\b", self.listed_health or self.status)
         return found[1] if found else None
 
     @property
@@ -168,9 +154,8 @@ def doubts(container: Container, discover: Discover) -> Iterator[str]:
     """What its labels and ports give reason to warn of, though it may be an origin."""
     for label in sorted(container.labels):
         if label.lower().startswith("redirect.") and label not in KNOWN_LABELS:
-            near = difflib.get_close_matches(
-                label.lower().removeprefix("redirect."), ("port", "weight", "network"), n=1
-            )
+            key = label.lower().removeprefix("redirect.")
+            near = difflib.get_close_matches(key, ("port", "weight", "network"), n=1)
             hint = f"did you mean redirect.{near[0]}? " if near else ""
             yield f"its label {_shown(label)} means nothing: {hint}There are {', '.join(KNOWN_LABELS)}"
     port = container.labels.get(PORT) or str(discover.port or "")
@@ -214,7 +199,7 @@ def _authority(container: Container, discover: Discover, view: View) -> Authorit
 
 
 def _host(container: Container, discover: Discover, view: View) -> str:
-    if container.host_config.network_mode == "host":
+    if container.network_mode == "host":
         if not _is_on_host(view):
             raise _LeftOutError(
                 "it is in the host's network, and the gateway is not: put both in one network, or the gateway in the "
@@ -283,7 +268,7 @@ def _number(container: Container, label: str, least: int, most: int) -> int | No
 
 
 def _is_on_host(view: View) -> bool:
-    return view.own_id is None or (view.own is not None and view.own.host_config.network_mode == "host")
+    return view.own_id is None or (view.own is not None and view.own.network_mode == "host")
 
 
 def _no_project(view: View) -> str:

@@ -114,11 +114,8 @@ def with_found(config: Config, found: Mapping[str, Discovered]) -> Config:
 def carried(config: Config, before: Config) -> Config:
     """The configuration with what was found for pools of the one `before` that have the same `discover`. A pool that
     asks in another way now, or for the first time, has the origins that it had until there is an answer."""
-    known = {
-        pool.discover: Discovered(pool.discover, pool.origins, pool.none_found)
-        for pool in before.pools.values()
-        if pool.discover is not None
-    }
+    had = [(pool.discover, pool) for pool in before.pools.values() if pool.discover is not None]
+    known = {discover: Discovered(discover, pool.origins, pool.none_found) for discover, pool in had}
     found: dict[str, Discovered] = {}
     for pool in config.pools.values():
         if pool.discover in known:

@@ -88,11 +88,8 @@ class DnsProvider:
         if trouble is not None:
             _logger.info("DNS can be asked for %s again, after %.1f s", name, time() - trouble.since)
         before = self.found
-        self.found = before | {
-            pool: _found(name, addresses, discover.port or 0)
-            for pool, discover in self._wanted.items()
-            if discover.name == name
-        }
+        asking = {pool: discover for pool, discover in self._wanted.items() if discover.name == name}
+        self.found = before | {pool: _found(name, addresses, each.port or 0) for pool, each in asking.items()}
         if trouble or self.found != before:
             self._changed()
 

@@ -210,11 +210,8 @@ class DockerProvider:
         sharing = {each.shares_with for each in containers if each.shares_with}
         shared = await api.containers(id=sorted(sharing)) if sharing else ()
         self._listed, self._view = listed, self._view._replace(shared={each.full_id: each for each in shared})
-        self._running = {
-            each.full_id: frozenset(endpoint.id for endpoint in each.endpoints.values())
-            for each in containers
-            if each.state in {"running", "paused"}
-        }
+        running = [each for each in containers if each.state in {"running", "paused"}]
+        self._running = {each.full_id: frozenset(one.id for one in each.endpoints.values()) for each in running}
         self._stops = {each: stop for each, stop in self._stops.items() if self._is_stopping(each, stop)}
         trouble, self.trouble = self.trouble, None
         if trouble is not None:

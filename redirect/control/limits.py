@@ -34,12 +34,8 @@ class Limits:
         self._too_many: Counter[int] = Counter()  # tokens, by index
         # The descriptors that tell how many tokens are left, by index. What never had a token needs no look.
         held = self.held()
-        self._used = {
-            index: file
-            for index, tokens in enumerate(self._tokens)
-            for file in [_description(tokens)]
-            if held[index] or _left(file)
-        }
+        files = dict(enumerate(map(_description, self._tokens)))
+        self._used = {index: file for index, file in files.items() if held[index] or _left(file)}
         self._set(routes)
 
     def use(self, routes: Iterable[Route]) -> None:

@@ -241,9 +241,8 @@ def _log(before: Config, after: Config) -> None:
             had, has = set(old.origins), set(pool.origins)
             came = [f"{each.name} ({each.authority})" for each in pool.origins if each not in had]
             went = [f"{each.name} ({each.authority})" for each in old.origins if each not in has]
-            news = [
-                f"; {some(each, MAX_LISTED_ORIGINS)} {word}" for word, each in (("came", came), ("left", went)) if each
-            ]
+            moves = {"came": came, "left": went}
+            news = [f"; {some(each, MAX_LISTED_ORIGINS)} {word}" for word, each in moves.items() if each]
             count = f"none: {pool.none_found}" if not pool.origins else f"{len(pool.origins)}"
             _logger.info("origins of %s: %s%s", name, count, "".join(news))
 

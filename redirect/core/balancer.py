@@ -79,9 +79,8 @@ class Balancer:
         """Those that mean the same in `pool`: where other origins were found or other weights are in force, and nothing
         else changed."""
         others = replace(self.pool, origins=pool.origins, none_found=pool.none_found, file_weights=pool.file_weights)
-        return (
-            {_place(each.origin): each for each in self._destinations} if vary == self.vary and others == pool else {}
-        )
+        same = self._destinations if vary == self.vary and others == pool else ()
+        return {_place(each.origin): each for each in same}
 
     def _begin(self) -> None:
         """Takes the place of the one before, with the first pick: all pools at once would take a while."""
@@ -180,9 +179,7 @@ class Balancer:
             places = enumerate(self._destinations)
             index = self._hashed().pick(key, {at for at, each in places if each.origin.name in tried or each.is_tried})
             return None if index is None else self._destinations[index]
-        left = [
-            (each, weight) for each, weight in self._weighted() if each.origin.name not in tried and not each.is_tried
-        ]
+        left = [pair for pair in self._weighted() if pair[0].origin.name not in tried and not pair[0].is_tried]
         pick = _random_picker(left, self._random)
         return pick() if pick else None
 

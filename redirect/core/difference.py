@@ -56,10 +56,8 @@ def _pools(before: Config, after: Config) -> Iterator[Change]:
             yield Change(f"pool {name} is gone{why}", is_warning=True)
             continue
         if name in is_forwarded - was_forwarded:
-            text = (
-                f"pool {name} cannot be named any more, as requests are forwarded to it: those that name it {default}"
-            )
-            yield Change(text, is_warning=True)
+            why = "as requests are forwarded to it"
+            yield Change(f"pool {name} cannot be named any more, {why}: those that name it {default}", is_warning=True)
         if new is not old and new != old:
             yield from _of_pool(old, new)
     for name, pool in after.pools.items():
@@ -79,9 +77,8 @@ def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
     changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
     changed += [f"{name} of {origin}" for origin, name in _changed_origins(old, new)]
     if changed or not moved:
-        yield Change(
-            f"pool {new.name}: {some(changed or ['weights or order'], MAX_ORIGINS_OF_LINE)} changed", importance=_KEYS
-        )
+        what = some(changed or ["weights or order"], MAX_ORIGINS_OF_LINE)
+        yield Change(f"pool {new.name}: {what} changed", importance=_KEYS)
 
 
 def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:

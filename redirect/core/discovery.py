@@ -37,8 +37,10 @@ _LABELS = Limit(
     'must be an array of labels such as ["app=shop"], as `docker ps --filter label=…` has them',
     convert=distinct(_fault_of_label),
 )
+_LABELS_HELP = "containers that have all of these labels are the origins: `name=value`, or `name`"
 _NAME = Limit("must be a name in DNS such as the service's in compose", convert=_dns_name)
 _NETWORK = text("must be the name of a network", 1, 253)
+_NETWORK_HELP = "network whose addresses count; needed where a container has several"
 _PROJECT = text('must be the name of a project, or ".", the own one,', 1, 253)
 
 
@@ -47,13 +49,9 @@ class Discover:
     """Either `labels`, of containers that Docker is asked for, or a `name`, of which DNS is asked."""
 
     name: Annotated[str | None, _NAME, "a name in DNS, whose addresses are the origins"] = None
-    labels: Annotated[
-        tuple[str, ...], _LABELS, "containers that have all of these labels are the origins: `name=value`, or `name`"
-    ] = ()
+    labels: Annotated[tuple[str, ...], _LABELS, _LABELS_HELP] = ()
     port: Annotated[int | None, whole(1, 65535), "port of the origins, in the container; needed with `name`"] = None
-    network: Annotated[str | None, _NETWORK, "network whose addresses count; needed where a container has several"] = (
-        None
-    )
+    network: Annotated[str | None, _NETWORK, _NETWORK_HELP] = None
     health: Annotated[
         str, one_of("docker", "ignore"), 'a container counts once its health check has passed; `"ignore"`: at once'
     ] = "docker"

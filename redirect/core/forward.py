@@ -15,9 +15,7 @@ class Forward:
         "scheme",
     )
 
-    def __init__(
-        self, route: Route, balancer: Balancer, fallback: "Forward | None" = None, fallback_for: str | None = None
-    ) -> None:
+    def __init__(self, route: Route, balancer: Balancer, fallback: "Forward | None", fallback_for: str | None) -> None:
         self.route = route
         self.name = route.name
         self._balancer = balancer

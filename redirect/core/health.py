@@ -60,7 +60,5 @@ def encode(health: Health) -> bytes:
 
 def decode(content: bytes) -> Health:
     """The health that was encoded as `content`; without any content there is no status."""
-    return {
-        pool: {origin: HealthStatus(*status) for origin, status in statuses.items()}
-        for pool, statuses in json.loads(content or b"{}").items()
-    }
+    pools = json.loads(content or b"{}").items()
+    return {pool: {origin: HealthStatus(*each) for origin, each in statuses.items()} for pool, statuses in pools}

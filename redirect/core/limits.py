@@ -25,9 +25,7 @@ def numbered(
     free = set(range(MAX_LIMITS)).difference(indices.values())
     left = sorted(free, key=lambda index: (held[index] + (index in had.values()), index))
     indices |= zip([name for name in limited if name not in had], left, strict=False)
+    limits = [route.limit and replace(route.limit, index=indices[route.name]) for route in routes]
     return tuple(
-        [
-            replace(route, limit=replace(route.limit, index=indices[route.name])) if route.limit else route
-            for route in routes
-        ]
+        [route if limit is None else replace(route, limit=limit) for route, limit in zip(routes, limits, strict=True)]
     )

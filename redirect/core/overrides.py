@@ -96,9 +96,8 @@ def overridden(pool: Pool, overrides: Iterable[Override], now: float) -> Pool:
     own = [origin.weight for origin in pool.origins]
     others = sum(origin.weight for origin in pool.origins if origin.name not in parts)
     rest = PARTS - sum(parts.values())
-    weights = [
-        parts[origin.name] * (others or 1) if origin.name in parts else origin.weight * rest for origin in pool.origins
-    ]
+    shares = [(each.weight, parts.get(each.name)) for each in pool.origins]
+    weights = [weight * rest if part is None else part * (others or 1) for weight, part in shares]
     if not any(weights):  # all that is overridden has nothing, and there is no other
         return pool
     unit = gcd(*weights)
@@ -159,9 +158,8 @@ def read(wanted: object, config: Config, others: Sequence[Override], now: float)
     over = _number("over", wanted.get("over", 0), "seconds", 0, MAX_SECONDS)
     hold = _number("hold", wanted.get("hold", DEFAULT_HOLD_SECONDS), "seconds", 1, MAX_SECONDS)
     if wanted.get("from") is not None and not over:
-        raise ValueError(
-            f"over: from {percent(first)} to {percent(last)} takes 0 seconds; say how long, or leave out from"
-        )
+        way = f"from {percent(first)} to {percent(last)}"
+        raise ValueError(f"over: {way} takes 0 seconds; say how long, or leave out from")
     made = Override(pool.name, origin, first if over else last, last, now, over, hold)
     _check_room(pool, made, [each for each in others if each.pool == name])
     return made
@@ -188,9 +186,8 @@ def _check_room(pool: Pool, made: Override, others: Sequence[Override]) -> None:
     taken = {made.origin, *(each.origin for each in others)}
     most = PARTS - sum(max(each.first, each.last) for each in others)
     if max(made.first, made.last) > most:
-        raise ValueError(
-            f"to: other overrides have the rest of {pool.name}; ask for at most {percent(most)}, or end one"
-        )
+        remedy = f"ask for at most {percent(most)}, or end one"
+        raise ValueError(f"to: other overrides have the rest of {pool.name}; {remedy}")
     has_rest = any(each.weight and each.name not in taken for each in pool.origins)
     if not has_rest and min(made.first, made.last) < PARTS - sum(each.last for each in others):
         raise ValueError(

@@ -106,15 +106,14 @@ _PATH_LIMIT = Limit(PATH_RULE, convert=_path)
 _PREFIX_LIMIT = Limit(PATH_RULE, convert=path_prefix)
 _STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
 _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
-_METHODS_LIMIT = Limit(
-    'must be an array of methods such as ["GET", "POST"], each once', convert=distinct(_fault_of_method)
-)
+_METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', {}, distinct(_fault_of_method))
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
 _FIELDS_LIMIT = Limit(
     'must be a table of header fields such as { "cache-control" = "no-store" }',
     convert=partial(header_fields, reserved=frozenset(["content-type"])),
 )
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
+_TIMEOUTS_LIMIT = Limit("must be a table such as { answer = 5 }")
 _CACHE_LIMIT = Limit("must be a table such as { stale_if_down = 300 }")
 _LOG_LIMIT = Limit('must be a path of 1 to 1024 characters, or "-" for standard error', convert=_log)
 _DOCUMENT_LIMIT = one_of("stats", "status", "healthz", "readyz", "metrics")
@@ -187,9 +186,7 @@ class Route:
     strip_prefix: Annotated[bool, _STRIP_LIMIT, "whether what `path_prefix` matched is cut for the origin"] = False
     target: Annotated[str | None, _PATH_LIMIT, "the path to ask the origin for, in place of `path`"] = None
     pass_host: Annotated[bool | None, FLAG, "whether the origin gets the client's `Host`; by `scheme`"] = None
-    timeouts: Annotated[Timeouts, Limit("must be a table such as { answer = 5 }"), "how long what may take"] = (
-        Timeouts()
-    )
+    timeouts: Annotated[Timeouts, _TIMEOUTS_LIMIT, "how long what may take"] = Timeouts()
     retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
     retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
     cache: Annotated[Caching | None, _CACHE_LIMIT, "old answers for when the origins do not answer"] = None
@@ -234,17 +231,8 @@ class Route:
     def rank(self) -> tuple[object, ...]:
         """Orders routes as the commands list them: the most specific of a host first, and any host last."""
         host, port, is_exact, path = self.place
-        return (
-            not host,
-            host.startswith("."),
-            -len(host),
-            host,
-            port is None,
-            not is_exact,
-            -len(path),
-            path,
-            not self.methods,
-        )
+        of_host = not host, host.startswith("."), -len(host), host, port is None
+        return *of_host, not is_exact, -len(path), path, not self.methods
 
     @property
     def place(self) -> Place:

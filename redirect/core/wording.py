@@ -36,6 +36,13 @@ def some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def visible(text: str) -> str:
+    """With escapes for what cannot be seen: `\\x1b`, `\\u202e` instead of what such a one would do."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def quoted(text: str) -> str:
     """In quotes, with escapes for what cannot be seen."""
     escaped = json.dumps(text, ensure_ascii=False)

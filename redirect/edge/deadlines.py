@@ -66,9 +66,8 @@ class TimedConnection(HttpToolsProtocol):
         # As if it had been idle for so long that limits.CLIENT_TIMEOUT_SECONDS remain.
         self._since = monotonic_ns() - int((self._keep_alive - limits.CLIENT_TIMEOUT_SECONDS) * 1e9)
         # At random, so that connections made together are not checked together from then on.
-        self._timer = self.loop.call_later(
-            min(limits.CLIENT_TIMEOUT_SECONDS * (1 + random()) / 2, self._keep_alive), self._check_deadline
-        )
+        seconds = min(limits.CLIENT_TIMEOUT_SECONDS * (1 + random()) / 2, self._keep_alive)
+        self._timer = self.loop.call_later(seconds, self._check_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -93,9 +92,8 @@ class TimedConnection(HttpToolsProtocol):
     def _check_in(self, seconds: float) -> None:
         """Checks in so many seconds, or as soon as the client may be late with what it begins meanwhile."""
         self._timer.cancel()
-        self._timer = self.loop.call_later(
-            min(seconds, limits.CLIENT_TIMEOUT_SECONDS, self._keep_alive), self._check_deadline
-        )
+        seconds = min(seconds, limits.CLIENT_TIMEOUT_SECONDS, self._keep_alive)
+        self._timer = self.loop.call_later(seconds, self._check_deadline)
 
     def _check_deadline(self) -> None:
         now, state = monotonic_ns(), self._state

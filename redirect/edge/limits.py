@@ -55,6 +55,5 @@ BODY_TIMEOUT = refusal(408, f"the request's body did not go on for {CLIENT_TIMEO
 BODY_TOO_SLOW = refusal(408, f"the request's body did not end within {BODY_SECONDS:g} seconds")
 LINE_TOO_LONG = refusal(414, f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
 FIELD_TOO_LONG = refusal(431, f"{MAX_HEADER_BYTES} bytes came without completing a header field")
-HEADERS_TOO_LARGE = refusal(
-    431, f"the header section has more than {MAX_HEADER_FIELDS} fields or {MAX_HEADER_BYTES} bytes"
-)
+_MOST = f"{MAX_HEADER_FIELDS} fields or {MAX_HEADER_BYTES} bytes"
+HEADERS_TOO_LARGE = refusal(431, f"the header section has more than {_MOST}")

@@ -64,10 +64,8 @@ def fields_and_body(decision: Decision, target: str, asked: Fields = b"") -> tup
 def prefers_html(accept: bytes) -> bool:
     """Whether a client that says this would rather have a page than a problem (RFC 9110, section 12.5.1)."""
     weights = {kind.lower(): _weight(parameters) for kind, parameters in _ACCEPTED.findall(accept)}
-    problem = next(
-        (weights[kind] for kind in (b"application/problem+json", b"application/*", b"*/*") if kind in weights), 0
-    )
-    return weights.get(b"text/html", 0) > problem
+    kinds = (b"application/problem+json", b"application/*", b"*/*")
+    return weights.get(b"text/html", 0) > next((weights[kind] for kind in kinds if kind in weights), 0)
 
 
 def _weight(parameters: bytes) -> float:

@@ -39,9 +39,8 @@ def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
     names = said if {*said} & {*_NAMES} else [*_NAMES]
     given = {name: _FIRST + index for index, name in enumerate(names[:count]) if name in _NAMES}
     if len(given) < count:
-        raise ValueError(
-            f"{count} sockets are given, called {':'.join(said)}: there is one listener called public and one admin"
-        )
+        called = f"{count} sockets are given, called {':'.join(said)}"
+        raise ValueError(f"{called}: there is one listener called public and one admin")
     for name, descriptor in given.items():
         if not _is_stream(descriptor):
             raise ValueError(f"descriptor {descriptor}, given as {name}, is no stream socket")

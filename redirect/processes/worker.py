@@ -115,14 +115,9 @@ class RedirectWorker(UvicornWorker):
     # uvicorn's own view of proxies, its access log and websockets are off: `forwarded`, `access_log` and a redirect
     # replace them.
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        "http": FastPath,
-        "loop": "uvloop",
-        "ws": "none",
-        "lifespan": "off",
-        "proxy_headers": False,
-        "access_log": False,
-        "server_header": False,
-    }
+        "http": FastPath, "loop": "uvloop", "ws": "none", "lifespan": "off",
+        "proxy_headers": False, "access_log": False, "server_header": False,
+    }  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

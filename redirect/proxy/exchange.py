@@ -602,15 +602,9 @@ class Exchange:
             decision = forward.answered(origin, status, self._due)
         else:
             decision = Decision(
-                status,
-                forward.pool.name,
-                origin,
-                detail=detail,
-                route=forward.name,
-                is_forward=True,
-                served_from=served_from,
-                fallback_for=forward.fallback_for,
-            ).with_due(self._due)
+                status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True,
+                served_from=served_from, fallback_for=forward.fallback_for,
+            ).with_due(self._due)  # fmt: skip
         if self.method == "HEAD" and forward.balancer.has_cycle and self._tries == 1:
             decision = decision.without_pick()
         recorder = self._forwarder.recorder

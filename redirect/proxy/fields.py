@@ -148,14 +148,9 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     via, before, host, forwarded = map(read.get, OF_WAY)
     added = added_fields(via, before, host, forwarded, about)
     lines += (added, *_options(takes_trailers, protocol), framing)
-    traits = Traits(
-        framing,
-        b"100-continue" in read.get(b"expect", b"").lower(),
-        takes_trailers,
-        bool(protocol),
-        b"idempotency-key" in read or b"x-idempotency-key" in read,
-    )
-    return b"".join(lines), traits
+    expects_continue = b"100-continue" in read.get(b"expect", b"").lower()
+    is_repeatable = b"idempotency-key" in read or b"x-idempotency-key" in read
+    return b"".join(lines), Traits(framing, expects_continue, takes_trailers, bool(protocol), is_repeatable)
 
 
 # Max-Forwards with more are no number: `int` raises for thousands of them.
@@ -207,9 +202,8 @@ def added_fields(
     via: bytes | None, before: bytes | None, host: bytes | None, forwarded: bytes | None, about: Forwarded
 ) -> bytes:
     if via is not None and PSEUDONYM in via:
-        raise FieldError(
-            "the request has passed here before: its origin leads back to this service", 508, "proxy_loop_detected"
-        )
+        detail = "the request has passed here before: its origin leads back to this service"
+        raise FieldError(detail, 508, "proxy_loop_detected")
     if not about.is_trusted:
         before = host = forwarded = None
     host = host or about.host
@@ -277,9 +271,7 @@ _NO_FIELDS = frozenset((b"keep-alive", b"close", b"upgrade", b"te", b"content-le
 
 
 # The members of a list, in lower case.
-_tokens: Spellings[bytes, frozenset[bytes]] = Spellings(
-    lambda value: frozenset([token.lower() for token in _TOKEN.findall(value)])
-)
+_tokens = Spellings[bytes, frozenset[bytes]](lambda value: frozenset(map(bytes.lower, _TOKEN.findall(value))))
 
 
 def _without(lines: list[bytes], listed: frozenset[bytes]) -> list[bytes]:

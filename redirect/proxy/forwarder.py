@@ -108,19 +108,17 @@ class Forwarder:
         in_flight: Counter[tuple[str, str]] = Counter()
         idle: Counter[str] = Counter()
         busy: Counter[str] = Counter()
-        for place, connections in self._connections.items():
-            idle[f"{place.host}:{place.port}"] += connections.idle
+        for place, kept in self._connections.items():
+            idle[f"{place.host}:{place.port}"] += kept.idle
         for exchange in self._exchanges:
             destination = exchange.destination
             if destination is not None:
                 in_flight[destination.pool.name, destination.origin.name] += 1
                 place = _place(destination.pool, destination.origin, exchange.scheme)
                 busy[f"{place.host}:{place.port}"] += exchange.is_connected
-        self.recorder.forwards.report(
-            in_flight,
-            {place: (idle[place], busy[place]) for place in {*idle, *busy}},
-            sum(exchange.is_tunnel for exchange in self._exchanges),
-        )
+        connections = {name: (idle[name], busy[name]) for name in {*idle, *busy}}
+        tunnels = sum(exchange.is_tunnel for exchange in self._exchanges)
+        self.recorder.forwards.report(in_flight, connections, tunnels)
 
     def _check(self) -> None:
         now = monotonic_ns()

@@ -54,12 +54,8 @@ def _of_kind(kinds: dict[str, Kind], kind: Kind) -> set[str]:
 _WAY = [name.decode() for name in OF_WAY]
 _KNOWN = {"host", "connection", "x-forwarded-proto", "x-request-id"}
 _IDEMPOTENCY = {"idempotency-key", "x-idempotency-key"}
-_read_request = _reader(
-    (),
-    _WAY,
-    _of_kind(OF_REQUESTS, Kind.DROPPED) | _KNOWN,
-    _of_kind(OF_REQUESTS, Kind.READ) - {*_WAY} - _KNOWN - _IDEMPOTENCY,
-)
+_WEIGHED = _of_kind(OF_REQUESTS, Kind.READ) - {*_WAY} - _KNOWN - _IDEMPOTENCY
+_read_request = _reader((), _WAY, _of_kind(OF_REQUESTS, Kind.DROPPED) | _KNOWN, _WEIGHED)
 _read_response = _reader(
     ["content-length", "date"],
     ["via", "connection"],

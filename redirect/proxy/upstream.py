@@ -256,9 +256,8 @@ class Upstream(asyncio.Protocol):
             self._read_rest()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.on_lost(
-                self, "http_response_incomplete", "it closed the connection before its answer was complete"
-            )
+            detail = "it closed the connection before its answer was complete"
+            exchange.on_lost(self, "http_response_incomplete", detail)
 
     def _read_rest(self) -> None:
         """What came before the end: an origin may answer and close before it has read the request, and then a write

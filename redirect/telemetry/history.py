@@ -120,9 +120,8 @@ class _Window:
     def trend(self, key: Subject) -> Trend:
         cells, at = self._cells, self._index % self._cells + 1
         values = (self._series.get(key) or _Series(cells)).values
-        requests, errors, p99 = (
-            [*values[begin + at : begin + cells], *values[begin : begin + at]] for begin in (0, cells, 2 * cells)
-        )
+        rows = [values[begin : begin + cells] for begin in (0, cells, 2 * cells)]
+        requests, errors, p99 = ([*row[at:], *row[:at]] for row in rows)
         seconds = [cell.seconds for cell in self.whole()]
         return Trend(_per_second(requests, seconds), _per_second(errors, seconds), [value or None for value in p99])
 

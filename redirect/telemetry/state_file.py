@@ -107,10 +107,9 @@ class StateFile:
             file.execute("INSERT INTO run VALUES (?, ?)", (now.run, now.since_ms))
             file.execute("DELETE FROM overrides")
             file.execute("INSERT INTO overrides VALUES (?)", (now.overrides,))
-            file.executemany(
-                "INSERT OR REPLACE INTO sums VALUES (?, ?)",
-                [(key, json.dumps(numbers)) for key, numbers in now.rows.items() if written.get(key) != numbers],
-            )
+            changed = {key: numbers for key, numbers in now.rows.items() if written.get(key) != numbers}
+            rows = [(key, json.dumps(numbers)) for key, numbers in changed.items()]
+            file.executemany("INSERT OR REPLACE INTO sums VALUES (?, ?)", rows)
         self._written = now.rows
 
     def damaged(self, error: Exception) -> StateError:

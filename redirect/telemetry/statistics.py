@@ -8,14 +8,7 @@ from heapq import merge
 from time import monotonic, time
 from typing import Any
 
-from redirect.telemetry.scoreboard import (
-    HISTORY_ROWS,
-    DurationNumbers,
-    Numbers,
-    Scoreboard,
-    Slot,
-    now_ms,
-)
+from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Numbers, Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import (
     MICRO,
     NO_COUNT,
@@ -63,25 +56,14 @@ class Statistics:
             routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
             forwards = _forwards(slots, rows, second)
             dues = _dues([slot for slot, row in zip(slots, rows, strict=True) if row.config == current])
+        ignored = {why: sum(getattr(row, f"forwarded_{why}") for row in rows) for why in ("untrusted", "malformed")}
+        names = ("unknown_pool", "loops", "stale", "lines", "dropped")
+        numbers = {name: sum(getattr(row, name) for row in rows) for name in names}
+        answers, workers = _durations([row.answers for row in rows], second), _workers(rows)
         return Snapshot(
-            now,
-            requests,
-            routes,
-            sum(row.unknown_pool for row in rows),
-            sum(row.loops for row in rows),
-            sum(row.stale for row in rows),
-            _durations([row.answers for row in rows], second),
-            forwards,
-            sum(row.lines for row in rows),
-            sum(row.dropped for row in rows),
-            _workers(rows),
-            loading,
-            {
-                "untrusted": sum(row.forwarded_untrusted for row in rows),
-                "malformed": sum(row.forwarded_malformed for row in rows),
-            },
-            dues=dues,
-        )
+            now, requests, routes, answers=answers, forwards=forwards, workers=workers, loading=loading,
+            ignored_forwarded=ignored, dues=dues, **numbers,
+        )  # fmt: skip
 
     def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
         """The lines of the access log that were written since `cursor` was returned, by their times; with None the

@@ -40,10 +40,7 @@ def test_status_has_what_was_found() -> None:
     """Origins with address and container, and what is no origin, with the reason."""
     pool = status(Provider(FOUND))["pools"]["found"]
     shown = {name: (each["address"], each["id"], each["state"]) for name, each in pool["origins"].items()}
-    assert shown == {
-        "found-1": ("172.18.0.2:80", ID, "up"),
-        "found-2": ("172.18.0.3:80", "ffffffffffff", "draining"),
-    }
+    assert shown == {"found-1": ("172.18.0.2:80", ID, "up"), "found-2": ("172.18.0.3:80", "ffffffffffff", "draining")}
     assert {name: pool[name] for name in ("discover", "none_found", "trouble", "left_out")} == {
         "discover": {"name": "found", "port": 80},
         "none_found": None,

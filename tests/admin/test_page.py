@@ -20,16 +20,7 @@ from support import log_lines
 from support.log_lines import RECORD
 
 from redirect.admin import charts, page
-from redirect.admin.page import (
-    HEADERS,
-    MAX_NEW_ROWS,
-    MAX_ROWS,
-    MAX_STREAMS,
-    SECTIONS,
-    SharedNumbers,
-    View,
-    routes,
-)
+from redirect.admin.page import HEADERS, MAX_NEW_ROWS, MAX_ROWS, MAX_STREAMS, SECTIONS, SharedNumbers, View, routes
 from redirect.admin.view import LEAST_ORIGINS, MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, OriginState
@@ -309,14 +300,7 @@ def test_the_newest_request_is_the_first_row() -> None:
 
 def test_lost_lines_are_shown_whatever_the_filter() -> None:
     fake = FakeInstance()
-    marker = {
-        "time": RECORD["time"],
-        "level": "error",
-        "message": "lost",
-        "lost": 1200,
-        "instance": "w",
-        "worker": 1,
-    }
+    marker = {"time": RECORD["time"], "level": "error", "message": "lost", "lost": 1200, "instance": "w", "worker": 1}
     fake.log = [line(), json.dumps(marker, separators=(",", ":")).encode()]
     (row,) = rows(ask(fake, "/?pool=nope").text)
     assert "1,200 lines were lost" in row

@@ -163,8 +163,7 @@ def test_an_empty_file_holds_nothing_whatever_its_name(log: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "allowed"),
-    [("--since", "1x", "90s, 15m, 1h30m, 2d or 1w"), ("--status", "abc", "4xx")],
+    ("option", "value", "allowed"), [("--since", "1x", "90s, 15m, 1h30m, 2d or 1w"), ("--status", "abc", "4xx")]
 )
 def test_a_bad_value_is_named_with_what_is_allowed(log: Path, option: str, value: str, allowed: str) -> None:
     result = run(option, value, "access.jsonl")

@@ -95,7 +95,4 @@ def test_parts_of_a_line_are_joined(log: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_what_is_no_line_of_an_engine_is_left_out_and_counted(log: Path, broken: bytes) -> None:
     log.write_bytes(of_docker(LINES[0]) + broken + LINES[1])
     shown = run("--json", "access.jsonl")
-    assert (shown.stdout_bytes, shown.stderr) == (
-        LINES[0] + LINES[1],
-        "1 line is no access record and was left out\n",
-    )
+    assert (shown.stdout_bytes, shown.stderr) == (LINES[0] + LINES[1], "1 line is no access record and was left out\n")

@@ -489,12 +489,7 @@ def test_a_table_with_lines_of_its_own(text: str) -> None:
             'pools.toml:5:2: "ü": a pool\'s name must be 1 to 128 visible ASCII characters, for it travels in a header',
             id="pool's name",
         ),
-        pytest.param(
-            "",
-            adding("a", creates_pool=True),
-            None,
-            id="first pool, not the default",
-        ),
+        pytest.param("", adding("a", creates_pool=True), None, id="first pool, not the default"),
     ],
 )
 def test_what_check_refuses_is_refused(text: str, change: Edit, message: str | None) -> None:

@@ -93,9 +93,7 @@ _KEYS = ", ".join(keys_of(HealthCheck))
             id="line break in a secret",
         ),
         pytest.param(
-            "Timeout = 1",
-            f"_.Timeout: unknown key, did you mean timeout? Allowed are {_KEYS}",
-            id="key in capitals",
+            "Timeout = 1", f"_.Timeout: unknown key, did you mean timeout? Allowed are {_KEYS}", id="key in capitals"
         ),
         pytest.param("colour = 1", f"_.colour: unknown key, allowed are {_KEYS}", id="unknown key"),
     ],

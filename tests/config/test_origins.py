@@ -55,10 +55,7 @@ _RULE = "path_prefix must begin with / and have at most 1024 visible ASCII chara
 @pytest.mark.parametrize(
     ("hosts", "fault"),
     [
-        (
-            '{ "a.example" = { weight = -1 } }',
-            f'3:45: p.weighted_hosts."a.example".weight: {_WEIGHT}, got -1',
-        ),
+        ('{ "a.example" = { weight = -1 } }', f'3:45: p.weighted_hosts."a.example".weight: {_WEIGHT}, got -1'),
         ('{ a = { path_prefix = "/m" } }', f'3:20: p.weighted_hosts."a": weight is missing; {_WEIGHT}'),
         ("{ a = {} }", f'3:24: p.weighted_hosts."a": {_WEIGHT}, got a table'),
         (
@@ -67,10 +64,7 @@ _RULE = "path_prefix must begin with / and have at most 1024 visible ASCII chara
             'pools.toml:3:26: p.weighted_hosts."a".wieght: unknown key, did you mean weight? '
             "Allowed are weight, path_prefix",
         ),
-        (
-            '{ a = { weight = 1, path_prefix = "m" } }',
-            f'3:52: p.weighted_hosts."a".path_prefix: {_RULE}, got "m"',
-        ),
+        ('{ a = { weight = 1, path_prefix = "m" } }', f'3:52: p.weighted_hosts."a".path_prefix: {_RULE}, got "m"'),
         (
             '{ a = { weight = 1, path_prefix = "/m?x" } }',
             f'3:52: p.weighted_hosts."a".path_prefix: {_RULE}, got "/m?x": '

@@ -346,10 +346,7 @@ def test_unknown_keys() -> None:
             'respond = {}\nforward_to = "orders"\nredirect_to = "orders"',
             "3:1: routes[0].forward_to: a route has one action, got respond and forward_to and redirect_to",
         ),
-        (
-            'respond = {}\nshow = "stats"',
-            "3:1: routes[0].show: a route has one action, got respond and show",
-        ),
+        ('respond = {}\nshow = "stats"', "3:1: routes[0].show: a route has one action, got respond and show"),
         (
             'path_prefix = "/a"\npath = "/a"\nforward_to = "orders"',
             "2:1: routes[0].path_prefix: a route has path or path_prefix, not both",

@@ -117,12 +117,7 @@ def test_ipv4_comes_before_ipv6() -> None:
 @pytest.mark.parametrize(
     ("given", "discover", "reason"),
     [
-        pytest.param(
-            {"ports": ()},
-            {},
-            NO_PORT,
-            id="no port",
-        ),
+        pytest.param({"ports": ()}, {}, NO_PORT, id="no port"),
         pytest.param(
             {"ports": (9090, 80)},
             {},
@@ -181,10 +176,7 @@ def test_ipv4_comes_before_ipv6() -> None:
             id="a label that would write to a terminal",
         ),
         pytest.param(
-            {"mode": "host", "networks": {"host": ""}, "ports": ()},
-            {},
-            NO_PORT,
-            id="the host's network without a port",
+            {"mode": "host", "networks": {"host": ""}, "ports": ()}, {}, NO_PORT, id="the host's network without a port"
         ),
         pytest.param(
             {"mode": f"container:{full_id(7)}", "networks": {}},

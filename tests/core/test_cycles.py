@@ -295,9 +295,7 @@ def test_heap_is_smooth(weights: tuple[int, ...]) -> None:
 
 @pytest.mark.slow
 @GENERATED
-@given(
-    st.lists(st.integers(1, 3) | st.integers(1, 10**6) | st.just(10**6), min_size=FEW_ITEMS + 1, max_size=100),
-)
+@given(st.lists(st.integers(1, 3) | st.integers(1, 10**6) | st.just(10**6), min_size=FEW_ITEMS + 1, max_size=100))
 def test_heap_is_smooth_for_any_weights(weights: list[int]) -> None:
     """Of many items none ever strays a whole pick from its share, whatever the weights."""
     assert max(strays(picks(weights, 3_000, Cycles(0), FromTheStart(1)), weights)) < 1

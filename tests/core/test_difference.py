@@ -24,11 +24,7 @@ CASES = {
         'discover = { name = "app", port = 80 }',
         ["pool b: discover changed"],
     ),
-    "the same shares": (
-        '"x" = 4, "y" = 1',
-        '"x" = 8, "y" = 2',
-        ["pool a: weights or order changed"],
-    ),
+    "the same shares": ('"x" = 4, "y" = 1', '"x" = 8, "y" = 2', ["pool a: weights or order changed"]),
     "shares and a prefix": (
         '{ "x" = 4, "y" = 1 }',
         '{ "x" = { weight = 1, path_prefix = "/m" }, "y" = 1 }',
@@ -73,9 +69,7 @@ def test_changes(old: str, new: str, expected: list[str]) -> None:
 
 def test_shares_have_as_many_digits_as_tell_them_apart() -> None:
     before = '[a]\nis_default = true\nweighted_hosts = { "x" = 9999, "y" = 1 }\n'
-    assert lines(before, before.replace('"y" = 1', '"y" = 2')) == [
-        "pool a: x: 99.99 % -> 99.98 %, y: 0.01 % -> 0.02 %",
-    ]
+    assert lines(before, before.replace('"y" = 1', '"y" = 2')) == ["pool a: x: 99.99 % -> 99.98 %, y: 0.01 % -> 0.02 %"]
 
 
 def test_what_stands_in_for_a_forwarded_pool_cannot_be_named_either() -> None:

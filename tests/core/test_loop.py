@@ -97,10 +97,7 @@ def test_from_http_to_https_of_the_same_host_is_no_loop(on_loop: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (
-            'on_loop = "nxt"',
-            'on_loop must be one of "refuse", "next", "stay", got "nxt": did you mean "next"?',
-        ),
+        ('on_loop = "nxt"', 'on_loop must be one of "refuse", "next", "stay", got "nxt": did you mean "next"?'),
         ("stay_status = 302", "stay_status must be a whole number from 400 to 599, got 302"),
     ],
 )

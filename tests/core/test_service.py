@@ -168,10 +168,7 @@ def test_services_begin_at_places_of_their_own() -> None:
 def test_loop(origin: str, scheme: str, host: bytes) -> None:
     """An origin that is the authority that was asked for, in whatever spelling, is answered with 422."""
     assert ask(only(origin), scheme, host) == Decision(
-        422,
-        "pool-a",
-        origin,
-        detail=f"pool-a picked {origin}, the host that was asked for: a redirect would loop",
+        422, "pool-a", origin, detail=f"pool-a picked {origin}, the host that was asked for: a redirect would loop"
     )
 
 

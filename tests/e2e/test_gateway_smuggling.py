@@ -64,7 +64,4 @@ def test_every_row_of_the_corpus(gateway: GatewayStack) -> None:
 def test_behind_each_other(gateway: GatewayStack) -> None:
     random = Random(SEED)
     bodies, others = [*READ_AS_BODY], [*REFUSED, *ANSWERED_LAST]
-    check(
-        gateway,
-        [Sending.of([*random.sample(bodies, 4), *random.sample(others, 3)], CORPUS) for _ in range(ROUNDS)],
-    )
+    check(gateway, [Sending.of([*random.sample(bodies, 4), *random.sample(others, 3)], CORPUS) for _ in range(ROUNDS)])

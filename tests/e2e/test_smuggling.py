@@ -47,7 +47,7 @@ ROUNDS = 100
 
 # What an answer may have, nginx's own fields included.
 OUR_FIELDS = {
-    *"server date location content-length content-type vary connection allow retry-after x-request-id".split(),
+    *"server date location content-length content-type vary connection allow retry-after x-request-id".split()
 }
 
 
@@ -127,10 +127,7 @@ def test_behind_each_other(stack: Stack) -> None:
     """The same where they are pipelined: what is read as bodies, and behind it what ends the connection or not."""
     random = Random(SEED)
     bodies, others = [*READ_AS_BODY], [*REFUSED, *ANSWERED_LAST]
-    check(
-        stack,
-        [Sending.of([*random.sample(bodies, 4), *random.sample(others, 3)], CORPUS) for _ in range(ROUNDS)],
-    )
+    check(stack, [Sending.of([*random.sample(bodies, 4), *random.sample(others, 3)], CORPUS) for _ in range(ROUNDS)])
 
 
 def hidden(mark: str) -> dict[str, bytes]:

@@ -48,11 +48,7 @@ def ask(wire: Wire, line: str, *fields: str, toml: str = LISTED) -> Answer:
     return answer
 
 
-ALLOWED = {
-    "access-control-allow-origin": PAGE,
-    "access-control-allow-credentials": "true",
-    "vary": "Origin",
-}
+ALLOWED = {"access-control-allow-origin": PAGE, "access-control-allow-credentials": "true", "vary": "Origin"}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS"])

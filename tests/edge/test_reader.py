@@ -74,11 +74,7 @@ def test_origin_form(target: str, expected: str) -> None:
         pytest.param("http://b.example/a%2Fb/../?", "b.example", ("b.example", 80), "/a%2Fb/../?", id="raw bytes"),
         pytest.param("http://[2001:DB8::1]:81/", "[2001:DB8::1]:81", ("[2001:db8::1]", 81), "/", id="IPv6"),
         pytest.param(
-            "http://b\xc3\xbccher.example/",
-            "b\xc3\xbccher.example",
-            ("xn--bcher-kva.example", 80),
-            "/",
-            id="UTF-8",
+            "http://b\xc3\xbccher.example/", "b\xc3\xbccher.example", ("xn--bcher-kva.example", 80), "/", id="UTF-8"
         ),
         pytest.param("http://b.example/http://c/", "b.example", ("b.example", 80), "/http://c/", id="URL in the path"),
         pytest.param("http://b.example/@c", "b.example", ("b.example", 80), "/@c", id="at sign in the path"),

@@ -46,11 +46,7 @@ class Machine:
     def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         files = {"HOSTS_FILE": str(self.hosts), "ENV_FILE": str(self.env), "OS_RELEASE": str(self.release)}
         return subprocess.run(
-            [SETUP, *arguments],
-            env={"PATH": str(self.bin), **files},
-            capture_output=True,
-            text=True,
-            check=False,
+            [SETUP, *arguments], env={"PATH": str(self.bin), **files}, capture_output=True, text=True, check=False
         )
 
     def calls(self) -> list[str]:

@@ -50,10 +50,7 @@ def test_an_origin_that_fails_is_down_until_its_trial_passes(tmp_path: Path, ori
     with running(tmp_path, pools=configuration(*names, eject={"fails": 2, "for": 300})) as service:
         until_down(service, failing.name)
         assert ask(service, 40) == [200] * 40
-        assert state(service, failing.name) == (
-            "down",
-            "ejected: 2 failures in a row, the last: it answered 503",
-        )
+        assert state(service, failing.name) == ("down", "ejected: 2 failures in a row, the last: it answered 503")
         assert [state(service, each.name)[0] for each in others] == ["up"] * 2
         metrics = CLIENT.get(f"{service.admin_url}/metrics").text
         assert f'redirect_origin_up{{origin="{failing.name}",pool="p"}} 0' in metrics

@@ -111,7 +111,7 @@ def test_a_request_that_began_before_gets_no_origin_that_has_gone(scoreboard: Sc
     """However many changes there were since."""
     handler, updates = worker(scoreboard, found("", "one"))
     (balancer,) = (each for each in handler.service.balancers() if each.pool.name == "q")
-    forward = Forward(Route(forward_to="q"), balancer)
+    forward = Forward(Route(forward_to="q"), balancer, None, None)
 
     async def work() -> None:
         configs = [found("", *hosts) for hosts in (("one",), ("two",), ("three",))]

@@ -5,17 +5,7 @@ from math import inf
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import (
-    Behaviour,
-    Call,
-    answer,
-    chunk,
-    close_at_once,
-    hang,
-    head,
-    in_turn,
-    says,
-)
+from support.origin import Behaviour, Call, answer, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.core import balancer

@@ -237,8 +237,7 @@ def test_everything_is_too_long() -> None:
     short = {"pool": '"' * 128, "request_id": "i" * 128, "instance": "n" * 64, "time": "t" * 24, "config": "c" * 12}
     short |= {"trace_id": "a" * 32, "weights": "w" * 8, "served_from": "cache", "fallback_for": '"' * 128}
     record: dict[str, Any] = dict.fromkeys(KEYS, "\x00" * 9000) | dict.fromkeys(
-        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out due".split(),
-        99_999,
+        "level status duration_us worker action origin_status origin_us tries bytes_in bytes_out due".split(), 99_999
     )
     cut = json.loads(fit(record | short))
     assert len(fit(record | short)) <= MAX_LINE_BYTES

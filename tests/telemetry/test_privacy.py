@@ -49,14 +49,7 @@ def test_client_addresses(kept: KeptClientIp, shown: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("query", "shown"),
-    [
-        ("a=1&b=2", "a=*&b=*"),
-        ("a=&b", "a=&*"),
-        ("token", "*"),
-        ("a=b=c&&d=1", "a=*&&d=*"),
-        ("", ""),
-        ("=secret", "=*"),
-    ],
+    [("a=1&b=2", "a=*&b=*"), ("a=&b", "a=&*"), ("token", "*"), ("a=b=c&&d=1", "a=*&&d=*"), ("", ""), ("=secret", "=*")],
 )
 def test_a_mask_leaves_names(query: str, shown: str) -> None:
     """What has no name may be a value."""

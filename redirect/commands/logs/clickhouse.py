@@ -91,9 +91,8 @@ def address(text: str) -> ClickHouse:
         ) from None
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     password = os.environ.get("CLICKHOUSE_PASSWORD", "") if url.password is None else unquote(url.password)
-    return ClickHouse(
-        f"{scheme}://{host}:{port}", unquote(url.username or "default"), password, unquote(url.path[1:]) or "default"
-    )
+    user, database = unquote(url.username or "default"), unquote(url.path[1:]) or "default"
+    return ClickHouse(f"{scheme}://{host}:{port}", user, password, database)
 
 
 at = click.option(

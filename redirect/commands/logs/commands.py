@@ -33,10 +33,7 @@ class _Logs(click.Group):
 
 
 @click.group(
-    cls=_Logs,
-    invoke_without_command=True,
-    subcommand_metavar="",
-    context_settings={"allow_interspersed_args": True},
+    cls=_Logs, invoke_without_command=True, subcommand_metavar="", context_settings={"allow_interspersed_args": True}
 )
 @filtered
 @click.option("--follow", "-f", is_flag=True, help="Show the last ten records, and then those that come.")

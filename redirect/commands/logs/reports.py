@@ -58,12 +58,7 @@ def reporting(
         @clickhouse.at
         @functools.wraps(function)
         def command(
-            paths: Sequence[str],
-            filters: Filters,
-            by: str | None,
-            as_json: bool,
-            at: ClickHouse | None,
-            **options: Any,
+            paths: Sequence[str], filters: Filters, by: str | None, as_json: bool, at: ClickHouse | None, **options: Any
         ) -> None:
             with _counted(at, paths, Counting(by, fields, () if by else classes, filters)) as counts:
                 made = function(counts, **options)

@@ -139,12 +139,8 @@ def shares(counts: Counts, config: Config | None) -> Report:
     is_alarm = any(each["verdict"] == NOT_AS_DUE for each in verdicts)
     is_of_others = bool(others) and not any(each.picked for each in picks.values())
     headings = (*columns, "origin", "weight", "configured", "due", "picks", "observed", "difference")
-    more = {
-        "config": config.hash if config else None,
-        "other_configs": dict(others),
-        "verdicts": verdicts,
-        "uneven": [each._asdict() for each in uneven],
-    }
+    more = {"config": config.hash if config else None, "other_configs": dict(others), "verdicts": verdicts}
+    more["uneven"] = [each._asdict() for each in uneven]
     return Report(headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
 
 
@@ -167,14 +163,11 @@ def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
             origin = max(picks.due, key=lambda name: picks.picked[name] - picks.due[name])
             observed, due = picks.picked[origin] / total, picks.due[origin] / total
             tested[pool].append(Uneven(pool, by, value, origin, total, observed, due, judged.p))
-    return {
-        pool: [each for each in sorted(of_pool, key=_farthest) if each.p < ALARM_P / len(of_pool)][:MAX_UNEVEN]
-        for pool, of_pool in tested.items()
-    }
-
-
-def _farthest(uneven: Uneven) -> tuple[float, int]:
-    return uneven.p, -uneven.picks
+    found: dict[str, list[Uneven]] = {}
+    for pool, of_pool in tested.items():
+        uneven = [each for each in of_pool if each.p < ALARM_P / len(of_pool)]
+        found[pool] = sorted(uneven, key=lambda each: (each.p, -each.picks))[:MAX_UNEVEN]
+    return found
 
 
 def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:

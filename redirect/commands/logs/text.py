@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from itertools import repeat
 
+from redirect.core.wording import visible
+
 ABSENT = "-"
 
 _NUMBER = re.compile(r"-|[+-]?[0-9][0-9,]*(\.[0-9]+)?(%|us)?")
@@ -14,10 +16,7 @@ _NUMBER = re.compile(r"-|[+-]?[0-9][0-9,]*(\.[0-9]+)?(%|us)?")
 
 def shown(value: object) -> str:
     """The value as text for a terminal."""
-    text = ABSENT if value is None else str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return visible(ABSENT if value is None else str(value))
 
 
 def lines_were(number: int) -> str:
@@ -49,8 +48,5 @@ class Table:
         return [self._line(row) for row in whole]
 
     def _line(self, row: Sequence[str]) -> str:
-        cells = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, self._widths, self._to_right, strict=True)
-        ]
-        return "  ".join(cells).rstrip()
+        columns = zip(row, self._widths, self._to_right, strict=True)
+        return "  ".join([f"{cell:{'>' if to_right else '<'}{width}}" for cell, width, to_right in columns]).rstrip()

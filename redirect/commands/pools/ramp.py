@@ -63,13 +63,8 @@ def ramp(
     elif pool is None or origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
         raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
     elif end:
-        ask(
-            admin_bind,
-            "DELETE",
-            "/weights?" + urlencode({"pool": pool, "origin": origin}, errors="surrogateescape"),
-            key="overrides",
-            refused=2,
-        )
+        query = urlencode({"pool": pool, "origin": origin}, errors="surrogateescape")
+        ask(admin_bind, "DELETE", f"/weights?{query}", key="overrides", refused=2)
         click.echo(f"the file counts again for {origin} of {pool}")
     else:
         first = shares[0] if len(shares) == 2 else None

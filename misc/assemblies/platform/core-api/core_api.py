@@ -70,10 +70,7 @@ async def accept(asked: Any) -> dict[str, Any]:
     transaction = {"amount": amount, "currency": currency, "user_id": user_id}
     try:
         await run_in_threadpool(
-            queue.enqueue,
-            "psp_connector.make_transaction",
-            kwargs=transaction,
-            result_ttl=SECONDS_RESULT_IS_KEPT,
+            queue.enqueue, "psp_connector.make_transaction", kwargs=transaction, result_ttl=SECONDS_RESULT_IS_KEPT
         )
     except RedisError as error:
         raise RefusedError(503, f"the queue does not answer: {type(error).__name__}") from None
