@@ -15,7 +15,7 @@ from typing import NamedTuple
 from redirect.core.ejections import may_eject, seconds, words_of
 from redirect.core.health import Health, HealthStatus, decode
 from redirect.core.pools import Config, Pool
-from redirect.telemetry.scoreboard import KINDS, Scoreboard
+from redirect.telemetry.scoreboard import KINDS, Scoreboard, Slot
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -45,10 +45,11 @@ class Ejections:
             }
             for pool, statuses in decode(scoreboard.health.read()).items()
         }
-        self._seen: dict[tuple[int, str, str], Seen] = {}  # by slot, pool and origin
+        # What is looked at, and was seen there: by slot, pool and origin, with the place of the numbers in the slot.
+        # However many origins came and went, they are those that there are. And how many series of a slot were read.
+        self._seen: dict[tuple[int, str, str], tuple[int, Seen]] = {}
+        self._read: dict[int, int] = {}
         self._pools: dict[str, Pool] = {}
-        for _ in self._outcomes():
-            pass  # what was reported to the controller before
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -65,12 +66,15 @@ class Ejections:
             for name, pool in self._pools.items()
             for statuses in [self._found.get(name, {})]
         }
+        known, self._seen, self._read = self._seen, {}, {}
+        for key, index, now in self._new():  # what was reported before, also to another controller, is not new
+            self._seen[key] = known.get(key, (index, now))
 
     def look(self, probed: Health) -> Health:
         """The statuses by now; `probed` are those that probes found."""
         for name, origin, outcomes in self._outcomes():
-            pool = self._pools.get(name)
-            if pool is not None and any(each.name == origin and each.weight for each in pool.origins):
+            pool = self._pools[name]
+            if any(each.name == origin and each.weight for each in pool.origins):
                 self._judge(pool, origin, outcomes, probed.get(name, {}))
         now = monotonic()
         for name, statuses in self._found.items():
@@ -81,14 +85,25 @@ class Ejections:
 
     def _outcomes(self) -> Iterator[tuple[str, str, Seen]]:
         """What is new."""
+        for key, index, _ in self._new():
+            self._seen[key] = index, Seen(0, 0, 0, 0)
+        slots = self._scoreboard.slots()
+        for (number, pool, origin), (index, before) in self._seen.items():
+            now = _seen(slots[number], index)
+            if now != before:
+                self._seen[number, pool, origin] = index, now
+                in_a_row, failed, passed, _ = map(sub, now, before)
+                yield pool, origin, Seen(in_a_row, failed, passed, now.failure)
+
+    def _new(self) -> Iterator[tuple[tuple[int, str, str], int, Seen]]:
+        """What slots have of the origins beyond what was read of them."""
+        places = {(name, each.name) for name, pool in self._pools.items() for each in pool.origins}
         for number, slot in enumerate(self._scoreboard.slots()):
-            for (pool, origin), index in slot.series("outcomes"):
-                now = Seen(*slot.counts[index : index + len(KINDS["outcomes"])])
-                before = self._seen.get((number, pool, origin), Seen(0, 0, 0, 0))
-                if now != before:
-                    self._seen[number, pool, origin] = now
-                    in_a_row, failed, passed, _ = map(sub, now, before)
-                    yield pool, origin, Seen(in_a_row, failed, passed, now.failure)
+            series, read = slot.series("outcomes"), self._read.get(number, 0)
+            self._read[number] = len(series)
+            for (pool, origin), index in series[read:]:
+                if (pool, origin) in places:
+                    yield (number, pool, origin), index, _seen(slot, index)
 
     def _judge(self, pool: Pool, origin: str, seen: Seen, probed: Mapping[str, HealthStatus]) -> None:
         """Of an origin that is ejected already nothing counts: it was sent before the workers knew."""
@@ -131,3 +146,7 @@ class Ejections:
         ejection = self._pools[pool].eject
         assert ejection is not None
         return seconds(ejection, status.ejections or 0)
+
+
+def _seen(slot: Slot, index: int) -> Seen:
+    return Seen(*slot.counts[index : index + len(KINDS["outcomes"])])

@@ -40,6 +40,9 @@ MAX_PROBES = 256
 # Seconds after its timeout at which a probe that is still under way hangs.
 HUNG_SECONDS = 3.0
 
+# Between two looks, from which on this process was itself stopped.
+PAUSED_SECONDS = 2.5
+
 _logger = logging.getLogger("gunicorn.error")
 
 _Place = tuple[str, str]  # pool and origin
@@ -121,6 +124,7 @@ class Prober:
         self._states: dict[Target, TargetState] = {}
         self._places: Mapping[Target, Sequence[_Place]] = {}
         self._slots = asyncio.Semaphore(MAX_PROBES)
+        self._looked = monotonic()
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -162,6 +166,10 @@ class Prober:
     def restart_hung(self) -> int:
         """Starts the tasks again that hang or have ended; returns how many these were."""
         now = monotonic()
+        if now - self._looked > PAUSED_SECONDS:
+            for state in self._states.values():
+                state.hangs_at += now - self._looked
+        self._looked = now
         hung = [(target, state) for target, state in self._states.items() if state.task.done() or state.hangs_at < now]
         for target, state in hung:
             _logger.error("the health check of %s hung and begins again", target.origin)

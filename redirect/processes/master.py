@@ -70,6 +70,7 @@ class Master(Arbiter):
         self._no_births_until = self._no_controller_until = 0.0
         self._restarts_answered = 0
         self._looked_ms = now_ms()
+        self._resumed_ms = 0  # when all were last seen to go on, that had been stopped
         super().__init__(app)
 
     def start(self) -> None:
@@ -158,9 +159,10 @@ class Master(Arbiter):
     def murder_workers(self) -> None:
         """gunicorn calls it at least once a second."""
         now = self._common.master_heartbeat_ms = now_ms()
-        was_paused, self._looked_ms = now - self._looked_ms > PAUSED_MS, now
-        if not was_paused:
-            self._replace_hung(now)
+        if now - self._looked_ms > PAUSED_MS:
+            self._resumed_ms = now
+        self._looked_ms = now
+        self._replace_hung(now)
         answered = self._common.restarts_answered
         if answered != self._restarts_answered:
             self._restarts_answered = answered
@@ -194,13 +196,16 @@ class Master(Arbiter):
 
     def _replace_hung(self, now: int) -> None:
         controller = self._controller
-        if controller and _late_ms(self._common.controller_heartbeat_ms, controller.born, now) > CONTROLLER_LATE_MS:
+        if (
+            controller
+            and self._late_ms(self._common.controller_heartbeat_ms, controller.born, now) > CONTROLLER_LATE_MS
+        ):
             _logger.error("the controller (pid: %s) shows no heartbeat and is replaced", controller.pid)
             self._common.controllers_hung += 1
             controller.stop(0)
             self._controller = None
         for pid, worker in [*self.WORKERS.items()]:
-            late = _late_ms(worker.slot.numbers.heartbeat_ms, worker.born, now)
+            late = self._late_ms(worker.slot.numbers.heartbeat_ms, worker.born, now)
             hung, worker.hangs = worker.hangs, late > WORKER_LATE_MS
             if worker.hangs and not hung:
                 self._common.workers_hung += 1
@@ -208,6 +213,12 @@ class Master(Arbiter):
             if late > (self.app.settings.worker_timeout - 1) * 1000:  # the next look is a second away
                 _logger.error("worker (pid: %s) hangs and is replaced", pid)
                 self.kill_worker(pid, signal.SIGKILL)
+
+    def _late_ms(self, heartbeat_ms: int, born: float, now_ms: int) -> int:
+        """Milliseconds since a heartbeat was due: since the last one, or since the time for the first one was over.
+        What was stopped with the master has shown none meanwhile, and has as long as any from when it goes on."""
+        begun = int(born * 1000)
+        return now_ms - max(heartbeat_ms if heartbeat_ms >= begun else begun + START_MS, self._resumed_ms)
 
     def _control(self) -> None:
         """Makes this process, forked from the master, the controller."""
@@ -227,12 +238,6 @@ def _takes_files(folder: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _late_ms(heartbeat_ms: int, born: float, now_ms: int) -> int:
-    """Milliseconds since a heartbeat was due: since the last one, or since the time for the first one was over."""
-    begun = int(born * 1000)
-    return now_ms - heartbeat_ms if heartbeat_ms >= begun else now_ms - begun - START_MS
 
 
 class Gunicorn(BaseApplication):

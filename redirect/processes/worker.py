@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from random import Random
 from types import FrameType
@@ -190,8 +191,10 @@ class RedirectWorker(UvicornWorker):
 
 
 def _exit(*_: object) -> NoReturn:
-    """Ends a worker that does not serve yet. The master may signal it again while Python exits."""
+    """Ends a worker that does not serve yet. The master may signal it again while Python exits, which would warn, too,
+    of what has not begun."""
     _ignore_signals()
+    warnings.simplefilter("ignore")
     sys.exit(0)
 
 

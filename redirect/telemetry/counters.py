@@ -43,7 +43,7 @@ class Counters:
 
     def use(self, config: Config) -> None:
         numbers, number = self.slot.numbers, int(config.hash, 16)
-        self._pools, self._forwarded = config.pools, config.forwarded()
+        self._pools, self._forwarded, self._config = config.pools, config.forwarded(), config.hash
         self._known: set[str | None] = {None}  # requested pools that are known, or none
         self._prepared: dict[Decision, _Places] = {}
         numbers.change = config.change
@@ -55,21 +55,24 @@ class Counters:
     def count(self, records: Sequence[Record]) -> None:
         now = int(time() * 1000)
         counts = self.slot.counts
+        forwards = [record for record in records if record[-1]] if any(map(_outcome, records)) else []
+        # What was under way when another configuration came is none of its picks.
+        late = Counter([record[0] for record in forwards if record[5] != self._config])
         for decision, count in Counter(map(_decision, records)).items():
             request, of_route = self._prepared.get(decision) or self._place(decision)
             counts[request] += count
+            counts[request + 1] += late[decision]
             counts[request + 2] = now
             if of_route is not None:
                 counts[of_route] += count
             if decision.due is not None:
-                self.dues.count(decision.due.weights, count)
+                self.dues.count(decision.due.weights, count - late[decision])
             if decision.is_loop:
                 self.slot.numbers.loops += count
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)
-        if any(map(_outcome, records)):
-            forwards = [record for record in records if record[-1]]
+        if forwards:
             self.forwards.count(forwards)
             _count_durations(forwards, numbers.forwards, second)
             records = [record for record in records if not record[-1]]

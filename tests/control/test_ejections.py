@@ -242,3 +242,19 @@ def test_each_change_is_logged(scoreboard: Scoreboard, clock: Clock, caplog: pyt
         "a is on trial in p: was ejected for 10 s",
         "a is up again in p: answered on trial",
     ]
+
+
+def test_only_what_origins_of_the_configuration_did_is_looked_at(scoreboard: Scoreboard, clock: Clock) -> None:
+    """However many came and went; of one that comes back what it did before is not new."""
+    ejections = Ejections(scoreboard, configuration())
+    for number in range(100):
+        report(scoreboard, "failed_in_a_row", f"gone-{number}")
+    report(scoreboard, "failed_in_a_row", "a", pool="gone")
+    assert look(ejections) == {}
+    assert ejections._seen == {}
+    report(scoreboard, "failed_in_a_row", "a")
+    assert look(ejections) == {"a": "down"}
+    ejections.use(parse_config(b"[q]\nis_default = true\nweighted_hosts = { z = 1 }\n", "pools.toml"))
+    report(scoreboard, "failed_in_a_row", "b")
+    ejections.use(configuration())
+    assert look(ejections) == {}

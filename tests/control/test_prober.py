@@ -427,6 +427,21 @@ def test_a_hung_health_check_begins_again(there: Origin, monkeypatch: pytest.Mon
     asyncio.run(run())
 
 
+def test_a_health_check_does_not_hang_while_the_controller_is_stopped(
+    there: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        prober = Prober(Scoreboard(), configuration(p=hosts(there.name) + EVERY))
+        (state,) = prober._states.values()
+        state.hangs_at = prober._looked + 1
+        monkeypatch.setattr("redirect.control.prober.monotonic", lambda: prober._looked + 10)
+        assert prober.restart_hung() == 0
+        monkeypatch.setattr("redirect.control.prober.monotonic", lambda looked=prober._looked: looked + 2)
+        assert prober.restart_hung() == 1
+
+    asyncio.run(run())
+
+
 def test_a_health_check_that_ended_begins_again(there: Origin) -> None:
     """Whatever ends the task of an origin, it is probed on."""
 

@@ -169,6 +169,23 @@ def test_a_master_that_hangs_is_seen(tmp_path: Path) -> None:
         assert service.stop() == 0
 
 
+def test_a_service_that_was_stopped_and_goes_on_keeps_its_processes(tmp_path: Path) -> None:
+    """As by Ctrl-Z and fg, or a machine that slept. Children that go on wake the master, which looks again at once."""
+    with running(tmp_path, REDIRECT_WORKER_TIMEOUT="5") as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        children = [*workers(service), controller(service)]
+        for pid in (service.process.pid, *children):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(6)
+        for pid in (service.process.pid, *children):
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+        wait_for(lambda: metric(service, "redirect_master_last_seen_seconds") < 2)
+        time.sleep(1)
+        assert [*workers(service), controller(service)] == children
+        assert "heartbeat" not in service.stderr()
+
+
 # Serves, and in workers what was published cannot be applied while there is a file.
 STUBBORN = """
 import os

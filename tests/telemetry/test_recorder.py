@@ -7,7 +7,7 @@ import pytest
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
-from redirect.core.decision import Decision
+from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
 from redirect.telemetry.record import logged_head
 
@@ -55,3 +55,16 @@ def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path
     assert sys.getrefcount(decision) > before
     recorder.use(CONFIG)
     assert sys.getrefcount(decision) == before
+
+
+def test_a_forward_that_ends_under_another_configuration_is_none_of_its_picks(tmp_path: Path) -> None:
+    """It is counted, for its origin was picked by the one before."""
+    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
+    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
+    decision = Decision(200, "inner", "b", route="/api", is_forward=True)
+    for config in (CONFIG.hash, "0" * 12, CONFIG.hash):
+        recorder._records.append((decision, asked, "/", 0, 1, config, Outcome(200, 1, 1, 0, 0)))
+    recorder.flush()
+    (((_, index),)) = recorder.slot.series("requests")
+    total, before, _, _ = recorder.slot.counts[index : index + 4]
+    assert (total, total - before) == (3, 2)
