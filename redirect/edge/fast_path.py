@@ -46,15 +46,16 @@ class FastPath(HttpConnection):
     `pause_writing` being called as soon as too much waits to be sent.
     """
 
-    __slots__ = ("_about", "_is_at_rest", "_known", "_last_end", "_target_end", "_vain")
+    __slots__ = ("_about", "_is_at_rest", "_known", "_last_end", "_peer", "_target_end", "_vain")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = self.client[0] if self.client else None
         # Whether all requests were answered here, the client reads, and the next byte begins a request.
         self._is_at_rest = True
         # The last plain request, if it is kept: how it ended, where that begins, counted from the end, and what is
         # known of it.
-        self._last_end: bytes | tuple[()] = ()  # () ends nothing
+        self._last_end = b""
         self._target_end = 0
         self._known: _Known
         self._vain = 0  # how many heads were read since one that repeated
@@ -70,7 +71,7 @@ class FastPath(HttpConnection):
     def _answer_plain(self, data: bytes) -> bool:
         """Answers a plain request without the connection's parser; returns whether `data` is one."""
         started = monotonic_ns()
-        if data.startswith(_GET) and len(data) <= MAX_FED_BYTES and data.endswith(self._last_end):
+        if self._last_end and data.endswith(self._last_end) and data.startswith(_GET) and len(data) <= MAX_FED_BYTES:
             target = data[len(_GET) - 1 : self._target_end]
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
@@ -82,12 +83,12 @@ class FastPath(HttpConnection):
                     return True
                 if passed is not None:
                     return self._forward_plain(decision, "GET", text, client_ip, data, logged, passed, started)
-        read = self.handler.reader.plain(data, self.client[0] if self.client else None, self.scheme or "http")
+        read = self.handler.reader.plain(data, self._peer, self.scheme or "http")
         if read is None:
             return False
         method, target, text, pool_requested, scheme, endpoint, host, client_ip, logged = read
         decision = self.handler.decide(method, text, pool_requested, scheme, endpoint, client_ip, data)
-        passed = self._passed(data, host, scheme) if isinstance(decision, Forward) else None
+        passed = None if isinstance(decision, Decision) else self._passed(data, host, scheme)
         if method == "GET":
             self._vain += 1
             if self._vain <= _MAX_VAIN or not self._vain % _RARELY:
@@ -95,16 +96,16 @@ class FastPath(HttpConnection):
                 self._target_end = len(_GET) - 1 + len(target) - len(data)
                 self._last_end = data[self._target_end :]
             else:
-                self._last_end = ()
-        if not isinstance(decision, Decision):
-            return self._forward_plain(decision, method, text, client_ip, data, logged, passed, started)
-        self._answer(decision, logged, method, text, target, data, started, False)
-        return True
+                self._last_end = b""
+        if isinstance(decision, Decision):
+            self._answer(decision, logged, method, text, target, data, started, False)
+            return True
+        return self._forward_plain(decision, method, text, client_ip, data, logged, passed, started)
 
     def _passed(self, data: bytes, host: str | None, scheme: str) -> "_Passed | None":
         """The host and the fields for an origin; None if the connection is to read them."""
         if self._about is None or self._about[:2] != (host, scheme):
-            about = self.handler.about(host, scheme, self.client[0] if self.client else None)
+            about = self.handler.about(host, scheme, self._peer)
             self._about = host, scheme, about
         else:
             about = self._about[2]
@@ -143,7 +144,7 @@ class FastPath(HttpConnection):
             self._is_at_rest = False
 
     def forget_head(self) -> None:
-        self._last_end = ()
+        self._last_end = b""
 
     def pause_writing(self) -> None:
         self._is_at_rest = False

@@ -8,7 +8,7 @@
 #include <time.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "7b03b977e5b636800f21"
+#define SOURCE "24a9b468060638e0a16e"
 
 /* Places in a record and in its head, see record.py, and in the part of a line that a decision determines. */
 enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
@@ -21,6 +21,8 @@ enum { TRACE = 3, TRACE_DIGITS = 32, SPAN = 36, SPAN_DIGITS = 16, FLAGS = 53, FL
 enum { TIME = sizeof "2026-11-20T19:43:07" - 1, USUAL_BYTES = 768 };
 
 static const long long MILLISECOND = 1000000; /* nanoseconds */
+
+static PyObject *due_name; /* "due" */
 
 /* What lines of a batch have in common. */
 typedef struct {
@@ -172,7 +174,7 @@ usual(Line *line, Batch *batch, PyObject *record, long long id)
         return 0;
     PyObject **of_record = PySequence_Fast_ITEMS(record), *head = of_record[HEAD], *target = of_record[TARGET];
     long long started = PyLong_AsLongLong(of_record[STARTED]), ended = PyLong_AsLongLong(of_record[ENDED]);
-    PyObject *due = PyObject_GetAttrString(of_record[DECISION], "due");
+    PyObject *due = PyObject_GetAttr(of_record[DECISION], due_name);
     if (due == NULL || PyErr_Occurred())
         return 0;
     Py_DECREF(due); /* the decision has it */
@@ -269,5 +271,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_lines", SOURCE,
 PyMODINIT_FUNC
 PyInit__lines(void)
 {
+    if (due_name == NULL && (due_name = PyUnicode_InternFromString("due")) == NULL)
+        return NULL;
     return PyModuleDef_Init(&definition);
 }

@@ -173,7 +173,7 @@ def test_a_connection_whose_heads_differ_keeps_few_and_finds_out_where_they_repe
         kept = 0
         for number in range(256):
             assert connection.send(head("GET / HTTP/1.1", f"X: {number}")).startswith(b"HTTP/1.1 302 ")
-            kept += connection.protocol._last_end != ()
+            kept += connection.protocol._last_end != b""
         assert kept < 10
         for _ in range(100):
             assert connection.send(NEXT).startswith(b"HTTP/1.1 302 ")
