@@ -47,11 +47,20 @@ class _Answer(NamedTuple):
     is_peek: bool = False  # no pick was taken for it
 
 
+# The status of a refusal because its origin is the host that it asked for, and also of others.
+LOOP = 422
+
 _ROUTE = _Answer._fields.index("route")
 
 
 class Decision(_Answer):
     due: Due | None = None  # when its origin was picked; what is answered is equal without it
+
+    # What was made of it for its first request: the begin of the response, the part of a line of the log, and the same
+    # decision on a route. One that is equal makes its own.
+    opening: bytes | None = None
+    line_part: tuple[Any, ...] | None = None
+    routed: "Decision | None" = None
 
     def with_due(self, due: Due | None) -> Self:
         made = tuple.__new__(type(self), self)
@@ -90,7 +99,7 @@ class Decision(_Answer):
     @property
     def is_loop(self) -> bool:
         """Whether the request was refused because its origin is the host that it asked for."""
-        return self.status == 422 and self.origin is not None and not self.is_forward
+        return self.status == LOOP and self.origin is not None and not self.is_forward
 
     @property
     def is_one_of_few(self) -> bool:

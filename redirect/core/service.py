@@ -134,8 +134,13 @@ class Service:
             return route
         assert route.redirect_to is not None
         decision = self._redirect(self._balancers[route.redirect_to], scheme, asked, method, key)
-        routed = decision.on_route(route.name)
-        return routed._replace(fields=self._fields_by_route(decision)) if decision.fields else routed
+        routed = decision.routed
+        if routed is None or routed.route != route.name:
+            routed = decision.on_route(route.name)
+            if decision.fields:
+                routed = routed._replace(fields=self._fields_by_route(decision))
+            decision.routed = routed
+        return routed
 
     def preflight(
         self, target: str, pool_requested: str | None, asked: Endpoint | None, cross_origin: CrossOrigin

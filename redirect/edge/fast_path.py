@@ -24,7 +24,7 @@ from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.keys import key_of
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import encoded, head, whole
+from redirect.edge.response import head, opening, whole
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
@@ -181,10 +181,10 @@ class FastPath(HttpConnection):
     ) -> None:  # fmt: skip
         state, handler = self.server_state, self.handler
         default = state.default_headers
-        if default is not _openings.default:
-            _openings.renew(default)
+        if default is not _begins.default:
+            _begins.renew(default)
         if decision.prefix is not None and not close:
-            answer = _openings[decision] + target + _END
+            answer = _begins[decision.status] + (decision.opening or opening(decision)) + target + _END
         else:
             close = close or decision.close
             answer = whole(default, decision, method, text, fields, close=close)
@@ -208,9 +208,9 @@ _PLAIN = Traits()
 _Known = tuple[str | None, str, Endpoint | None, str | None, LoggedHead, _Passed | None]
 
 
-class _Openings(dict[Decision, bytes]):
-    """The begin of each redirect's response, up to the target, while the `default` fields stay the same: for a second,
-    since the date is one of them."""
+class _Begins(dict[int, bytes]):
+    """The begin of a redirect's response by its status, while the `default` fields stay the same: for a second, as the
+    date is one of them."""
 
     default: Sequence[Field] = ()
 
@@ -218,11 +218,10 @@ class _Openings(dict[Decision, bytes]):
         self.clear()
         self.default = default
 
-    def __missing__(self, decision: Decision) -> bytes:
-        location = b"location: " + (decision.prefix or "").encode("latin-1")
-        self[decision] = opening = head(decision.status, [*self.default, *encoded(decision)]) + location
-        return opening
+    def __missing__(self, status: int) -> bytes:
+        self[status] = begin = head(status, self.default)
+        return begin
 
 
 # All connections of the process share them.
-_openings = _Openings()
+_begins = _Begins()

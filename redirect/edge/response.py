@@ -88,5 +88,12 @@ def whole(
     return head(decision.status, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
 
 
+def opening(decision: Decision) -> bytes:
+    """What is behind the default fields of a redirect's response, up to the target; kept with the decision."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in encoded(decision)])
+    decision.opening = made = fields + b"location: " + (decision.prefix or "").encode("latin-1")
+    return made
+
+
 def head(status: int, fields: Sequence[Field]) -> bytes:
     return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % field for field in fields])

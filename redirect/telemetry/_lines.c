@@ -8,7 +8,7 @@
 #include <time.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "24a9b468060638e0a16e"
+#define SOURCE "c3770e5789cef47ad0f0"
 
 /* Places in a record and in its head, see record.py, and in the part of a line that a decision determines. */
 enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
@@ -22,7 +22,7 @@ enum { TIME = sizeof "2026-11-20T19:43:07" - 1, USUAL_BYTES = 768 };
 
 static const long long MILLISECOND = 1000000; /* nanoseconds */
 
-static PyObject *due_name; /* "due" */
+static PyObject *due_name, *part_name; /* attributes of a decision */
 
 /* What lines of a batch have in common. */
 typedef struct {
@@ -178,7 +178,12 @@ usual(Line *line, Batch *batch, PyObject *record, long long id)
     if (due == NULL || PyErr_Occurred())
         return 0;
     Py_DECREF(due); /* the decision has it */
-    PyObject *part = PyDict_GetItemWithError(batch->parts, of_record[DECISION]);
+    PyObject *part = PyObject_GetAttr(of_record[DECISION], part_name);
+    if (part == NULL)
+        return 0;
+    Py_DECREF(part); /* and this */
+    if (part == Py_None)
+        part = PyDict_GetItemWithError(batch->parts, of_record[DECISION]); /* of one that is equal */
     if (part == NULL || !PyTuple_Check(part) || PyTuple_GET_SIZE(part) != PART || PyTuple_GET_ITEM(part, DUE) != due
         || !PyTuple_Check(head) || PyTuple_GET_SIZE(head) != FIELDS || !is_latin1(target)
         || PyUnicode_GET_LENGTH(target) == 0)
@@ -271,7 +276,8 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_lines", SOURCE,
 PyMODINIT_FUNC
 PyInit__lines(void)
 {
-    if (due_name == NULL && (due_name = PyUnicode_InternFromString("due")) == NULL)
+    if ((due_name = PyUnicode_InternFromString("due")) == NULL
+        || (part_name = PyUnicode_InternFromString("line_part")) == NULL)
         return NULL;
     return PyModuleDef_Init(&definition);
 }

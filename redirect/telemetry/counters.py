@@ -10,7 +10,7 @@ from operator import itemgetter, sub
 from os import getpid
 from time import monotonic, time
 
-from redirect.core.decision import Decision
+from redirect.core.decision import LOOP, Decision
 from redirect.core.pools import Config
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
@@ -58,17 +58,22 @@ class Counters:
         forwards = [record for record in records if record[-1]] if any(map(_outcome, records)) else []
         # What was under way when another configuration came is none of its picks.
         late = Counter([record[0] for record in forwards if record[5] != self._config])
-        for decision, count in Counter(map(_decision, records)).items():
-            request, of_route = self._prepared.get(decision) or self._place(decision)
+        prepared = self._prepared
+        for decision, count in Counter(map(_decision, records)).items():  # as many as records where pools are many
+            request, of_route = prepared.get(decision) or self._place(decision)
             counts[request] += count
-            counts[request + 1] += late[decision]
             counts[request + 2] = now
             if of_route is not None:
                 counts[of_route] += count
-            if decision.due is not None:
-                self.dues.count(decision.due.weights, count - late[decision])
-            if decision.is_loop:
+            due = decision.due
+            if due is not None and not due.weights.is_configured:
+                self.dues.count(due.weights, count)
+            if decision.status == LOOP and decision.is_loop:
                 self.slot.numbers.loops += count
+        for decision, count in late.items():
+            counts[(prepared.get(decision) or self._place(decision))[0] + 1] += count
+            if decision.due is not None:
+                self.dues.count(decision.due.weights, -count)
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)

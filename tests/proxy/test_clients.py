@@ -9,7 +9,8 @@ from support.origin import Call, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
 CHUNKED = "Transfer-Encoding: chunked"
-# From the client's close to the origin's sight of it: no timeout is as short. It takes milliseconds, but on a busy machine.
+# From the client's close to the origin's sight of it: no timeout is as short. It takes milliseconds where nothing else
+# runs.
 AT_ONCE_SECONDS = 1.0
 
 
