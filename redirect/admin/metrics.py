@@ -6,6 +6,7 @@ A new metric is one row among those of its kind. Names and labels do not change:
 import gzip
 import os
 import platform
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
@@ -17,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import HistogramMetricFamily as Histogram
 from prometheus_client.core import Metric
 from prometheus_client.core import SummaryMetricFamily as Summary
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -39,17 +40,25 @@ OF_ORIGINS = [digit * 10**power for power in (3, 4, 5, 6) for digit in (1, 2, 5)
 
 _Pairs = Sequence[tuple[Pool, Origin]]
 _Places = Container[tuple[str | None, str | None]]
+_WEIGHT_0 = re.compile(r"(?:^|;)\s*q=0(?:\.0*)?\s*$")
+
 _Samples = Iterable[tuple[float, *tuple[str, ...]]]  # the value, and those of the labels
 
 
 def respond(instance: Instance, headers: Headers) -> Response:
     """The metrics in the format and the encoding that the request's header fields accept."""
     # `choose_encoder` does not get the field itself, as it raises TypeError for `version=x`.
-    encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in headers.get("accept", "") else "")
+    encode, content_type = choose_encoder(OPEN_METRICS if _accepts(headers.get("accept", ""), OPEN_METRICS) else "")
     body, fields = encode(_Collector(instance)), {"content-type": content_type, "vary": "accept, accept-encoding"}
-    if gzip_accepted(headers.get("accept-encoding", "")):
+    if _accepts(headers.get("accept-encoding", ""), "gzip"):
         body, fields["content-encoding"] = gzip.compress(body, compresslevel=6), "gzip"
     return Response(body, headers=fields)
+
+
+def _accepts(field: str, name: str) -> bool:
+    """Whether the field lists it, and not with a weight of 0."""
+    listed = [each.partition(";") for each in field.lower().split(",")]
+    return any(kind.strip() == name and not _WEIGHT_0.search(parameters) for kind, _, parameters in listed)
 
 
 class _Collector(NamedTuple):

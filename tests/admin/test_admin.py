@@ -269,6 +269,7 @@ PROMETHEUS_ACCEPTS = (
         pytest.param(PROMETHEUS_ACCEPTS, OPEN_METRICS, id="Prometheus"),
         pytest.param("application/openmetrics-text", OPEN_METRICS, id="OpenMetrics"),
         pytest.param("application/openmetrics-text;version=x", OPEN_METRICS, id="OpenMetrics of no version"),
+        pytest.param("application/openmetrics-text; q=0.0, */*", TEXT, id="anything but OpenMetrics"),
     ],
 )
 def test_the_format_of_metrics_follows_accept(accept: str, sent: str, scoreboard: Scoreboard) -> None:
@@ -285,7 +286,9 @@ def test_open_metrics_has_the_samples_of_the_text(scoreboard: Scoreboard) -> Non
     assert value(seen, "redirect_requests_total", pool="pool-a", origin="origin-1", code="302") == 1
 
 
-@pytest.mark.parametrize(("accepted", "sent"), [("gzip", "gzip"), ("identity", None)])
+@pytest.mark.parametrize(
+    ("accepted", "sent"), [("gzip", "gzip"), ("identity", None), ("br, GZIP;q=0.5", "gzip"), ("gzip;q=0, *", None)]
+)
 def test_metrics_are_compressed_where_the_client_accepts_it(
     accepted: str, sent: str | None, scoreboard: Scoreboard
 ) -> None:

@@ -12,9 +12,10 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+import click
 
 from redirect.commands.loading import leave
 from redirect.commands.logs.progress import Progress
@@ -117,13 +118,15 @@ def with_holes_as_lines(block: bytes) -> bytes:
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
     rest, is_first = b"", True
-    with suppress(EOFError):  # raised at the end of a compressed file that is torn
+    try:
         while chunk := file.read1(BLOCK_BYTES):
             if is_first:
                 chunk, is_first = chunk.removeprefix(_BOM), False
             lines, newline, rest = _squeezed(rest + chunk).rpartition(b"\n")
             if newline:
                 yield _split_at_holes(lines + newline)
+    except EOFError:
+        click.echo(f"warning: {file.name} is torn: what is behind its last whole block is missing", err=True)
     if rest:
         yield _split_at_holes(rest)
 
