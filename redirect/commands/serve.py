@@ -48,7 +48,7 @@ def serve(**options: Any) -> None:
         if settings.access_log != "off":
             try_target(settings.access_log)
     except OSError as error:
-        leave(1, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}; name another file")
+        leave(2, f"REDIRECT_ACCESS_LOG: cannot open {settings.access_log!r}: {error.strerror}; name another file")
     if settings.is_admin_exposed and settings.admin_token is None:
         click.echo(
             f"warning: {settings.admin_bind} can be reached from elsewhere: without REDIRECT_ADMIN_TOKEN the admin "
