@@ -126,7 +126,8 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
             if newline:
                 yield _split_at_holes(lines + newline)
     except EOFError:
-        click.echo(f"warning: {file.name} is torn: what is behind its last whole block is missing", err=True)
+        if not is_first:  # an empty file is nothing compressed
+            click.echo(f"warning: {file.name} is torn: what is behind its last whole block is missing", err=True)
     if rest:
         yield _split_at_holes(rest)
 
