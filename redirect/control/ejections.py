@@ -29,6 +29,9 @@ class Seen(NamedTuple):
     failure: int
 
 
+_NOTHING = Seen(0, 0, 0, 0)
+
+
 class Ejections:
     """Of the origins of `config` in pools with `eject`."""
 
@@ -67,8 +70,9 @@ class Ejections:
             for statuses in [self._found.get(name, {})]
         }
         known, self._seen, self._read = self._seen, {}, {}
-        for key, index, now in self._new():  # what was reported before, also to another controller, is not new
-            self._seen[key] = known.get(key, (index, now))
+        for key, index, now in self._new():
+            # What was reported of it when it was none of these origins, or to another controller, is not new.
+            self._seen[key] = known.get(key, (index, _NOTHING if key[1:] in had else now))
 
     def look(self, probed: Health) -> Health:
         """The statuses by now; `probed` are those that probes found."""
@@ -86,7 +90,7 @@ class Ejections:
     def _outcomes(self) -> Iterator[tuple[str, str, Seen]]:
         """What is new."""
         for key, index, _ in self._new():
-            self._seen[key] = index, Seen(0, 0, 0, 0)
+            self._seen[key] = index, _NOTHING
         slots = self._scoreboard.slots()
         for (number, pool, origin), (index, before) in self._seen.items():
             now = _seen(slots[number], index)
@@ -99,9 +103,10 @@ class Ejections:
         """What slots have of the origins beyond what was read of them."""
         places = {(name, each.name) for name, pool in self._pools.items() for each in pool.origins}
         for number, slot in enumerate(self._scoreboard.slots()):
-            series, read = slot.series("outcomes"), self._read.get(number, 0)
-            self._read[number] = len(series)
-            for (pool, origin), index in series[read:]:
+            read = self._read.get(number, 0)
+            series = slot.series("outcomes")[read:]  # at once: other threads read more of them
+            self._read[number] = read + len(series)
+            for (pool, origin), index in series:
                 if (pool, origin) in places:
                     yield (number, pool, origin), index, _seen(slot, index)
 

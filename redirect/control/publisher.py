@@ -178,7 +178,7 @@ class Publisher:
         """What a file with this content would change. Raises ValueError with its faults."""
         before = config_of_file(self.config)
         try:
-            after = carried(parse_config(content, "the file that was sent"), before)
+            after = carried(parse_config(content, "the file that was sent", is_served=True), before)
             return changes(before, after, self.overrides)
         except ConfigError as error:
             raise ValueError(str(error)) from None

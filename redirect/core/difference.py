@@ -93,7 +93,7 @@ def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
 def _held(override: Override, before: Config, after: Config) -> Iterator[Change]:
     pools = [config.pools.get(override.pool) for config in (before, after)]
     old, new = (pool and _shares(pool).get(override.origin) for pool in pools)
-    if old and new is None:
+    if old is not None and new is None and not (pools[1] and _is_yet_to_find(pools[1])):
         gone = f"{override.origin} is gone, and its override with it, {override.way}"
         yield Change(f"pool {override.pool}: {gone}", is_warning=True)
     if old is not None and new is not None and old != new:

@@ -22,6 +22,7 @@ _BOUNDS_NS = [1000 * bound for bound in BOUNDS_US]
 _EMPTY = [0] * BUCKETS
 _decision, _head, _started, _ended = itemgetter(0), itemgetter(1), itemgetter(3), itemgetter(4)
 _outcome = itemgetter(-1)
+_CONFIG = 5  # its place in a record
 
 # Where a decision is counted: the index of its request's series, and that of its route's, if it has one.
 _Places = tuple[int, int | None]
@@ -56,8 +57,7 @@ class Counters:
         now = int(time() * 1000)
         counts = self.slot.counts
         forwards = [record for record in records if record[-1]] if any(map(_outcome, records)) else []
-        # What was under way when another configuration came is none of its picks.
-        late = Counter([record[0] for record in forwards if record[5] != self._config])
+        has_late = any(record[_CONFIG] != self._config for record in forwards)
         prepared = self._prepared
         for decision, count in Counter(map(_decision, records)).items():  # as many as records where pools are many
             request, of_route = prepared.get(decision) or self._place(decision)
@@ -66,14 +66,12 @@ class Counters:
             if of_route is not None:
                 counts[of_route] += count
             due = decision.due
-            if due is not None and not due.weights.is_configured:
+            if due is not None and not due.weights.is_configured and not has_late:
                 self.dues.count(due.weights, count)
             if decision.status == LOOP and decision.is_loop:
                 self.slot.numbers.loops += count
-        for decision, count in late.items():
-            counts[(prepared.get(decision) or self._place(decision))[0] + 1] += count
-            if decision.due is not None:
-                self.dues.count(decision.due.weights, -count)
+        if has_late:
+            self._count_late(records)
         self._count_unknown(records)
         numbers, second = self.slot.numbers, int(monotonic())
         numbers.requests += len(records)
@@ -82,6 +80,16 @@ class Counters:
             _count_durations(forwards, numbers.forwards, second)
             records = [record for record in records if not record[-1]]
         _count_durations(records, numbers.answers, second)
+
+    def _count_late(self, records: Sequence[Record]) -> None:
+        """What was under way when another configuration came is none of its picks. One by one, since decisions that are
+        equal may be due to other weights."""
+        for record in records:
+            decision = record[0]
+            if record[-1] is not None and record[_CONFIG] != self._config:
+                self.slot.counts[(self._prepared.get(decision) or self._place(decision))[0] + 1] += 1
+            elif decision.due is not None:
+                self.dues.count(decision.due.weights, 1)
 
     def _place(self, decision: Decision) -> _Places:
         index = self._series.index("requests", decision.pool, decision.origin, decision.status)

@@ -258,3 +258,11 @@ def test_only_what_origins_of_the_configuration_did_is_looked_at(scoreboard: Sco
     report(scoreboard, "failed_in_a_row", "b")
     ejections.use(configuration())
     assert look(ejections) == {}
+
+
+def test_what_was_reported_just_before_another_configuration_counts(scoreboard: Scoreboard, clock: Clock) -> None:
+    """As a step of a ramp is one: the first report of an origin by a worker may come between two looks."""
+    ejections = Ejections(scoreboard, configuration())
+    report(scoreboard, "failed_in_a_row", "a")
+    ejections.use(configuration(d=2))
+    assert look(ejections) == {"a": "down"}

@@ -128,7 +128,15 @@ def test_an_override_that_a_weight_does_not_change_is_told(weight: int, begin: l
 
 @pytest.mark.parametrize("toml", [TWO.replace('"x" = 4, ', ""), TWO.replace("[a]", "[other]")])
 def test_an_override_that_ends_with_its_origin_is_told(toml: str) -> None:
-    """Its share is none of the file's, so nothing else tells of it."""
-    old, new = (parse_config(text.encode(), "pools.toml") for text in (TWO, toml))
+    """Its share is none of the file's, so nothing else tells of it; also where the file has it drained."""
+    for weight in (4, 0):
+        old, new = (parse_config(text.encode(), "p") for text in (TWO.replace('"x" = 4', f'"x" = {weight}'), toml))
+        found = listed(changes(old, new, [Override("a", "x", 300, 300, 0.0, 0.0, 60.0)]))
+        assert "warning: pool a: x is gone, and its override with it, 30 %" in found
+
+
+def test_an_override_of_a_pool_that_is_to_find_its_origins_is_not_gone() -> None:
+    discovering = TWO.replace('weighted_hosts = { "x" = 4, "y" = 1 }', 'discover = { name = "a", port = 1 }')
+    old, new = (parse_config(text.encode(), "pools.toml") for text in (TWO, discovering))
     found = listed(changes(old, new, [Override("a", "x", 300, 300, 0.0, 0.0, 60.0)]))
-    assert "warning: pool a: x is gone, and its override with it, 30 %" in found
+    assert not any("override" in line for line in found)

@@ -1,6 +1,7 @@
 """What a recorder counts of a batch, and what it keeps of decisions."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
+from redirect.core.due import Due, Weights
 from redirect.core.request import Head
-from redirect.telemetry.record import logged_head
+from redirect.telemetry.record import Record, logged_head
 
 CONFIG = parse_config(
     b"[[routes]]\npath_prefix = '/api'\nforward_to = 'inner'\n"
@@ -68,3 +70,27 @@ def test_a_forward_that_ends_under_another_configuration_is_none_of_its_picks(tm
     (((_, index),)) = recorder.slot.series("requests")
     total, before, _, _ = recorder.slot.counts[index : index + 4]
     assert (total, total - before) == (3, 2)
+
+
+@pytest.mark.parametrize("others", [0, 20], ids=["few", "many"])
+@pytest.mark.parametrize("order", [1, -1], ids=["new first", "late first"])
+def test_what_is_due_counts_the_picks_of_the_configuration_in_force(order: int, others: int, tmp_path: Path) -> None:
+    """Equal decisions may be due to other weights, and what is late to weights of which nothing was counted."""
+    pool = CONFIG.pools["p"]
+    origins = [*pool.origins, *(replace(pool.origins[0], name=f"b{n}") for n in range(others + 1))]
+    pool = replace(pool, origins=tuple(origins))
+    weights = [Weights(pool, [1, *[0] * (others + 1)]), Weights(pool, pool.configured_weights)]
+    assert [each.is_configured for each in weights] == [False, True]
+    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
+    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
+    decision = Decision(200, "p", "a", route="/api", is_forward=True)
+    late, new = (decision.with_due(Due(each, 1.0)) for each in weights)
+    records: list[Record] = [
+        (new, asked, "/", 0, 1, CONFIG.hash, Outcome(200, 1, 1, 0, 0)),
+        (late, asked, "/", 0, 1, "0" * 12, Outcome(200, 1, 1, 0, 0)),
+    ]
+    recorder._records += records[::order]
+    recorder.flush()
+    for _ in recorder.dues.share_out():
+        pass
+    assert recorder.slot.series("due") == []
