@@ -22,6 +22,7 @@ BODY = b"b" * 200_000
 # What the server of `nginx.conf` needs beside it.
 NEEDED = """\
     map $http_x_request_id $passed_request_id {{ "" $request_id; default $http_x_request_id; }}
+    map $scheme $asked_scheme {{ default $scheme; }}
     upstream redirect {{ server 127.0.0.1:{service}; }}
 {recipe}"""
 
