@@ -150,10 +150,11 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     yield _single("redirect_config_last_reload_success_timestamp_seconds", meaning, loading.loaded_at)
     meaning = "Configurations that took the place of another: by reloads, origins that came and went, steps of ramps."
     yield _single("redirect_config_changes_total", meaning, instance.config.change)
-    seen = {"master": common.master_heartbeat_ms, "controller": common.controller_heartbeat_ms}
-    for name, seen_ms in seen.items():
-        meaning = f"Seconds since the last heartbeat of the {name}."
-        yield _single(f"redirect_{name}_last_seen_seconds", meaning, (now - seen_ms) / 1000)
+    seconds = (now - common.master_heartbeat_ms) / 1000
+    yield _single("redirect_master_last_seen_seconds", "Seconds since the last heartbeat of the master.", seconds)
+    seconds = (now - common.controller_heartbeat_ms) / 1000
+    meaning = "Seconds since the last heartbeat of the controller."
+    yield _single("redirect_controller_last_seen_seconds", meaning, seconds)
     samples: _Samples = [(worker.last_seen, str(worker.pid)) for worker in snapshot.workers]
     meaning = "Seconds since the last heartbeat of a worker."
     yield _family("redirect_worker_last_seen_seconds", meaning, "worker", samples)

@@ -280,8 +280,9 @@ def _surprises(pool: Pool, whole: _Whole) -> Iterator[tuple[positions.Path, str]
     if pool.eject is not None and not is_forwarded:
         yield ("eject",), "has no effect, for no route forwards to this pool"
     if is_forwarded and pool.name not in whole.redirected:
-        for key in [*["headers"] * bool(pool.headers), *["cors"] * bool(pool.cors)]:
-            yield (key,), "has no effect on forwards: what their origins say passes"
+        for key, has_one in (("headers", bool(pool.headers)), ("cors", pool.cors is not None)):
+            if has_one:
+                yield (key,), "has no effect on forwards: what their origins say passes"
         if pool.on_loop != "refuse":
             yield ("on_loop",), "has no effect on forwards, which are no redirects"
     if not is_forwarded and pool.fallback in whole.forwarded:

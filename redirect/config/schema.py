@@ -25,8 +25,10 @@ from redirect.core.wording import quoted, shown
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
 # Of the keys of a dataclass, those that the TOML spells otherwise.
-_IN_TOML: dict[Any, Any] = {tuple[str, ...]: list[str], tuple[int, ...]: list[int], frozenset[str]: Any, Expected: Any}
-_IN_TOML[tuple[tuple[str, str], ...]] = dict[str, str]
+_IN_TOML: dict[Any, Any] = {
+    tuple[str, ...]: list[str], tuple[int, ...]: list[int], tuple[tuple[str, str], ...]: dict[str, str],
+    frozenset[str]: Any, Expected: Any,
+}  # fmt: skip
 
 
 class Finding(NamedTuple):

@@ -47,7 +47,7 @@ class _Answer(NamedTuple):
     is_peek: bool = False  # no pick was taken for it
 
 
-# The status of a refusal because its origin is the host that it asked for, and also of others.
+# The status of refused loops; other answers may have it, too.
 LOOP = 422
 
 _ROUTE = _Answer._fields.index("route")

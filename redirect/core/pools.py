@@ -67,7 +67,8 @@ def _is_expected(value: Any) -> bool:
     return value in ("2xx", "3xx", "4xx", "5xx") or (type(value) is int and 200 <= value <= 599)
 
 
-_EXPECTED = Limit('must be a whole number from 200 to 599, a class such as "2xx", or an array of these', {}, _expected)
+_EXPECTED_RULE = 'must be a whole number from 200 to 599, a class such as "2xx", or an array of these'
+_EXPECTED = Limit(_EXPECTED_RULE, convert=_expected)
 _PROBE_FIELDS = Limit(
     'must be a table of header fields such as { authorization = "Bearer ..." }',
     convert=partial(header_fields, reserved=frozenset(["host", "expect"])),

@@ -106,7 +106,8 @@ _PATH_LIMIT = Limit(PATH_RULE, convert=_path)
 _PREFIX_LIMIT = Limit(PATH_RULE, convert=path_prefix)
 _STRIP_LIMIT = Limit(f"{FLAG.rule}: what path_prefix matched is cut")
 _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', convert=_host)
-_METHODS_LIMIT = Limit('must be an array of methods such as ["GET", "POST"], each once', {}, distinct(_fault_of_method))
+_METHODS_RULE = 'must be an array of methods such as ["GET", "POST"], each once'
+_METHODS_LIMIT = Limit(_METHODS_RULE, convert=distinct(_fault_of_method))
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
 _FIELDS_LIMIT = Limit(
     'must be a table of header fields such as { "cache-control" = "no-store" }',

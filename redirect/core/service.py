@@ -53,8 +53,9 @@ class Service:
         forwarding = [(route, route.forward_to) for route in config.routes if route.forward_to is not None]
         self._forwards = {id(route): _forward(route, prepared, name) for route, name in forwarding}
         # The pools that requests may name.
-        named = {name: each for name, each in prepared.items() if name not in forwarded}
-        self._named = named if forwarded else prepared
+        self._named = prepared
+        if forwarded:
+            self._named = {name: each for name, each in prepared.items() if name not in forwarded}
         self._route_fields: dict[str, tuple[tuple[str, str], ...]] = {}  # of redirects by routes, by pool
         # Whether pages of other origins may follow some redirects, and whether some depend on which page asks.
         cors = [pool.cors for pool in config.pools.values() if pool.cors is not None]

@@ -45,10 +45,8 @@ FRAMING_FIELDS = ("content-length", "transfer-encoding", "expect", "upgrade", "p
 # The head of a plain request, in ASCII: the method; the target, as bytes and as text; and the values of the fields,
 # None where it has none: host; forwarded scheme, addresses and host; request id, if it is valid; trace; agent;
 # referer; and pool.
-PlainHead = tuple[
-    *tuple[str, bytes, str, str, str | None, str | None, str | None, str | None, str | None],
-    *tuple[str | None, str | None, str | None],
-]
+_Value = str | None
+PlainHead = tuple[str, bytes, str, str, _Value, _Value, _Value, _Value, _Value, _Value, _Value, _Value]
 
 # Returns the head of what may be one request, None if it is not plain.
 ReadPlainHead = Callable[[bytes], PlainHead | None]

@@ -20,7 +20,8 @@ _TRACEPARENT = re.compile(
 
 # What is logged of a head, in the order of a line, None where it has none: requested pool, method, host, the client's
 # address, agent, referer and traceparent, unchanged; and the request's id, None if one is to be generated.
-LoggedHead = tuple[str | None, str | None, str | None, str | None, str | None, str | None, str | None, str | None]
+_Value = str | None
+LoggedHead = tuple[_Value, _Value, _Value, _Value, _Value, _Value, _Value, _Value]
 
 # The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
 # the hash of the configuration that decided; and the outcome of a request that was forwarded.

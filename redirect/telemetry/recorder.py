@@ -41,14 +41,9 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(
-        self,
-        decision: Decision,
-        head: LoggedHead,
-        target: str,
-        started: int,
-        config: str,
+        self, decision: Decision, head: LoggedHead, target: str, started: int, config: str,
         outcome: Outcome | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Adds the record of a request that is answered now; `started` is by `monotonic_ns`, `config` the hash of the
         configuration that decided."""
         records = self._records

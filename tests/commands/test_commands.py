@@ -671,3 +671,9 @@ def test_pools_are_listed(file: Path) -> None:
     assert run("pools", "list").stdout == "pool-a  3 origins, 1 drained  default\npool-b  1 origin\n"
     rows = json.loads(run("pools", "list", "--json").stdout)
     assert rows[0] == {"name": "pool-a", "is_default": True, "is_forwarded": False, "origins": 3, "drained": 1}
+
+
+def test_origins_that_are_found_are_not_counted_in_the_file(file: Path) -> None:
+    file.write_text('[p]\nis_default = true\ndiscover = { name = "a", port = 1 }\n')
+    assert run("pools", "list").stdout == "p  origins are found  default\n"
+    assert json.loads(run("pools", "list", "--json").stdout)[0]["origins"] is None

@@ -1,17 +1,44 @@
 """Clients that leave, that only stop to send, and that stay."""
 
 import asyncio
+import contextlib
+import functools
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from support.gateway import Client, Forwarding, Gateway
-from support.origin import Call, answer, chunk, hang, head, in_turn, says
+from support.origin import Call, Peer, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
 CHUNKED = "Transfer-Encoding: chunked"
-# From the client's close to the origin's sight of it: no timeout is as short. It takes milliseconds where nothing else
-# runs.
-AT_ONCE_SECONDS = 1.0
+# From the client's close to the origin's sight of it, at the best of so many times: a busy machine may be late.
+AT_ONCE_SECONDS = 0.05
+TIMES = 5
+
+
+class LateError(AssertionError):
+    pass
+
+
+def judge(peer: Peer, since: float, seconds: float = AT_ONCE_SECONDS) -> None:
+    if (took := peer.ended_at - since) >= seconds:
+        raise LateError(f"the origin saw it after {took:.3f} s")
+
+
+def at_best(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Repeats a test that was late, and fails if it is each time."""
+
+    @functools.wraps(test)
+    async def repeated(**fixtures: Any) -> None:
+        for _ in range(TIMES - 1):
+            with contextlib.suppress(LateError):
+                await test(**fixtures)
+                return
+        await test(**fixtures)
+
+    return repeated
 
 
 def leave(client: Client, how: str) -> float:
@@ -23,12 +50,13 @@ def leave(client: Client, how: str) -> float:
 async def left(gateway: Gateway, since: float) -> None:
     """The origin sees its connection end at once, and the log calls it 499."""
     peer = await gateway.origin.until_ended()
-    assert peer.ended_at - since < AT_ONCE_SECONDS
+    judge(peer, since)
     record = await gateway.record()
     assert (record["status"], record["action"]) == (499, "forward")
     assert record["detail"]
 
 
+@at_best
 async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
@@ -39,6 +67,7 @@ async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwar
         assert (await gateway.records(1))[0]["bytes_in"] == 4
 
 
+@at_best
 async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
@@ -48,6 +77,7 @@ async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwardin
         await left(gateway, leave(client, "reset"))
 
 
+@at_best
 async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwarding) -> None:
     """What it still owes never comes."""
     async with forwarding() as gateway:
@@ -57,11 +87,12 @@ async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwardin
         await gateway.origin.until_asked()
         since = leave(client, "close")
         peer = await gateway.origin.until_ended()
-        assert peer.ended_at - since < AT_ONCE_SECONDS
+        judge(peer, since)
         assert (await gateway.record())["status"] in (400, 499)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
+@at_best
 async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: Forwarding) -> None:
     """A close is seen when the next piece cannot be delivered."""
 
@@ -83,11 +114,12 @@ async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: 
         await client.piece()
         since = leave(client, how)
         peer = await gateway.origin.until_ended()
-        assert peer.ended_at - since < AT_ONCE_SECONDS * 2
+        judge(peer, since, AT_ONCE_SECONDS * 2)
         record = await gateway.record()
         assert (record["status"], record["origin_status"]) == (499, 200)
 
 
+@at_best
 async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(own: Forwarding) -> None:
     """The first is aborted, the others are not begun."""
     async with own() as gateway:
@@ -97,7 +129,7 @@ async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(own: Forw
         await gateway.origin.until_asked()
         since = leave(client, "reset")
         peer = await gateway.origin.until_ended()
-        assert peer.ended_at - since < AT_ONCE_SECONDS
+        judge(peer, since)
         assert gateway.origin.targets == ["/1"]
 
 

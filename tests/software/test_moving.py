@@ -22,7 +22,7 @@ BODY = b"b" * 200_000
 # What the server of `nginx.conf` needs beside it.
 NEEDED = """\
     map $http_x_request_id $passed_request_id {{ "" $request_id; default $http_x_request_id; }}
-    map $scheme $asked_scheme {{ default $scheme; }}
+    map $http_x_forwarded_proto $asked_scheme {{ default $scheme; https https; }}
     upstream redirect {{ server 127.0.0.1:{service}; }}
 {recipe}"""
 
@@ -113,3 +113,12 @@ def test_from_the_first_percent_to_the_last(site: tuple[Running, httpx.Client]) 
     assert shares(client, 20) == {"new": 20}
     service.stop()
     assert shares(client, 5) == {"old": 5}
+
+
+def test_a_redirect_leads_to_the_scheme_that_was_asked_for(site: tuple[Running, httpx.Client]) -> None:
+    """Where TLS ends at a proxy in front of nginx, that is the proxy's."""
+    service, client = site
+    edit(service, "drain", "site", OLD)
+    for scheme in ("https", "http"):
+        answer = client.get("/x", headers={"x-forwarded-proto": scheme})
+        assert (answer.status_code, answer.headers["location"]) == (302, f"{scheme}://new.example.com/x")
