@@ -29,7 +29,7 @@ help: ## Show this list
 
 setup: $(READY) ## Make the virtual environment with all that the other targets need
 
-$(READY_TO_RUN): pyproject.toml misc/constraints.txt redirect/edge/_plain_head.c redirect/proxy/_plain_fields.c redirect/telemetry/_lines.c
+$(READY_TO_RUN): pyproject.toml misc/constraints.txt redirect/edge/_plain_head.c redirect/proxy/_plain_fields.c redirect/telemetry/_batch.c redirect/telemetry/_lines.c
 	@python="$$($(FIND_PYTHON))" \
 	&& { "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "make: $$python is $$("$$python" -V), but 3.11 or newer is needed: make PYTHON=python3.13" >&2; false; }; } \
@@ -74,12 +74,12 @@ test-sanitized: $(READY) ## Test the compiled modules with AddressSanitizer and 
 	&& python="$$(realpath $(BIN))/python" && cd "$$folder" \
 	&& include="$$($$python -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
 	&& suffix="$$($$python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')" \
-	&& for module in redirect/edge/_plain_head redirect/proxy/_plain_fields redirect/telemetry/_lines; do \
+	&& for module in redirect/edge/_plain_head redirect/proxy/_plain_fields redirect/telemetry/_batch redirect/telemetry/_lines; do \
 		gcc -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -shared -fPIC -I"$$include" \
 			"$$module.c" -o "$$module$$suffix" || exit; \
 	done \
 	&& LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-		"$$python" -m pytest -q -s tests/edge/test_plain_head.py tests/proxy/test_plain_fields.py tests/telemetry/test_access_log.py
+		"$$python" -m pytest -q -s tests/edge/test_plain_head.py tests/proxy/test_plain_fields.py tests/telemetry/test_access_log.py tests/telemetry/test_batch.py
 
 # One of 24 cases with CONFORMANCE=short; others with SEED=1, more of those that are generated with GENERATED=100000.
 conformance: $(READY) ## Send 23,000 requests that are odd, broken or hostile through both fronts, and judge by the RFC

@@ -50,15 +50,20 @@ class _Answer(NamedTuple):
 # The status of refused loops; other answers may have it, too.
 LOOP = 422
 
+# Where the worker counts it: what says for how long that is so, the index of the request's numbers, and that of its
+# route's, if it has one.
+CountedAt = tuple[object, int, int | None]
+
 _ROUTE = _Answer._fields.index("route")
 
 
 class Decision(_Answer):
     due: Due | None = None  # when its origin was picked; what is answered is equal without it
 
-    # What was made of it for its first request: the begin of the response, the part of a line of the log, and the same
-    # decision on a route. One that is equal makes its own.
+    # What was made of it for its first request: the begin of the response, the part of a line of the log, where it is
+    # counted, and the same decision on a route. One that is equal makes its own.
     opening: bytes | None = None
+    counted_at: CountedAt | None = None
     line_part: tuple[Any, ...] | None = None
     routed: "Decision | None" = None
 

@@ -184,7 +184,7 @@ class FastPath(HttpConnection):
         if default is not _begins.default:
             _begins.renew(default)
         if decision.prefix is not None and not close:
-            answer = _begins[decision.status] + (decision.opening or opening(decision)) + target + _END
+            answer = b"".join((_begins[decision.status], decision.opening or opening(decision), target, _END))
         else:
             close = close or decision.close
             answer = whole(default, decision, method, text, fields, close=close)

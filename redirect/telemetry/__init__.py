@@ -10,6 +10,7 @@ sentry       errors, sent to Sentry
 forwarded    what the error log says of X-Forwarded fields that do not count
 scoreboard   memory that the processes share
 history      what was counted in each cell of the last minute, hour and day
+batch        what a batch of records adds up to
 counters     what a worker adds up
 forwards     what it adds up of forwards, by origin
 dues         what it adds up of picks that were due otherwise than configured

@@ -10,7 +10,7 @@ import redirect
 from redirect.core.compiled import is_usable
 from redirect.edge import plain_head
 from redirect.proxy import plain_fields
-from redirect.telemetry import access_log
+from redirect.telemetry import access_log, batch
 
 PACKAGE = Path(redirect.__file__).parent
 
@@ -21,8 +21,9 @@ PACKAGE = Path(redirect.__file__).parent
         (plain_head.SOURCE, "edge/_plain_head.c"),
         (plain_fields.SOURCE, "proxy/_plain_fields.c"),
         (access_log.SOURCE, "telemetry/_lines.c"),
+        (batch.SOURCE, "telemetry/_batch.c"),
     ],
-    ids=["heads", "fields", "lines"],
+    ids=["heads", "fields", "lines", "batches"],
 )
 def test_the_source_and_its_caller_state_the_digest_of_the_source(stated: str, path: str) -> None:
     lines = (PACKAGE / path).read_bytes().splitlines(keepends=True)

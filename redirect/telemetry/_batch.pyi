@@ -1,0 +1,4 @@
+from redirect.telemetry.batch import Sums
+from redirect.telemetry.record import Record
+
+def add_up(records: list[Record], bounds: tuple[int, ...]) -> Sums: ...

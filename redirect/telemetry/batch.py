@@ -1,0 +1,55 @@
+"""What a batch of records adds up to.
+
+The rule: a request pays for its part of one pass over the batch, and nothing here knows where it is counted. Where the
+package was installed with a C compiler the pass is made by `_batch.c`, and else here; they find the same.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from operator import itemgetter
+
+from redirect.core.compiled import is_usable
+from redirect.core.decision import Decision
+from redirect.telemetry.record import Record
+from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
+
+try:
+    from redirect.telemetry import _batch
+except ImportError:
+    _batch = None  # type: ignore[assignment]
+
+# The digest that `_batch.c` states of itself: one of any other source is not used.
+SOURCE = "a2bdd16565a0d9556ec7"
+
+IS_COMPILED = is_usable(_batch, SOURCE)
+
+# How long requests took: nanoseconds in all, and how many are in each bucket that has some.
+Durations = tuple[int, list[tuple[int, int]]]
+
+# The decisions, each object once, with the number of its records; the pools that were requested; the durations of
+# answers and of forwards; and the records of forwards.
+Sums = tuple[list[tuple[Decision, int]], set[str | None], Durations, Durations, list[Record]]
+
+_BOUNDS_NS = tuple([1000 * bound for bound in BOUNDS_US])
+_decision = itemgetter(0)
+
+
+def adder(*, is_compiled: bool = IS_COMPILED) -> Callable[[list[Record]], Sums]:
+    if is_compiled:
+        return lambda records: _batch.add_up(records, _BOUNDS_NS)
+    return _add_up
+
+
+def _add_up(records: list[Record]) -> Sums:
+    decisions = [*map(_decision, records)]
+    by_id, counts = {id(each): each for each in decisions}, Counter(map(id, decisions))
+    pools = {head[0] for _, head, *_ in records}
+    forwards = [record for record in records if record[-1] is not None]
+    answers = [record for record in records if record[-1] is None] if forwards else records
+    groups = [(by_id[each], count) for each, count in counts.items()]
+    return groups, pools, _durations(answers), _durations(forwards), forwards
+
+
+def _durations(records: list[Record]) -> Durations:
+    durations = [ended - started for _, _, _, started, ended, _, _ in records]
+    return sum(durations), in_buckets(durations, _BOUNDS_NS)
