@@ -49,6 +49,9 @@ PAUSED_MS = 2_500
 # Milliseconds that a process has until its first heartbeat.
 START_MS = 60_000
 
+# Seconds for which the next new workers wait until those before them serve.
+BIRTH_SECONDS = 5.0
+
 # Seconds that the controller has to end.
 CONTROLLER_STOP_SECONDS = 2.0
 
@@ -164,7 +167,7 @@ class Master(Arbiter):
         self._looked_ms = now
         self._replace_hung(now)
         answered = self._common.restarts_answered
-        if answered != self._restarts_answered:
+        if answered != self._restarts_answered and not self._are_being_born():
             self._restarts_answered = answered
             if self._common.is_restart_good:
                 self._replace_workers()
@@ -184,6 +187,12 @@ class Master(Arbiter):
             _logger.error("there is no second master: %s", error)
             if os.getpid() != master:
                 os._exit(1)
+
+    def _are_being_born(self) -> bool:
+        """Whether workers of the last seconds do not serve yet: more would have those stopped that do."""
+        since = monotonic() - BIRTH_SECONDS
+        workers = self.WORKERS.values()
+        return any(each.born > since and each.slot.numbers.heartbeat_ms < each.born * 1000 for each in workers)
 
     def _replace_workers(self) -> None:
         """Starts new workers; gunicorn stops the oldest if there are too many."""

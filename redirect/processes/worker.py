@@ -5,6 +5,7 @@ controller publishes. Signals are handled by the master, which tells workers whe
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  it and the loop before the fork: by then other packages may be installed
 import contextlib
 import gc
 import logging
@@ -12,13 +13,13 @@ import os
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Iterator
 from random import Random
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 import uvicorn
+import uvicorn.loops.uvloop
 from gunicorn.arbiter import Arbiter
 from gunicorn.sock import BaseSocket
 from starlette.applications import Starlette
@@ -191,11 +192,12 @@ class RedirectWorker(UvicornWorker):
 
 
 def _exit(*_: object) -> NoReturn:
-    """Ends a worker that does not serve yet. The master may signal it again while Python exits, which would warn, too,
-    of what has not begun."""
-    _ignore_signals()
-    warnings.simplefilter("ignore")
-    sys.exit(0)
+    """Ends a worker that does not serve yet, at once. An exception could be raised anywhere: while the first task of
+    the loop was made it left that behind, which nothing cancelled, and which served while Python exited, unlogged."""
+    try:
+        _logger.info("Worker exiting (pid: %s)", os.getpid())
+    finally:
+        os._exit(0)
 
 
 def _ignore_signals() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -267,6 +268,30 @@ def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
             wait_for(lambda: CLIENT.post(f"{service.admin_url}/reload").status_code == 200)
             assert workers(service) > old
             assert all(b"\r\nlocation: http://new/" in client.ask() for client in clients)
+
+
+# Serves with workers that take half a second to begin.
+SLOW_TO_BEGIN = """
+import time
+from redirect.commands.main import cli
+from redirect.processes import worker
+worker.keep_freed_memory = lambda: time.sleep(0.5)
+cli(["serve"])
+"""
+
+
+def test_restarts_wait_until_the_workers_before_serve(tmp_path: Path) -> None:
+    """Else each of several in a row would stop those that serve, and nobody would."""
+    with running(tmp_path, command=(sys.executable, "-c", SLOW_TO_BEGIN)) as service:
+        for _ in range(30):
+            service.process.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        begun = re.findall(r"(Booting worker with pid:|Started server process) \[?([0-9]+)", service.stderr())
+    beginning: set[str] = set()
+    for what, pid in begun:
+        beginning ^= {pid}
+        assert len(beginning) <= 2, f"{what} {pid}"
+    assert len(begun) > 4
 
 
 def test_a_stop_under_load(tmp_path: Path) -> None:

@@ -160,30 +160,37 @@ def test_a_full_dev_shm_is_done_without(tmp_path: Path) -> None:
         assert CLIENT.get(service.url).status_code == 302
 
 
-# Serves, and has the worker told to stop while it is being made, and again when Python has taken back its handlers.
-TOLD_TWICE = """
-import os, signal
+# Serve, and have the worker told to stop: while it is being made; and as the first task of its loop is, which is
+# scheduled then, but in no list of tasks yet.
+TOLD_TO_STOP = """
+import os, signal, weakref
+from redirect.commands.main import cli
 from redirect.processes.master import Gunicorn
-class Last:
-    def __del__(self, kill=os.kill, term=signal.SIGTERM):
-        kill(self.pid, term)
-def load(self):
-    global last
-    last = Last()
-    last.pid = os.getpid()
+def told():
     os.kill(os.getppid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
-Gunicorn.load = load
-from redirect.commands.main import cli
+"""
+WHILE_IT_IS_MADE = """
+Gunicorn.load = lambda self: told()
+cli(["serve"])
+"""
+AS_ITS_LOOP_BEGINS = """
+add = weakref.WeakSet.add
+def told_before(self, item):
+    if type(item).__name__ == "Task" and "RedirectWorker._serve" in repr(item):
+        told()
+    add(self, item)
+weakref.WeakSet.add = told_before
 cli(["serve"])
 """
 
 
-def test_a_worker_that_is_told_to_stop_twice_while_it_is_born(tmp_path: Path) -> None:
-    """A worker that exits before it serves ignores the next signal to stop, until it has exited."""
+@pytest.mark.parametrize("when", [WHILE_IT_IS_MADE, AS_ITS_LOOP_BEGINS], ids=["while it is made", "as its loop begins"])
+def test_a_worker_that_is_told_to_stop_before_it_serves_exits(when: str, tmp_path: Path) -> None:
+    """It does not serve while Python exits: what it answered then would be in no log."""
     (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
     ended = subprocess.run(
-        [sys.executable, "-c", TOLD_TWICE],
+        [sys.executable, "-c", TOLD_TO_STOP + when],
         cwd=ROOT,
         env=environment(
             REDIRECT_POOLS_CONFIG_PATH=str(tmp_path / "pools.toml"),
@@ -198,6 +205,7 @@ def test_a_worker_that_is_told_to_stop_twice_while_it_is_born(tmp_path: Path) ->
     )
     assert ended.returncode == 0, ended.stderr
     assert "Worker exiting" in ended.stderr
+    assert "Started server process" not in ended.stderr
     assert is_calm(ended.stderr), ended.stderr
 
 
