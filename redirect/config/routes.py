@@ -13,13 +13,12 @@ from pydantic import ValidationError
 from redirect.config.positions import Path
 from redirect.config.schema import ROUTE_KEYS, Finding, finding, key, model
 from redirect.core.limits import MAX_LIMITS
-from redirect.core.routes import ACTIONS, FORWARD_KEYS, Place, Route
+from redirect.core.routes import ACTIONS, CONDITIONS, FORWARD_KEYS, Place, Route
 from redirect.core.wording import shown
 
 _ROUTE_RULE = "a route must be a table that begins with a line like [[routes]]"
 _TABLE = model(ROUTE_KEYS)
-_CONDITIONS = ("host", "path", "path_prefix", "methods")
-_CONDITIONS_TABLE = model({name: ROUTE_KEYS[name] for name in _CONDITIONS})
+_CONDITIONS_TABLE = model({name: ROUTE_KEYS[name] for name in CONDITIONS})
 _BODILESS = (204, 205, 304)
 _CAN_LIMIT = hasattr(os, "eventfd") and os.path.exists("/proc/self/fdinfo")
 _NOT_OF = {
@@ -140,7 +139,7 @@ def _doubles(tables: list[Any]) -> Iterator[Finding]:
 
 def _conditions(table: Any) -> Iterator[tuple[Place, str | None]]:
     """Those of a route whose other keys may have faults."""
-    given = {name: table[name] for name in _CONDITIONS if name in table} if isinstance(table, dict) else None
+    given = {name: table[name] for name in CONDITIONS if name in table} if isinstance(table, dict) else None
     try:
         yield from Route(**vars(_CONDITIONS_TABLE.model_validate(given))).conditions()
     except ValidationError:

@@ -56,15 +56,16 @@ class Ejections:
         self.use(config)
 
     def use(self, config: Config) -> None:
-        """One at another address is another origin."""
+        """One at another address is another origin, and one that is spelled otherwise is not."""
         had = {(name, each.name): each.authority for name, pool in self._pools.items() for each in pool.origins}
+        spelled = {(pool, authority): origin for (pool, origin), authority in had.items()}
         self._pools = {pool.name: pool for pool in config.pools.values() if pool.eject is not None}
         self._found = {
             name: {
-                each.name: statuses[each.name]
+                each.name: statuses[known]
                 for each in pool.origins
-                if each.weight and each.name in statuses
-                if had.get((name, each.name), each.authority) == each.authority
+                for known in [spelled.get((name, each.authority), each.name)]
+                if each.weight and known in statuses and had.get((name, known), each.authority) == each.authority
             }
             for name, pool in self._pools.items()
             for statuses in [self._found.get(name, {})]

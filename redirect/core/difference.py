@@ -1,20 +1,24 @@
 """What a configuration does to traffic when it takes the place of another one, in lines for people.
 
 The rule: what takes all traffic from somewhere is a warning and comes first; then come pools that came or went, routes,
-and shares, those first that move most. However much differs, only so many lines are shown.
+and shares, those first that move most. However much differs, only so many lines are shown. What means the same is the
+same, however it is spelled.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
-from redirect.core.overrides import Override
+from redirect.core.overrides import Override, named
 from redirect.core.pools import Config, Origin, Pool
-from redirect.core.routes import Route
+from redirect.core.routes import CONDITIONS, Route
 from redirect.core.wording import some
 
 MAX_LINES = 20
 MAX_ORIGINS_OF_LINE = 5
+
+# The conditions that every request fulfils.
+_ANY = Route().key
 
 # The order of what is no warning.
 _POOLS, _ROUTES, _KEYS = 4.0, 3.0, 2.0  # shares move by at most 1
@@ -49,21 +53,33 @@ def _default(before: Config, after: Config) -> Iterator[Change]:
 def _pools(before: Config, after: Config) -> Iterator[Change]:
     was_forwarded, is_forwarded = before.forwarded(), after.forwarded()
     default = f"get {after.default.name}, the default pool" if after.default else "get 404"
+    lost = {route.forward_to for route in before.routes} - {route.forward_to for route in after.routes}
     for name, old in before.pools.items():
         new = after.pools.get(name)
         if new is None:
             why = "" if name in was_forwarded else f": requests that name it {default}"
             yield Change(f"pool {name} is gone{why}", is_warning=True)
             continue
-        if name in is_forwarded - was_forwarded:
+        if name in lost:
+            yield Change(f"no route forwards to pool {name} any more", is_warning=True)
+        if name in is_forwarded - was_forwarded and new is not after.default:
             why = "as requests are forwarded to it"
             yield Change(f"pool {name} cannot be named any more, {why}: those that name it {default}", is_warning=True)
-        if new is not old and new != old:
-            yield from _of_pool(old, new)
+        if new is not old and new != (respelled := _respelled(old, new)):
+            yield from _of_pool(respelled, new)
     for name, pool in after.pools.items():
         if name not in before.pools:
             moves = some(_moves({}, _shares(pool)), MAX_ORIGINS_OF_LINE)
             yield Change(f"pool {name} is new{moves and f': {moves}'}", importance=_POOLS)
+
+
+def _respelled(old: Pool, new: Pool) -> Pool:
+    """The pool before with its origins named as the other one spells them. A container is what its name says."""
+    if old.discover is not None or new.discover is not None:
+        return old
+    names = {origin.authority: origin.name for origin in new.origins}
+    origins = [replace(origin, name=names.get(origin.authority, origin.name)) for origin in old.origins]
+    return replace(old, origins=tuple(origins))
 
 
 def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
@@ -74,9 +90,13 @@ def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
     if moved:
         largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
         yield Change(f"pool {new.name}: {some(moved, MAX_ORIGINS_OF_LINE)}", importance=largest)
+    drained = [f"{name} is new, drained" for name, share in after.items() if not share and name not in before]
+    drained += [f"{name}, drained, is gone" for name, share in before.items() if not share and name not in after]
+    if drained and not _is_yet_to_find(new):
+        yield Change(f"pool {new.name}: {some(drained, MAX_ORIGINS_OF_LINE)}", importance=_KEYS)
     changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
     changed += [f"{name} of {origin}" for origin, name in _changed_origins(old, new)]
-    if changed or not moved:
+    if changed or not (moved or drained):
         what = some(changed or ["weights or order"], MAX_ORIGINS_OF_LINE)
         yield Change(f"pool {new.name}: {what} changed", importance=_KEYS)
 
@@ -92,7 +112,7 @@ def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
 
 def _held(override: Override, before: Config, after: Config) -> Iterator[Change]:
     pools = [config.pools.get(override.pool) for config in (before, after)]
-    old, new = (pool and _shares(pool).get(override.origin) for pool in pools)
+    old, new = (pool and _shares(pool).get(named(pool, override.origin)) for pool in pools)
     if old is not None and new is None and not (pools[1] and _is_yet_to_find(pools[1])):
         gone = f"{override.origin} is gone, and its override with it, {override.way}"
         yield Change(f"pool {override.pool}: {gone}", is_warning=True)
@@ -130,14 +150,17 @@ def _move(old: float, new: float) -> str:
 
 
 def _routes(before: Config, after: Config) -> Iterator[Change]:
-    old, new = ({route.name: route for route in config.routes} for config in (before, after))
-    for name, route in old.items():
-        if name not in new:
-            yield Change(f"route {name} is gone: {route.does}", importance=_ROUTES)
-        elif route.does != new[name].does:
-            yield Change(f"route {name}: {route.does} -> {new[name].does}", importance=_ROUTES)
-        elif route != new[name]:
-            yield Change(f"route {name}: {', '.join(_changed_keys(route, new[name]))} changed", importance=_KEYS)
-    for name, route in new.items():
-        if name not in old:
-            yield Change(f"route {name} is new: {route.does}", importance=_ROUTES)
+    old, new = ({route.key: route for route in config.routes} for config in (before, after))
+    for key, route in old.items():
+        if key not in new:
+            yield Change(f"route {route.name} is gone: {route.does}", importance=_ROUTES)
+        elif route.does != new[key].does:
+            yield Change(f"route {new[key].name}: {route.does} -> {new[key].does}", importance=_ROUTES)
+        elif changed := [name for name in _changed_keys(route, new[key]) if name not in CONDITIONS]:
+            yield Change(f"route {new[key].name}: {', '.join(changed)} changed", importance=_KEYS)
+    for key, route in new.items():
+        if key not in old and key == _ANY and not route.taken:
+            what = f"route {route.name} is new: {route.does}: no request without another route names a pool any more"
+            yield Change(what, is_warning=True)
+        elif key not in old:
+            yield Change(f"route {route.name} is new: {route.does}", importance=_ROUTES)

@@ -16,16 +16,16 @@ MAX_LIMITS = 64
 def numbered(
     routes: Iterable[Route], before: Iterable[Route] = (), held: Sequence[int] = (0,) * MAX_LIMITS
 ) -> tuple[Route, ...]:
-    """The routes, with an index in each limit: that of the route of the same name `before`, or a free one. `held` says
-    how many tokens of each index requests hold."""
+    """The routes, with an index in each limit: that of the route `before` with the same conditions, however these are
+    spelled, or a free one. `held` says how many tokens of each index requests hold."""
     routes = tuple(routes)
-    limited = [route.name for route in routes if route.limit is not None]
-    had = {route.name: route.limit.index for route in before if route.limit is not None}
-    indices = {name: had[name] for name in limited if name in had}
+    limited = [route.key for route in routes if route.limit is not None]
+    had = {route.key: route.limit.index for route in before if route.limit is not None}
+    indices = {key: had[key] for key in limited if key in had}
     free = set(range(MAX_LIMITS)).difference(indices.values())
     left = sorted(free, key=lambda index: (held[index] + (index in had.values()), index))
-    indices |= zip([name for name in limited if name not in had], left, strict=False)
-    limits = [route.limit and replace(route.limit, index=indices[route.name]) for route in routes]
+    indices |= zip([key for key in limited if key not in had], left, strict=False)
+    limits = [route.limit and replace(route.limit, index=indices[route.key]) for route in routes]
     return tuple(
         [route if limit is None else replace(route, limit=limit) for route, limit in zip(routes, limits, strict=True)]
     )

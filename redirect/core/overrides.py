@@ -90,7 +90,8 @@ def overridden(pool: Pool, overrides: Iterable[Override], now: float) -> Pool:
     """The pool, which has the weights of its file, with those of its overrides. One of an origin that is not there at
     the moment says nothing."""
     names = {origin.name for origin in pool.origins}
-    parts = {each.origin: each.parts(now) for each in overrides if each.pool == pool.name and each.origin in names}
+    found = {named(pool, each.origin): each.parts(now) for each in overrides if each.pool == pool.name}
+    parts = {origin: share for origin, share in found.items() if origin in names}
     if not parts:
         return pool
     own = [origin.weight for origin in pool.origins]
@@ -117,10 +118,12 @@ def with_overrides(config: Config, overrides: Sequence[Override], now: float) ->
 
 
 def left(config: Config, overrides: Sequence[Override], now: float) -> dict[Override, str | None]:
-    """The overrides, each with why it ends now, None if it goes on."""
+    """The overrides, with their origins as the configuration spells them, each with why it ends now, None if it goes
+    on."""
     found: dict[Override, str | None] = {}
-    for each in overrides:
-        pool = config.pools.get(each.pool)
+    for override in overrides:
+        pool = config.pools.get(override.pool)
+        each = replace(override, origin=named(pool, override.origin))
         if pool is None:
             found[each] = "the pool is gone"
         elif pool.discover is None and each.origin not in {origin.name for origin in pool.origins}:

@@ -9,7 +9,7 @@ passed on as they came. The tables are compiled at load: a lookup costs the same
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
@@ -24,6 +24,8 @@ MAX_PATH_CHARACTERS = 1024
 MAX_KNOWN_HOSTS = 4096
 
 MAX_IN_FLIGHT = 1_000_000
+
+CONDITIONS = ("host", "path", "path_prefix", "methods")
 
 # The keys of which a route has one, and those that only the first of them has.
 ACTIONS = ("forward_to", "redirect_to", "respond", "show")
@@ -203,6 +205,11 @@ class Route:
         """The conditions, as the access log and the commands show them: `POST shop.example.com/api/*`."""
         place = (self.host or "") + (self.path or f"{self.prefix}/*")
         return f"{','.join(self.methods)} {place}" if self.methods else place
+
+    @property
+    def key(self) -> Hashable:
+        """The same for each spelling of the same conditions."""
+        return self.place, frozenset(self.methods)
 
     @property
     def prefix(self) -> str:

@@ -228,6 +228,14 @@ def test_one_at_another_address_is_another(scoreboard: Scoreboard, clock: Clock)
     assert look(ejections) == {}
 
 
+def test_one_that_is_spelled_otherwise_is_the_same(scoreboard: Scoreboard, clock: Clock) -> None:
+    ejections = Ejections(scoreboard, configuration())
+    report(scoreboard, "failed_in_a_row")
+    assert look(ejections) == {"a": "down"}
+    ejections.use(parse_config(TOML.format(1, 10).replace("{ a = 1, b", "{ A = 1, b").encode(), "pools.toml"))
+    assert look(ejections) == {"A": "down"}
+
+
 def test_each_change_is_logged(scoreboard: Scoreboard, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     ejections = Ejections(scoreboard, configuration())

@@ -60,6 +60,21 @@ CASES = {
 }
 
 
+CASES |= {
+    "a drained origin that is new": ('"y" = 1', '"y" = 1, "n" = 0', ["pool a: n is new, drained"]),
+    "a route that takes what no other does": (
+        "[a]",
+        "[[routes]]\nrespond = { status = 410 }\n[a]",
+        ["warning: route /* is new: respond 410: no request without another route names a pool any more"],
+    ),
+    "a forward to the default pool": (
+        "[a]",
+        '[[routes]]\npath = "/r"\nforward_to = "a"\n[a]',
+        ["route /r is new: forward_to a"],
+    ),
+}
+
+
 @pytest.mark.parametrize(("old", "new", "expected"), CASES.values(), ids=CASES)
 def test_changes(old: str, new: str, expected: list[str]) -> None:
     found = lines(TWO, TWO.replace(old, new, 1))
@@ -85,6 +100,32 @@ def test_a_route_that_does_something_else_or_is_gone() -> None:
     other = ROUTE.replace('"b"', '"a"')
     assert lines(ROUTE + TWO, other + TWO) == ["route /r: redirect_to b -> redirect_to a"]
     assert lines(ROUTE + TWO, TWO) == ["route /r is gone: redirect_to b"]
+
+
+def test_a_pool_that_no_route_forwards_to_any_more_is_a_warning() -> None:
+    before = ROUTE.replace("redirect", "forward") + TWO
+    assert lines(before, before.replace('"b"', '"a"'))[0] == "warning: no route forwards to pool b any more"
+
+
+SPELLED = """
+[[routes]]
+host = "Shop.example"
+path_prefix = "/api"
+methods = ["GET", "POST"]
+redirect_to = "r"
+[r]
+is_default = true
+weighted_hosts = { "R1.example" = 1, "r2.example" = { weight = 2, path_prefix = "/m" } }
+"""
+
+
+def test_what_is_spelled_otherwise_is_no_change() -> None:
+    after = SPELLED.replace("Shop", "shop").replace('"/api"', '"/api/"').replace('"GET", "POST"', '"POST", "GET"')
+    after = after.replace("R1.example", "r1.example.").replace("r2.example", "r2.EXAMPLE")
+    assert lines(SPELLED, after) == []
+    assert lines(SPELLED, after.replace("= 2,", "= 3,")) == [
+        "pool r: r1.example.: 33.3 % -> 25 %, r2.EXAMPLE: 66.7 % -> 75 %"
+    ]
 
 
 def test_the_most_important_come_first_and_the_rest_is_counted() -> None:

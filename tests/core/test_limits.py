@@ -1,5 +1,7 @@
 """Which tokens count the requests of a route: the same ones as long as it has a limit."""
 
+from dataclasses import replace
+
 from redirect.core.limits import MAX_LIMITS, numbered
 from redirect.core.routes import RequestLimit, Route
 
@@ -31,6 +33,15 @@ def test_a_route_keeps_its_index_wherever_it_stands() -> None:
     before = numbered(routes("ABC"))
     assert indices(numbered(routes("CxBA"), before)) == "/C=2 /B=1 /A=0"
     assert indices(numbered(routes("C"), before)) == "/C=2"
+
+
+def test_a_route_that_is_spelled_otherwise_keeps_its_index() -> None:
+    route = Route("Shop.example", "/f", methods=("GET", "POST"), forward_to="p", limit=RequestLimit(7))
+    before = numbered([*routes("A"), route])
+    respelled = replace(route, host="shop.example", path="/%66", methods=("POST", "GET"))
+    (after,) = numbered([respelled], before)
+    assert after.limit is not None
+    assert after.limit.index == 1
 
 
 def test_another_route_gets_an_index_that_no_request_counts_by() -> None:

@@ -193,3 +193,11 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
 def test_what_makes_no_sense_is_refused(wanted: object, message: str) -> None:
     with pytest.raises(ValueError, match="^" + message.replace("?", r"\?")):
         read(wanted, config(), [override()], NOW)
+
+
+def test_an_override_goes_on_where_its_origin_is_spelled_otherwise() -> None:
+    respelled = config(TOML.replace('"new"', '"NEW"'))
+    (goes_on,) = left(respelled, [override("new")], NOW)
+    assert goes_on == override("NEW")
+    assert with_overrides(respelled, [override("new")], NOW) == with_overrides(respelled, [goes_on], NOW)
+    assert with_overrides(respelled, [goes_on], NOW) != respelled
