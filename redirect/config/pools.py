@@ -105,7 +105,8 @@ def is_meant_as_route(name: str, value: object) -> bool:
         return False
     is_near = bool(difflib.get_close_matches(name.lower(), ["routes"], n=1, cutoff=0.8))
     if isinstance(value, dict):
-        tables = [value, *value.values()] if is_near else []
+        inner = [table for each in value.values() for table in (each if isinstance(each, list) else [each])]
+        tables = [value, *inner] if is_near else []
     else:
         tables = value if isinstance(value, list) else []
         if name == "routes" or (is_near and tables):
@@ -123,8 +124,9 @@ def _header(name: str, value: object) -> str:
         return f"[[{key((name,))}]]"
     if not isinstance(value, dict):
         return shown(value)
-    inner = next((part for part in value if isinstance(value[part], dict) and part not in ROUTE_KEYS), None)
-    return f"[{key((name,) if inner is None else (name, inner))}]"
+    inner = next((part for part in value if isinstance(value[part], dict | list) and part not in ROUTE_KEYS), None)
+    header = f"[{key((name,) if inner is None else (name, inner))}]"
+    return f"[{header}]" if isinstance(value.get(inner), list) else header
 
 
 def _with_remedy(found: Finding, table: dict[str, object]) -> Finding:

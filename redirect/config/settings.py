@@ -56,6 +56,11 @@ def _is_unix(text: str) -> bool:
     return True
 
 
+def _off(text: str) -> str:
+    """`OFF`, too: it would be the name of a file."""
+    return "off" if text.strip().lower() == "off" else text
+
+
 def _bind(text: str) -> str:
     if _is_unix(text):
         return text
@@ -85,6 +90,7 @@ def _docker_host(text: str) -> str:
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Host = Annotated[str, AfterValidator(_host)]
+AccessLog = Annotated[str, AfterValidator(_off)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Proxies = Annotated[str, AfterValidator(_proxies)]
 AdminToken = Annotated[SecretStr, AfterValidator(_admin_token)]
@@ -110,7 +116,7 @@ class Settings(BaseSettings):
         default_factory=usable_cores, ge=1, le=1024, description="Worker processes; default: one per core"
     )
     worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
-    access_log: str = Field("-", description="Access log: - is standard output, a path is appended to, or off")
+    access_log: AccessLog = Field("-", description="Access log: - is standard output, a path is appended to, or off")
     log_query: Literal["keep", "mask", "drop"] = Field(
         "keep", description="Query strings in the access log: keep, mask their values, or drop"
     )

@@ -32,7 +32,8 @@ class Balancer:
     picks by a key of the request."""
 
     __slots__ = (
-        *("_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_begun", "has_cycle"),
+        *("_beside", "_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_begun"),
+        "has_cycle",
         *("has_eligible", "is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
     )
 
@@ -63,6 +64,7 @@ class Balancer:
         # That of the same pool which is in use, once this one is not: all that came before it share the list.
         self.latest: list[Balancer] = []
         self._set_trials()
+        self._beside: tuple[Destination, Destination | None] | None = None  # what was shown, and in whose place
         # Each is made when it is first needed.
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None
         self._rendezvous: Rendezvous | None = None
@@ -110,7 +112,7 @@ class Balancer:
         if self._weights != before[0]:
             self._weigh()
         if (self._weights, self.is_growing) != before:
-            self._bounds = self._by_chance = None
+            self._beside = self._bounds = self._by_chance = None
             if self._rendezvous is not None:
                 self._rendezvous.use(self._weights)
             self.pick = self._first_pick if self.has_eligible and not self.is_by_key else None
@@ -183,8 +185,17 @@ class Balancer:
         pick = _random_picker(left, self._random)
         return pick() if pick else None
 
+    def peek_beside(self, picked: Destination) -> Destination | None:
+        """What the next `pick_beside` in place of `picked` will be, for a HEAD before the GET."""
+        other = self.pick_beside(picked)
+        self._beside = picked, other
+        return other
+
     def pick_beside(self, picked: Destination, key: bytes = b"") -> Destination | None:
         """One of the others, as `pick_other` does; what it costs does not grow with their number."""
+        shown, self._beside = self._beside, None
+        if shown is not None and shown[0] is picked and not key:
+            return shown[1]
         self._begin()
         if self._bounds is None:
             places = {destination: place for place, destination in enumerate(self._destinations)}

@@ -193,14 +193,19 @@ class Service:
         else:
             picked = balancer.pick_by_key(key)
         endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
-        return _loop(balancer, picked, redirect, scheme, key or b"") if endpoint == asked else redirect
+        if endpoint != asked:
+            return redirect
+        other = balancer.pick_beside(picked, key or b"") if balancer.pool.on_loop == "next" else None
+        return _loop(balancer.pool, other, redirect, scheme)
 
     def _peek(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
         """What the next GET will get."""
         picked = balancer.peek()
         endpoint, redirect = picked.work_out(scheme)
-        decision = _loop(balancer, picked, redirect, scheme, b"") if endpoint == asked else redirect
-        return decision.without_pick()
+        if endpoint == asked:
+            other = balancer.peek_beside(picked) if balancer.pool.on_loop == "next" else None
+            redirect = _loop(balancer.pool, other, redirect, scheme)
+        return redirect.without_pick()
 
     def _fall_back(
         self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None
@@ -235,13 +240,11 @@ def _forward(route: Route, prepared: Mapping[str, Balancer], name: str, fallback
     return Forward(route, balancer, behind, fallback_for)
 
 
-def _loop(balancer: Balancer, picked: Destination, redirect: Decision, scheme: str, key: bytes) -> Decision:
-    """What takes the place of a redirect to where the client came from."""
-    if balancer.pool.on_loop == "next":
-        other = balancer.pick_beside(picked, key)
-        if other is not None:
-            return ((other.http if scheme == "http" else other.https) or other.work_out(scheme))[1]
-    return _refused_loop(balancer.pool, redirect)
+def _loop(pool: Pool, other: Destination | None, redirect: Decision, scheme: str) -> Decision:
+    """What takes the place of a redirect to where the client came from: one to the `other`, if there is any."""
+    if other is None:
+        return _refused_loop(pool, redirect)
+    return ((other.http if scheme == "http" else other.https) or other.work_out(scheme))[1]
 
 
 def _constant(route: Route, response: Response) -> Decision:

@@ -457,6 +457,7 @@ _HEADER = "a route begins with a line like [[routes]], with two brackets"
         ('[[api]]\nforward_to = "orders"\n', f"1:3: api: {_HEADER}, got [[api]]"),
         ('[routes]\npath_prefix = "/a"\nforward_to = "orders"\n', f"1:2: routes: {_HEADER}, got [routes]"),
         ('[routes.orders]\npath_prefix = "/a"\n', f"1:2: routes: {_HEADER}, got [routes.orders]"),
+        ('[[routes.orders]]\npath_prefix = "/a"\n', f"1:3: routes: {_HEADER}, got [[routes.orders]]"),
         ("routes = 1\n", f"1:1: routes: {_HEADER}, got 1"),
         ("routes = [1]\n", "1:11: routes[0]: a route must be a table that begins with a line like [[routes]], got 1"),
     ],

@@ -73,6 +73,7 @@ def test_workers_follow_the_affinity() -> None:
         ("REDIRECT_WORKERS", "3", "workers", 3),
         ("REDIRECT_WORKER_TIMEOUT", "2", "worker_timeout", 2),
         ("REDIRECT_ACCESS_LOG", "off", "access_log", "off"),
+        ("REDIRECT_ACCESS_LOG", "OFF ", "access_log", "off"),
         ("REDIRECT_LOG_QUERY", "mask", "log_query", "mask"),
         ("REDIRECT_LOG_FORMAT", "json", "log_format", "json"),
         ("REDIRECT_LOG_CLIENT_IP", "truncate", "log_client_ip", "truncate"),

@@ -33,6 +33,18 @@ def test_next_picks_among_the_others_in_their_proportions(pick: str) -> None:
     assert 2850 < got["http://b.example"] < 3150
 
 
+def test_a_head_before_a_get_sees_what_next_will_pick() -> None:
+    """So does a second one. What goes down in between is not picked."""
+    service = serving(f'on_loop = "next"\n{PROBED}')
+    for _ in range(200):
+        shown = [service.decide(None, "http", OLD, "HEAD").origin for _ in range(2)]
+        assert {*shown, service.decide(None, "http", OLD).origin} == {shown[0]}
+    service.decide(None, "http", OLD, "HEAD")
+    for _ in service.updates({"p": {"b.example": HealthStatus(False, 0.0, 0.0, "refused")}}, 0):
+        pass
+    assert service.decide(None, "http", OLD).origin == "c.example"
+
+
 def test_next_leaves_requests_for_other_hosts_their_cycle() -> None:
     service = serving('on_loop = "next"')
     got = Counter(service.decide(None, "http", ("elsewhere.example", 80)).origin for _ in range(100))
