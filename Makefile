@@ -116,11 +116,12 @@ wheels: $(READY) ## Build dist/: sdist and manylinux wheels for the Pythons that
 	@PATH="$$PWD/$(BIN):$$PATH" misc/wheels $(PYTHONS)
 	@$(BIN)/python -m pytest tests/wheels
 
-# pip in a container knows what the image holds, licences included.
+# pip in a container knows which packages of Python the image holds, licences included.
+IMAGE := redirect
 image: ## Build the image `redirect` with the labels of this commit, and its list of components (CycloneDX) in dist/
-	@docker build --tag redirect --label "org.opencontainers.image.revision=$$(git rev-parse HEAD)" \
+	@docker build --tag $(IMAGE) --label "org.opencontainers.image.revision=$$(git rev-parse HEAD)" \
 		--label "org.opencontainers.image.created=$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .
-	@mkdir -p dist && docker run --rm --user 0 redirect bash -ec 'python -m venv /tmp/v \
+	@mkdir -p dist && docker run --rm --user 0 $(IMAGE) bash -ec 'python -m venv /tmp/v \
 		&& /tmp/v/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom \
 		&& /tmp/v/bin/cyclonedx-py environment --output-reproducible /usr/local/bin/python' >dist/redirect.cdx.json
 
