@@ -1,5 +1,8 @@
 -- The access logs of all replicas in ClickHouse (tested with the engine of 26.9), with a column for each key of a record (docs/logs.md).
--- Run it in a database of its own: clickhouse-client --database redirect --multiquery < clickhouse.sql
+-- Each name has its database, as the image of ClickHouse's server runs this in `default`. By hand, any number of times:
+-- clickhouse-client --multiquery < clickhouse.sql
+
+CREATE DATABASE IF NOT EXISTS redirect;
 
 -- What the service wrote, line by line: records, and markers of lost lines, which have no status.
 --
@@ -7,7 +10,7 @@
 -- one with the same key is the same line, and is merged with it, or by FINAL left out.
 --
 -- Low cardinality is for what the configuration bounds. What clients send is not bounded.
-CREATE TABLE IF NOT EXISTS access_lines
+CREATE TABLE IF NOT EXISTS redirect.access_lines
 (
     time DateTime64(3, 'UTC') CODEC(Delta, ZSTD),
     level LowCardinality(String),
@@ -53,5 +56,5 @@ TTL toDateTime(time) + INTERVAL 30 DAY
 SETTINGS allow_nullable_key = 1, ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- What `redirect logs query` asks: the records, each once.
-CREATE VIEW IF NOT EXISTS access AS
-SELECT * EXCEPT (lost, logged) FROM access_lines FINAL WHERE status IS NOT NULL;
+CREATE VIEW IF NOT EXISTS redirect.access AS
+SELECT * EXCEPT (lost, logged) FROM redirect.access_lines FINAL WHERE status IS NOT NULL;

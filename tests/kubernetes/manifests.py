@@ -9,7 +9,8 @@ from support.compose import ROOT
 
 Resource = dict[str, Any]
 
-FOLDERS = ("base", "overlays/local", "overlays/gateway")
+# The last one is what someone with the Prometheus operator would write.
+FOLDERS = ("base", "overlays/local", "overlays/gateway", "../../tests/kubernetes/monitored")
 
 
 @cache

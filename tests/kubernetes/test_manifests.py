@@ -39,6 +39,12 @@ def test_each_resource_is_valid_and_has_no_unknown_key(folder: str, version: str
     assert all(line.startswith("INFO ") and " passed " in line for line in lines), lines
 
 
+def test_only_what_names_the_component_needs_an_operator(folder: str) -> None:
+    """A cluster without it refuses a ServiceMonitor, and `kubectl apply -k` ends with an error."""
+    kinds = {kind for kind in CUSTOM if resources(folder, kind)}
+    assert kinds == (CUSTOM if folder.endswith("monitored") else set())
+
+
 def test_each_selector_matches_the_pods(folder: str) -> None:
     labels = pod(folder)["metadata"]["labels"]
     selectors = [

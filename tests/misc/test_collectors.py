@@ -1,8 +1,11 @@
-"""The collectors of misc/logs agree. `make logs` runs syslog-ng; of the others no program is to be had there."""
+"""The collectors of misc/logs agree, with each other and with what they need: the tag of each replica, and the tables in
+their database. `make logs` runs syslog-ng; of the others no program is to be had there."""
 
 import re
 import tomllib
+from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 from support.service import ROOT
 
@@ -10,7 +13,11 @@ LOGS = ROOT / "misc/logs"
 SYSLOG_NG = (LOGS / "syslog-ng.conf").read_text()
 FLUENT_BIT = YAML(typ="safe").load(LOGS / "fluent-bit.yaml")["pipeline"]
 VECTOR = tomllib.loads((LOGS / "vector.toml").read_text())
-COLLECTOR = YAML(typ="safe").load(ROOT / "docker-compose.yml")["services"]["collector"]
+COMPOSE, STACK = (
+    YAML(typ="safe").load(ROOT / name)["services"] for name in ("docker-compose.yml", "misc/swarm/stack.yml")
+)
+COLLECTOR = COMPOSE["collector"]
+SQL = re.sub(r"--.*", "", (LOGS / "clickhouse.sql").read_text())
 
 
 def test_all_read_what_docker_writes_of_containers_with_the_tag() -> None:
@@ -32,3 +39,19 @@ def test_all_insert_in_the_same_way() -> None:
 
 def test_the_collector_has_all_that_its_configuration_takes_from_the_environment() -> None:
     assert set(re.findall("`([A-Z_]+)`", SYSLOG_NG)) == COLLECTOR["environment"].keys()
+
+
+@pytest.mark.parametrize("services", [pytest.param(COMPOSE, id="compose"), pytest.param(STACK, id="swarm")])
+def test_replicas_have_the_tag_that_collectors_ask_for_and_nothing_else_has_it(services: dict[str, Any]) -> None:
+    tags = {name: service["logging"]["options"].get("tag") for name, service in services.items()}
+    assert {name for name, tag in tags.items() if tag} == {"redirect"}
+    assert tags["redirect"] == "redirect"
+    assert services["redirect"]["logging"]["driver"] == "json-file"
+
+
+def test_the_tables_are_in_the_collectors_database_however_the_file_is_run() -> None:
+    """The entrypoint of ClickHouse's image runs it in `default`, whatever CLICKHOUSE_DB is."""
+    database = COLLECTOR["environment"]["CLICKHOUSE_DB"]
+    assert re.findall(r"CREATE DATABASE IF NOT EXISTS (\w+);", SQL) == [database]
+    named = re.findall(r"(?:(?:TABLE|VIEW) IF NOT EXISTS|FROM) (\S+)", SQL)
+    assert named == [f"{database}.{name}" for name in ("access_lines", "access", "access_lines")]

@@ -252,6 +252,12 @@ def test_compose_mounts_what_prometheus_and_grafana_read() -> None:
     assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
 
 
+def test_the_dashboard_may_be_changed_in_grafana() -> None:
+    """As docs/operations.md says; without the key Grafana refuses to save one that is provisioned."""
+    (provider,) = PROVIDERS["providers"]
+    assert provider["allowUiUpdates"] is True
+
+
 def test_the_dashboard_and_the_alerts_ask_for_the_job() -> None:
     """What no exposition names, the job, is named as the scrape configuration has it, and as Kubernetes gives it: by a
     label of the Service, and by its name where there is no such label."""

@@ -78,9 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main(directory: str, port: str, *scripts: str) -> None:
     Handler.session = Session(directory)
-    Handler.session.query("CREATE DATABASE IF NOT EXISTS redirect ENGINE = Atomic")
-    Handler.session.query("USE redirect")
-    for script in scripts:
+    for script in scripts:  # in the database `default`, as the image runs them
         text = re.sub(r"--.*", "", Path(script).read_text())
         for statement in filter(str.strip, text.split(";")):
             Handler.session.query(statement)
