@@ -1,5 +1,5 @@
-"""The collectors of misc/logs agree, with each other and with what they need: the tag of each replica, and the tables in
-their database. `make logs` runs syslog-ng; of the others no program is to be had there."""
+"""The collectors of misc/logs agree, with each other and with what they need: the tag of each replica, and the tables.
+`make logs` runs syslog-ng; of the others no program is to be had there."""
 
 import re
 import tomllib
