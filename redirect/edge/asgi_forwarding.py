@@ -1,7 +1,8 @@
 """The client's side of a request that is forwarded, behind any ASGI server.
 
 The rule: what the exchange calls and what ASGI awaits meet in a queue, which is bounded by pausing the origin. ASGI
-knows neither informational responses nor other protocols: the first are left out, the second are refused.
+knows neither informational responses nor other protocols: the first are left out, the second are refused. That a client
+has left is the next message, which is not asked for while an origin does not take the rest of a request.
 """
 
 import asyncio
@@ -55,9 +56,10 @@ class AsgiClient:
                 return
             if body := message.get("body"):
                 self.exchange.request_data(body)
-            if not message.get("more_body"):
+            if message.get("more_body"):
+                await self._is_taking.wait()
+            else:
                 self.exchange.request_end()
-            await self._is_taking.wait()
 
     async def _send(self, send: Send) -> None:
         while self._messages or not self._is_over:
@@ -127,6 +129,9 @@ class AsgiClient:
 
     def resume(self) -> None:
         self._is_taking.set()
+
+    def has_left(self) -> bool:
+        return False  # the server says so
 
     def untaken(self) -> int:
         return self._waiting_bytes

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from redirect.core.decision import Decision
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
-from redirect.proxy.untaken import untaken
+from redirect.proxy.untaken import is_reset, untaken
 from redirect.proxy.upstream import RESET
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -137,6 +137,9 @@ class ForwardingClient:
 
     def resume(self) -> None:
         self._connection.feed_soon()
+
+    def has_left(self) -> bool:
+        return self._connection.flow.read_paused and is_reset(self._connection.transport)
 
     def untaken(self) -> int:
         return untaken(self._connection.transport)

@@ -10,9 +10,10 @@ Each worker has its own. What is kept and what is being gathered is limited in b
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import inf
 from time import monotonic, time
 from typing import NamedTuple
@@ -43,14 +44,14 @@ _REPLACING = (200, 404, 410)
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 # What the origin is asked by a route, as far as its answer depends on it.
-_Asked = tuple[str, str | None, str | None, bool, bool | None]
+_Asked = tuple[Hashable, str | None, str | None, bool, bool | None]
 
 
 class Key(NamedTuple):
     asked: _Asked
     endpoint: Endpoint | None
     target: str
-    accept_encoding: bytes
+    accept_encoding: bytes | None
 
 
 class Answer(NamedTuple):
@@ -82,6 +83,15 @@ def is_for_all(headers: Iterable[Field]) -> bool:
         name.lower() in _OF_ONE or (name.lower() == b"cache-control" and "no-store" in _directives([value]))
         for name, value in headers
     )
+
+
+def accepted_encoding(headers: Iterable[Field]) -> bytes | None:
+    """Accept-Encoding, the same for each spelling of the same list; None where it is not said."""
+    values = [value.lower() for name, value in headers if name.lower() == b"accept-encoding"]
+    if not values:
+        return None
+    members = [b";".join(map(bytes.strip, member.split(b";"))) for member in b",".join(values).split(b",")]
+    return b",".join(filter(None, members))
 
 
 def allowed_age(status: int, fields: Sequence[Field]) -> float:
@@ -144,8 +154,7 @@ class Cache:
         """What the cache has to do with a request; None if nothing."""
         if route.cache is None or (request.method in _SAFE and not is_for_all(headers)):
             return None
-        accepted = b",".join([value for name, value in headers if name.lower() == b"accept-encoding"])
-        key = Key(_asked(route), request.head.endpoint, request.target, accepted)
+        key = Key(_asked(route), request.head.endpoint, request.target, accepted_encoding(headers))
         return Copy(self, key, request.method, route.cache.stale_if_down)
 
     def find(self, key: Key) -> Answer | None:
@@ -233,10 +242,11 @@ class Copy:
         return answer.reason, answer.stale_fields(now, error), answer.body
 
 
+@lru_cache(maxsize=1024)
 def _asked(route: Route) -> _Asked:
-    return route.name, route.forward_to, route.target, route.strip_prefix, route.pass_host
+    return route.key, route.forward_to, route.target, route.strip_prefix, route.pass_host
 
 
 def _size(key: Key, answer: Answer) -> int:
     fields = sum([len(name) + len(value) + _FIELD_BYTES for name, value in answer.fields])
-    return len(key.target) + len(key.accept_encoding) + fields + len(answer.body) + _ENTRY_BYTES
+    return len(key.target) + len(key.accept_encoding or b"") + fields + len(answer.body) + _ENTRY_BYTES

@@ -75,6 +75,9 @@ class Client(Protocol):
 
     def resume(self) -> None: ...
 
+    def has_left(self) -> bool:
+        """Whether the client has reset its connection while it is not read, so that nothing else tells."""
+
     def untaken(self) -> int:
         """Bytes of the answer that the client has not taken yet, as far as that is known."""
 
@@ -491,8 +494,12 @@ class Exchange:
     # Deadlines
 
     def check(self, now: int) -> None:
-        """Ends the exchange if a deadline has passed; `now` is by `monotonic_ns`."""
+        """Ends the exchange if its client has left, or a deadline has passed; `now` is by `monotonic_ns`."""
         if self._is_over:
+            return
+        if self._client.has_left():
+            self.client_lost()
+            self._client.cut()
             return
         if self._has_moved or self._is_taken():
             self._has_moved, self._still_since = False, now

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from email.utils import formatdate
 from math import inf
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
 from support.gateway import Answer, Forwarding, Gateway
@@ -14,7 +16,7 @@ from support.origin import Behaviour, answer, chunks, close_at_once, hang, head,
 from redirect.core.request import Head, Request
 from redirect.core.routes import Caching, Route
 from redirect.proxy import cache
-from redirect.proxy.cache import Cache, Copy, allowed_age, initial_age, is_for_all, is_usable
+from redirect.proxy.cache import Cache, Copy, accepted_encoding, allowed_age, initial_age, is_for_all, is_usable
 from redirect.proxy.fields import Field
 
 CACHE = "cache = { stale_if_down = 300 }\nretries = 0"
@@ -75,6 +77,33 @@ def test_which_requests_have_answers_for_all(lines: list[str], is_so: bool) -> N
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([b"gzip;q=0.5,br"], id="without blanks"),
+        pytest.param([b"gzip ;\tq=0.5 ,\tbr \t"], id="with blanks"),
+        pytest.param([b"GZip;Q=0.5, BR"], id="in capitals"),
+        pytest.param([b",gzip;q=0.5,, br,"], id="with empty members"),
+        pytest.param([b"gzip;q=0.5", b"br"], id="in two fields"),
+    ],
+)
+def test_the_same_codings_are_the_same_however_they_are_spelled(values: list[bytes]) -> None:
+    assert accepted_encoding([(b"Accept-Encoding", value) for value in values]) == b"gzip;q=0.5,br"
+
+
+@pytest.mark.parametrize(
+    ("lines", "codings"),
+    [
+        pytest.param([], None, id="none said: any will do"),
+        pytest.param(["Accept-Encoding: , "], b"", id="none taken"),
+        pytest.param(["Accept-Encoding: gzi p"], b"gzi p", id="no list"),
+        pytest.param(["Accept-Encoding: gzip;q=0"], b"gzip;q=0", id="none of this one"),
+    ],
+)
+def test_other_codings_are_others(lines: list[str], codings: bytes | None) -> None:
+    assert accepted_encoding(fields(*lines)) == codings
+
+
+@pytest.mark.parametrize(
     ("lines", "age"),
     [
         pytest.param(["Age: 50"], 50, id="as it says"),
@@ -110,21 +139,21 @@ def test_how_old_an_answer_may_be(age: int, until: float, seconds: float, is_so:
 # Its size
 
 
-def copy(kept: Cache, target: str = "/") -> Copy:
+def copy(kept: Cache, target: str = "/", route: Route = ROUTE) -> Copy:
     asked = Request("GET", target, Head(None, "http", ("a", 80), "a", None, None, None, None))
-    found = kept.copy(ROUTE, asked, [])
+    found = kept.copy(route, asked, [])
     assert found is not None
     return found
 
 
-def keep(kept: Cache, target: str, body: bytes = b"x") -> None:
-    passed = copy(kept, target)
+def keep(kept: Cache, target: str, body: bytes = b"x", route: Route = ROUTE) -> None:
+    passed = copy(kept, target, route)
     passed.begin(200, b"OK", [], None, has_end=True)
     passed.keep(body)
 
 
-def used(kept: Cache, target: str) -> bytes | None:
-    found = copy(kept, target).stale("connection_refused")
+def used(kept: Cache, target: str, route: Route = ROUTE) -> bytes | None:
+    found = copy(kept, target, route).stale("connection_refused")
     return None if found is None else found[2]
 
 
@@ -198,6 +227,24 @@ def test_a_reload_drops_the_answers_of_routes_that_are_gone(kept: Cache) -> None
     kept.use([Route(path_prefix="/", forward_to="others", cache=Caching(300))])
     kept.use([ROUTE])
     assert used(kept, "/") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"host": "Shop.example"}, {"host": "shop.example."}, id="host"),
+        pytest.param({"methods": ("GET", "POST")}, {"methods": ("POST", "GET")}, id="methods"),
+        pytest.param({"path_prefix": "/%7edata/"}, {"path_prefix": "/~data"}, id="path"),
+    ],
+)
+def test_a_reload_that_only_spells_a_route_in_another_way_keeps_its_answers(
+    before: dict[str, Any], after: dict[str, Any], kept: Cache
+) -> None:
+    old, new = replace(ROUTE, **before), replace(ROUTE, **after)
+    kept.use([old])
+    keep(kept, "/", b"x", old)
+    kept.use([new])
+    assert used(kept, "/", new) == b"x"
 
 
 @pytest.mark.parametrize(
@@ -341,6 +388,13 @@ async def test_an_answer_is_not_kept(page: bytes, close: bool, forwarding: Forwa
     async with forwarding(CACHE) as gateway:
         await fetched_then_down(gateway, page, close=close)
         assert (await gateway.ask("GET /x HTTP/1.1")).status == 503
+
+
+async def test_an_answer_is_used_for_another_spelling_of_its_request(forwarding: Forwarding) -> None:
+    async with forwarding(CACHE) as gateway:
+        await fetched_then_down(gateway, PAGE, "Accept-Encoding: gzip, br")
+        for lines in (["Accept-Encoding: GZIP,br "], ["Accept-Encoding: gzip", "Accept-Encoding: br"]):
+            assert (await gateway.ask("GET /x HTTP/1.1", *lines)).status == 200
 
 
 async def test_an_answer_of_almost_a_mib_is_kept(forwarding: Forwarding) -> None:

@@ -12,10 +12,14 @@ from support.gateway import Client, Forwarding, Gateway
 from support.origin import Call, Peer, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
+from redirect.proxy.forwarder import CHECK_SECONDS
+
 CHUNKED = "Transfer-Encoding: chunked"
 # From the client's close to the origin's sight of it, at the best of so many times: a busy machine may be late.
 AT_ONCE_SECONDS = 0.05
 TIMES = 5
+# More requests than are read before the first is answered.
+MANY = 200
 
 
 class LateError(AssertionError):
@@ -47,10 +51,10 @@ def leave(client: Client, how: str) -> float:
     return asyncio.get_running_loop().time()
 
 
-async def left(gateway: Gateway, since: float) -> None:
+async def left(gateway: Gateway, since: float, seconds: float = AT_ONCE_SECONDS) -> None:
     """The origin sees its connection end at once, and the log calls it 499."""
     peer = await gateway.origin.until_ended()
-    judge(peer, since)
+    judge(peer, since, seconds)
     record = await gateway.record()
     assert (record["status"], record["action"]) == (499, "forward")
     assert record["detail"]
@@ -131,6 +135,47 @@ async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(own: Forw
         peer = await gateway.origin.until_ended()
         judge(peer, since)
         assert gateway.origin.targets == ["/1"]
+
+
+@at_best
+async def test_a_client_that_resets_while_it_is_not_read_is_seen_at_the_next_check(own: Forwarding) -> None:
+    async with own() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1") * MANY)
+        await gateway.origin.until_asked()
+        await left(gateway, leave(client, "reset"), CHECK_SECONDS + AT_ONCE_SECONDS)
+
+
+async def test_a_client_that_resets_while_its_origin_takes_nothing_is_seen(own: Forwarding) -> None:
+    """Long before `timeouts.idle`."""
+    async with own(buffer=64 * 1024) as gateway:
+        is_over = asyncio.Event()
+        gateway.origin.default = lambda call: is_over.wait()  # type: ignore[assignment, return-value]
+        client = await gateway.client(buffer=64 * 1024)
+        size = 50_000_000
+        sending = asyncio.create_task(client.send(request("POST / HTTP/1.1", f"Content-Length: {size}") + bytes(size)))
+        await gateway.origin.until_asked()
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        client.reset()
+        await sending
+        record = await gateway.record()
+        assert (record["status"], record["detail"]) == (499, "the client left")
+        is_over.set()
+
+
+async def test_a_half_closed_client_that_is_not_read_gets_all_its_answers(own: Forwarding) -> None:
+    async def think(call: Call) -> None:
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        await call.write(answer(b"ok"))
+
+    async with own() as gateway:
+        gateway.origin.default = in_turn(think, says(answer(b"ok")))
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1") * MANY)
+        client.write_eof()
+        assert [(await client.answer()).body for _ in range(MANY)] == [b"ok"] * MANY
+        assert await client.is_ended()
 
 
 async def test_a_client_that_leaves_while_the_origin_is_connected_to_ends_it(forwarding: Forwarding) -> None:

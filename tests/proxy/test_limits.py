@@ -13,6 +13,7 @@ from support.wire import head as request
 
 from redirect.core.routes import RequestLimit
 from redirect.core.service import new_service
+from redirect.proxy.exchange import KEPT_BYTES
 from redirect.proxy.limits import Limits
 from redirect.telemetry.scoreboard import Descriptor, Held, new_tokens
 
@@ -257,19 +258,35 @@ async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forward
         assert (await gateway.ask("GET /4 HTTP/1.1")).status == 200
 
 
-async def test_a_client_that_leaves_is_taken_out_of_the_queue(forwarding: Forwarding) -> None:
+async def leave_the_queue(gateway: Gateway, length: int, body: bytes) -> None:
+    """A client whose request waits leaves, and another takes its place in the queue of one."""
+    gateway.origin.default = gate = Gate()
+    (first,) = await under_way(gateway, 1, "/1")
+    second = await gateway.client()
+    await second.send(request("PUT /2 HTTP/1.1", f"Content-Length: {length}") + body)
+    await arrived(gateway)
+    second.reset()
+    assert (await gateway.record())["status"] == 499
+    third = await sent(gateway, "/3")
+    await arrived(gateway)
+    gate.opened.set()
+    assert [(await client.answer()).body for client in (first, third)] == [b"/1", b"/3"]
+    assert gateway.origin.targets == ["/1", "/3"]
+
+
+@pytest.mark.parametrize("length", [0, KEPT_BYTES + 1])
+async def test_a_client_that_leaves_is_taken_out_of_the_queue(length: int, forwarding: Forwarding) -> None:
+    """Also where not all of its body is kept."""
     async with forwarding("limit = { in_flight = 1, queue = 1, wait = 3 }") as gateway:
-        gateway.origin.default = gate = Gate()
-        (first,) = await under_way(gateway, 1, "/1")
-        second = await sent(gateway, "/2")
-        await arrived(gateway)
-        second.reset()
-        assert (await gateway.record())["status"] == 499
-        third = await sent(gateway, "/3")
-        await arrived(gateway)
-        gate.opened.set()
-        assert [(await client.answer()).body for client in (first, third)] == [b"/1", b"/3"]
-        assert gateway.origin.targets == ["/1", "/3"]
+        await leave_the_queue(gateway, length, bytes(length))
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_a_client_that_leaves_while_it_is_not_read_is_taken_out_of_the_queue(
+    missing: int, own: Forwarding
+) -> None:
+    async with own("limit = { in_flight = 1, queue = 1, wait = 3 }") as gateway:
+        await leave_the_queue(gateway, 4 * KEPT_BYTES, bytes(4 * KEPT_BYTES - missing))
 
 
 async def test_the_body_of_one_that_waits_arrives_whole(forwarding: Forwarding) -> None:
