@@ -11,7 +11,7 @@ from redirect.commands.admin import ask
 from redirect.commands.live import Live, described, find, print_found
 from redirect.commands.loading import leave, print_warnings, read_settings, setting
 from redirect.commands.logs.text import Table
-from redirect.config.loader import ConfigError, load, parse_config, read_config
+from redirect.config.loader import ConfigError, parse_config, read_config
 from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
 from redirect.core.keys import given
@@ -31,21 +31,24 @@ from redirect.core.wording import shown
 def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_bind: str | None) -> None:
     """Validate the TOML and print its routes, and its pools with their shares.
 
-    FILE may be - for standard input. With --diff, print what changes where it takes the place of another TOML, or of
-    what the running service uses, which its admin listener tells.
+    FILE may be - for standard input, that of --diff, too. With --diff, print what changes where it takes the place of
+    another TOML, or of what the running service uses, which its admin listener tells.
     """
     settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=file)
     path = str(settings.pools_config_path)
+    name = _name(path)
+    if diff == path:
+        leave(2, f"{name} is compared with itself: name another file with --diff")
     try:
-        content = sys.stdin.buffer.read() if file == "-" else read_config(path)
-        config = parse_config(content, "standard input" if file == "-" else path, is_served=True)
+        content = _content(path)
+        config = parse_config(content, name, is_served=True)
     except ConfigError as error:
         if not as_json:
             leave(1, str(error))
         click.echo(json.dumps({"file": path, "faults": _rows(error.faults)}, indent=2))
         sys.exit(1)
     if diff is not None:
-        lines = _changes(diff, path, config) if diff else _changes_in_force(admin_bind, content)
+        lines = _changes(diff, config) if diff else _changes_in_force(admin_bind, content)
         changed = {"file": path, "changes": lines}
         click.echo(json.dumps(changed, indent=2) if as_json else "\n".join(lines or ["no change"]))
         return
@@ -62,12 +65,18 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
         sys.exit(1)
 
 
-def _changes(before: str, path: str, config: Config) -> list[str]:
-    """What `config`, in the file at `path`, changes where it takes the place of the file `before`."""
-    if before == path:
-        leave(2, f"{path} is compared with itself: name another file with --diff")
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
+def _content(file: str) -> bytes:
+    return sys.stdin.buffer.read() if file == "-" else read_config(file)
+
+
+def _changes(before: str, config: Config) -> list[str]:
+    """What `config` changes where it takes the place of the file `before`."""
     try:
-        return listed(changes(load(before), config))
+        return listed(changes(parse_config(_content(before), _name(before)), config))
     except ConfigError as error:
         leave(1, str(error))
 

@@ -1,38 +1,66 @@
-"""`redirect explain`: what a request would get, without asking the running service."""
+"""`redirect explain`: what a request would get, without asking the running service.
+
+The rule: the request is read as the service reads it, from the bytes that a client sends, by a connection without a
+network. A second reading of the same fields would differ in some of them.
+"""
 
 import ipaddress
 import os
 import re
 from collections.abc import Callable
-from functools import partial
 from random import Random
-from typing import NamedTuple
 
 import click
-import httptools
+import uvicorn
+from uvicorn.server import ServerState
 
 from redirect.commands.check import body_of, described_discover
 from redirect.commands.loading import leave, load_or_exit, read_settings, setting
-from redirect.core.authority import parse_raw
+from redirect.config.settings import Settings
 from redirect.core.balancer import Balancer
 from redirect.core.cycles import Cycles
 from redirect.core.decision import Decision
-from redirect.core.forwarded import TrustedProxies
+from redirect.core.forward import Forward
+from redirect.core.forwarded import Problems, TrustedProxies
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.request import Request
 from redirect.core.routes import Route, Routes
 from redirect.core.service import new_service, outcome, unclear_path
-from redirect.edge.connection import NOT_HTTP
+from redirect.edge.asgi import create_app
+from redirect.edge.connection import HttpConnection
+from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.keys import key_of
-from redirect.edge.limits import LINE_TOO_LONG, MAX_REQUEST_LINE_BYTES, malformed
-from redirect.edge.reader import OTHER_VERSION, Reader
+from redirect.edge.limits import MAX_FED_BYTES
+from redirect.proxy.fields import Field
+from redirect.telemetry.counters import Counters
+from redirect.telemetry.recorder import Recorder
+from redirect.telemetry.scoreboard import Scoreboard
 
 
-class _Asked(NamedTuple):
-    request: Request
-    requested: str | None  # the pool
-    header: str  # that names pools
-    key_of: Callable[[str], bytes]  # what a pool tells clients by
+class _Connection(HttpConnection):
+    """Keeps the first request that it reads, in place of answering it. Knows no routes, so it forwards none."""
+
+    def read(self, data: bytes) -> None:
+        self._read: list[tuple[Request, list[Field]]] = []
+        while data and not self._read:
+            self._parse(data[:MAX_FED_BYTES])
+            data = data[MAX_FED_BYTES:]
+        if self._pending:  # a body in chunks would follow
+            self._read.append((self._pending.request, self._pending.headers))
+        self.request, self.headers = self._read[0]
+
+    def respond(self, request: Request, *, close: bool) -> None:
+        self._read.append((request, self.headers))
+
+    def key(self, hash_on: str) -> bytes:
+        return key_of(hash_on, self.request.target, self.request.head.client_ip, self.headers)
+
+    def refusal(self, route: Route, pool: Pool) -> Decision | None:
+        """The answer in place of that of an origin of `pool`; None if the request is forwarded."""
+        forward = Forward(route, Balancer(pool, Cycles(), Random()), None, None)
+        client = ForwardingClient(self, is_http11=True, closes=True)
+        answer = self.handler.exchange(client, forward, self.request, self.headers, "1.1", None, 0)
+        return answer if isinstance(answer, Decision) else None
 
 
 def _address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -45,14 +73,14 @@ def _address(context: click.Context, parameter: click.Parameter, value: str | No
         raise click.BadParameter(f"{value!r} is no IP address") from None
 
 
-def _fields(context: click.Context, parameter: click.Parameter, lines: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
-    parts = [line.partition(":") for line in lines]
-    if any(not colon for _, colon, _ in parts):
+def _lines(context: click.Context, parameter: click.Parameter, lines: tuple[str, ...]) -> list[str]:
+    if any(":" not in line for line in lines):
         raise click.BadParameter(f"{' '.join(lines)!r} is not NAME: VALUE")
-    return [(os.fsencode(name), os.fsencode(value.strip())) for name, _, value in parts]
+    return [*lines]
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HTTP = re.compile(r"(?i:(https?)://)([^/?]*)(.*)", re.DOTALL)
 
 
 @click.command()
@@ -62,10 +90,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 @click.option("--client-ip", metavar="A", callback=_address, help="Address of the client, for pools that pick by it.")
 @click.option(
     "--header",
-    "fields",
+    "lines",
     metavar="'N: V'",
     multiple=True,
-    callback=_fields,
+    callback=_lines,
     help="A header field, for pools that pick by it, and preflights.",
 )
 @click.argument("url", default="http://localhost/")
@@ -75,7 +103,7 @@ def explain(
     requested: str | None,
     host: str | None,
     client_ip: str | None,
-    fields: list[tuple[bytes, bytes]],
+    lines: list[str],
     url: str,
     pools_config_path: str | None,
 ) -> None:
@@ -83,38 +111,44 @@ def explain(
 
     The running service is not asked, and its cycles do not move.
     """
-    settings = read_settings("pools_config_path", "pool_id_header", pools_config_path=pools_config_path)
+    used = "pools_config_path", "pool_id_header", "forwarded_allow_ips"
+    settings = read_settings(*used, pools_config_path=pools_config_path)
     config = load_or_exit(settings)
-    reader = Reader(settings.pool_id_header, TrustedProxies(""))
-    request = _request(method, url, host, reader, reader.fields(fields))
-    requested = requested or request.head.pool_requested
-    if _print_without_pick(config, request, requested):
+    if requested:
+        lines = [f"{settings.pool_id_header}: {requested}", *lines]
+    if host is not None:
+        lines = [f"Host: {host}", *lines]
+    asked = _new_connection(settings, client_ip)
+    _ask(asked, method, url, lines)
+    if _print_without_pick(config, asked.request):
         return
-    key = partial(key_of, target=request.target, client_ip=client_ip, fields=fields)
-    asked = _Asked(request, requested, settings.pool_id_header, key)
     if config.routes:
         _print_by_route(config, asked)
     else:
-        _print_by_header(config, asked, _url(request))
+        _print_by_header(config, asked, _url(asked.request))
 
 
-def _print_without_pick(config: Config, request: Request, requested: str | None) -> bool:
+def _print_without_pick(config: Config, request: Request) -> bool:
     """Whether it is an OPTIONS that is answered without an origin."""
-    answer, asks = request.answer, request.cross_origin
+    answer, asks, head = request.answer, request.cross_origin, request.head
     if answer is None and asks is not None and asks.method is not None and request.method == "OPTIONS":
-        answer = new_service(config, Random()).preflight(request.target, requested, request.head.endpoint, asks)
+        answer = new_service(config, Random()).preflight(request.target, head.pool_requested, head.endpoint, asks)
     if answer is None:
         return False
     if answer.pool is not None:
         click.echo(f"pool     {answer.pool} (its cors, as this is a preflight)")
     click.echo(f"request  {request.method} {_url(request)}")
-    click.echo(f"answer   {answer.status}, no origin is picked")
-    for name, value in answer.fields:
-        click.echo(f"  {name}: {value}")
+    _print_answer(answer)
     return True
 
 
-def _print_by_route(config: Config, asked: _Asked) -> None:
+def _print_answer(answer: Decision) -> None:
+    click.echo(f"answer   {answer.status}, no origin is picked{f': {answer.detail}' if answer.detail else ''}")
+    for name, value in answer.fields:
+        click.echo(f"  {name}: {value}")
+
+
+def _print_by_route(config: Config, asked: _Connection) -> None:
     request = asked.request
     path, line = request.target.partition("?")[0], f"request  {request.method} {_url(request)}"
     if (unclear := unclear_path(path)) is not None:
@@ -155,7 +189,7 @@ def _print_reasons(route: Route, config: Config, method: str) -> None:
     click.echo(f"  method {takes if route.taken else 'any'}")
 
 
-def _print_action(config: Config, route: Route, asked: _Asked) -> None:
+def _print_action(config: Config, route: Route, asked: _Connection) -> None:
     if route.respond is not None:
         click.echo(f"answer   {route.respond.status} {body_of(route.respond)}".rstrip())
     if route.show is not None:
@@ -167,17 +201,21 @@ def _print_action(config: Config, route: Route, asked: _Asked) -> None:
         _print_redirects(config.pools[route.redirect_to], asked)
     if route.forward_to is not None:
         pool, (target, _) = config.pools[route.forward_to], route.target_of(asked.request.target)
+        if (refusal := asked.refusal(route, pool)) is not None:
+            _print_answer(refusal)
+            return
         scheme = pool.scheme or "http"
         _print_origins(pool, asked, lambda origin: f"forward to {scheme}://{origin.name}{origin.path_prefix}{target}")
 
 
-def _print_by_header(config: Config, asked: _Asked, line: str) -> None:
+def _print_by_header(config: Config, asked: _Connection, line: str) -> None:
     """What becomes of a request that no route takes."""
-    pool, why, requested = config.default, "the default pool", asked.requested
+    pool, why, requested = config.default, "the default pool", asked.request.head.pool_requested
     if requested is not None:
         unknown = "forwarded to by a route, and cannot be named" if requested in config.pools else "no pool"
         named = config.pools.get(requested) if requested not in config.forwarded() else None
-        pool, why = named or pool, f"named by {asked.header}" if named else f"{why}: {requested!r} is {unknown}"
+        header, pool = asked.handler.reader.pool_id_header, named or pool
+        why = f"named by {header}" if named else f"{why}: {_text(requested)!r} is {unknown}"
     if pool is None:
         click.echo(f"pool     none: 404, there is no default pool{why.removeprefix('the default pool')}")
         click.echo(f"request  {line}")
@@ -187,7 +225,7 @@ def _print_by_header(config: Config, asked: _Asked, line: str) -> None:
     _print_redirects(pool, asked)
 
 
-def _print_redirects(pool: Pool, asked: _Asked) -> None:
+def _print_redirects(pool: Pool, asked: _Connection) -> None:
     request = asked.request
     has_others = sum(origin.weight > 0 for origin in pool.origins) > 1
 
@@ -200,7 +238,7 @@ def _print_redirects(pool: Pool, asked: _Asked) -> None:
     _print_origins(pool, asked, answer)
 
 
-def _print_origins(pool: Pool, asked: _Asked, answer: Callable[[Origin], str]) -> None:
+def _print_origins(pool: Pool, asked: _Connection, answer: Callable[[Origin], str]) -> None:
     if pool.discover is not None:
         click.echo(f"  {described_discover(pool.discover)}; `redirect check --live` asks for them")
         return
@@ -208,7 +246,7 @@ def _print_origins(pool: Pool, asked: _Asked, answer: Callable[[Origin], str]) -
     for origin, share in pool.shares():
         click.echo(f"  {origin.name:<{width}}  {share:7.2%}  {answer(origin) if origin.weight else 'never: drained'}")
     if pool.pick == "hash":
-        key = asked.key_of(pool.hash_on)
+        key = asked.key(pool.hash_on)
         shown = key.decode("utf-8", "backslashreplace")
         picked = Balancer(pool, Cycles(), Random()).pick_by_key(key).origin.name
         by_key = f"{picked} is that of the {pool.hash_on} {shown}"
@@ -217,42 +255,45 @@ def _print_origins(pool: Pool, asked: _Asked, answer: Callable[[Origin], str]) -
         click.echo(f"  {pool.fallback} serves while none of them is eligible")
 
 
+def _text(value: str) -> str:
+    """A value as it was given: the reader has a character for each byte."""
+    return os.fsdecode(value.encode("latin-1"))
+
+
 def _url(request: Request) -> str:
     if request.target == "*":
         return "*"
-    host = os.fsdecode((request.head.host or "").encode("latin-1"))
-    return f"{request.head.scheme}://{host}{request.target}"
+    return f"{request.head.scheme}://{_text(request.head.host or '')}{request.target}"
 
 
-def _request(method: str, url: str, host: str | None, reader: Reader, fields: dict[str, str]) -> Request:
-    """Returns the request that a client makes for `url`; a bare path means localhost over http."""
+def _ask(connection: _Connection, method: str, url: str, lines: list[str]) -> None:
+    """Sends the request that a client makes for `url`; a bare path means localhost over http."""
     if url != "*" and not _SCHEME.match(url):
         url = f"http://localhost/{url.removeprefix('/')}"
-    scheme = "https" if url.lower().startswith("https:") else "http"  # other schemes are refused with the target
-    target = os.fsencode(url.partition("#")[0])
-    if host is not None:
-        fields["host"] = os.fsencode(host).decode("latin-1")
-    is_named = "host" in fields
-    fields.setdefault("host", "localhost")
-    request = reader.read(method, target, fields, "1.1", None, scheme)
-    refused = request.answer or _refusal(method, request.target)
+    target, host = url.partition("#")[0], "localhost"
+    if (found := _HTTP.fullmatch(target)) is not None:  # other schemes are refused with the target
+        scheme, host, rest = found.groups()
+        connection.scheme = "https" if scheme.lower() == "https" else "http"
+        target = rest if rest.startswith("/") else f"/{rest}"
+        if method == "OPTIONS" and not rest:  # RFC 9112, section 3.2.4
+            target = "*"
+    if not any(line.partition(":")[0].lower() == "host" for line in lines):
+        lines = [f"Host: {host}", *lines]
+    head = "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "\r\n"])
+    connection.read(os.fsencode(head))
+    refused = connection.request.answer
     if refused is not None and refused.status >= 400:
         leave(2, f"{url}: {refused.status}, {refused.detail}")
-    if not is_named:
-        return request
-    named = fields["host"]
-    return request._replace(head=request.head._replace(host=named, endpoint=parse_raw(named).endpoint(scheme)))
 
 
-def _refusal(method: str, target: str) -> Decision | None:
-    """What the connection says of a request line that it does not take; `target` is as it arrives, as latin-1."""
-    line = os.fsencode(method) + b" " + target.encode("latin-1") + b" HTTP/1.1"
-    if len(line) > MAX_REQUEST_LINE_BYTES:
-        return LINE_TOO_LONG
-    try:
-        httptools.HttpRequestParser(object()).feed_data(line + b"\r\nhost: a\r\n\r\n")
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError as error:
-        return malformed(error)
-    return OTHER_VERSION if os.fsencode(method) in NOT_HTTP else None
+def _new_connection(settings: Settings, client_ip: str | None) -> _Connection:
+    """A connection of a service that has no pools."""
+    config = Config({}, None, "0")
+    recorder = Recorder(Counters(Scoreboard().make_slot(0), config), None)
+    trusted = TrustedProxies(settings.forwarded_allow_ips)
+    app = create_app(config, settings.pool_id_header, trusted, recorder, Random())
+    trusted.problems = Problems()  # the worker's would be logged
+    served = uvicorn.Config(app, ws="none", log_config=None)
+    connection = _Connection(served, ServerState(), {}, object())  # in place of an event loop: nothing is sent
+    connection.client = None if client_ip is None else (client_ip, 0)
+    return connection

@@ -301,6 +301,20 @@ EXPLAINED = {
         "  origin-3:8443  100.00%  422 "
         "pool-b picked origin-3:8443, the host that was asked for: a redirect would loop\n",
     ),
+    "a pool among blanks": (
+        ["--pool", " pool-b\t", "/x"],
+        "pool     pool-b (named by X-Redirect-Pool-ID)\n"
+        "request  http://localhost/x\n"
+        "  origin-3:8443  100.00%  308 http://origin-3:8443/x\n",
+    ),
+    "two pools": (
+        ["--pool", "pool-b", "--header", "X-Redirect-Pool-ID: b\xfccher", "/x"],
+        "pool     pool-a (the default pool: 'pool-b, b\xfccher' is no pool)\n"
+        "request  http://localhost/x\n"
+        "  origin-1               66.67%  302 http://origin-1/x\n"
+        "  origin-2.example.com   33.33%  302 http://origin-2.example.com/x\n"
+        "  drained                 0.00%  never: drained\n",
+    ),
 }
 
 
@@ -371,6 +385,62 @@ def test_explain_names_the_origin_of_a_client(tmp_path: Path) -> None:
     assert last("--pool", "q", "--header", "X-User: ann") == "  a is that of the header:x-user ann"
     assert run("explain", "--config", str(file), "--client-ip", "1.2").stderr.endswith("'1.2' is no IP address\n")
     assert run("explain", "--config", str(file), "--header", "x").stderr.endswith("'x' is not NAME: VALUE\n")
+
+
+@pytest.mark.parametrize(
+    ("hash_on", "arguments", "key"),
+    [
+        ("header:host", ["--host", "shop.example", "/x"], "shop.example"),
+        ("header:host", ["https://shop.example/x"], "shop.example"),
+        ("header:x-redirect-pool-id", ["--pool", "p", "/x"], "p"),
+        ("client_ip", ["--client-ip", "127.0.0.1", "--header", "X-Forwarded-For: 192.0.2.7", "/x"], "192.0.2.7"),
+    ],
+)
+def test_explain_takes_keys_from_what_the_service_gets(
+    hash_on: str, arguments: list[str], key: str, file: Path
+) -> None:
+    """Also where it is no --header that has them."""
+    file.write_text(
+        f'[p]\nis_default = true\nweighted_hosts = {{ a = 1, b = 1 }}\npick = "hash"\nhash_on = "{hash_on}"\n'
+    )
+    assert run("explain", *arguments).stdout.endswith(f" is that of the {hash_on} {key}\n")
+
+
+FORWARDED = """\
+route    /api/*
+  host   any
+  path   begins with /api, no longer prefix matches
+  method any
+pool     p (forward_to)
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "answer"),
+    [
+        ("GET", "Connection: Cookie", "400, no origin is picked: Connection must not list cookie\n"),
+        (
+            "POST",
+            "Transfer-Encoding: gzip, chunked",
+            "400, no origin is picked: a request with another Transfer-Encoding than chunked is not passed on\n",
+        ),
+        ("OPTIONS", "Max-Forwards: 0", "204, no origin is picked\n"),
+        (
+            "TRACE",
+            "Max-Forwards: 0",
+            "405, no origin is picked: Max-Forwards ends the TRACE at this service, which does not show what it got\n"
+            "  allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\n",
+        ),
+    ],
+)
+def test_explain_what_is_not_forwarded(method: str, field: str, answer: str, file: Path) -> None:
+    """A route forwards, and the fields of the request say that it must not be."""
+    file.write_text('[[routes]]\npath_prefix = "/api"\nforward_to = "p"\n[p]\nweighted_hosts = { a = 1 }\n')
+    printed = f"{FORWARDED}request  {method} http://localhost/api\n"
+    forwarded = run("explain", "--method", method, "/api")
+    refused = run("explain", "--method", method, "--header", field, "/api")
+    assert (forwarded.exit_code, forwarded.stdout) == (0, f"{printed}  a  100.00%  forward to http://a/api\n")
+    assert (refused.exit_code, refused.stdout) == (0, f"{printed}answer   {answer}")
 
 
 ROUTED = {
@@ -513,6 +583,9 @@ def test_dots_without_routes(file: Path) -> None:
     assert "302 http://origin-1/a/../b\n" in run("explain", "/a/../b").stdout
 
 
+TOO_LARGE = "the header section has more than 100 fields or 32768 bytes\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -528,6 +601,13 @@ def test_dots_without_routes(file: Path) -> None:
         (["/" + "a" * 9000], f"http://localhost/{'a' * 9000}: 414, the request line is longer than 8192 bytes\n"),
         (["--method", "brew", "/x"], "http://localhost/x: 400, the request is malformed: Invalid method encountered\n"),
         (["--method", "SOURCE", "/x"], "http://localhost/x: 505, only HTTP/1.1 and HTTP/1.0 are spoken here\n"),
+        (["--header", "X Y: 1"], "http://localhost/: 400, the request is malformed: Invalid header token\n"),
+        (["--header", ": 1"], "http://localhost/: 400, the request is malformed: Invalid header token\n"),
+        (["--header", "X: a\x01b"], "http://localhost/: 400, the request is malformed: Invalid header value char\n"),
+        (["--pool", "\x0bpool-b"], "http://localhost/: 400, the request is malformed: Invalid header value char\n"),
+        (["--host", "a", "--header", "Host: a"], "http://localhost/: 400, the request has more than one Host header\n"),
+        (["--header", f"X: {'a' * 33_000}"], f"http://localhost/: 431, {TOO_LARGE}"),
+        (["--header", "X: 1"] * 100, f"http://localhost/: 431, {TOO_LARGE}"),
     ],
 )
 def test_explain_refuses_what_is_no_request(file: Path, arguments: list[str], message: str) -> None:
@@ -615,6 +695,24 @@ def test_check_says_what_a_file_changes_of_another_one(file: Path) -> None:
     old.write_text(POOLS)
     assert run("check", "--diff", str(old)).stdout == "no change\n"
     assert json.loads(run("check", "--json", "--diff", str(old)).stdout)["changes"] == []
+
+
+def test_check_says_what_a_file_changes_of_standard_input(file: Path) -> None:
+    """One of the two may be standard input, which can be read once."""
+    old = POOLS.replace('"origin-1" = 2', '"origin-1" = 1')
+    result = CliRunner().invoke(cli, ["check", "--diff", "-", str(file)], input=old)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "pool pool-a: origin-1: 50 % -> 66.7 %, origin-2.example.com: 50 % -> 33.3 %\n",
+    )
+    bad = CliRunner().invoke(cli, ["check", "--diff", "-", str(file)], input="[p]\n")
+    assert bad.exit_code == 1
+    assert bad.stderr.startswith("standard input:1:1: ")
+    both = CliRunner().invoke(cli, ["check", "--diff", "-", "-"], input=old)
+    assert (both.exit_code, both.stderr) == (
+        2,
+        "standard input is compared with itself: name another file with --diff\n",
+    )
 
 
 def test_check_says_what_a_file_changes_of_what_is_in_force(file: Path) -> None:
