@@ -160,8 +160,8 @@ def _guarded(app: ASGIApp, token: str | None, *, only_local: bool) -> ASGIApp:
 
 
 def _refused(path: str, headers: Headers, token: str | None, only_local: bool) -> Response | None:
-    host = headers.get("host", "localhost")  # HTTP/1.0 need not say; browsers do
-    if only_local and path not in PROBE_PATHS and not _is_loopback(host):
+    hosts = headers.getlist("host")  # HTTP/1.0 need not say; browsers do
+    if only_local and path not in PROBE_PATHS and not all(map(_is_loopback, hosts)):
         detail = "without REDIRECT_ADMIN_TOKEN this listener answers for localhost and loopback addresses only"
         return refusal(421, detail)
     if token is None or path in OPEN_PATHS:

@@ -2,6 +2,7 @@
 
 A chart is as wide as there are cells, which are seconds or longer, and HEIGHT high, whatever it shows. A cell is a
 step, not a point, so that one with requests between two without any is seen; a cell without requests has no duration.
+A cell that was not seen is marked, as it is not known to be one without requests.
 """
 
 from collections.abc import Sequence
@@ -24,13 +25,15 @@ Ticks = list[tuple[int, float]]  # values on an axis, and how far each is below 
 
 
 class Rates(NamedTuple):
-    """Requests per second: in the last cell, on average, and at most; bars as a path."""
+    """Requests per second: in the last cell, on average, and at most, None if nothing was seen; bars, and what was not
+    seen, as paths."""
 
-    now: float
-    mean: float
-    most: float
+    now: float | None
+    mean: float | None
+    most: float | None
     ticks: Ticks
     path: str
+    unseen: str
 
 
 class Durations(NamedTuple):
@@ -44,13 +47,14 @@ class Durations(NamedTuple):
 def rates(cells: Sequence[Cell]) -> Rates:
     """All requests of the cells, per second."""
     counts = [sum(cell.answers) + sum(cell.forwards) for cell in cells]
-    values = [count / cell.seconds if cell.seconds else 0.0 for count, cell in zip(counts, cells, strict=True)]
-    most = max(values)
-    end = next((end for end in _ENDS if end >= most), ceil(most))
+    values = [count / cell.seconds if cell.seconds else None for count, cell in zip(counts, cells, strict=True)]
+    most = max((value for value in values if value is not None), default=None)
+    end = next((end for end in _ENDS if end >= (most or 0)), ceil(most or 0))
     bars = [f"M{x} {HEIGHT}v{-HEIGHT * value / end:.2f}h.8V{HEIGHT}" for x, value in enumerate(values) if value]
     ticks = [(value, HEIGHT - HEIGHT * value / end) for value in (0, end // 2, end)]
     seconds = sum(cell.seconds for cell in cells)
-    return Rates(values[-1], sum(counts) / seconds if seconds else 0.0, most, ticks, "".join(bars))
+    mean = sum(counts) / seconds if seconds else None
+    return Rates(values[-1], mean, most, ticks, "".join(bars), unseen(values, HEIGHT))
 
 
 def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tuple[list[Durations], Ticks]:
@@ -65,11 +69,18 @@ def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tup
 
 
 def spark(values: Sequence[float | None], most: float) -> str:
-    """An area SPARK_HEIGHT high, which is as wide as there are values; empty where there is nothing but 0."""
+    """An area SPARK_HEIGHT high, as wide as there are values, with a gap where there is none; empty where there is
+    nothing but 0."""
     if not any(values):
         return ""
-    steps = "".join(f"V{SPARK_HEIGHT - ceil(SPARK_HEIGHT * (value or 0) / most)}h1" for value in values)
+    tops = [None if value is None else SPARK_HEIGHT - ceil(SPARK_HEIGHT * value / most) for value in values]
+    steps = "".join(f"V{SPARK_HEIGHT}m1 0" if top is None else f"V{top}h1" for top in tops)
     return f"M0 {SPARK_HEIGHT}{steps}V{SPARK_HEIGHT}z"
+
+
+def unseen(values: Sequence[float | None], height: int = SPARK_HEIGHT) -> str:
+    """A block over each cell that has no value."""
+    return "".join(f"M{x} 0h1v{height}h-1z" for x, value in enumerate(values) if value is None)
 
 
 def _steps(values: Sequence[float | None], least_us: int, decades: int) -> str:

@@ -30,6 +30,7 @@ from redirect.admin.stats import failures
 from redirect.admin.troubles import Troubles, look
 from redirect.admin.view import Query, Selection, listed, origin_views, routed, select
 from redirect.control.instance import Instance
+from redirect.core.pools import Pool
 from redirect.telemetry.history import WINDOWS, Cell
 from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
@@ -165,6 +166,7 @@ class View:
             "failures": failures(snapshot.forwards.origins.values()),
             "picks": picks,
             "origin_views": origin_views,
+            "due_now": self._due_now,
             "left_out": discovered.left_out,
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
@@ -175,6 +177,8 @@ class View:
             "windows": WINDOWS,
             "trend": partial(self.instance.history.trend, self.query.window),
             "spark": charts.spark,
+            "unseen": charts.unseen,
+            "seen_since": None if cells[0].seconds else snapshot.time - sum(cell.seconds for cell in cells),
             "rates": charts.rates(cells),
             "durations": self._durations(snapshot, cells),
         }
@@ -185,6 +189,10 @@ class View:
             return self.instance.history.whole(self.query.window)
         both = zip(snapshot.answers.seconds, snapshot.forwards.durations.seconds, strict=True)
         return [Cell(1.0, answers, forwards) for answers, forwards in both]
+
+    def _due_now(self, pool: Pool) -> dict[str, float]:
+        """By origin."""
+        return {origin.name: due for origin, due in zip(pool.origins, self.instance.due(pool), strict=True)}
 
     def _durations(
         self, snapshot: Snapshot, cells: list[Cell]

@@ -593,6 +593,11 @@ def test_without_a_token_the_own_machine_is_answered(path: str, host: str, score
     assert ask(path, scoreboard, only_local=True, headers={"host": host}).status_code == 200
 
 
+def test_each_of_several_hosts_has_to_be_the_own_machine(scoreboard: Scoreboard) -> None:
+    hosts = [("host", "localhost"), ("host", "evil.example")]
+    assert ask("/status", scoreboard, only_local=True, headers=hosts).status_code == 421
+
+
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/metrics"), ("POST", "/reload"), ("GET", "/nope")])
 def test_without_a_token_no_other_host_is_answered(method: str, path: str, host: str, scoreboard: Scoreboard) -> None:

@@ -24,6 +24,8 @@ from redirect.admin.page import HEADERS, MAX_NEW_ROWS, MAX_ROWS, MAX_STREAMS, SE
 from redirect.admin.view import LEAST_ORIGINS, MAX_ORIGINS, MAX_ORIGINS_OF_POOL, MAX_POOLS, Query, listed
 from redirect.config.loader import parse_config
 from redirect.control.instance import Instance, OriginState
+from redirect.core.discovery import Found, LeftOut, Trouble
+from redirect.core.due import Weights
 from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import Cell, History
@@ -59,6 +61,17 @@ def line(**values: Any) -> bytes:
     return log_lines.line(**values).rstrip()
 
 
+class FakeDiscovery:
+    left_out: tuple[LeftOut, ...] = ()
+    reason = ""  # why nothing can be asked
+
+    def found(self, pool: str) -> Found:
+        return Found(left_out=self.left_out)
+
+    def trouble(self, pool: str) -> Trouble | None:
+        return Trouble(0, self.reason) if self.reason else None
+
+
 class FakeInstance:
     """What the page reads of an instance, with values that a test sets."""
 
@@ -82,6 +95,7 @@ class FakeInstance:
         self.history = History()
         self.downs: dict[str, str] = {}  # origins, with the reason
         self.made: list[Override] = []
+        self.discovery = FakeDiscovery()
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -108,6 +122,10 @@ class FakeInstance:
         if origin.name in self.downs:
             return OriginState("down", self.started_at, self.downs[origin.name])
         return OriginState("up" if origin.weight else "draining", self.started_at)
+
+    def due(self, pool: Pool) -> list[float]:
+        weights = [0 if origin.name in self.downs else origin.weight for origin in pool.origins]
+        return Weights(pool, weights).shares()
 
     def overrides(self, pool: Pool) -> list[Override]:
         return [each for each in self.made if each.pool == pool.name]
@@ -195,6 +213,23 @@ def test_due_shares_are_shown_where_they_are_not_as_configured() -> None:
     assert re.findall(r">due</span> (\S+)</div>", ask(fake).text)[0] == "37.50%"
     fake.dues = {}
     assert ">due</span>" not in ask(fake).text
+
+
+def test_before_the_first_pick_due_shares_are_those_of_now() -> None:
+    """Later they are of the picks, as observed ones, with that of now beside them."""
+    fake = FakeInstance(PROBED)
+    fake.downs = {"origin-1": "timed out"}
+
+    def shown() -> list[tuple[str, str]]:
+        return re.findall(r'<div title="([^"]*), with health[^"]*"><svg.*?>due</span> (\S+)</div>', ask(fake).text)
+
+    assert shown() == [("Now", "0.00%"), ("Now", "100.00%")]
+    fake.requests = {("first", "origin-2", 302): Count(4, 4, 0)}
+    fake.dues = {"first": {None: 2, "origin-2": 2}}
+    since = "Of the picks since the load; now"
+    assert shown() == [(f"{since} 0.00%", "25.00%"), (f"{since} 100.00%", "75.00%")]
+    fake.dues = {}  # all picks were made before the origin went down
+    assert shown() == [(f"{since} 0.00%", "50.00%"), (f"{since} 100.00%", "50.00%")]
 
 
 def test_an_override_is_marked_beside_the_shares_of_the_file() -> None:
@@ -386,11 +421,49 @@ def test_rate_errors_and_p99_are_drawn_by_pool_and_origin() -> None:
         ["/s", "p99", "19.9", "ms", *"25 requests p95 of all 19.5 ms 0 under way 0 errors 0 retries".split()],
     ]
     assert re.findall(r"([0-9.]+)/s</span>", html) == ["20", "18", "5", "5"]
-    assert 'd="M0 12' + "V12h1" * 11 + 'V0h1V12z"' in html
+    assert 'd="M0 12' + "V12m1 0" * 11 + 'V0h1V12z"' in html  # what was not seen is a gap
     fake.history.note(fake.snapshot(), 86_500)
     assert "/s</span>" not in ask(fake).text
     html = ask(fake, "/?over=day").text
     assert ("The last day" in html, "24 h ago" in html, html.count("/s</span>")) == (True, True, 4)
+
+
+def test_time_that_was_not_seen_is_no_time_without_requests() -> None:
+    """It is marked in the charts and in those of pools, and the page says until when it was."""
+    fake = FakeInstance()
+    html = ask(fake, "/?over=hour").text
+    assert re.findall(r'(?:now|mean|most) (?:<b class="big">)?(.)(?:</b>)?</span>', html)[:3] == ["–"] * 3
+    fake.history.note(fake.snapshot(), 86_400)
+    for seconds, picks in ((60, 0), (120, 0), (180, 30)):
+        fake.requests = {("pool-a", "origin-1", 302): Count(picks, picks, 0)} if picks else {}
+        fake.history.note(fake.snapshot(), 86_399 + seconds)
+    html = ask(fake, "/?over=hour").text
+    charts_, pools = html.partition('id="pools-title"')[::2]
+    assert re.findall('class="unknown" d="(.*?)"', charts_) == ["".join(f"M{x} 0h1v100h-1z" for x in range(57))] * 2
+    assert {*re.findall('class="unknown" d="(.*?)"', pools)} == {"".join(f"M{x} 0h1v12h-1z" for x in range(57))}
+    assert f'd="M0 12{"V12m1 0" * 57}V12h1V12h1V0h1V12z"' in pools
+    assert charts_.count("not seen until <time") == charts_.count(">2 min ago</time></span>") == 2
+    for seconds in range(4 * 60, 61 * 60, 60):
+        fake.history.note(fake.snapshot(), 86_399 + seconds)
+    assert "not seen until" not in ask(fake, "/?over=hour").text
+    assert "not seen until" in ask(fake, "/?over=day").text
+    assert "not seen until" not in ask(fake).text
+
+
+def test_of_many_that_are_left_out_twenty_are_named() -> None:
+    """How many more there are is said, and where they are listed."""
+    fake = FakeInstance('[a]\ndiscover = { name = "web", port = 80 }\nis_default = true\n')
+    for number, more in ((20, []), (1021, ["1,001"])):
+        fake.discovery.left_out = tuple(LeftOut(f"c-{each}", "0", "exited", "no") for each in range(number))
+        html = ask(fake).text
+        assert html.count(" is left out (exited): no<") == 20
+        assert re.findall(r'(\S+) more are left out: <a href="status\?pool=a">', html.replace(">", "> ")) == more
+
+
+def test_of_many_that_cannot_be_asked_for_the_strip_names_five() -> None:
+    fake = FakeInstance("".join(f'[p{n}]\ndiscover = {{ name = "web", port = 80 }}\n' for n in range(8)) + TOML)
+    fake.discovery.reason = "timed out"
+    assert strip(ask(fake).text)[-1] == "Of 3 more pools the origins cannot be asked for."
 
 
 def test_of_many_origins_the_first_are_shown() -> None:

@@ -95,6 +95,8 @@ def tab(browser: Chrome, times: int = 1) -> None:
 
 def test_pools(browser: Chrome) -> None:
     """Each pool is shown with its origins: weight, configured and observed share, state, last hit."""
+    # It comes first once its origin is found down; reading while the others move would mix them up.
+    within(browser, PATIENCE, lambda: texts(browser, ".pool h3")[0] == "downloads")
     assert sorted(texts(browser, ".pool h3")) == ["downloads", "inner", "pool-a", "pool-b", "pool-c"]
     rows = read(
         lambda: [

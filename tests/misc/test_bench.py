@@ -1,14 +1,14 @@
 """The benchmark: what it makes of figures, and what it tells the servers. None is started here."""
 
 import json
-import os
 import re
+import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from support.logged import KEYS
@@ -271,15 +271,63 @@ def test_without_a_log(server: servers.Server) -> None:
     assert "log global" not in text
 
 
+# Uses 50 ms of CPU time for each line that it reads, and writes one then.
+WORKING = """
+import sys, time
+for line in sys.stdin:
+    end = time.process_time() + 0.05
+    while time.process_time() < end: pass
+    print(flush=True)
+"""
+
+
+@pytest.mark.processes
 def test_processes_of_a_group() -> None:
     """The account of a group holds what its processes had, and grows as they work; of no process it is 0."""
-    before = accounts.cpu_us(os.getpgrp())
-    end = time.process_time() + 0.05
-    while time.process_time() < end:
-        pass
-    assert accounts.cpu_us(os.getpgrp()) - before > 30_000
+    command = [sys.executable, "-c", WORKING]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1, process_group=0) as process:
+        assert process.stdin
+        assert process.stdout
+        seen = []
+        for _ in range(2):
+            process.stdin.write("\n")
+            process.stdout.readline()
+            seen.append(accounts.cpu_us(process.pid))
+        assert seen[0] > 30_000
+        assert seen[1] - seen[0] > 30_000
+        assert accounts.pss_kib(process.pid) > 1024
     assert accounts.cpu_us(0x7FFFFFFF) == accounts.pss_kib(0x7FFFFFFF) == 0
-    assert accounts.pss_kib(os.getpgrp()) > 1024
+
+
+def test_what_ends_while_it_is_looked_at_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process before its group is read or after, and a thread; of a kernel without schedstat there are ticks."""
+    stat = f"1 (a) b) S 0 77{' 0' * 8} 2 1 0"
+    for name, text in {
+        "1/stat": stat,
+        "1/task/1/schedstat": "5000 0 1",
+        "1/task/2/stat": stat,
+        "1/smaps_rollup": "Pss:   12 kB\n",
+        "2/stat": stat,
+    }.items():
+        tmp_path.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        tmp_path.joinpath(name).write_text(text)
+    for gone in ("3", "1/task/3"):
+        tmp_path.joinpath(gone).symlink_to("gone")
+    monkeypatch.setattr(accounts, "PROC", tmp_path)
+    assert accounts.cpu_us(77) == (5000 + 3 * accounts.TICK_NS) / 1e3
+    assert accounts.pss_kib(77) == 12
+
+
+@pytest.mark.parametrize("error", accounts.ENDED)
+def test_a_process_that_ends_while_its_file_is_read(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has had no time and no memory."""
+
+    def fail(path: Path) -> str:
+        raise error(path)
+
+    monkeypatch.setattr(accounts, "_processes", lambda group: [accounts.PROC / "self"])
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert accounts.cpu_us(77) == accounts.pss_kib(77) == 0
 
 
 def test_parts_that_are_not_measured_again_stay(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def ask(
     method: str = "GET",
     token: str | None = None,
     only_local: bool = False,
-    headers: dict[str, str] | None = None,
+    headers: dict[str, str] | list[tuple[str, str]] | None = None,
     pools: bytes = POOLS,
     provider: Provider | None = None,
     content: bytes | None = None,
