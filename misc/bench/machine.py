@@ -117,7 +117,9 @@ def _cpu() -> str:
 
 
 def _version(program: str, option: str) -> str:
-    """The first number with dots that the program says of itself; wrk says it among its usage, with exit code 1."""
-    said = subprocess.run([find(program) or program, option], capture_output=True, text=True, check=False)  # noqa: S603
-    found = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
+    """The first number with dots that the program says of itself, beside where it is; wrk says it among its usage, with
+    exit code 1."""
+    path = find(program) or program
+    said = subprocess.run([path, option], capture_output=True, text=True, check=False)  # noqa: S603
+    found = re.search(r"\d+\.\d+[.\d]*", (said.stdout + said.stderr).replace(path, program))
     return found[0] if found else "unknown"
