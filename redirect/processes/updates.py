@@ -66,7 +66,6 @@ class Updates:
         # What is published first is read last: no origin that was found is used before it is known that it is down.
         if (number := self._scoreboard.health.number) != self._health_number:
             self._health = decode(self._scoreboard.health.read())
-            self._handler.recorder.flush()  # what is counted together was picked by the same weights
         if change != self._change:
             await self._apply_configuration()
             self._change = change

@@ -3,8 +3,7 @@ the scoreboard.
 
 The rule: what is due of picks by the configured weights needs no counting. Of the others the number of picks by each
 weights is shared out among the origins with each batch, or with the heartbeat where they are many, so a request pays
-for one addition. Equal decisions of a batch count as by the same weights, so the batch is ended where other health is
-applied.
+for one addition.
 """
 
 from collections import Counter
