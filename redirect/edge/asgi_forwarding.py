@@ -101,6 +101,9 @@ class AsgiClient:
     def data(self, data: bytes) -> None:
         self._body(data, more=True)
 
+    def sink(self) -> None:
+        """What is sent is the server's to send."""
+
     def flush(self) -> None:
         pass
 

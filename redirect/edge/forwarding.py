@@ -102,6 +102,12 @@ class ForwardingClient:
         if self._connection.flow.write_paused:
             self.exchange.pause_answer()
 
+    def sink(self) -> int | None:
+        transport = self._connection.transport
+        if self._is_chunked or self._head or transport.get_write_buffer_size() or transport.is_closing():
+            return None
+        return transport.get_extra_info("socket").fileno()  # type: ignore[no-any-return]
+
     def flush(self) -> None:
         if self._head:
             head, self._head = self._head, b""

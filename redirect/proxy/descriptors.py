@@ -19,6 +19,9 @@ from redirect.core.limits import MAX_LIMITS
 RESERVED_DESCRIPTORS = 64 + MAX_LIMITS
 LEAST_DESCRIPTORS = 2 * RESERVED_DESCRIPTORS
 
+# Of a body that passes within the kernel: both ends, and its pipe's.
+_OF_SPLICE = 4
+
 WARNING_INTERVAL_SECONDS = 60.0
 
 _logger = logging.getLogger("gunicorn.error")
@@ -30,6 +33,7 @@ class Descriptors:
     def __init__(self) -> None:
         self.clients = 0  # connections of clients
         self.origins = 0  # connections to origins, and those that are being made
+        self.splices = 0  # bodies that pass within the kernel
         self.forwards = False  # whether a client may need another one, to an origin
         self._refused = 0  # since the last warning
         self._warned_at = -inf
@@ -42,10 +46,16 @@ class Descriptors:
         """The same of the connection to an origin that is being made."""
         return self._suffice_for(self.clients + self.origins)
 
+    def allow_splice(self) -> bool:
+        """Whether the body that was counted last may have its own: connections come first, so that half of theirs stay
+        free."""
+        limit, most = _limits()
+        connections = self.clients + max(self.origins, self.clients)
+        return limit == resource.RLIM_INFINITY or connections + self.splices * _OF_SPLICE <= most // 2
+
     def _suffice_for(self, connections: int) -> bool:
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = limit - min(RESERVED_DESCRIPTORS, limit // 2)
-        if limit == resource.RLIM_INFINITY or connections <= most:
+        limit, most = _limits()
+        if limit == resource.RLIM_INFINITY or connections + self.splices * _OF_SPLICE <= most:
             return True
         self._refused += 1
         if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
@@ -53,6 +63,12 @@ class Descriptors:
             _logger.warning(message, most, limit, self._refused)
             self._refused, self._warned_at = 0, monotonic()
         return False
+
+
+def _limits() -> tuple[int, int]:
+    """The system's, and how many of these are for connections."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit, limit - min(RESERVED_DESCRIPTORS, limit // 2)
 
 
 # All connections of the process share them.

@@ -55,6 +55,9 @@ class Client(Protocol):
 
     def data(self, data: bytes) -> None: ...
 
+    def sink(self) -> int | None:
+        """The descriptor of its socket, where a body of known length may be written there from now on."""
+
     def flush(self) -> None:
         """No more will come at this moment."""
 
@@ -453,6 +456,17 @@ class Exchange:
             self.copy.add(data)
         self._client.data(data)
 
+    def sink(self) -> int | None:
+        return None if self.copy is not None else self._client.sink()
+
+    def on_passed(self, size: int) -> None:
+        self._has_moved = True
+        self._bytes_out += size
+
+    def on_left(self) -> None:
+        self.client_lost()
+        self._client.cut()
+
     def flush(self) -> None:
         self._client.flush()
 
@@ -498,8 +512,7 @@ class Exchange:
         if self._is_over:
             return
         if self._client.has_left():
-            self.client_lost()
-            self._client.cut()
+            self.on_left()
             return
         if self._has_moved or self._is_taken():
             self._has_moved, self._still_since = False, now
@@ -530,9 +543,9 @@ class Exchange:
     def _is_taken(self) -> bool:
         """Whether the side that is full has taken something since the last look."""
         before, upstream = self._untaken, self._upstream
-        if upstream is None or not (self.is_full or upstream.is_paused):
+        if upstream is None or not (self.is_full or upstream.is_held_up):
             return False
-        self._untaken = self._client.untaken() if upstream.is_paused else untaken(upstream.transport)
+        self._untaken = self._client.untaken() if upstream.is_held_up else untaken(upstream.transport)
         return self._untaken < before
 
     def _expire(self, detail: str) -> None:
@@ -548,7 +561,7 @@ class Exchange:
     @property
     def _is_held_up(self) -> bool:
         """Whether the client takes no more of the answer."""
-        return self._upstream is not None and self._upstream.is_paused
+        return self._upstream is not None and self._upstream.is_held_up
 
     # Ends
 

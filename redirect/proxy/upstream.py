@@ -23,6 +23,7 @@ from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
 from redirect.proxy.plain_fields import plain_answer
 from redirect.proxy.spellings import Spellings
+from redirect.proxy.splice import LEAST_BYTES, Splice
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
@@ -39,6 +40,7 @@ _READ_BYTES = 64 * 1024
 _NO_HTTP = "http_protocol_error"
 _SECTION_SIZE = "http_response_header_section_size"
 _TOO_LARGE = f"its head, or its trailers, have more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
+_INCOMPLETE = "it closed the connection before its answer was complete"
 _BEGIN = b"HTTP/1."
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t -~]{0,64}\r\n")
@@ -64,6 +66,15 @@ class Asking(Protocol):
 
     asks_for_upgrade: bool
     takes_plain: bool
+
+    def sink(self) -> int | None:
+        """The descriptor of the client's socket, where the rest of the body may go there past this program."""
+
+    def on_passed(self, size: int) -> None:
+        """So many bytes of the body went there."""
+
+    def on_left(self) -> None:
+        """The client takes no more of what goes there."""
 
     def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None: ...
 
@@ -93,9 +104,9 @@ class Upstream(asyncio.Protocol):
     """`rest` takes a connection that waits for the next request, `forget` one that is lost."""
 
     __slots__ = (
-        "_ends_with_connection", "_forget", "_has_no_body", "_headers", "_held", "_is_answered", "_is_reusable",
-        "_is_tunnel", "_left", "_parser", "_reason", "_rest", "_unparsed_bytes", "exchange", "has_answered",
-        "idle_since", "is_paused", "is_reused", "transport",
+        "_ends_with_connection", "_forget", "_has_no_body", "_headers", "_held", "_is_answered", "_is_paused",
+        "_is_reusable", "_is_tunnel", "_left", "_parser", "_reason", "_rest", "_splice", "_unparsed_bytes", "exchange",
+        "has_answered", "idle_since", "is_reused", "transport",
     )  # fmt: skip
 
     def __init__(self, rest: "Callable[[Upstream], None]", forget: "Callable[[Upstream], None]") -> None:
@@ -107,7 +118,7 @@ class Upstream(asyncio.Protocol):
         self.exchange: Asking | None = None
         self.is_reused = False  # it has answered a request before
         self.idle_since = 0.0  # by `monotonic`
-        self.is_paused = False  # the client takes no more of the answer for now
+        self._is_paused = False  # nothing is read here
 
         # Request
         self.has_answered = False  # a byte of the answer came
@@ -118,6 +129,7 @@ class Upstream(asyncio.Protocol):
         self._ends_with_connection = False
         self._left = _UNKNOWN  # bytes of the body that are still to come, if they are counted
         self._held = b""  # the last bytes of the body, to be passed with its end
+        self._splice: Splice | None = None  # passes the rest of it
         self._unparsed_bytes = 0  # since a part of the head was complete
         self._reason = b""
         self._headers: list[Field] = []
@@ -126,6 +138,11 @@ class Upstream(asyncio.Protocol):
     def has_end(self) -> bool:
         """Whether the end of the answer is told from its being cut: it has a length, or ends with a last chunk."""
         return not self._ends_with_connection
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the client takes no more of the answer for now."""
+        return self._is_paused if self._splice is None else self._splice.is_blocked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -142,16 +159,17 @@ class Upstream(asyncio.Protocol):
 
     def pause(self) -> None:
         """Reads no more of the answer for now."""
-        self.is_paused = True
+        self._is_paused = True
         self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self.is_paused:
-            self.is_paused = False
+        if self._is_paused and self._splice is None:
+            self._is_paused = False
             self.transport.resume_reading()
 
     def abort(self) -> None:
         """Ends the connection; the exchange is not told."""
+        self._stop_splice()
         self.exchange = None
         self.transport.abort()
 
@@ -199,6 +217,7 @@ class Upstream(asyncio.Protocol):
         if left:
             self._left = left
             exchange.on_plain(status, head, body, left)
+            self._pass_by(exchange)
         else:
             self.exchange = None
             self.is_reused = True
@@ -211,12 +230,32 @@ class Upstream(asyncio.Protocol):
         self._left -= len(data)
         if self._left > 0:
             exchange.on_data(data)
+            self._pass_by(exchange)
             return
         if self._left < 0:
             data, self._is_reusable = data[: self._left], False
+        self._end_counted(exchange, data)
+
+    def _end_counted(self, exchange: Asking, data: bytes) -> None:
         self._parser = httptools.HttpResponseParser(self)  # this one waits for the body that it was not given
         self._end(exchange, data)
         self._end_request()
+
+    def _pass_by(self, exchange: Asking) -> None:
+        """Has the kernel pass the rest of a long body, where it can."""
+        if self._left < LEAST_BYTES or self.exchange is not exchange or self._is_paused or not exchange.is_complete:
+            return
+        sink, transport = exchange.sink(), self.transport
+        if sink is None or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+            return
+        with suppress(OSError):  # then it is read and written here
+            self._splice = Splice(self, transport.get_extra_info("socket").fileno(), sink, self._left)
+            self.pause()
+
+    def _stop_splice(self) -> None:
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.stop()
 
     def _parse(self, exchange: Asking, data: bytes) -> None:
         self._unparsed_bytes += len(data)
@@ -251,13 +290,13 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         DESCRIPTORS.origins -= 1
+        self._stop_splice()
         self._forget(self)
         if exc is not None and self.exchange is not None and self.transport.get_extra_info("sslcontext") is None:
             self._read_rest()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            detail = "it closed the connection before its answer was complete"
-            exchange.on_lost(self, "http_response_incomplete", detail)
+            exchange.on_lost(self, "http_response_incomplete", _INCOMPLETE)
 
     def _read_rest(self) -> None:
         """What came before the end: an origin may answer and close before it has read the request, and then a write
@@ -274,6 +313,27 @@ class Upstream(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.exchange is not None:
             self.exchange.resume_request()
+
+    # From the kernel's passing of a body
+
+    def on_spliced(self, size: int) -> None:
+        if self.exchange is not None:
+            self.exchange.on_passed(size)
+
+    def on_splice_end(self, *, is_followed: bool) -> None:
+        self._splice = None
+        if self.exchange is not None:
+            self._is_reusable = self._is_reusable and not is_followed
+            self._end_counted(self.exchange, b"")
+
+    def on_splice_cut(self) -> None:
+        self._splice = None
+        self._fail("http_response_incomplete", _INCOMPLETE)
+
+    def on_splice_left(self) -> None:
+        self._splice = None
+        if self.exchange is not None:
+            self.exchange.on_left()
 
     # From the parser
 
