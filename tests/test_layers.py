@@ -114,7 +114,12 @@ def test_core_loads_no_foreign_library() -> None:
     """A process that has imported all of the core has none of the foreign libraries in it, through whatever module."""
     imports = ", ".join(name(path) for path in modules("core"))
     loaded = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; import {imports}; print(*sys.modules)"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:] = {[str(PACKAGE.parent), *sys.path]!r}; import {imports}; print(*sys.modules)",
+        ],
         cwd=PACKAGE.parent,
         check=True,
         capture_output=True,

@@ -7,6 +7,7 @@ upstream      a connection to an origin
 names         addresses of an origin, asked for without holding up others
 connections   the connections to one origin, and how they are made
 descriptors   how many connections a worker has
+splice        long bodies that the kernel passes from an origin's connection to the client's
 untaken       bytes that a peer has not taken yet, and whether it has reset its connection
 retries       which failures are tried again
 limits        requests under way and in the queue of a route
