@@ -66,6 +66,7 @@ CADDY_COMMAND = "caddy run --config @FOLDER@/Caddyfile --adapter caddyfile"
 
 OURS = redirect("Redirect", POOLS)
 STARLETTE = redirect("Redirect, Starlette front", POOLS, launcher=(str(HERE / "starlette_front.py"),))
+PURE_PYTHON = redirect("Redirect, pure Python", POOLS, launcher=(str(HERE / "pure_python.py"),))
 NGINX = configured("nginx", NGINX_COMMAND, "nginx.conf", log=True)
 NGINX_NO_LOG = configured("nginx", NGINX_COMMAND, "nginx.conf", log=False)
 HAPROXY = configured("HAProxy", HAPROXY_COMMAND, "haproxy.cfg", log=True)

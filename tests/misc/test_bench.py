@@ -129,23 +129,36 @@ def test_values_by_round() -> None:
 
 def test_the_page() -> None:
     """The page says how it was made, and which goals are met; a server that was left out has no row."""
-    costs = {servers.OURS.name: 8, servers.STARLETTE.name: 32, servers.NGINX.name: 10, servers.CADDY.name: 40}
+    pure = servers.PURE_PYTHON.name
+    costs = {servers.OURS.name: 8, pure: 19, servers.STARLETTE.name: 32, servers.NGINX.name: 10, servers.CADDY.name: 40}
     runs = [run(name, workload.name, cost) for workload in WORKLOADS for name, cost in costs.items()]
     memory = dict.fromkeys(costs, 40 * 1024)
     written = page(
         Results({"comparison": {"command": "python bench.py", "CPU": "a fast one"}}, Comparison(runs, memory))
     )
     assert "## Comparison\n\n- command: python bench.py\n- CPU: a fast one\n" in written
-    assert re.search(r"^\| nginx, JSON log +\| bare +\| +0\.95 \| +0\.80 \| +met \|$", written, re.MULTILINE)
-    assert re.search(r"^\| Redirect, Starlette front \| bare +\| +0\.30 \| +0\.25 \| +met \|$", written, re.MULTILINE)
+    for goal in (
+        r"Redirect +\| nginx, JSON log +\| bare +\| +0\.95 \| +0\.80",
+        r"Redirect +\| Redirect, Starlette front \| bare +\| +0\.30 \| +0\.25",
+        r"Redirect, pure Python \| nginx, JSON log +\| never +\| +1\.90 \| +1\.90",
+    ):
+        assert re.search(rf"^\| {goal} +\| +met \|$", written, re.MULTILINE)
     assert "HAProxy" not in written
     assert "## Growth" not in written
 
 
 def test_goals_are_measured() -> None:
     """Each goal is about a server and a workload of the comparison."""
-    assert {goal.against for goal in GOALS} <= {server.name for server in SERVERS}
+    assert {name for goal in GOALS for name in (goal.subject, goal.against)} <= {server.name for server in SERVERS}
     assert {goal.workload for goal in GOALS} <= set(WORKLOADS)
+
+
+@pytest.mark.processes
+def test_the_service_in_pure_python() -> None:
+    """The row without compiled modules has none, also where they are installed."""
+    command = (*servers.PURE_PYTHON.command[:-1], "--version")
+    shown = subprocess.run(command, stdout=PIPE, text=True, check=True, timeout=30).stdout
+    assert shown.endswith("Python reader\n")
 
 
 def test_the_page_of_the_deployment() -> None:
