@@ -50,9 +50,9 @@ class _Answer(NamedTuple):
 # The status of refused loops; other answers may have it, too.
 LOOP = 422
 
-# Where the worker counts it: what says for how long that is so, the index of the request's numbers, and that of its
-# route's, if it has one.
-CountedAt = tuple[object, int, int | None]
+# Where the worker counts it: what says for how long that is so, the index of the request's numbers, that of its
+# route's, if it has one, and whether nothing else is counted.
+CountedAt = tuple[object, int, int | None, bool]
 
 _ROUTE = _Answer._fields.index("route")
 

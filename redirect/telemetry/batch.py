@@ -19,25 +19,30 @@ except ImportError:
     _batch = None  # type: ignore[assignment]
 
 # The digest that `_batch.c` states of itself: one of any other source is not used.
-SOURCE = "a2bdd16565a0d9556ec7"
+SOURCE = "05042b0655a5f377355b"
 
 IS_COMPILED = is_usable(_batch, SOURCE)
 
 # How long requests took: nanoseconds in all, and how many are in each bucket that has some.
 Durations = tuple[int, list[tuple[int, int]]]
 
-# The decisions, each object once, with the number of its records; the pools that were requested; the durations of
-# answers and of forwards; and the records of forwards.
+# The decisions that are left to count, each object once, with the number of its records; the pools that were
+# requested; the durations of answers and of forwards; and the records of forwards.
 Sums = tuple[list[tuple[Decision, int]], set[str | None], Durations, Durations, list[Record]]
 
 _BOUNDS_NS = tuple([1000 * bound for bound in BOUNDS_US])
 _decision = itemgetter(0)
 
 
-def adder(*, is_compiled: bool = IS_COMPILED) -> Callable[[list[Record]], Sums]:
+# Takes the records, the numbers of the slot, the configuration in use as `counted_at` has it, and the time in
+# milliseconds. The compiled one counts decisions itself, where it is known where and nothing else is to be done.
+Adder = Callable[[list[Record], memoryview, object, int], Sums]
+
+
+def adder(*, is_compiled: bool = IS_COMPILED) -> Adder:
     if is_compiled:
-        return lambda records: _batch.add_up(records, _BOUNDS_NS)
-    return _add_up
+        return lambda records, counts, use, now_ms: _batch.add_up(records, _BOUNDS_NS, counts, use, now_ms)
+    return lambda records, *_: _add_up(records)
 
 
 def _add_up(records: list[Record]) -> Sums:

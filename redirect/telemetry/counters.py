@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from os import getpid
 from time import monotonic, time
 
-from redirect.core.decision import LOOP, CountedAt, Decision
+from redirect.core.decision import CountedAt, Decision
 from redirect.core.pools import Config
-from redirect.telemetry.batch import Durations, adder
+from redirect.telemetry.batch import IS_COMPILED, Durations, adder
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
@@ -23,9 +23,9 @@ _CONFIG = 5  # its place in a record
 class Counters:
     """Counts in `slot`, on from what was counted there."""
 
-    def __init__(self, slot: Slot, config: Config) -> None:
+    def __init__(self, slot: Slot, config: Config, *, is_compiled: bool = IS_COMPILED) -> None:
         self.slot = slot
-        self._add_up = adder()
+        self._add_up = adder(is_compiled=is_compiled)
         self._series = Series(slot)
         self.forwards = ForwardCounters(slot, self._series)
         self.dues = DueCounters(slot, self._series)
@@ -49,18 +49,19 @@ class Counters:
     def count(self, records: list[Record]) -> None:
         now = int(time() * 1000)
         counts = self.slot.counts
-        decisions, pools, answers, durations, forwards = self._add_up(records)
+        decisions, pools, answers, durations, forwards = self._add_up(records, counts, self._use, now)
         has_late = any(record[_CONFIG] != self._config for record in forwards)
         for decision, count in decisions:
-            _, request, of_route = self._places(decision)
+            _, request, of_route, is_all = self._places(decision)
             counts[request] += count
             counts[request + 2] = now
             if of_route is not None:
                 counts[of_route] += count
-            due = decision.due
-            if due is not None and not due.weights.is_configured and not has_late:
-                self.dues.count(due.weights, count)
-            if decision.status == LOOP and decision.is_loop:
+            if is_all:
+                continue
+            if decision.due is not None and not has_late:
+                self.dues.count(decision.due.weights, count)
+            if decision.is_loop:
                 self.slot.numbers.loops += count
         if has_late:
             self._count_late(records)
@@ -93,8 +94,10 @@ class Counters:
         if counts[index + 3] != configs:  # the first under this configuration
             counts[index + 1] = counts[index]
             counts[index + 3] = configs
-        route = decision.route
-        return self._use, index, None if route is None else self._series.index("routes", route, decision.status)
+        route, due = decision.route, decision.due
+        of_route = None if route is None else self._series.index("routes", route, decision.status)
+        is_all = (due is None or due.weights.is_configured) and not decision.is_loop
+        return self._use, index, of_route, is_all
 
     def _count_unknown(self, pools: Iterable[str | None], records: Sequence[Record]) -> None:
         for pool in pools:

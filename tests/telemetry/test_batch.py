@@ -1,21 +1,34 @@
 """A batch: what its records add up to, whichever of the two adds them up."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
 
+from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
-from redirect.telemetry.batch import IS_COMPILED, adder
+from redirect.core.due import Certain, Due, Weights
+from redirect.telemetry.batch import IS_COMPILED, Sums, adder
+from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import Record
+from redirect.telemetry.scoreboard import Scoreboard
 
 # Both where the compiled one is there.
 ADDERS = [False, *[True] * IS_COMPILED]
 
 A, B = Decision(302, "p", "a", "http://a"), Decision(302, "p", "b", "http://b")
 FORWARDED = Outcome(200, 40, 1, 0, 5)
+
+
+NONE = memoryview(bytearray()).cast("B").cast("Q")
+
+
+def added(is_compiled: bool, batch: list[Any]) -> Sums:
+    """What a batch adds up to where nothing is known of its decisions."""
+    return adder(is_compiled=is_compiled)(batch, NONE, object(), 0)
 
 
 def recorded(
@@ -28,7 +41,7 @@ def recorded(
 @pytest.mark.parametrize("is_compiled", ADDERS)
 def test_decisions_pools_and_durations_are_added_up(is_compiled: bool) -> None:
     batch = [recorded(A, "p"), recorded(B, ns=1001), recorded(A, "p"), recorded(B, "q", 2**40)]
-    decisions, pools, answers, forwards, forwarded = adder(is_compiled=is_compiled)(batch)
+    decisions, pools, answers, forwards, forwarded = added(is_compiled, batch)
     assert decisions == [(A, 2), (B, 2)]
     assert pools == {"p", "q", None}
     assert answers == (2**40 + 3001, [(0, 2), (1, 1), (39, 1)])
@@ -38,7 +51,7 @@ def test_decisions_pools_and_durations_are_added_up(is_compiled: bool) -> None:
 @pytest.mark.parametrize("is_compiled", ADDERS)
 def test_forwards_have_durations_of_their_own(is_compiled: bool) -> None:
     passed = recorded(A, ns=6000, outcome=FORWARDED)
-    _, _, answers, forwards, forwarded = adder(is_compiled=is_compiled)([recorded(B), passed])
+    _, _, answers, forwards, forwarded = added(is_compiled, [recorded(B), passed])
     assert (answers, forwards) == ((1000, [(0, 1)]), (6000, [(4, 1)]))
     assert forwarded == [passed]
 
@@ -47,13 +60,13 @@ def test_forwards_have_durations_of_their_own(is_compiled: bool) -> None:
 def test_equal_decisions_are_counted_apart_as_other_shares_may_be_due_to_each(is_compiled: bool) -> None:
     twin = A.with_due(None)
     assert twin == A
-    decisions, *_ = adder(is_compiled=is_compiled)([recorded(A), recorded(twin), recorded(A)])
+    decisions, *_ = added(is_compiled, [recorded(A), recorded(twin), recorded(A)])
     assert [(decision is A, count) for decision, count in decisions] == [(True, 2), (False, 1)]
 
 
 @pytest.mark.parametrize("is_compiled", ADDERS)
 def test_no_records_add_up_to_nothing(is_compiled: bool) -> None:
-    assert adder(is_compiled=is_compiled)([]) == ([], set(), (0, []), (0, []), [])
+    assert added(is_compiled, []) == ([], set(), (0, []), (0, []), [])
 
 
 records = st.builds(
@@ -69,7 +82,7 @@ records = st.builds(
 @generated(500)
 @given(batch=st.lists(records, max_size=20))
 def test_both_add_up_to_the_same(batch: list[Record]) -> None:
-    first, *others = [adder(is_compiled=is_compiled)(batch) for is_compiled in ADDERS]
+    first, *others = [added(is_compiled, batch) for is_compiled in ADDERS]
     assert all(other == first for other in others)
     assert sum(count for _, count in first[0]) == len(batch)
 
@@ -90,7 +103,7 @@ NO_RECORDS: list[Any] = [
 @pytest.mark.parametrize("other", NO_RECORDS, ids=repr)
 def test_a_record_that_is_none_is_an_error(is_compiled: bool, other: Any) -> None:
     with pytest.raises((TypeError, ValueError, IndexError)):
-        adder(is_compiled=is_compiled)([recorded(B), other])
+        added(is_compiled, [recorded(B), other])
 
 
 @pytest.mark.parametrize(
@@ -101,4 +114,99 @@ def test_durations_that_do_not_fit_are_an_error_of_the_compiled_adder(started: i
     batch = [recorded(A, ns=ns, started=started)] * 2
     if IS_COMPILED:
         with pytest.raises((TypeError, OverflowError)):
-            adder()(batch)
+            added(True, batch)
+
+
+USE = object()
+
+
+def placed(*counted_at: Any) -> Decision:
+    """A decision of which it is known where it is counted."""
+    decision = A.with_due(None)
+    decision.counted_at = counted_at
+    return decision
+
+
+def test_the_compiled_adder_counts_what_it_knows_where_to_count() -> None:
+    """In the numbers of the request and its route, with the time of the last one."""
+    on_route, off_route = placed(USE, 1, 5, True), placed(USE, 6, None, True)
+    others = [A, placed(object(), 1, None, True), placed(USE, 1, None, False), placed(), placed(USE, 1, None)]
+    numbers = memoryview(bytearray(8 * 9)).cast("Q")
+    batch = [recorded(each) for each in (on_route, *others, off_route, on_route)]
+    if IS_COMPILED:
+        left, *_ = adder()(batch, numbers, USE, 77)
+        assert [(id(decision), count) for decision, count in left] == [(id(each), 1) for each in others]
+        assert numbers.tolist() == [0, 2, 0, 77, 0, 2, 1, 0, 77]
+
+
+@pytest.mark.parametrize(
+    ("request_at", "route_at"),
+    [
+        (-1, None),
+        (7, None),
+        (9, None),
+        (2**62, None),
+        (2**70, None),
+        (0, -1),
+        (0, 9),
+        (0, 2**62),
+        ("0", None),
+        (0, "0"),
+    ],
+)
+def test_a_place_outside_of_the_slot_is_an_error_and_nothing_is_written(request_at: Any, route_at: Any) -> None:
+    numbers = memoryview(bytearray(8 * 9)).cast("Q")
+    if IS_COMPILED:
+        with pytest.raises((IndexError, OverflowError, TypeError)):
+            adder()([recorded(placed(USE, request_at, route_at, True))], numbers, USE, 77)
+    assert not any(numbers)
+
+
+CONFIG = parse_config(
+    b"[p]\nis_default = true\nweighted_hosts = { a = 2, b = 1 }\n[[routes]]\npath = '/r'\nforward_to = 'q'\n"
+    b"[q]\nweighted_hosts = { c = 1 }\n",
+    "pools.toml",
+)
+CONFIGURED, OTHER = Weights(CONFIG.pools["p"], [2, 1]), Weights(CONFIG.pools["p"], [2, 0])
+ANSWERS = (
+    *(A.with_due(Due(weights, 1.0)) for weights in (CONFIGURED, OTHER, OTHER, Certain("p", "a"))),
+    *(A.with_due(Due(CONFIGURED, 1.0)).on_route("r"), B.with_due(Due(CONFIGURED, 0.3)), Decision(404, detail="none")),
+    *(Decision(422, "p", "a", detail="a loop").with_due(Due(weights, 1.0)) for weights in (CONFIGURED, OTHER)),
+    Decision(422, "p", detail="no loop"),
+)
+FORWARDS = tuple(
+    Decision(status, "q", "c", route="r", is_forward=True).with_due(Due(Weights(CONFIG.pools["q"], [weight]), 1.0))
+    for status in (200, 422)
+    for weight in (1, 2)
+)
+answers = st.builds(recorded, st.sampled_from(ANSWERS), st.sampled_from([None, "p", "q", "none"]))
+forwards = st.builds(
+    lambda decision, config: (*recorded(decision, outcome=FORWARDED)[:5], config, FORWARDED),
+    st.sampled_from(FORWARDS),
+    st.sampled_from([CONFIG.hash, "0" * 12]),
+)
+
+
+@generated(100)
+@given(batches=st.lists(st.lists(answers | forwards, min_size=1, max_size=30), max_size=4), again=st.booleans())
+def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Record]], again: bool) -> None:
+    """Of several batches, since after the first it is known where decisions are counted, and of a reload between."""
+    slots = []
+    for is_compiled in ADDERS:
+        for decision in ANSWERS + FORWARDS:
+            decision.counted_at = None
+        scoreboard = Scoreboard()
+        scoreboard.make_slot(0)
+        (slot,) = scoreboard.slots()
+        with (
+            patch("redirect.telemetry.counters.time", return_value=1000.0),
+            patch("redirect.telemetry.counters.monotonic", return_value=50.0),
+        ):
+            counters = Counters(slot, CONFIG, is_compiled=is_compiled)
+            for batch in batches:
+                counters.count(batch)
+                if again:
+                    counters.use(CONFIG)
+        slots.append((bytes(slot.numbers), slot.counts[: slot.numbers.series_bytes // 8].tolist()))
+    assert all(slot == slots[0] for slot in slots)
+    assert slot.numbers.requests == sum(map(len, batches))
