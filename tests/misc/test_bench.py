@@ -21,6 +21,7 @@ import deployment
 import gateways
 import pools
 import proxies
+import pure_python
 import results
 import servers
 from comparison import GOALS, SERVERS, WORKLOADS, Comparison
@@ -156,6 +157,9 @@ def test_goals_are_measured() -> None:
 @pytest.mark.processes
 def test_the_service_in_pure_python() -> None:
     """The row without compiled modules has none, also where they are installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    built = {module["name"] for module in project["tool"]["setuptools"]["ext-modules"]}
+    assert set(pure_python.COMPILED) == built
     command = (*servers.PURE_PYTHON.command[:-1], "--version")
     shown = subprocess.run(command, stdout=PIPE, text=True, check=True, timeout=30).stdout
     assert shown.endswith("Python reader\n")

@@ -4,7 +4,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.examples import generated
 
@@ -187,7 +187,13 @@ forwards = st.builds(
 )
 
 
+# All in one batch, and then each in a group of three.
+EACH = [recorded(decision) for decision in ANSWERS]
+EACH += [(*recorded(decision, outcome=FORWARDED)[:5], CONFIG.hash, FORWARDED) for decision in FORWARDS]
+
+
 @generated(100)
+@example(batches=[EACH, 3 * EACH], again=False)
 @given(batches=st.lists(st.lists(answers | forwards, min_size=1, max_size=30), max_size=4), again=st.booleans())
 def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Record]], again: bool) -> None:
     """Of several batches, since after the first it is known where decisions are counted, and of a reload between."""
