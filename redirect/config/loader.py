@@ -43,6 +43,13 @@ _REMEDIES = {
     "Expected '=' after a key": "a key with other characters than letters, digits, _ and - is in quotes",
 }
 
+# The methods that arrive: the parser of requests refuses others, and the connection CONNECT and those of RTSP.
+_ARRIVING = frozenset(
+    """GET HEAD POST PUT PATCH DELETE OPTIONS TRACE QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY
+    MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK
+    UNSUBSCRIBE""".split()
+)
+
 # What the admin listener shows of pools and origins.
 _TELLING = ("stats", "status", "metrics")
 
@@ -248,6 +255,10 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
         if name in whole.forwarded and name not in whole.redirected:
             yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
     for index, route in enumerate(piece.routes):
+        for method in route.methods:
+            if method not in _ARRIVING:
+                message = f"has no effect for {shown(method)}: such requests are refused before routes are asked"
+                yield Finding(("routes", index, "methods"), message)
         if route.show in _TELLING and route.host is None:
             message = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
             yield Finding(("routes", index, "show"), message)

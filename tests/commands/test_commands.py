@@ -623,6 +623,20 @@ def test_whether_a_file_can_be_read_is_known_when_it_is_read(file: Path, monkeyp
         assert run(*command).exit_code == 0
 
 
+def test_methods_of_a_route_that_never_arrive_are_warned_of(file: Path) -> None:
+    """What arrives is asked of the connection itself, as `explain` does."""
+    methods = """ACL ANNOUNCE BASELINE-CONTROL BIND BREW CHECKIN CHECKOUT CONNECT COPY DELETE DESCRIBE FLUSH GET
+        GET_PARAMETER HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE
+        NOTIFY OPTIONS ORDERPATCH PATCH PAUSE PLAY POST PRI PROPFIND PROPPATCH PURGE PUT QUERY REBIND RECORD REDIRECT
+        REPORT SEARCH SETUP SET_PARAMETER SOURCE SUBSCRIBE TEARDOWN TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE
+        UPDATE UPDATEREDIRECTREF VERSION-CONTROL""".split()
+    file.write_text(f"[[routes]]\nmethods = {json.dumps(methods)}\nrespond = {{ status = 204 }}\n{POOLS}")
+    refused = [method for method in methods if "204" not in run("explain", "--method", method, "/x").stdout]
+    assert "BREW" in refused
+    warnings = run("check", str(file)).stderr
+    assert re.findall(r'2:11: routes\[0\]\.methods: has no effect for "(.*?)": such requests are', warnings) == refused
+
+
 def test_explain_needs_a_good_file(file: Path) -> None:
     """A file with faults is explained by its faults; exit code 1."""
     file.write_text("")
