@@ -32,7 +32,7 @@ from redirect.admin.view import Query, Selection, listed, origin_views, routed, 
 from redirect.control.instance import Instance
 from redirect.core.pools import Pool
 from redirect.telemetry.history import WINDOWS, Cell
-from redirect.telemetry.snapshot import Count, OriginNumbers, Snapshot, quantile
+from redirect.telemetry.snapshot import SECONDS, Count, OriginNumbers, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
 
 MAX_STREAMS = 16
@@ -188,7 +188,8 @@ class View:
         if self.query.window != "minute":
             return self.instance.history.whole(self.query.window)
         both = zip(snapshot.answers.seconds, snapshot.forwards.durations.seconds, strict=True)
-        return [Cell(1.0, answers, forwards) for answers, forwards in both]
+        first = self.instance.started_at - (snapshot.time - SECONDS)
+        return [Cell(float(cell > first), answers, forwards) for cell, (answers, forwards) in enumerate(both, 1)]
 
     def _due_now(self, pool: Pool) -> dict[str, float]:
         """By origin."""

@@ -450,6 +450,17 @@ def test_time_that_was_not_seen_is_no_time_without_requests() -> None:
     assert "not seen until" not in ask(fake).text
 
 
+def test_the_minute_begins_with_the_start() -> None:
+    """Seconds before it are not known to be without requests."""
+    fake = FakeInstance()
+    fake.started_at = time.time() - 10.5
+    html = ask(fake).text
+    assert html.count(">11 s ago</time></span>") == html.count("not seen until <time") == 2
+    assert html.count("".join(f"M{x} 0h1v100h-1z" for x in range(49)) + '"') == 2
+    fake.started_at -= 60
+    assert "not seen until" not in ask(fake).text
+
+
 def test_of_many_that_are_left_out_twenty_are_named() -> None:
     """How many more there are is said, and where they are listed."""
     fake = FakeInstance('[a]\ndiscover = { name = "web", port = 80 }\nis_default = true\n')
