@@ -190,7 +190,9 @@ class Route:
     target: Annotated[str | None, _PATH_LIMIT, "the path to ask the origin for, in place of `path`"] = None
     pass_host: Annotated[bool | None, FLAG, "whether the origin gets the client's `Host`; by `scheme`"] = None
     timeouts: Annotated[Timeouts, _TIMEOUTS_LIMIT, "how long what may take"] = Timeouts()
-    retries: Annotated[int, whole(0, 10), "how many other origins are tried where that is safe"] = 1
+    retries: Annotated[
+        int, whole(0, 10), "how many other origins are tried where that is safe; 0: nothing is sent twice"
+    ] = 1
     retry_on: Annotated[tuple[int, ...], _RETRY_ON_LIMIT, "statuses after which another origin is tried"] = ()
     cache: Annotated[Caching | None, _CACHE_LIMIT, "old answers for when the origins do not answer"] = None
     error_log: Annotated[str | None, _LOG_LIMIT, "where requests are logged that the remote side failed"] = None

@@ -65,8 +65,8 @@ class HttpConnection(TimedConnection):
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
     __slots__ = (
-        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_at_end", "_is_starting", "_message_bytes",
-        "_pending", "_upload", "handler",
+        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_starting", "_message_bytes", "_pending",
+        "_upload", "handler", "is_at_end",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -77,7 +77,7 @@ class HttpConnection(TimedConnection):
 
         # Connection
         self._draining = False  # the worker stops: the next response is the last
-        self._is_at_end = False  # the client sends no more
+        self.is_at_end = False  # the client sends no more
         self._is_starting = False  # a request that waited
         self._feeding: asyncio.Handle | None = None  # the next call of `_feed`
 
@@ -172,11 +172,13 @@ class HttpConnection(TimedConnection):
             return None
         if forwarding and (forwarding.exchange.is_tunnel or (self._state is PASSING and self._upload is forwarding)):
             return None
-        self._is_at_end = True
+        self.is_at_end = True
         if self._state is PASSING and self._upload is not None:
             self.pipeline.remove(self._upload)  # type: ignore[arg-type]
             self._upload = None
             self._state = LAST
+        if forwarding:
+            forwarding.ask_whether_left()
         return True
 
     def forget_head(self) -> None:
@@ -212,10 +214,11 @@ class HttpConnection(TimedConnection):
             self._enter(LINGERING)
             self._until = self._since + limits.ALL_LINGER_SECONDS * 1e9
             self._check_in(limits.LINGER_SECONDS)
-        if self._is_at_end:
+        if self.is_at_end:
             self.transport.close()
         elif not self.transport.is_closing():
             self.transport.write_eof()
+            self.flow.resume_reading()  # of a body that its origin did not take
 
     # Feeding the parser
 
@@ -235,7 +238,7 @@ class HttpConnection(TimedConnection):
             if self._buffer and self._state is LINGERING:
                 self._since = monotonic_ns()
             self._buffer = b""
-        if self._is_at_end and not self._buffer and not self._is_answering() and self._state < LAST:
+        if self.is_at_end and not self._buffer and not self._is_answering() and self._state < LAST:
             self.transport.close()  # within a request that has no end
         elif self._buffer or self._is_full():
             self.flow.pause_reading()
@@ -455,7 +458,7 @@ class HttpConnection(TimedConnection):
             del forwarding.exchange  # each refers to the other, and would wait for the garbage collector
         if self.transport.is_closing():
             return
-        if self._is_at_end and not self.pipeline and not self._buffer:
+        if self.is_at_end and not self.pipeline and not self._buffer:
             self.transport.close()
             return
         if closes:

@@ -17,6 +17,10 @@ from redirect.proxy.untaken import is_reset, untaken
 from redirect.proxy.upstream import RESET
 
 _LAST_CHUNK = b"0\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# In which most resets come; the exchange looks for later ones.
+_RESET_SECONDS = 0.02
 
 
 class Connection(Protocol):
@@ -24,6 +28,7 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     flow: FlowControl
+    is_at_end: bool  # the client sends no more
 
     def write(self, data: bytes) -> None: ...
 
@@ -144,8 +149,16 @@ class ForwardingClient:
     def resume(self) -> None:
         self._connection.feed_soon()
 
+    def ask_whether_left(self) -> None:
+        """Of a client that sends no more only an answer tells whether it still reads: if it has gone, its kernel resets
+        the connection. Clients read past a 100 that they did not ask for (RFC 9110, section 15.2)."""
+        if self._is_http11 and not self._has_head:
+            self._connection.write(_CONTINUE)
+            asyncio.get_running_loop().call_later(_RESET_SECONDS, self.exchange.look)
+
     def has_left(self) -> bool:
-        return self._connection.flow.read_paused and is_reset(self._connection.transport)
+        connection = self._connection
+        return (connection.flow.read_paused or connection.is_at_end) and is_reset(connection.transport)
 
     def untaken(self) -> int:
         return untaken(self._connection.transport)

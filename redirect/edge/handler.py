@@ -95,7 +95,7 @@ class RequestHandler:
             headers = counted
         about = self.about(head.host, head.scheme, peer)
         try:
-            lines, traits = request_fields(headers, about, may_upgrade=version == "1.1")
+            lines, traits = request_fields(headers, about, is_http11=version == "1.1")
         except FieldError as error:
             return refusal(forward, error)
         logged = self.identified(logged_head(method, head))

@@ -79,7 +79,7 @@ class Client(Protocol):
     def resume(self) -> None: ...
 
     def has_left(self) -> bool:
-        """Whether the client has reset its connection while it is not read, so that nothing else tells."""
+        """Whether the client has reset its connection while it is not read or sends no more: nothing else tells."""
 
     def untaken(self) -> int:
         """Bytes of the answer that the client has not taken yet, as far as that is known."""
@@ -375,10 +375,12 @@ class Exchange:
         where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
         destination = self.destination
         assert destination is not None
+        if where is Again.NEVER or self._forward.route.retries == 0:
+            return False
         if where is Again.SAME:  # once: a new connection has not rested
             self._connect(self._forwarder.connections(destination, self._forward.scheme))
             return True
-        if where is Again.NEVER or self._retries_left == 0:
+        if self._retries_left == 0:
             return False
         other = self._forward.balancer.pick_other(self._tried, self._key)
         if other is None or not (self._is_retry or self._may_retry(failure)):
@@ -507,12 +509,15 @@ class Exchange:
 
     # Deadlines
 
+    def look(self) -> None:
+        """Ends the exchange if its client has left."""
+        if not self._is_over and self._client.has_left():
+            self.on_left()
+
     def check(self, now: int) -> None:
         """Ends the exchange if its client has left, or a deadline has passed; `now` is by `monotonic_ns`."""
+        self.look()
         if self._is_over:
-            return
-        if self._client.has_left():
-            self.on_left()
             return
         if self._has_moved or self._is_taken():
             self._has_moved, self._still_since = False, now

@@ -122,9 +122,10 @@ _request_kinds = _kinds(OF_REQUESTS, alias=DROPPED)
 _response_kinds = _kinds(OF_RESPONSES)
 
 
-def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: bool) -> tuple[bytes, Traits]:
+def request_fields(headers: Sequence[Field], about: Forwarded, *, is_http11: bool) -> tuple[bytes, Traits]:
     """The fields for an origin, but for Host and X-Request-ID, as lines, and what they say. Raises FieldError for
-    requests that must not be passed on. HTTP/1.0 does not upgrade."""
+    requests that must not be passed on. HTTP/1.0 does not upgrade, and its Expect says nothing (RFC 9110, section
+    10.1.1)."""
     lines: list[bytes] = []
     read: dict[bytes, bytes] = {}
     kinds = _request_kinds
@@ -135,7 +136,7 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
         elif kind is READ:
             name, value = field[0].lower(), field[1]
             read[name] = b"%b, %b" % (read[name], value) if name in read else value
-            if name in _PASSED_AS_READ:
+            if name in _PASSED_AS_READ and (is_http11 or name != b"expect"):
                 lines.append(b"%b: %b\r\n" % field)
     listed = _tokens[read[b"connection"]] if b"connection" in read else _NOTHING
     if not listed <= _NO_FIELDS or b"content-length" in listed:
@@ -143,12 +144,12 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, may_upgrade: b
     framing = _framing(read)
     takes_trailers = b"te" in read and b"trailers" in _tokens[read[b"te"]]
     # Behind a body it would not be known where the other protocol begins.
-    upgrades = may_upgrade and b"upgrade" in listed and framing in NO_BODY
+    upgrades = is_http11 and b"upgrade" in listed and framing in NO_BODY
     protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
     via, before, host, forwarded = map(read.get, OF_WAY)
     added = added_fields(via, before, host, forwarded, about)
     lines += (added, *_options(takes_trailers, protocol), framing)
-    expects_continue = b"100-continue" in read.get(b"expect", b"").lower()
+    expects_continue = is_http11 and b"100-continue" in read.get(b"expect", b"").lower()
     is_repeatable = b"idempotency-key" in read or b"x-idempotency-key" in read
     return b"".join(lines), Traits(framing, expects_continue, takes_trailers, bool(protocol), is_repeatable)
 

@@ -410,6 +410,8 @@ class Upstream(asyncio.Protocol):
         if exchange is None or not self._is_answered or self._is_tunnel:
             return
         _check_size(self._headers)
+        # The parser reads nothing behind what it takes for the last answer, for Proxy-Connection or a trailer as well.
+        self._is_reusable = self._is_reusable and self._parser.should_keep_alive()
         held, self._held = self._held, b""
         self._end(exchange, held, trailer_fields(self._headers))
 

@@ -361,6 +361,19 @@ async def test_an_old_origin_that_sends_chunks_is_not_asked_again_on_its_connect
         assert len(gateway.origin.peers) == 2
 
 
+@pytest.mark.parametrize(("field", "trailers"), [("Proxy-Connection: close", ""), ("X: y", "Connection: close\r\n")])
+async def test_an_origin_that_ends_its_connection_in_other_words_is_not_asked_again_on_it(
+    field: str, trailers: str, forwarding: Forwarding
+) -> None:
+    """The parser reads nothing behind such an answer."""
+    async with forwarding() as gateway:
+        gateway.origin.default = says(head("200 OK", CHUNKED, field) + chunks(b"ok", trailers=trailers))
+        client = await gateway.client()
+        for _ in range(2):
+            assert (await client.ask("GET / HTTP/1.1")).body == b"ok"
+        assert len(gateway.origin.peers) == 2
+
+
 @pytest.mark.parametrize("framed", ["Content-Length: 5", CHUNKED])
 async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
     framed: str, forwarding: Forwarding
@@ -387,6 +400,13 @@ async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
         assert (await client.body())[0] == b"hello"
         gateway.origin.default = says(answer(b"next"))
         assert (await client.ask("GET / HTTP/1.1")).body == b"next"
+
+
+async def test_what_an_old_client_expects_is_not_passed(forwarding: Forwarding) -> None:
+    """It knows no 100 (RFC 9110, section 10.1.1)."""
+    async with forwarding() as gateway:
+        asked = await gateway.asked("POST / HTTP/1.0", "Content-Length: 2", "Expect: 100-continue", body=b"ok")
+        assert (asked.all("Expect"), asked.body) == ([], b"ok")
 
 
 async def test_no_100_is_said_before_the_origin_says_it(own: Forwarding) -> None:
@@ -476,6 +496,15 @@ async def test_an_early_answer_is_passed_where_the_origin_closes_at_once(own: Fo
                     got = await client.answer("POST")
                     assert (got.status, got.body, got.is_cut) == (413, b"big", False)
         await asked
+
+
+async def test_a_client_that_reads_only_when_it_has_sent_all_gets_an_early_refusal(own: Forwarding) -> None:
+    """The rest of the body is read, and discarded."""
+    async with own() as gateway:
+        await gateway.origin.stop()
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", f"Content-Length: {32 * MIB}") + bytes(32 * MIB))
+        assert (await client.answer("POST")).status == 503
 
 
 async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothing(own: Forwarding) -> None:

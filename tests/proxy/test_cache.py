@@ -19,7 +19,7 @@ from redirect.proxy import cache
 from redirect.proxy.cache import Cache, Copy, accepted_encoding, allowed_age, initial_age, is_for_all, is_usable
 from redirect.proxy.fields import Field
 
-CACHE = "cache = { stale_if_down = 300 }\nretries = 0"
+CACHE = "cache = { stale_if_down = 300 }"
 ROUTE = Route(path_prefix="/", forward_to="origins", cache=Caching(300))
 
 

@@ -72,6 +72,31 @@ async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwar
 
 
 @at_best
+async def test_a_client_that_closes_while_the_origin_thinks_ends_its_work(forwarding: Forwarding) -> None:
+    """A close looks like that of one that only stops to send: it is asked by a 100 whether it still reads."""
+    async with forwarding() as gateway:
+        gateway.origin.default = hang
+        client = await gateway.client()
+        await client.send(request("GET / HTTP/1.1"))
+        await gateway.origin.until_asked()
+        await left(gateway, leave(client, "close"))
+
+
+@at_best
+async def test_a_client_that_closes_in_the_queue_of_a_limit_leaves_it(own: Forwarding) -> None:
+    async with own("limit = { in_flight = 1, queue = 1, wait = 5 }") as gateway:
+        gateway.origin.default = hang
+        first, second = await gateway.client(), await gateway.client()
+        await first.send(request("GET /first HTTP/1.1"))
+        await gateway.origin.until_asked()
+        await second.send(request("GET /second HTTP/1.1"))
+        await asyncio.sleep(0.01)
+        leave(second, "close")
+        record = await gateway.record()
+        assert (record["path"], record["status"], record["tries"]) == ("/second", 499, 0)
+
+
+@at_best
 async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
@@ -123,15 +148,16 @@ async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: 
         assert (record["status"], record["origin_status"]) == (499, 200)
 
 
+@pytest.mark.parametrize("how", ["reset", "close"])
 @at_best
-async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(own: Forwarding) -> None:
+async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(how: str, own: Forwarding) -> None:
     """The first is aborted, the others are not begun."""
     async with own() as gateway:
         gateway.origin.default = hang
         client = await gateway.client()
         await client.send(request("GET /1 HTTP/1.1") + request("GET /2 HTTP/1.1"))
         await gateway.origin.until_asked()
-        since = leave(client, "reset")
+        since = leave(client, how)
         peer = await gateway.origin.until_ended()
         judge(peer, since)
         assert gateway.origin.targets == ["/1"]
@@ -207,6 +233,7 @@ async def test_a_half_closed_client_still_gets_its_answer(version: str, own: For
         release.set()
         got = await client.answer()
         assert (got.status, got.body, got.is_cut) == (200, b"ok", False)
+        assert got.interim == ([(100, [])] if version == "1.1" else [])  # whether it is there
         assert await client.is_ended()
         assert (await gateway.record())["status"] == 200
 

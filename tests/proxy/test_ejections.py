@@ -167,7 +167,7 @@ NO_FAILURES: list[Callable[[Gateway], Awaitable[None]]] = [
 async def test_what_is_no_failure_of_the_origin(
     what: Callable[[Gateway], Awaitable[None]], forwarding: Forwarding
 ) -> None:
-    async with forwarding("retries = 0\ntimeouts = { idle = 0.3 }", pool="eject = { fails = 1 }") as gateway:
+    async with forwarding("timeouts = { idle = 0.3 }", pool="eject = { fails = 1 }") as gateway:
         await what(gateway)
         assert outcomes(gateway)["failed_in_a_row"] == 0
 

@@ -514,9 +514,7 @@ def test_what_is_remembered_of_connection_is_little() -> None:
     """A client could fill the memory with long lists."""
     for number in range(50):
         listed = b", ".join(b"x%d-%d" % (number, each) for each in range(100))
-        request_fields(
-            [(b"Host", b"a"), (b"Connection", listed)], Forwarded(None, b"", b"http", False), may_upgrade=True
-        )
+        request_fields([(b"Host", b"a"), (b"Connection", listed)], Forwarded(None, b"", b"http", False), is_http11=True)
     assert all(len(value) <= 64 for value in fields._tokens)
 
 

@@ -97,7 +97,7 @@ async def test_that_no_origin_is_eligible_is_counted_for_the_pool(
 
 async def test_a_used_connection_that_was_closed_is_no_failure(forwarding: Forwarding) -> None:
     """Where the request is sent again. What may not be sent again fails."""
-    async with forwarding("retries = 0") as gateway:
+    async with forwarding() as gateway:
         gateway.origin.default = in_turn(says(answer(b"")), close_at_once, says(answer(b"")), close_at_once)
         client = await gateway.client()
         for _ in range(2):

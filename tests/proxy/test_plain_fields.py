@@ -76,7 +76,7 @@ def request_as_parsed(data: bytes, about: Forwarded) -> bytes | None:
     parsed = Parsed(httptools.HttpRequestParser, data)
     assert parsed.headers is not None, data
     try:
-        lines, traits = request_fields(parsed.headers, about, may_upgrade=True)
+        lines, traits = request_fields(parsed.headers, about, is_http11=True)
     except FieldError:
         return None
     assert not any(traits[:4]), data

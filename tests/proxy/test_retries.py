@@ -121,8 +121,8 @@ LOST = {"closed": close_at_once, "reset": reset_at_once}
 async def test_a_used_connection_that_is_lost_is_replaced_once(
     method: str, fields: list[str], body: bytes, lost: Behaviour, forwarding: Forwarding
 ) -> None:
-    """At the same origin, on a fresh connection; it needs no retry."""
-    async with forwarding("retries = 0") as gateway:
+    """At the same origin, on a fresh connection; it is no retry."""
+    async with forwarding() as gateway:
         gateway.origin.default = in_turn(says(answer(b"")), lost, says(answer(b"")))
         client = await gateway.client()
         assert (await client.ask("GET /first HTTP/1.1")).status == 200
@@ -133,6 +133,21 @@ async def test_a_used_connection_that_is_lost_is_replaced_once(
         assert gateway.origin.asked[2].body == gateway.origin.asked[1].body
         record = (await gateway.records(2))[1]
         assert (record["tries"], record["status"], record["detail"]) == (1, 200, None)
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+@pytest.mark.parametrize(("method", "fields", "body"), REPEATABLE.values(), ids=REPEATABLE)
+async def test_without_retries_nothing_is_sent_twice(
+    method: str, fields: list[str], body: bytes, lost: Behaviour, forwarding: Forwarding
+) -> None:
+    """Also not where it is safe, nor on a fresh connection."""
+    async with forwarding("retries = 0") as gateway:
+        gateway.origin.default = in_turn(says(answer(b"")), lost, says(answer(b"")))
+        client = await gateway.client()
+        assert (await client.ask("GET /first HTTP/1.1")).status == 200
+        got = await client.ask(f"{method} / HTTP/1.1", *fields, body=body)
+        assert got.status == 502
+        assert counts(gateway) == [2]
 
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
@@ -164,7 +179,7 @@ async def test_a_used_connection_that_is_lost_behind_a_byte_is_not_replaced(forw
 
 async def test_the_replacement_that_is_lost_is_a_failure(forwarding: Forwarding) -> None:
     """It is a fresh connection: another origin may be asked, this one is not again."""
-    async with forwarding("retries = 0") as gateway:
+    async with forwarding() as gateway:
         gateway.origin.default = in_turn(says(answer(b"")), close_at_once, close_at_once, says(answer(b"late")))
         client = await gateway.client()
         await client.ask("GET / HTTP/1.1")
