@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+import more_pools
 import pools
 import servers
 from load import Workload
-from rounds import Run, Shot, alternate, cases, cell, subjects
+from rounds import Run, Shot, alternate
 from running import running
 from scale import Scale
 from table import Table
+
+LIMIT = 1.10  # in parts of the cost with the fewest origins
 
 
 def measure(scale: Scale) -> list[Run]:
@@ -24,8 +27,4 @@ def measure(scale: Scale) -> list[Run]:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    rows = [
-        (subject, *(str(cell(runs, "cpu_us", subject, case)) for case in cases(runs))) for subject in subjects(runs)
-    ]
-    header = ("origins", *(f"weights {case}" for case in cases(runs)))
-    return Table("More origins in a pool: CPU per redirect, µs", header, rows)
+    return more_pools.grown("More origins in a pool", ("weights", "origins"), runs, dict.fromkeys(pools.WEIGHTS, LIMIT))

@@ -1,6 +1,6 @@
 """More pools: a redirect must not cost more for the pools that it does not use, nor much for using them all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pools
 import servers
@@ -34,17 +34,20 @@ def measure(scale: Scale) -> list[Run]:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    rows = [_row(runs, case, subject) for case in cases(runs) for subject in subjects(runs)]
-    header = ("asked for", "pools", "CPU per redirect, µs", "in parts of the fewest", "at most", "")
-    return Table("More pools, of three origins each", header, rows)
+    return grown("More pools, of three origins each", ("asked for", "pools"), runs, LIMITS)
 
 
-def _row(runs: Sequence[Run], case: str, subject: str) -> tuple[str, ...]:
-    fewest = subjects(runs)[0]
-    grown = ratio(values(runs, "cpu_us", subject, case), values(runs, "cpu_us", fewest, case))
-    limit = LIMITS[case]
-    reached = "" if subject == fewest else verdict(grown.median, limit)
-    return case, subject, str(cell(runs, "cpu_us", subject, case)), str(grown), number(limit), reached
+def grown(title: str, header: tuple[str, str], runs: Sequence[Run], limits: Mapping[str, float]) -> Table:
+    """What each subject costs in parts of the first one, in each case."""
+
+    def row(case: str, subject: str) -> tuple[str, ...]:
+        fewest = subjects(runs)[0]
+        parts = ratio(values(runs, "cpu_us", subject, case), values(runs, "cpu_us", fewest, case))
+        reached = "" if subject == fewest else verdict(parts.median, limits[case])
+        return case, subject, str(cell(runs, "cpu_us", subject, case)), str(parts), number(limits[case]), reached
+
+    columns = (*header, "CPU per redirect, µs", "in parts of the fewest", "at most", "")
+    return Table(title, columns, [row(case, subject) for case in cases(runs) for subject in subjects(runs)])
 
 
 def _the_same_three(count: int) -> Workload:

@@ -50,6 +50,8 @@ _ARRIVING = frozenset(
     UNSUBSCRIBE""".split()
 )
 
+_SEEN = "origins to which routes forward: clients see where these are"
+
 # What the admin listener shows of pools and origins.
 _TELLING = ("stats", "status", "metrics")
 
@@ -188,6 +190,7 @@ class _Whole(NamedTuple):
     served_by: Mapping[str, str]  # the other way round
     default: str | None
     has_routes: bool
+    takes_all: bool  # a route takes all requests that no other takes
     forwarded: frozenset[str]
     redirected: frozenset[str]
 
@@ -207,6 +210,7 @@ class _Whole(NamedTuple):
             {fallback: name for name, fallback in fallbacks.items()},
             default,
             any(piece.has_routes for piece in pieces),
+            any(route.name == "/*" for piece in pieces for route in piece.routes),
             forwarded,
             with_fallbacks([*(names.keys() - forwarded), *redirect_to, *filter(None, [default])], fallbacks.get),
         )
@@ -250,6 +254,9 @@ def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for name in piece.defaults:
         if name != whole.default:
             message = f"has no effect, {shown(whole.default)} is the default pool already"
+            yield Finding((name, "is_default"), message)
+        elif name in whole.forwarded and not whole.takes_all:
+            message = f"has requests that no route takes redirected to {_SEEN}"
             yield Finding((name, "is_default"), message)
     for name in piece.with_status:
         if name in whole.forwarded and name not in whole.redirected:
@@ -297,8 +304,7 @@ def _surprises(pool: Pool, whole: _Whole) -> Iterator[tuple[positions.Path, str]
         if pool.on_loop != "refuse":
             yield ("on_loop",), "has no effect on forwards, which are no redirects"
     if not is_forwarded and pool.fallback in whole.forwarded:
-        seen = f"origins of {pool.fallback}, to which routes forward: they see where it is"
-        yield ("fallback",), f"has clients redirected to {seen}"
+        yield ("fallback",), f"has clients redirected to {_SEEN}"
     if pool.discover and pool.discover.labels and pool.scheme == "https" and is_forwarded:
         checked = "against the addresses that are found; few are for one"
         yield ("scheme",), f"has the certificates of origins checked {checked}"

@@ -530,7 +530,7 @@ def test_an_error_log_that_is_gone_refuses_a_file_that_did_not_change(tmp_path: 
 
 # Warnings
 
-_SEEN = "has clients redirected to origins of p, to which routes forward: they see where it is"
+_SEEN = "redirected to origins to which routes forward: clients see where these are"
 _HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
 
 
@@ -544,7 +544,7 @@ _HTTP = 'is asked over http, as the pool has no scheme; write scheme = "https" i
         ('status = 302\n[[routes]]\npath = "/"\nredirect_to = "p"', []),
         (
             'status = 302\n[r]\nweighted_hosts = { a = 1 }\nhealth_check = { path = "/" }\nfallback = "p"',
-            [f"12:12: r.fallback: {_SEEN}"],
+            [f"12:12: r.fallback: has clients {_SEEN}"],
         ),
     ],
 )
@@ -553,6 +553,23 @@ def test_a_status_of_a_pool_that_is_only_forwarded_to(lines: str, warnings: list
         f'[[routes]]\nforward_to = "p"\n\n[q]\nweighted_hosts = {{ a = 1 }}\n[p]\nweighted_hosts = {{ a = 1 }}\n{lines}'
     )
     assert [str(each) for each in read(text).warnings] == [f"pools.toml:{each}" for each in warnings]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "is_seen"),
+    [
+        ("", False),
+        ('path_prefix = "/"', False),
+        ('path_prefix = "/api"', True),
+        ('host = "a"', True),
+        ('path = "/"', True),
+    ],
+)
+def test_a_default_pool_to_which_routes_forward_is_warned_of(conditions: str, is_seen: bool) -> None:
+    """Unless a route takes all requests: then none is redirected."""
+    text = f'[[routes]]\n{conditions}\nforward_to = "p"\n[p]\nweighted_hosts = {{ a = 1 }}\nis_default = true\n'
+    warnings = [str(each) for each in read(text).warnings]
+    assert warnings == [f"pools.toml:6:14: p.is_default: has requests that no route takes {_SEEN}"] * is_seen
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,16 @@ def ask(gateway: GatewayStack, method: str, target: str, request_id: str) -> int
         return response.status
 
 
+def test_a_client_that_leaves_ends_the_work_of_its_origin(gateway: GatewayStack) -> None:
+    """nginx closes its connection to the replica, as one would that only stops to send."""
+    request_id = uuid4().hex
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=15) as client:
+        client.sendall(head(f"GET /a/hold?{request_id} HTTP/1.1", f"X-Request-ID: {request_id}"))
+        until(gateway.asked, lambda asked: request_id in asked, "the request at the origin")
+    (record,) = gateway.records(request_id, 1)
+    assert (record["status"], record["origin_status"], record["detail"]) == (499, None, "the client left")
+
+
 @pytest.fixture
 def started_again(gateway: GatewayStack) -> Iterator[None]:
     """Whatever a test has killed runs again behind it."""
