@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from time import monotonic_ns
 from typing import Protocol
 
 from redirect.core.destination import Destination
+from redirect.core.health import Health
 from redirect.core.pools import Config, Origin, Pool
 from redirect.proxy.cache import Cache
 from redirect.proxy.connections import MAX_IDLE_SECONDS, Connections, Place
@@ -48,6 +50,7 @@ class Forwarder:
         self.outcomes = Outcomes(recorder.slot)
         self.config_hash = config.hash
         self._connections: dict[Place, Connections] = {}
+        self._pools: dict[str, Pool] = {}
         self._known: set[Place] = set()
         self._of_destinations: dict[Destination, Connections] = {}
         self._exchanges: set[UnderWay] = set()
@@ -60,14 +63,27 @@ class Forwarder:
     def use(self, config: Config) -> None:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
-        self._of_destinations.clear()
-        pools = [config.pools[name] for name in config.forwarded()]
-        self._known = {_place(pool, origin, pool.scheme or "http") for pool in pools for origin in pool.origins}
-        for place in self._connections.keys() - self._known:
-            self._connections.pop(place).close()
+        self._pools = {name: config.pools[name] for name in config.forwarded()}
+        self._known = {place for pool in self._pools.values() for place in _places(pool, pool.origins)}
+        self._let_go(self._connections.keys() - self._known)
         self.recorder.failures.use(config.routes)
         self.cache.use(config.routes)
         self.limits.use({route.limit.index for route in config.routes if route.limit is not None})
+
+    def use_health(self, health: Health) -> None:
+        """Lets go of the origins that are being stopped: some servers wait for their connections to end."""
+        for name in health.keys() & self._pools.keys():
+            pool, statuses = self._pools[name], health[name]
+            stopping = {origin for origin, status in statuses.items() if status.member == "draining"}
+            if stopping:
+                self._let_go(_places(pool, [origin for origin in pool.origins if origin.name in stopping]))
+
+    def _let_go(self, places: Iterable[Place]) -> None:
+        """Closes the connections that rest there now, and the others after their answers."""
+        self._of_destinations.clear()
+        for place in places:
+            if place in self._connections:
+                self._connections.pop(place).close()
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)
@@ -135,6 +151,10 @@ class Forwarder:
         finally:  # nothing else would begin the checks again
             again = self._exchanges or any(connections.idle for connections in self._connections.values())
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
+
+
+def _places(pool: Pool, origins: Iterable[Origin]) -> list[Place]:
+    return [_place(pool, origin, pool.scheme or "http") for origin in origins]
 
 
 def _place(pool: Pool, origin: Origin, scheme: str) -> Place:

@@ -12,6 +12,7 @@ from support.origin import Call, Origin, answer, close_at_once
 from redirect.core.balancer import Balancer
 from redirect.core.discovery import Discover
 from redirect.core.forward import Forward
+from redirect.core.health import HealthStatus
 from redirect.core.service import Service, balancers
 
 
@@ -56,6 +57,34 @@ async def test_what_has_begun_is_finished_and_nothing_more_is_sent(forwarding: F
         goes_on.set()
         assert [(each.status, each.body) for each in await asyncio.gather(*slow)] == [(200, b"late")] * 2
         await leaving.until_ended()
+
+
+async def test_connections_to_an_origin_that_is_stopped_end_at_once_or_behind_their_answers(
+    forwarding: Forwarding,
+) -> None:
+    """There are servers that wait for them to end. Before the next request to it there is a new one."""
+    goes_on = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await goes_on.wait()
+        await call.write(answer(b"late"))
+
+    async with forwarding() as gateway:
+        origin = gateway.origin
+        origin.on("/slow", wait)
+        slow = asyncio.create_task(gateway.ask("GET /slow HTTP/1.1"))
+        await origin.until_asked()
+        await gateway.ask("GET / HTTP/1.1")  # a connection rests there
+        status = HealthStatus(False, 0, 0, "docker stops it", member="draining")
+        gateway.handler.forwarder.use_health({"origins": {origin.name: status}, "gone": {"a": status}})
+        await origin.until_ended(1)
+        goes_on.set()
+        assert (await slow).body == b"late"
+        await origin.until_ended(0)
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 200
+        gateway.handler.forwarder.use_health({"origins": {origin.name: status._replace(member="down")}})
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 200
+        assert len(origin.peers) == 3
 
 
 async def test_a_request_that_is_tried_again_gets_no_origin_that_left(forwarding: Forwarding) -> None:
