@@ -62,7 +62,6 @@ class Instance:
         self._scoreboard = scoreboard
         self._statistics = Statistics(scoreboard)
         self.history = History()
-        self._has_been_ready = False
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
         self.loading = partial(loading, scoreboard)
@@ -118,6 +117,13 @@ class Instance:
             for worker in snapshot.workers
         )
 
+    def note_readiness(self) -> None:
+        """Notes when all workers have the configuration in use for the first time: from then on a change is in force a
+        moment after it was found. The next controller goes on from there."""
+        if not (self.common.has_been_ready or self.discovery.waits or self.publisher.is_busy):
+            workers = self.workers()
+            self.common.has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
+
     def readiness(self) -> str:
         """READY while the instance takes requests, else what it does."""
         if self.common.is_stopping:
@@ -125,9 +131,7 @@ class Instance:
         if self.discovery.waits:
             return "finding origins"
         workers = self.workers()
-        if not self._has_been_ready:  # from then on a change is in force a moment after it was found
-            self._has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
-        if not (self.common.has_begun and workers and self._has_been_ready):
+        if not (self.common.has_begun and workers and self.common.has_been_ready):
             return "starting"
         return READY if any(each.last_seen * 1000 < WORKER_LATE_MS for each in workers) else "hanging"
 

@@ -95,6 +95,11 @@ class Publisher:
         if content and not (change and unpack(change)[0].version == self.config.version):
             self._scoreboard.change.publish(content)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether another configuration may be on its way."""
+        return self._lock.locked()
+
     async def look(self, *, force: bool = False) -> bool:
         """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns
         whether it took its content into use."""

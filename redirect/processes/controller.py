@@ -164,6 +164,8 @@ class _Controller:
         self._common.probes_hung += self._prober.restart_hung()
         self._publish_health()
         self._publisher.limits.reconcile()
+        if not self._is_found.is_set():  # what was found is published first
+            self._instance.note_readiness()
         is_late = not self._common.is_stopping and now_ms() - self._common.master_heartbeat_ms > MASTER_LATE_MS
         if is_late and not self._is_master_late:
             _logger.error("the master (pid: %s) shows no heartbeat", self._master)

@@ -73,6 +73,7 @@ class Common(Structure):
         ("is_restart_good", c_uint64),  # whether the file was good then
         ("probes_hung", c_uint64),
         ("kept_run", c_uint64),  # whose sums are in `kept`; 0 if there were none
+        ("has_been_ready", c_uint64),  # all workers had the newest configuration at once, some time
         # A worker writes:
         ("has_begun", c_uint64),  # a worker listens, or has listened
         # The controller publishes:

@@ -39,15 +39,19 @@ def look(scoreboard: Scoreboard, config: Config = CONFIG, *, waits: bool = False
     """The instance with this configuration, whose health checks have not begun."""
 
     async def make() -> Instance:
-        return Instance(
-            scoreboard,
-            "pools.toml",
-            Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
-            Prober(scoreboard, config),
-            Discovery(lambda _: DnsProvider(lambda: None), config, waits=waits),
-        )
+        return look_at(scoreboard, config, waits=waits)
 
     return asyncio.run(make())
+
+
+def look_at(scoreboard: Scoreboard, config: Config, *, waits: bool = False) -> Instance:
+    return Instance(
+        scoreboard,
+        "pools.toml",
+        Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
+        Prober(scoreboard, config),
+        Discovery(lambda _: DnsProvider(lambda: None), config, waits=waits),
+    )
 
 
 def test_states_of_origins(scoreboard: Scoreboard) -> None:
@@ -105,9 +109,11 @@ def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Sc
 
 def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> None:
     instance = look(scoreboard)
+    instance.note_readiness()
     assert instance.readiness() == "starting"
     worker = Counters(scoreboard.slots()[0], CONFIG)
     scoreboard.common.has_begun = 1
+    instance.note_readiness()
     assert instance.readiness() == READY
     worker.slot.numbers.heartbeat_ms = now_ms() - 4_000
     assert instance.readiness() == "hanging"
@@ -122,8 +128,12 @@ def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard)
     config = parse_config(b'[p]\nis_default = true\ndiscover = { name = "a", port = 80 }\n', "pools.toml")
     scoreboard.common.has_begun = 1
     Counters(scoreboard.slots()[0], config)
-    assert look(scoreboard, config, waits=True).readiness() == "finding origins"
-    assert look(scoreboard, config).readiness() == READY
+    waiting = look(scoreboard, config, waits=True)
+    waiting.note_readiness()
+    assert (waiting.readiness(), scoreboard.common.has_been_ready) == ("finding origins", 0)
+    instance = look(scoreboard, config)
+    instance.note_readiness()
+    assert instance.readiness() == READY
 
 
 def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(scoreboard: Scoreboard) -> None:
@@ -131,11 +141,42 @@ def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(
     scoreboard.common.has_begun = 1
     worker = Counters(scoreboard.slots()[0], CONFIG)
     instance = look(scoreboard, replace(CONFIG, change=2))
+    instance.note_readiness()
     assert instance.readiness() == "starting"
     worker.slot.numbers.change = 2
-    assert instance.readiness() == READY
+    instance.note_readiness()
     worker.slot.numbers.change = 1
+    instance.note_readiness()
     assert instance.readiness() == READY
+
+
+def test_an_instance_that_was_ready_is_so_for_the_next_controller(scoreboard: Scoreboard) -> None:
+    """Though one of its workers, which hangs, has not the newest configuration, and nothing ever asked the controller
+    before."""
+    scoreboard.common.has_begun = 1
+    for slot in scoreboard.slots():
+        Counters(slot, CONFIG)
+    look(scoreboard).note_readiness()
+    scoreboard.slots()[0].numbers.change = 1
+    following = look(scoreboard, replace(CONFIG, change=1))
+    following.note_readiness()
+    assert following.readiness() == READY
+
+
+def test_an_instance_is_not_ready_while_origins_that_were_found_are_published(scoreboard: Scoreboard) -> None:
+    """Its workers have the configuration before, which is still the one in use."""
+    scoreboard.common.has_begun = 1
+    Counters(scoreboard.slots()[0], CONFIG)
+
+    async def publish() -> None:
+        instance = look_at(scoreboard, CONFIG)
+        async with instance.publisher._lock:
+            instance.note_readiness()
+            assert instance.readiness() == "starting"
+        instance.note_readiness()
+        assert instance.readiness() == READY
+
+    asyncio.run(publish())
 
 
 def test_a_worker_without_the_origins_that_were_found_is_late(scoreboard: Scoreboard) -> None:

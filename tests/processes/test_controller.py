@@ -257,3 +257,20 @@ def test_a_controller_that_takes_over_has_the_configuration_and_its_error(tmp_pa
         assert (seen["hash"], "not TOML" in seen["last_error"]) == (content_hash(good.encode()), True)
         service.pools.write_text(good)
         wait_for(lambda: status(service)["configuration"]["last_error"] is None)
+
+
+def test_an_instance_that_serves_is_ready_whichever_controller_is_asked(tmp_path: Path) -> None:
+    """Also where one took the place of another while a worker hangs, which has not the newest configuration."""
+    with running(tmp_path, REDIRECT_WORKER_TIMEOUT="60") as service:
+        wait_for(lambda: len(workers(service)) == 2)
+        hung, before = min(workers(service)), controller(service)
+        os.kill(hung, signal.SIGSTOP)
+        good = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
+        service.pools.write_text(good)
+        wait_for(lambda: content_hash(good.encode()) in configs(service))
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: controller(service) not in (0, before))
+        answer = CLIENT.get(f"{service.admin_url}/readyz")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+        assert len(configs(service)) == 2  # the hung worker is still the same
+        os.kill(hung, signal.SIGCONT)

@@ -76,7 +76,7 @@ def new_scoreboard() -> Scoreboard:
     """The scoreboard of an instance that serves POOLS."""
     scoreboard = Scoreboard()
     scoreboard.common.started_ms = 1_600_000_000_000
-    scoreboard.common.has_begun = 1
+    scoreboard.common.has_begun = scoreboard.common.has_been_ready = 1
     config = parse_config(POOLS, "pools.toml")
     publish_loading(scoreboard, Loading(1_700_000_000.0, None, None, config.hash, 0))
     return scoreboard
