@@ -74,7 +74,9 @@ class Master(Arbiter):
         self._restarts_answered = 0
         self._looked_ms = now_ms()
         self._resumed_ms = 0  # when all were last seen to go on, that had been stopped
+        self._killed: set[int] = set()  # workers that the master killed and that did not end yet
         super().__init__(app)
+        _logger.addFilter(self._is_news)
 
     def start(self) -> None:
         super().start()
@@ -108,10 +110,21 @@ class Master(Arbiter):
             self.reap_workers()  # those that gunicorn did not come to
         for pid, worker in before.items():
             if pid not in self.WORKERS:
+                self._killed.discard(pid)
                 self._common.workers_died += worker.slot.numbers.pid == pid and not worker.hangs
                 worker.slot.free()  # at once: what a worker that was killed held is free again
                 if monotonic() - worker.born < SHORT_LIFE_SECONDS:
                     self._no_births_until = monotonic() + SHORT_LIFE_SECONDS
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        if sig == signal.SIGKILL:
+            self._killed.add(pid)
+        super().kill_worker(pid, sig)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """gunicorn takes each SIGKILL for the kernel's, and its line has operators look for what took the memory."""
+        is_guess = str(record.msg).endswith("Perhaps out of memory?")
+        return not (is_guess and isinstance(record.args, tuple) and record.args[0] in self._killed)
 
     def spawn_workers(self) -> None:
         """gunicorn calls it whenever there are too few, and at least once a second."""

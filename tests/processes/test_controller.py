@@ -129,6 +129,7 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
         assert time.monotonic() - began < 6 + A_LITTLE
         wait_for(lambda: len(workers(service)) == 2)
         assert CLIENT.get(service.url).status_code == 302
+        assert "was sent SIGKILL" not in service.stderr()  # by the master, and not as memory ran out
 
 
 def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_path: Path) -> None:
@@ -149,6 +150,7 @@ def test_a_worker_that_was_killed_is_counted(tmp_path: Path) -> None:
         wait_for(lambda: len(workers(service)) == 2)
         os.kill(min(workers(service)), signal.SIGKILL)
         wait_for(lambda: metric(service, 'redirect_processes_died_total{process="worker"}') == 1)
+        assert "was sent SIGKILL! Perhaps out of memory?" in service.stderr()
         wait_for(lambda: len(workers(service)) == 2)
         service.process.send_signal(signal.SIGHUP)  # workers that end in order are not
         before = workers(service)
