@@ -71,7 +71,8 @@ def create_admin_app(
             if not goes_on():
                 return refusal(503, "the instance is shutting down")
             if monotonic() > deadline:
-                return refusal(503, f"not in force after {LONGEST_RELOAD} s; /status tells more")
+                why = "; /status tells more" if instance.trouble is None else f": {instance.trouble.reason}"
+                return refusal(503, f"not in force after {LONGEST_RELOAD} s{why}")
             await asyncio.sleep(0.05)
         loading = instance.loading()
         if loading.error is not None:

@@ -160,8 +160,8 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     yield _family("redirect_worker_last_seen_seconds", meaning, "worker", samples)
     samples = [(ended[f"{name}s_died"], name) for name in ("worker", "controller")]
     yield _family("redirect_processes_died_total", "Processes that ended out of order.", "process", samples)
-    samples = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe")]
-    meaning = "Processes that showed no heartbeat, and health checks that did not end."
+    samples = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe", "file")]
+    meaning = "Processes that showed no heartbeat, and health checks and looks at the TOML that did not end."
     yield _family("redirect_processes_hung_total", meaning, "process", samples)
     build = (1, instance.version, platform.python_version())
     yield _family("redirect_build_info", "What is running; the value is 1.", "version python", [build])

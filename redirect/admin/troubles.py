@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from redirect.control.instance import Instance, OriginState
+from redirect.core.discovery import Trouble
 from redirect.core.pools import Pool
 from redirect.telemetry.snapshot import Loading, Snapshot
 
 
 class Troubles(NamedTuple):
-    """The last reload, if it failed; pools of which no origin can be picked; origins that are down, by pool; providers
-    of origins that cannot be asked; and workers that should have the configuration by now and have not."""
+    """The last reload, if it failed; why the file cannot be read, if it cannot; pools of which no origin can be picked;
+    origins that are down, by pool; providers of origins that cannot be asked; and workers that should have the
+    configuration by now and have not."""
 
     failed: Loading | None
+    unread: Trouble | None
     empty: Sequence[str]
     down: Mapping[str, Mapping[str, OriginState]]
     unasked: Mapping[str, str]  # by pool, what to say
@@ -34,6 +37,7 @@ class Troubles(NamedTuple):
         downs = len(self.downs())
         return [
             *(["reload failed"] if self.failed else []),
+            *(["file not read"] if self.unread else []),
             *([f"{_counted(len(self.empty), 'pool')} without origin"] if self.empty else []),
             *([f"{downs:,} down"] if downs else []),
             *([f"origins of {_counted(len(self.unasked), 'pool')} unknown"] if self.unasked else []),
@@ -55,8 +59,9 @@ def look(instance: Instance, snapshot: Snapshot) -> Troubles:
             empty.append(pool.name)
         if pool.discover and (trouble := instance.discovery.trouble(pool.name)):
             unasked[pool.name] = f"{pool.discover.source} cannot be asked: {trouble.reason}"
-    loading = snapshot.loading
-    return Troubles(None if loading.error is None else loading, empty, down, unasked, instance.is_late(snapshot))
+    unread, loading = instance.trouble, snapshot.loading
+    failed = None if unread or loading.error is None else loading
+    return Troubles(failed, unread, empty, down, unasked, instance.is_late(snapshot))
 
 
 def _can_pick(pool: Pool, states: Mapping[str, OriginState]) -> bool:

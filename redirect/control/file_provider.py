@@ -27,6 +27,7 @@ class FileProvider:
         self._known = config_hash
         self._signature: tuple[int, ...] | None = ()
         self._since = 0.0  # when the signature was first seen
+        self.asked_at: float | None = None  # when the file system was asked that has not answered yet
 
     def look(self, now: float, *, force: bool = False) -> Config | None:
         """Returns the configuration if the file changed; None if nothing changed since the last look, or is changing
@@ -34,6 +35,18 @@ class FileProvider:
 
         `now` is in seconds of the monotonic clock. With `force` the result is never None.
         """
+        self.asked_at = now
+        try:
+            content = self._read(now, force=force)
+        finally:
+            self.asked_at = None
+        if content is None:
+            return None
+        is_new, self._known = content_hash(content) != self._known, content_hash(content)
+        return self._loader.parse(content) if is_new or force else None
+
+    def _read(self, now: float, *, force: bool) -> bytes | None:
+        """What the file holds; None if it did not change, or is changing, or cannot be read for the same reason."""
         before = self._stat()
         if before != self._signature:
             self._since = now
@@ -53,8 +66,7 @@ class FileProvider:
             self._known = None
             raise ConfigError((Fault(str(self._path), 1, 1, "", "changed while it was read; try again"),))
         self._signature = before
-        is_new, self._known = content_hash(content) != self._known, content_hash(content)
-        return self._loader.parse(content) if is_new or force else None
+        return content
 
     def _stat(self) -> tuple[int, ...] | None:
         """What differs where the file does, mostly; None where there is none."""

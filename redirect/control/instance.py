@@ -13,13 +13,14 @@ from redirect.control.limits import LimitState
 from redirect.control.prober import Prober, Probes
 from redirect.control.publisher import Publisher, loading
 from redirect.core.balancer import effective_weights
+from redirect.core.discovery import Trouble
 from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
 from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
 from redirect.telemetry.scoreboard import WORKER_LATE_MS, Common, Scoreboard, now_ms
-from redirect.telemetry.snapshot import Snapshot
+from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import ejections, processes
 
@@ -64,7 +65,6 @@ class Instance:
         self.history = History()
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
-        self.loading = partial(loading, scoreboard)
         # How often origins were ejected, by pool and origin; and how often processes died and hung.
         self.ejections = partial(ejections, scoreboard)
         self.processes = partial(processes, scoreboard)
@@ -77,6 +77,16 @@ class Instance:
         """Has what must outlive a crash kept now, where anything is."""
         if self.keeper is not None:
             await self.keeper.keep()
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Since when and why the file cannot be read, if it cannot."""
+        return self.publisher.trouble
+
+    def loading(self) -> Loading:
+        """When the configuration in use was loaded, and why a later one was not, or cannot be."""
+        state, trouble = loading(self._scoreboard), self.trouble
+        return state if trouble is None else state._replace(error=trouble.reason, error_at=trouble.since)
 
     def snapshot(self) -> Snapshot:
         return self._statistics.snapshot(self.loading())

@@ -2,6 +2,8 @@
 
 The rule: a file with faults changes nothing but what is reported of it. What was published outlives the controller,
 and the next one goes on from there. Each publication has a number, so that a worker knows to which one a difference is.
+
+A look at the file takes as long as its file system does not answer. So it holds up the next look, and nothing else.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from redirect.control.file_provider import FileProvider
 from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
 from redirect.core.difference import Change, changes, listed
+from redirect.core.discovery import Trouble
 from redirect.core.limits import numbered
 from redirect.core.overrides import Override, config_of_file, left, named, read, with_overrides
 from redirect.core.overrides import pack as pack_overrides
@@ -29,6 +32,9 @@ from redirect.telemetry.snapshot import Loading
 
 # Characters of a message that the admin listener shows; the error log has it whole.
 MAX_ERROR_CHARACTERS = 1_000
+
+# Seconds without an answer of the file system after which a look at the file hangs.
+HUNG_SECONDS = 5.0
 
 # Origins that the error log names, of those that came or left together.
 MAX_LISTED_ORIGINS = 10
@@ -82,7 +88,9 @@ class Publisher:
         known = self.config.hash if loading(scoreboard).error is None else None
         self._provider = FileProvider(path, known, loader)
         self.limits = Limits(scoreboard, self.config.routes)
-        self._lock = asyncio.Lock()
+        self._path = path
+        self._lock, self._looks = asyncio.Lock(), asyncio.Lock()  # one publication, and one look, at a time
+        self.trouble: Trouble | None = None  # why the file cannot be read now
         self.overrides = overrides(scoreboard)
         self._stepped_at = time()  # when overrides were looked at last
         self.looked_ms = now_ms()  # when the last look at the file ended
@@ -103,14 +111,11 @@ class Publisher:
     async def look(self, *, force: bool = False) -> bool:
         """Looks at the file, and publishes what it holds if it changed; with `force` loads it in any case. Returns
         whether it took its content into use."""
-        async with self._lock:
+        async with self._looks:
             try:
-                config = await asyncio.to_thread(self._provider.look, monotonic(), force=force)
+                config = await self._load(force=force)
                 if config is not None:
-                    routes = numbered(config.routes, self.config.routes, self.limits.held())
-                    self.limits.use(routes)  # before workers have them
-                    config = replace(carried(config, config_of_file(self.config)), routes=routes)
-                    await asyncio.to_thread(self._publish_file, config)
+                    await self._use(config)
                 return config is not None
             except ConfigError as error:
                 _logger.error("the configuration stays as it was:\n%s", error)
@@ -122,6 +127,32 @@ class Publisher:
                 self.limits.use(self.config.routes)
                 self.looked_ms = now_ms()
         return False
+
+    async def _load(self, *, force: bool) -> Config | None:
+        began = monotonic()
+        try:
+            return await asyncio.to_thread(self._provider.look, began, force=force)
+        finally:
+            if self.trouble is not None:
+                _logger.info("the look at %s ended after %.1f s", self._path, monotonic() - began)
+            self.trouble = None
+
+    async def _use(self, config: Config) -> None:
+        async with self._lock:
+            routes = numbered(config.routes, self.config.routes, self.limits.held())
+            self.limits.use(routes)  # before workers have them
+            config = replace(carried(config, config_of_file(self.config)), routes=routes)
+            await asyncio.to_thread(self._publish_file, config)
+
+    def note_hang(self) -> bool:
+        """Whether the look at the file that is under way hangs, once for each."""
+        asked_at = self._provider.asked_at
+        if self.trouble is not None or asked_at is None or monotonic() - asked_at <= HUNG_SECONDS:
+            return False
+        reason = f"{self._path}: not read, as its file system has not answered for {HUNG_SECONDS:g} s"
+        self.trouble = Trouble(time() - (monotonic() - asked_at), reason)
+        _logger.error("the configuration stays as it was:\n%s", self.trouble.reason)
+        return True
 
     async def use_found(self, found: Mapping[str, Discovered]) -> None:
         """Publishes what was found for pools that discover, if it is news."""

@@ -95,7 +95,7 @@ class Found(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """Since when (Unix time) a provider cannot be asked, and why."""
+    """Since when (Unix time) a provider, or a file, cannot be asked, and why."""
 
     since: float
     reason: str

@@ -162,6 +162,7 @@ class _Controller:
             self._ejections.use(self._publisher.config)
             self._discovery.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
+        self._common.files_hung += self._publisher.note_hang()
         self._publish_health()
         self._publisher.limits.reconcile()
         if not self._is_found.is_set():  # what was found is published first

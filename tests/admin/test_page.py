@@ -96,6 +96,7 @@ class FakeInstance:
         self.downs: dict[str, str] = {}  # origins, with the reason
         self.made: list[Override] = []
         self.discovery = FakeDiscovery()
+        self.trouble: Trouble | None = None
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -657,6 +658,15 @@ def test_what_is_wrong_stands_in_the_title_and_under_the_header() -> None:
         "origin-3 of pool second is down, 1 min ago: Connection refused",
         "origin-3 of pool third is down, 1 min ago: Connection refused",
     ]
+
+
+def test_the_strip_says_why_the_file_is_not_read() -> None:
+    fake = FakeInstance()
+    fake.trouble = Trouble(time.time() - 65, "pools.toml: not read, as it is stalled")
+    fake.loading = Loading(0, fake.trouble.reason, fake.trouble.since)
+    html = ask(fake).text
+    assert "<title>file not read · Redirect on web-1<" in html
+    assert strip(html) == ["pools.toml: not read, as it is stalled; what was loaded before stays in force."]
 
 
 def test_of_many_that_are_down_the_strip_names_five() -> None:

@@ -25,11 +25,11 @@ from redirect.core.overrides import Override, pack, unpack
 from redirect.core.request import Head
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import logged_head
-from redirect.telemetry.scoreboard import GAUGES, KINDS, Numbers, Scoreboard
+from redirect.telemetry.scoreboard import GAUGES, KINDS, Common, Numbers, Scoreboard
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
 from redirect.telemetry.statistics import Statistics
-from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, put, rows
+from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, PROCESSES, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
 HEAD = logged_head("GET", Head("nowhere", "http", None, "a", None, None, None, None))
@@ -96,6 +96,10 @@ def test_all_that_never_goes_back_is_kept() -> None:
     now |= {"config", "configs", "change"}
     memory = {"series_bytes", "ring_begun", "ring_ended", "watched_until_ms", "held"}
     assert {name for name, *_ in Numbers._fields_} - now - memory == {*NUMBERS, *DURATIONS}
+
+
+def test_all_that_is_counted_of_processes_is_kept() -> None:
+    assert {name for name, *_ in Common._fields_ if name.endswith(("_died", "_hung"))} == {*PROCESSES}
 
 
 def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:

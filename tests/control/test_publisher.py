@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from redirect.config.loader import Loader, parse_config
+from redirect.config.loader import Loader, content_hash, parse_config
+from redirect.control import file_provider
 from redirect.control import publisher as module
+from redirect.control.discovery import Discovered
 from redirect.control.limits import LimitState
 from redirect.control.publisher import (
+    HUNG_SECONDS,
     MAX_ERROR_CHARACTERS,
     Publisher,
     changed_since,
@@ -30,6 +34,13 @@ from redirect.telemetry.snapshot import Loading
 
 OLD = b'[p]\nweighted_hosts = { "old" = 1 }\nis_default = true\n'
 NEW = b'[p]\nweighted_hosts = { "new" = 1 }\nis_default = true\n[q]\nweighted_hosts = { "old" = 1 }\n'
+FOUND = b"""
+[p]
+is_default = true
+weighted_hosts = { "old" = 1, "new" = 0 }
+[f]
+discover = { name = "f", port = 80 }
+"""
 BAD = b'[p]\nweighted_hosts = { "new" = -1 }\nis_default = true\n'
 
 
@@ -197,6 +208,56 @@ def test_the_next_controller_goes_on(scoreboard: Scoreboard, file: Path) -> None
         assert loading(scoreboard).error is None
 
     run(work)
+
+
+def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
+    scoreboard: Scoreboard, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a network mount stalls. It is logged and counted once, and once more when it ends."""
+    now, begins, ends = [100.0], threading.Event(), threading.Event()
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    config = parse_config(FOUND, str(file))
+
+    def hang(path: Path, *, waits: bool) -> bytes:
+        begins.set()
+        ends.wait()
+        return path.read_bytes()
+
+    async def work() -> None:
+        publisher = Publisher(scoreboard, str(file), config, Loader(str(file)))
+        file.write_bytes(FOUND + b"# another")
+        looks = [asyncio.create_task(publisher.look()) for _ in range(2)]
+        await asyncio.to_thread(begins.wait)
+        assert (publisher.note_hang(), publisher.trouble) == (False, None)
+        now[0] += HUNG_SECONDS + 1
+        assert publisher.note_hang()
+        assert not publisher.note_hang()
+        trouble = publisher.trouble
+        assert trouble is not None
+        assert trouble.reason == f"{file}: not read, as its file system has not answered for 5 s"
+        assert not publisher.is_busy
+        async with asyncio.timeout(10):
+            await publisher.override({"pool": "p", "origin": "new", "to": 20})
+            await publisher.step()
+            discover = config.pools["f"].discover
+            assert discover is not None
+            await publisher.use_found({"f": Discovered(discover, config.pools["p"].origins, None)})
+            assert await publisher.end_override("p", "new")
+        assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
+        ends.set()
+        assert [await look for look in looks] == [True, False]
+        assert (publisher.trouble, publisher.note_hang()) == (None, False)
+        assert publisher.config.hash == content_hash(FOUND + b"# another")
+        assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
+
+    monkeypatch.setattr(file_provider, "read_config", hang)
+    try:
+        with caplog.at_level("INFO", "gunicorn.error"):
+            run(work)
+    finally:
+        ends.set()
+    assert caplog.text.count("has not answered for 5 s") == 1
+    assert caplog.text.count(f"the look at {file} ended after 6.0 s") == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import tomli_w
-from support.service import CLIENT, ROOT, Running, configs, environment, running, status, wait_for, workers
+from support.service import CLIENT, ROOT, Running, configs, controller, environment, running, status, wait_for, workers
 
 from redirect.config.loader import content_hash
 
@@ -242,3 +242,50 @@ def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
         wait_for(lambda: configs(service) == {content_hash(pools("new-59"))})
     assert seen.faults == []
     assert len(seen.locations) > 100
+
+
+# The file system of the TOML does not answer while there is a file.
+STALLED = """
+import os, time
+from pathlib import Path
+from redirect.admin import app
+from redirect.control import file_provider, publisher
+publisher.HUNG_SECONDS, app.LONGEST_RELOAD = 0.5, 1
+
+def stall(*arguments, stat=os.stat, **options):
+    while Path(os.environ["STALLS"]).exists():
+        time.sleep(0.02)
+    return stat(*arguments, **options)
+
+class Stalling:
+    def __getattr__(self, name, real=os):
+        return stall if name == "stat" else getattr(real, name)
+
+file_provider.os = Stalling()
+from redirect.commands.main import cli
+cli(["serve"])
+"""
+
+
+def test_a_file_system_that_does_not_answer_is_told_and_stops_nothing_but_reloads(tmp_path: Path) -> None:
+    stalls, name = tmp_path / "stalls", "redirect_config_last_reload_successful"
+    served = {"p": {"weighted_hosts": {"old": 1, "new": 0}, "is_default": True}}
+    with running(tmp_path, pools=served, command=(sys.executable, "-c", STALLED), STALLS=str(stalls)) as service:
+        before = controller(service)
+        stalls.touch()
+        reason = f"{service.pools}: not read, as its file system has not answered for 0.5 s"
+        wait_for(lambda: status(service)["configuration"]["last_error"] == reason)
+        text = CLIENT.get(f"{service.admin_url}/metrics").text
+        assert 'redirect_processes_hung_total{process="file"} 1.0' in text
+        assert f"{name} 0.0" in text
+        refused = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
+        assert (refused.status_code, refused.json()["detail"]) == (503, f"not in force after 1 s: {reason}")
+        wanted = {"pool": "p", "origin": "new", "to": 100}
+        assert CLIENT.post(f"{service.admin_url}/weights", json=wanted, timeout=30).status_code == 200
+        wait_for(lambda: CLIENT.get(f"{service.url}/").headers["location"] == "http://new/")
+        stalls.unlink()
+        wait_for(lambda: status(service)["configuration"]["last_error"] is None)
+        assert f"{name} 1.0" in CLIENT.get(f"{service.admin_url}/metrics").text
+        assert service.stderr().count(reason) == 1
+        assert service.stderr().count(f"the look at {service.pools} ended after") == 1
+        assert controller(service) == before
