@@ -21,6 +21,9 @@ from redirect.telemetry.sums import clear, put, rows
 INTERVAL_SECONDS = 5.0
 MAX_BUSY_SHARE = 0.1
 
+# Seconds after which a step hangs.
+HUNG_SECONDS = 5.0
+
 # Seconds that a start and an end wait for it: a disk may hang.
 MAX_WAIT_SECONDS = 1.5
 
@@ -42,6 +45,7 @@ class Keeper:
         self._scoreboard = scoreboard
         self._file = None if directory is None else StateFile(directory)
         self._lock = threading.Lock()  # one step at a time: an end does not wait for a disk that hangs
+        self._began: float | None = None  # the step that is under way
         self._saved_at: float | None = None
         self._error: str | None = None
         if not scoreboard.kept.numbers.since_ms:
@@ -70,6 +74,7 @@ class Keeper:
         assert self._file
         if not self._lock.acquire(timeout=MAX_WAIT_SECONDS):
             return
+        self._began = monotonic()
         try:
             self._file.lock()
             self._take_over(self._file)
@@ -79,7 +84,14 @@ class Keeper:
         except Exception:  # a fault of this program, and no reason to end
             _logger.exception("the numbers are not kept")
         finally:
+            self._began = None
             self._lock.release()
+
+    def note_hang(self) -> None:
+        """Reports a step that hangs, as where the directory is of a network mount that stalls."""
+        began = self._began
+        if began is not None and monotonic() - began > HUNG_SECONDS:
+            self._report(f"its file system has not answered for {HUNG_SECONDS:g} s")
 
     def _take_over(self, file: StateFile) -> None:
         common, kept = self._scoreboard.common, self._scoreboard.kept

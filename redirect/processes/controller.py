@@ -106,7 +106,7 @@ class _Controller:
             health = decode(self._scoreboard.health.read())
             self._discovery = Discovery(self._start, self._publisher.config, health, waits=waits)
             path = str(self._settings.pools_config_path)
-            keeper = Keeper(self._scoreboard, self._settings.state_dir)
+            self._keeper = keeper = Keeper(self._scoreboard, self._settings.state_dir)
             await keeper.keep()
             self._instance = Instance(self._scoreboard, path, self._publisher, self._prober, self._discovery, keeper)
             # A route that shows something has given it away, so that workers need no token.
@@ -163,6 +163,7 @@ class _Controller:
             self._discovery.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
         self._common.files_hung += self._publisher.note_hang()
+        self._keeper.note_hang()
         self._publish_health()
         self._publisher.limits.reconcile()
         if not self._is_found.is_set():  # what was found is published first

@@ -18,7 +18,7 @@ import pytest
 from redirect.config.loader import parse_config
 from redirect.control import keeper as keeper_module
 from redirect.control.instance import Instance
-from redirect.control.keeper import Keeper
+from redirect.control.keeper import HUNG_SECONDS, Keeper
 from redirect.control.publisher import go_on
 from redirect.core.decision import Decision, Outcome
 from redirect.core.overrides import Override, pack, unpack
@@ -29,7 +29,7 @@ from redirect.telemetry.scoreboard import GAUGES, KINDS, Common, Numbers, Scoreb
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
 from redirect.telemetry.statistics import Statistics
-from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, PROCESSES, put, rows
+from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, PROCESSES, Rows, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
 HEAD = logged_head("GET", Head("nowhere", "http", None, "a", None, None, None, None))
@@ -413,6 +413,30 @@ def test_an_end_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, monkeypatch:
     keeper._lock.acquire()
     asyncio.run(keeper.keep())
     assert not (tmp_path / NAME).exists()
+
+
+def test_a_disk_that_hangs_is_reported_until_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gunicorn.error")
+    keeper, now = Keeper(started(), tmp_path), [100.0]
+    monkeypatch.setattr(keeper_module, "monotonic", lambda: now[0])
+
+    def hang(scoreboard: Scoreboard) -> Rows:
+        for seconds in (HUNG_SECONDS, 1, 1):
+            now[0] += seconds
+            keeper.note_hang()
+        return rows(scoreboard)
+
+    monkeypatch.setattr(keeper_module, "rows", hang)
+    keeper.note_hang()
+    keeper.step()
+    keeper.note_hang()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"REDIRECT_STATE_DIR: the numbers are not kept in {tmp_path}: its file system has not answered for 5 s. "
+        "It is tried again every 5 s.",
+        f"the numbers are kept in {tmp_path} again",
+    ]
 
 
 def test_without_a_directory_nothing_is_kept() -> None:
