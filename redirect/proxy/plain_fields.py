@@ -50,6 +50,9 @@ def _of_kind(kinds: dict[str, Kind], kind: Kind) -> set[str]:
     return {name for name, each in kinds.items() if each is kind}
 
 
+# Those that end here of which the parser reads the value: it takes this one for Connection.
+_READ_BY_PARSER = {"proxy-connection"}
+
 # A request is plain to `edge.plain_head` already: where it ends and whether its connection goes on is known.
 _WAY = [name.decode() for name in OF_WAY]
 _KNOWN = {"host", "connection", "x-forwarded-proto", "x-request-id"}
@@ -59,8 +62,8 @@ _read_request = _reader((), _WAY, _of_kind(OF_REQUESTS, Kind.DROPPED) | _KNOWN, 
 _read_response = _reader(
     ["content-length", "date"],
     ["via", "connection"],
-    _of_kind(OF_RESPONSES, Kind.DROPPED),
-    _of_kind(OF_RESPONSES, Kind.READ) - {"content-length", "via", "connection"},
+    _of_kind(OF_RESPONSES, Kind.DROPPED) - _READ_BY_PARSER,
+    _of_kind(OF_RESPONSES, Kind.READ) - {"content-length", "via", "connection"} | _READ_BY_PARSER,
 )
 
 

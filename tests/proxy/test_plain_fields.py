@@ -8,7 +8,7 @@ import httptools
 import pytest
 
 from redirect.proxy import plain_fields
-from redirect.proxy.fields import FieldError, Forwarded, request_fields, response_fields
+from redirect.proxy.fields import OF_RESPONSES, FieldError, Forwarded, request_fields, response_fields
 from redirect.proxy.plain_fields import IS_COMPILED, plain_answer, plain_request_fields
 
 ANSWER = (
@@ -34,13 +34,15 @@ def test_heads_are_plain_where_there_is_a_compiler() -> None:
 
 
 class Parsed:
-    """What a parser makes of the head of a message, field by field; `headers` is None if it refuses it."""
+    """What a parser makes of the head of a message, field by field, and whether it says that the connection goes on;
+    `headers` is None if it refuses it."""
 
     def __init__(self, parser: type[httptools.HttpRequestParser | httptools.HttpResponseParser], data: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] | None = []
-        self.is_whole = False
+        self.is_whole = self.is_kept = False
+        self._parser = parser(self)
         try:
-            parser(self).feed_data(data)
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.headers = None
 
@@ -50,12 +52,13 @@ class Parsed:
 
     def on_headers_complete(self) -> None:
         self.is_whole = True
+        self.is_kept = self._parser.should_keep_alive()
 
 
 def answer_as_parsed(data: bytes) -> tuple[bytes, int] | None:
     """The lines that pass, and the length of the body; None if it is no answer whose connection goes on."""
     parsed = Parsed(httptools.HttpResponseParser, data)
-    if parsed.headers is None or not parsed.is_whole:
+    if parsed.headers is None or not parsed.is_kept:
         return None
     try:
         read = response_fields(parsed.headers)
@@ -116,6 +119,7 @@ def test_what_passes_of_a_plain_request_is_what_passes_of_the_parsed_one(about: 
         pytest.param([b"Transfer-Encoding: chunked"], id="a coding beside a length"),
         pytest.param([b"Connection: close"], id="the last answer"),
         pytest.param([b"Connection: keep-alive, X"], id="a list in Connection"),
+        pytest.param([b"Proxy-Connection: close"], id="what the parser takes for Connection"),
         pytest.param([b"Connection: keep-alive", b"Connection: keep-alive"], id="two Connections"),
         pytest.param([b"Via: a", b"Via: b"], id="two Vias"),
         pytest.param([b"Upgrade: h2c"], id="Upgrade"),
@@ -168,6 +172,7 @@ def test_every_byte_value_at_every_place_of_an_answer() -> None:
 LINES = [
     *ANSWER.split(b"\r\n")[1:-2],
     *[b"Transfer-Encoding: chunked", b"Connection: close", b"connection:\tKeep-Alive", b"Upgrade: x", b"Via:"],
+    *[b"%b: close" % name.encode() for name in sorted(OF_RESPONSES)],
     *[b"X: \xe4", b"X: \t1", b" folded", b"X : 1", b": 1", b"X: \x7f", b"X: a\rb", b"content-length: 5"],
 ]
 TOKENS = [b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\0", b" ", b"\t", b":", b"\x7f", b"\x80", b"5"]
