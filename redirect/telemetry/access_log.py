@@ -199,4 +199,4 @@ def _json(value: str | None) -> str:
 
 @lru_cache(maxsize=2)
 def _time(milliseconds: int) -> str:
-    return rfc3339(milliseconds / 1000)
+    return f"{rfc3339(milliseconds // 1000, 'seconds')[:-1]}.{milliseconds % 1000:03}Z"  # a float may be less

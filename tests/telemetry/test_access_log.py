@@ -344,3 +344,15 @@ def test_a_record_that_is_none_is_an_error(is_compiled: bool) -> None:
     for record in bad:
         with pytest.raises((TypeError, ValueError, OverflowError)):
             formatter.format([good, record])
+
+
+@pytest.mark.parametrize("is_compiled", FORMATTERS)
+def test_a_time_has_its_milliseconds_however_late_it_is(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the year 2242 on a float of seconds may be a microsecond below."""
+    monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda: 9_000_000_000 * 10**9)
+    monkeypatch.setattr("redirect.telemetry.access_log.monotonic_ns", lambda: 0)
+    begin, end = recorded(Decision(302, "p", "a", "http://a"))[:3], ("0" * 12, None)
+    batch: list[Record] = [(*begin, 0, milliseconds * 10**6, *end) for milliseconds in range(1000)]
+    lines = LineFormatter(is_compiled=is_compiled).format(batch).splitlines()
+    expected = [f"2255-03-14T16:00:00.{milliseconds:03}Z" for milliseconds in range(1000)]
+    assert [json.loads(line)["time"] for line in lines] == expected
