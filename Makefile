@@ -79,7 +79,7 @@ test-sanitized: $(READY) ## Test the compiled modules with AddressSanitizer and 
 			"$$module.c" -o "$$module$$suffix" || exit; \
 	done \
 	&& LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-		"$$python" -m pytest -q -s tests/edge/test_plain_head.py tests/proxy/test_plain_fields.py tests/telemetry/test_access_log.py tests/telemetry/test_batch.py
+		"$$python" -m pytest -q -s tests/edge/test_plain_head.py tests/proxy/test_plain_fields.py tests/telemetry/test_access_log.py tests/telemetry/test_batch.py tests/telemetry/test_compiled.py
 
 # One of 24 cases with CONFORMANCE=short; others with SEED=1, more of those that are generated with GENERATED=100000.
 conformance: $(READY) ## Send 23,000 requests that are odd, broken or hostile through both fronts, and judge by the RFC

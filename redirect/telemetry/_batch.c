@@ -1,14 +1,14 @@
 /* The compiled form of `_add_up` in batch.py, which says what a batch adds up to. Beside that it counts decisions of
  * which it is known where, if that is all that is to be done for them.
  *
- * Nothing that is called while a batch is read can change it: decisions are told apart by where they are, and only text
- * and None are hashed. The attribute of a decision is read when all records were.
+ * Nothing that is called while a batch is read can change it: it is a copy of the list, decisions are told apart by where
+ * they are, and only text and None are hashed. The attribute of a decision is read when all records were.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "05042b0655a5f377355b"
+#define SOURCE "0d881cfcbaf5ff4fb934"
 
 /* Places in a record, see record.py. The requested pool comes first in a head. */
 enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
@@ -224,7 +224,9 @@ add_up(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (PyErr_Occurred() || !read_bounds(args[1], bounds) || PyObject_GetBuffer(args[2], &buffer, PyBUF_WRITABLE) < 0)
         return NULL;
     Counts counts = {buffer.buf, buffer.len / (Py_ssize_t)sizeof(unsigned long long), args[3], now_ms};
-    PyObject *result = add_up_into(args[0], bounds, PyTuple_GET_SIZE(args[1]), &counts);
+    PyObject *batch = PyList_GetSlice(args[0], 0, PyList_GET_SIZE(args[0]));
+    PyObject *result = batch == NULL ? NULL : add_up_into(batch, bounds, PyTuple_GET_SIZE(args[1]), &counts);
+    Py_XDECREF(batch);
     PyBuffer_Release(&buffer);
     return result;
 }

@@ -2,13 +2,16 @@
  *
  * A usual record is formatted here; any other one, and whatever is not as expected, is left to `line`. Nothing is
  * written behind a line's end: each part is added as a whole where it fits, and a line that does not fit is not usual.
+ *
+ * What is called meanwhile may change whatever it knows: the records are those of a copy of the list, a record holds
+ * what is in it, and the part of a line and the attributes of the formatter are held while they are read.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <time.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "c3770e5789cef47ad0f0"
+#define SOURCE "abe40e4d7d33b77ae690"
 
 /* Places in a record and in its head, see record.py, and in the part of a line that a decision determines. */
 enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
@@ -106,10 +109,14 @@ number(Line *line, long long value)
     return raw(line, at, digits + sizeof digits - at);
 }
 
+/* Times before 1970, and below durations that are negative, are left to Python, which rounds them down. */
 static int
 wall_time(Line *line, Batch *batch, long long monotonic)
 {
-    long long milliseconds = (monotonic + batch->to_wall) / MILLISECOND;
+    long long nanoseconds;
+    if (__builtin_add_overflow(monotonic, batch->to_wall, &nanoseconds) || nanoseconds < 0)
+        return 0;
+    long long milliseconds = nanoseconds / MILLISECOND;
     if (milliseconds != batch->milliseconds) {
         time_t seconds = (time_t)(milliseconds / 1000);
         struct tm utc;
@@ -120,6 +127,13 @@ wall_time(Line *line, Batch *batch, long long monotonic)
         PyOS_snprintf(batch->time + TIME, sizeof batch->time - TIME, ".%03dZ", (int)(milliseconds % 1000));
     }
     return raw(line, batch->time, sizeof batch->time - 1);
+}
+
+static int
+duration(Line *line, long long started, long long ended)
+{
+    long long nanoseconds;
+    return !__builtin_sub_overflow(ended, started, &nanoseconds) && nanoseconds >= 0 && number(line, nanoseconds / 1000);
 }
 
 /* Returns how many of the digits are not 0; -1 if they are no hexadecimal digits. */
@@ -154,7 +168,9 @@ trace(Line *line, PyObject *traceparent)
 static int
 ending(Line *line, PyObject *ends, PyObject *outcome)
 {
-    Py_ssize_t numbers = outcome == Py_None ? 0 : PyTuple_Check(outcome) ? PyTuple_GET_SIZE(outcome) : -1;
+    if (outcome != Py_None && !PyTuple_Check(outcome))
+        return 0;
+    Py_ssize_t numbers = outcome == Py_None ? 0 : PyTuple_GET_SIZE(outcome);
     if (!PyTuple_Check(ends) || PyTuple_GET_SIZE(ends) != numbers + 1)
         return 0;
     for (Py_ssize_t i = 0; i < numbers; i++) {
@@ -166,26 +182,30 @@ ending(Line *line, PyObject *ends, PyObject *outcome)
     return ascii(line, PyTuple_GET_ITEM(ends, numbers));
 }
 
-/* Writes the line of a record; returns whether it is a usual one. An exception may be set where it is not. */
-static int
-usual(Line *line, Batch *batch, PyObject *record, long long id)
+/* Returns the part of a line that `decision` determines, NULL if it has none; an exception may be set then. */
+static PyObject *
+part_of(Batch *batch, PyObject *decision)
 {
-    if (!PyTuple_Check(record) || PyTuple_GET_SIZE(record) != RECORD)
-        return 0;
+    PyObject *due = PyObject_GetAttr(decision, due_name);
+    PyObject *part = due == NULL ? NULL : PyObject_GetAttr(decision, part_name);
+    if (part == Py_None) {
+        Py_DECREF(part);
+        part = Py_XNewRef(PyDict_GetItemWithError(batch->parts, decision)); /* of one that is equal */
+    }
+    if (part != NULL && (!PyTuple_Check(part) || PyTuple_GET_SIZE(part) != PART || PyTuple_GET_ITEM(part, DUE) != due))
+        Py_CLEAR(part);
+    Py_XDECREF(due);
+    return part;
+}
+
+/* Writes the line of a record whose decision determines `part`; returns whether it is a usual one. An exception may be
+ * set where it is not. */
+static int
+usual(Line *line, Batch *batch, PyObject *record, PyObject *part, long long id)
+{
     PyObject **of_record = PySequence_Fast_ITEMS(record), *head = of_record[HEAD], *target = of_record[TARGET];
     long long started = PyLong_AsLongLong(of_record[STARTED]), ended = PyLong_AsLongLong(of_record[ENDED]);
-    PyObject *due = PyObject_GetAttr(of_record[DECISION], due_name);
-    if (due == NULL || PyErr_Occurred())
-        return 0;
-    Py_DECREF(due); /* the decision has it */
-    PyObject *part = PyObject_GetAttr(of_record[DECISION], part_name);
-    if (part == NULL)
-        return 0;
-    Py_DECREF(part); /* and this */
-    if (part == Py_None)
-        part = PyDict_GetItemWithError(batch->parts, of_record[DECISION]); /* of one that is equal */
-    if (part == NULL || !PyTuple_Check(part) || PyTuple_GET_SIZE(part) != PART || PyTuple_GET_ITEM(part, DUE) != due
-        || !PyTuple_Check(head) || PyTuple_GET_SIZE(head) != FIELDS || !is_latin1(target)
+    if (PyErr_Occurred() || !PyTuple_Check(head) || PyTuple_GET_SIZE(head) != FIELDS || !is_latin1(target)
         || PyUnicode_GET_LENGTH(target) == 0)
         return 0;
     PyObject **of_part = PySequence_Fast_ITEMS(part), **of_head = PySequence_Fast_ITEMS(head);
@@ -207,9 +227,21 @@ usual(Line *line, Batch *batch, PyObject *record, long long id)
         && LITERAL(line, ",\"trace_id\":") && trace(line, of_head[TRACEPARENT])
         && LITERAL(line, ",\"request_id\":\"")
         && (of_head[REQUEST_ID] == Py_None ? ascii(line, batch->ids) && number(line, id) : ascii(line, of_head[REQUEST_ID]))
-        && LITERAL(line, "\",\"duration_us\":") && number(line, (ended - started) / 1000)
+        && LITERAL(line, "\",\"duration_us\":") && duration(line, started, ended)
         && ascii(line, batch->tail) && ascii(line, of_record[CONFIG]) && LITERAL(line, "\"")
         && ending(line, of_part[ENDS], of_record[OUTCOME]);
+}
+
+/* Writes the line of `record` if it is a usual one, as `usual`. */
+static int
+add(Line *line, Batch *batch, PyObject *record, long long id)
+{
+    if (!PyTuple_Check(record) || PyTuple_GET_SIZE(record) != RECORD)
+        return 0;
+    PyObject *part = part_of(batch, PyTuple_GET_ITEM(record, DECISION));
+    int is_usual = part != NULL && usual(line, batch, record, part, id);
+    Py_XDECREF(part);
+    return is_usual;
 }
 
 /* Has `space` bytes behind those that are `used`. */
@@ -224,18 +256,20 @@ lines(PyObject *formatter, Batch *batch, PyObject *records, long long first, Py_
 {
     Py_ssize_t used = 0, count = PyList_GET_SIZE(records);
     PyObject *result = PyBytes_FromStringAndSize(NULL, count * USUAL_BYTES + max_bytes);
-    for (Py_ssize_t i = 0; result != NULL && i < PyList_GET_SIZE(records); i++) {
+    for (Py_ssize_t i = 0; result != NULL && i < count; i++) {
         if (reserve(&result, used, max_bytes) < 0)
             return NULL;
         PyObject *record = PyList_GET_ITEM(records, i);
         char *begin = PyBytes_AS_STRING(result) + used;
         Line line = {begin, begin + max_bytes};
-        if (usual(&line, batch, record, first + i)) {
+        if (add(&line, batch, record, first + i)) {
             used += line.at - begin;
             continue;
         }
         PyObject *other = PyErr_Occurred() ? NULL
             : PyObject_CallMethod(formatter, "line", "OLL", record, first + i, batch->to_wall);
+        if (other != NULL && !PyBytes_Check(other))
+            PyErr_Format(PyExc_TypeError, "line returned %R, not bytes", other);
         if (other != NULL && PyBytes_Check(other) && reserve(&result, used, PyBytes_GET_SIZE(other)) == 0) {
             memcpy(PyBytes_AS_STRING(result) + used, PyBytes_AS_STRING(other), PyBytes_GET_SIZE(other));
             used += PyBytes_GET_SIZE(other);
@@ -258,11 +292,20 @@ make(PyObject *module, PyObject *const *args, Py_ssize_t count)
     Batch batch = {.to_wall = PyLong_AsLongLong(args[3]), .milliseconds = -1};
     long long first = PyLong_AsLongLong(args[2]);
     Py_ssize_t max_bytes = PyLong_AsSsize_t(args[4]);
-    PyObject *result = NULL;
-    if (!PyErr_Occurred() && (batch.parts = PyObject_GetAttrString(args[0], "parts")) != NULL
+    if (PyErr_Occurred())
+        return NULL;
+    if (first < 0 || first > LLONG_MAX / 2 || max_bytes < 0 || max_bytes > 1 << 20)
+        return PyErr_Format(PyExc_ValueError, "make got a number out of its range");
+    PyObject *result = NULL, *records = PyList_GetSlice(args[1], 0, PyList_GET_SIZE(args[1]));
+    if (records != NULL && (batch.parts = PyObject_GetAttrString(args[0], "parts")) != NULL
         && (batch.tail = PyObject_GetAttrString(args[0], "tail")) != NULL
-        && (batch.ids = PyObject_GetAttrString(args[0], "ids")) != NULL)
-        result = lines(args[0], &batch, args[1], first, max_bytes);
+        && (batch.ids = PyObject_GetAttrString(args[0], "ids")) != NULL) {
+        if (PyDict_Check(batch.parts))
+            result = lines(args[0], &batch, records, first, max_bytes);
+        else
+            PyErr_Format(PyExc_TypeError, "parts is %R, not a dict", batch.parts);
+    }
+    Py_XDECREF(records);
     Py_XDECREF(batch.parts);
     Py_XDECREF(batch.tail);
     Py_XDECREF(batch.ids);
