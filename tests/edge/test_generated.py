@@ -57,6 +57,8 @@ VARIANTS = [("starlette", READER), ("fast", READER), ("fast", "Python")]
 STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
 FIELDS = {"location", "content-length", "content-type", "vary", "connection", "allow"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
+# Among fewer requests the rarest answers may be missing, and AddressSanitizer still keeps more of what was freed.
+ENOUGH = 10_000
 # More pieces of memory, and more MiB, are left behind by whatever leaves something behind for each request.
 MOST_LEFT = 3000
 MOST_LEFT_MIB = 16
@@ -231,9 +233,10 @@ def test_generated_requests(tmp_path: Path) -> None:
             )
             print(", ".join(f"{status}: {count}" for status, count in sorted(statuses.items())), end="; ")
             print(f"from half to end {half} to {end} pieces of memory, at most {half_mib:.1f} to {end_mib:.1f} MiB")
-            assert statuses.keys() == STATUSES
-            assert end - half < MOST_LEFT
-            assert end_mib - half_mib < MOST_LEFT_MIB
+            if REQUESTS >= ENOUGH:
+                assert statuses.keys() == STATUSES
+                assert end - half < MOST_LEFT
+                assert end_mib - half_mib < MOST_LEFT_MIB
 
     asyncio.run(run())
 
