@@ -9,12 +9,12 @@ from redirect.commands.logs.commands import logs
 from redirect.commands.pools.commands import pools
 from redirect.commands.reload import reload
 from redirect.commands.serve import serve
-from redirect.edge.plain_head import READER
+from redirect.core.compiled import reader
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(
-    package_name="redirect", prog_name="redirect", message=f"%(prog)s, version %(version)s, {READER} reader"
+    package_name="redirect", prog_name="redirect", message=f"%(prog)s, version %(version)s, {reader()}"
 )
 def cli() -> None:
     """A weighted redirect service: pools in a TOML file, picked from by weighted round robin."""

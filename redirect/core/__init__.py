@@ -3,7 +3,7 @@
 authority    hosts and ports in one normal spelling
 forwarded    which proxies are trusted, and what is taken from them
 wording      how messages say values and names
-compiled     whether a compiled module is that of its source
+compiled     which of the compiled modules are in use
 keys         what a key of the TOML may hold
 discovery    origins that come and go
 fields       header fields that the TOML may have written into a head

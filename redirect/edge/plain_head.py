@@ -14,21 +14,15 @@ from functools import partial
 
 import httptools
 
-from redirect.core.compiled import is_usable
+from redirect.core.compiled import is_in_use
 from redirect.edge.limits import MAX_FED_BYTES, MAX_HEADER_FIELDS
 from redirect.proxy.spellings import Spellings
 from redirect.telemetry.record import valid_id
 
-try:
-    from redirect.edge import _plain_head
-except ImportError:
-    _plain_head = None  # type: ignore[assignment]
-
-# The digest that `_plain_head.c` states of itself: the compiled reader of any other source is not used.
-SOURCE = "c46a26ef915c9e474eb7"
-
 # Which of the two is in use.
-READER = "compiled" if is_usable(_plain_head, SOURCE) else "Python"
+READER = "compiled" if is_in_use("redirect.edge._plain_head") else "Python"
+if READER == "compiled":
+    from redirect.edge import _plain_head
 
 # The fields that are used, beside the one that names the pool; each of them at most once. The last two are logged.
 USED_FIELDS = (

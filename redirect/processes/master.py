@@ -22,8 +22,8 @@ from starlette.applications import Starlette
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
 from redirect.control.publisher import go_on, publish_loading
+from redirect.core.compiled import reader
 from redirect.core.pools import Config
-from redirect.edge.plain_head import READER
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.controller_socket import ControllerSocket
@@ -80,7 +80,7 @@ class Master(Arbiter):
 
     def start(self) -> None:
         super().start()
-        _logger.info("Heads are read by the %s reader", READER)
+        _logger.info("Heads are read by the %s", reader())
         for listener in self.LISTENERS[1:]:  # the admin listener's connections wait for the controller
             listen(listener, self.cfg.backlog)
 

@@ -12,18 +12,12 @@ from functools import partial
 from itertools import accumulate, chain
 from typing import Any
 
-from redirect.core.compiled import is_usable
+from redirect.core.compiled import is_in_use
 from redirect.proxy.fields import OF_REQUESTS, OF_RESPONSES, OF_WAY, VIA, Forwarded, Kind, added_fields, date_now
 
-try:
+IS_COMPILED = is_in_use("redirect.proxy._plain_fields")
+if IS_COMPILED:
     from redirect.proxy import _plain_fields
-except ImportError:
-    _plain_fields = None  # type: ignore[assignment]
-
-# The digest that `_plain_fields.c` states of itself: the compiled reader of any other source is not used.
-SOURCE = "e6891df704612bb9179a"
-
-IS_COMPILED = is_usable(_plain_fields, SOURCE)
 
 MAX_FIELDS = 100
 

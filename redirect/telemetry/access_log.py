@@ -16,21 +16,15 @@ from json.encoder import encode_basestring_ascii as _text
 from time import monotonic_ns, time_ns
 from typing import Any, Literal, NamedTuple
 
-from redirect.core.compiled import is_usable
+from redirect.core.compiled import is_in_use
 from redirect.core.decision import Decision, Outcome
 from redirect.core.due import Due
 from redirect.telemetry.log_writer import MAX_LINE_BYTES, rfc3339
 from redirect.telemetry.record import Record, trace_id
 
-try:
+IS_COMPILED = is_in_use("redirect.telemetry._lines")
+if IS_COMPILED:
     from redirect.telemetry import _lines
-except ImportError:
-    _lines = None  # type: ignore[assignment]
-
-# The digest that `_lines.c` states of itself: one of any other source is not used.
-SOURCE = "abe40e4d7d33b77ae690"
-
-IS_COMPILED = is_usable(_lines, SOURCE)
 
 
 class Key(NamedTuple):

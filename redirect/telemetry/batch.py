@@ -8,20 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from operator import itemgetter
 
-from redirect.core.compiled import is_usable
+from redirect.core.compiled import is_in_use
 from redirect.core.decision import Decision
 from redirect.telemetry.record import Record
 from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
 
-try:
+IS_COMPILED = is_in_use("redirect.telemetry._batch")
+if IS_COMPILED:
     from redirect.telemetry import _batch
-except ImportError:
-    _batch = None  # type: ignore[assignment]
-
-# The digest that `_batch.c` states of itself: one of any other source is not used.
-SOURCE = "0d881cfcbaf5ff4fb934"
-
-IS_COMPILED = is_usable(_batch, SOURCE)
 
 # How long requests took: nanoseconds in all, and how many are in each bucket that has some.
 Durations = tuple[int, list[tuple[int, int]]]

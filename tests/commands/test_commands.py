@@ -19,7 +19,7 @@ from support.service import running
 from redirect.commands.main import cli
 from redirect.commands.serve import serve
 from redirect.config.settings import Settings, variable
-from redirect.edge.plain_head import READER
+from redirect.core.compiled import reader
 
 POOLS = """
 [pool-a]
@@ -38,7 +38,7 @@ def run(*arguments: str, **variables: str) -> Result:
 
 def test_the_version_and_the_reader_in_use_are_printed() -> None:
     result = run("--version")
-    assert (result.exit_code, result.stdout) == (0, f"redirect, version {version('redirect')}, {READER} reader\n")
+    assert (result.exit_code, result.stdout) == (0, f"redirect, version {version('redirect')}, {reader()}\n")
 
 
 def test_the_help_of_serve_lists_each_setting() -> None:

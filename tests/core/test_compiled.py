@@ -1,35 +1,27 @@
-"""Compiled readers: one that was built from other source than the Python beside it is not used."""
+"""Compiled modules: one that was built from other source than the Python beside it is not used; each may be missing."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import redirect
-from redirect.core.compiled import is_usable
-from redirect.edge import plain_head
-from redirect.proxy import plain_fields
-from redirect.telemetry import access_log, batch
+from redirect.core import compiled
+from redirect.core.compiled import SOURCES, is_in_use, is_usable, reader
 
-PACKAGE = Path(redirect.__file__).parent
+ROOT = Path(redirect.__file__).parent.parent
 
 
-@pytest.mark.parametrize(
-    ("stated", "path"),
-    [
-        (plain_head.SOURCE, "edge/_plain_head.c"),
-        (plain_fields.SOURCE, "proxy/_plain_fields.c"),
-        (access_log.SOURCE, "telemetry/_lines.c"),
-        (batch.SOURCE, "telemetry/_batch.c"),
-    ],
-    ids=["heads", "fields", "lines", "batches"],
-)
-def test_the_source_and_its_caller_state_the_digest_of_the_source(stated: str, path: str) -> None:
-    lines = (PACKAGE / path).read_bytes().splitlines(keepends=True)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("redirect/**/*.c")), ids=lambda path: path.stem)
+def test_the_source_and_its_caller_state_the_digest_of_the_source(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
     others = b"".join(line for line in lines if not line.startswith(b"#define SOURCE"))
     digest = hashlib.sha1(others, usedforsecurity=False).hexdigest()[:20]
     line = b'#define SOURCE "%b"\n' % digest.encode()
+    stated = SOURCES[".".join(path.relative_to(ROOT).with_suffix("").parts)]
     assert (line in lines, stated) == (True, digest), f"both have to state {digest}"
 
 
@@ -51,5 +43,30 @@ def test_a_module_of_other_source_is_not_used_and_the_log_says_so(
 
 
 def test_a_module_that_is_not_there_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
-    assert not is_usable(None, "a1")
+    assert not is_in_use("redirect.edge._none")
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ([], "compiled reader"),
+        (["_lines"], "partly compiled reader (without _lines)"),
+        (["_plain_fields", "_batch"], "partly compiled reader (without _plain_fields, _batch)"),
+        (["_plain_head", "_plain_fields", "_batch", "_lines"], "Python reader"),
+    ],
+    ids=["all", "all but one", "half", "none"],
+)
+def test_what_is_in_use_is_named(missing: list[str], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "is_in_use", lambda name: name.rpartition(".")[2] not in missing)
+    assert reader() == named
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("missing", SOURCES)
+def test_the_service_does_without_each_of_them_and_says_so(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from redirect.commands.main import cli; cli()"
+    command = [sys.executable, "-c", code, "--version"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30).stdout
+    without = f"partly compiled reader (without {missing.rpartition('.')[2]})"
+    assert shown.endswith(f", {without if is_in_use(missing) else 'Python reader'}\n")

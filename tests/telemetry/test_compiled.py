@@ -13,8 +13,8 @@ from redirect.core.due import Certain, Due
 from redirect.telemetry import access_log, batch
 
 # None where they were not built.
-LINES: Any = vars(access_log)["_lines"]
-BATCH: Any = vars(batch)["_batch"]
+LINES: Any = vars(access_log).get("_lines")
+BATCH: Any = vars(batch).get("_batch")
 
 # What a decision determines of a line, and a head: both usual.
 PART = ("info", ',"pool":"p","location":"http://a', True, '","status":302,', ("}\n",), None)
