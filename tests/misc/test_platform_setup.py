@@ -27,7 +27,8 @@ class Machine:
         for tool in TOOLS:
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
         self.has("sudo", '"$@"')
-        self.has("usermod", f'echo "usermod $*" >>{self.called}')
+        for program in ("usermod", "chown"):
+            self.has(program, f'echo "{program} $*" >>{self.called}')
         self.has("apt-cache", '[ "$2" = docker-compose ]')
         self.has("id", 'case $1 in -u) echo 1000;; -un) echo ada;; -nG) echo "ada users";; esac')
         # What it installs is there afterwards.
@@ -43,11 +44,14 @@ class Machine:
         self.has("docker", "exit 0")
         self.has("id", 'case $1 in -u) echo 1000;; -un) echo ada;; -nG) echo "ada docker";; esac')
 
-    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def has_sudo_run(self) -> None:
+        """It is root that runs setup."""
+        self.has("id", 'case $1 in -u) echo 0;; -un) echo root;; -nG) echo "ada docker";; esac')
+
+    def setup(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         files = {"HOSTS_FILE": str(self.hosts), "ENV_FILE": str(self.env), "OS_RELEASE": str(self.release)}
-        return subprocess.run(
-            [SETUP, *arguments], env={"PATH": str(self.bin), **files}, capture_output=True, text=True, check=False
-        )
+        environment = {"PATH": str(self.bin), **files, **variables}
+        return subprocess.run([SETUP, *arguments], env=environment, capture_output=True, text=True, check=False)
 
     def calls(self) -> list[str]:
         return self.called.read_text().splitlines() if self.called.exists() else []
@@ -80,6 +84,45 @@ def test_the_domain_and_the_secret_are_added_once(machine: Machine) -> None:
     again = machine.setup()
     assert again.returncode == 0, again.stderr
     assert (machine.hosts.read_text(), machine.env.read_text(), machine.calls()) == (hosts, env, [])
+
+
+def test_with_sudo_the_secret_is_the_users(machine: Machine) -> None:
+    """As compose runs as the user. One that root has from an earlier time is given to the user, too."""
+    machine.has_docker()
+    machine.has_sudo_run()
+    given = f"chown ada: {machine.env}"
+    assert machine.setup(SUDO_USER="ada").returncode == 0
+    assert machine.calls() == [given]
+    again = machine.setup(SUDO_USER="ada")
+    assert (again.returncode, machine.calls()) == (0, [given, given]), again.stderr
+    assert "JWT_SECRET is in" in again.stdout
+
+
+def test_root_keeps_the_secret_without_sudo(machine: Machine) -> None:
+    machine.has_docker()
+    machine.has_sudo_run()
+    assert machine.setup().returncode == 0
+    assert (machine.env.exists(), machine.calls()) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "line", ["", '""', "''", " ", ' ""', '"" # none', '" "', "\r", "a\nJWT_SECRET="], ids=lambda line: repr(line)
+)
+def test_a_secret_without_a_value_is_none(machine: Machine, line: str) -> None:
+    """As compose sees it, which would refuse: the last line counts."""
+    machine.has_docker()
+    machine.env.write_text(f"JWT_SECRET={line}\n")
+    machine.setup()
+    before, _, secret = machine.env.read_text().removesuffix("\n").rpartition("\nJWT_SECRET=")
+    assert (before, len(bytes.fromhex(secret))) == (f"JWT_SECRET={line}".replace("\r", ""), 32)
+
+
+@pytest.mark.parametrize("line", ["JWT_SECRET=a", 'JWT_SECRET="a"', "export JWT_SECRET=a", "JWT_SECRET = a"])
+def test_a_secret_of_the_user_is_kept(machine: Machine, line: str) -> None:
+    machine.has_docker()
+    machine.env.write_text(f"{line}\n")
+    done = machine.setup()
+    assert (machine.env.read_text(), "JWT_SECRET is in" in done.stdout) == (f"{line}\n", True)
 
 
 def test_a_dry_run_changes_nothing_and_says_what_it_would_do(machine: Machine) -> None:

@@ -82,10 +82,27 @@ add_domains() {
   done
 }
 
+# Whether compose gets a value from the file: the last line with the name counts, and quotes may hold nothing.
+has_value() { # FILE NAME
+  local line value
+  line=$(grep -E "^[[:space:]]*(export[[:space:]]+)?$2[[:space:]]*[=:]" "$1" | tail -n 1) || return 1
+  value=${line#*[=:]}
+  value=${value//[[:space:]]/}
+  [[ $value && $value != '""'* && $value != "''"* ]]
+}
+
+# compose runs as the user, who has to read the file: one that was made under sudo is root's.
+give_to_user() { # FILE
+  [[ -e $1 && $user != root ]] || return 0
+  if [[ $(id -u) == 0 || ! -O $1 ]]; then as_root chown "$user:" "$1"; fi
+}
+
 make_secret() {
-  if [[ -e $env_file ]] && grep -qE '^JWT_SECRET=.' "$env_file"; then say "JWT_SECRET is in $env_file"; return; fi
+  give_to_user "$env_file"
+  if [[ -e $env_file ]] && has_value "$env_file" JWT_SECRET; then say "JWT_SECRET is in $env_file"; return; fi
   umask 077
   append "$env_file" "JWT_SECRET=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')"
+  give_to_user "$env_file"
 }
 
 check_system
