@@ -12,7 +12,8 @@ import base64
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from ipaddress import ip_address
 from time import monotonic
 
@@ -33,6 +34,7 @@ from redirect.admin.stats import UnknownNameError, shown_overrides, stats, statu
 from redirect.control.instance import READY, Instance
 from redirect.core.authority import parse
 from redirect.core.difference import listed
+from redirect.core.wording import instead, shown
 
 PROBE_PATHS = ("/healthz", "/readyz")
 OPEN_PATHS = (*PROBE_PATHS, "/metrics")
@@ -92,15 +94,17 @@ def create_admin_app(
     async def weights(request: Request) -> Response:
         publisher = instance.publisher
         if request.method in ("GET", "HEAD"):
+            _asked(request)
             return _json({"overrides": shown_overrides(publisher.overrides)})
         if _is_from_elsewhere(request):
             return refusal(403, "not for pages from elsewhere")
         if request.method == "DELETE":
-            pool, origin = (request.query_params.get(name, "") for name in ("pool", "origin"))
+            pool, origin = _asked(request, "pool", "origin")
             if not await publisher.end_override(pool, origin):
                 return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
             await instance.keep()
             return _json({"overrides": shown_overrides(publisher.overrides)})
+        _asked(request)
         try:
             made = await publisher.override(_json_or_none(await _body(request, MAX_OVERRIDE_BYTES)))
         except ValueError as error:
@@ -111,7 +115,7 @@ def create_admin_app(
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = f"the admin listener has no {request.method} {request.url.path}"
-        if error.status_code == 413:
+        if error.status_code in (400, 413):
             detail = error.detail
         return refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
 
@@ -121,8 +125,8 @@ def create_admin_app(
             Route("/readyz", readyz),
             # Starlette calls in threads what is not `async`: with many pools these take a while.
             Route("/metrics", lambda request: metrics.respond(instance, request.headers)),
-            Route("/stats", lambda _: _json(stats(instance))),
-            Route("/status", lambda request: _status(instance, request.query_params)),
+            Route("/stats", lambda request: _stats(instance, request)),
+            Route("/status", lambda request: _status(instance, request)),
             Route("/reload", reload, methods=["POST"]),
             Route("/compare", compare, methods=["POST"]),
             Route("/weights", weights, methods=["GET", "POST", "DELETE"]),
@@ -219,9 +223,27 @@ def _sent_token(headers: Headers) -> bytes:
     return b""
 
 
-def _status(instance: Instance, query: Mapping[str, str]) -> Response:
+def _asked(request: Request, *names: str) -> list[str]:
+    """The values of these parameters of the query, empty without one. Any other, or one that is there twice, is 400:
+    if it were ignored, the answer would look like that to another question."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in given.items():
+        if name not in names:
+            raise HTTPException(400, f"{request.url.path} has no parameter {shown(name)}{instead(name, names)}")
+        if times > 1:
+            raise HTTPException(400, f"{request.url.path} takes one {name}, got {times}")
+    return [request.query_params.get(name, "") for name in names]
+
+
+def _stats(instance: Instance, request: Request) -> Response:
+    _asked(request)
+    return _json(stats(instance))
+
+
+def _status(instance: Instance, request: Request) -> Response:
+    pool, origin = _asked(request, "pool", "origin")
     try:
-        return _json(status(instance, query.get("pool", ""), query.get("origin", "")))
+        return _json(status(instance, pool, origin))
     except UnknownNameError as error:
         return refusal(404, str(error))
 

@@ -455,6 +455,26 @@ def test_a_status_of_what_there_is_not_is_404_with_the_nearest_name(
     assert refused.json()["detail"].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("/status?appName=pool-a", '/status has no parameter "appName"; there are "pool", "origin"'),
+        (
+            "/status?pool=pool-a&orign=x",
+            '/status has no parameter "orign"; did you mean "origin"? There are "pool", "orig',
+        ),
+        ("/status?pool=pool-a&pool=pool-b", "/status takes one pool, got 2"),
+        ("/stats?pool=pool-a", '/stats has no parameter "pool"; there are none'),
+        ("/weights?pool=pool-a", '/weights has no parameter "pool"; there are none'),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_400(target: str, said: str, scoreboard: Scoreboard) -> None:
+    """The whole would look like the answer to it."""
+    refused = ask(target, scoreboard)
+    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+    assert refused.json()["detail"].startswith(said)
+
+
 def test_status_shows_what_is_under_way_at_an_origin(scoreboard: Scoreboard) -> None:
     with worker_with_forwards(scoreboard):
         origins = ask("/status", scoreboard).json()["pools"]["inner"]["origins"]
