@@ -168,6 +168,7 @@ class View:
             "origin_views": origin_views,
             "due_now": self._due_now,
             "left_out": discovered.left_out,
+            "members": discovered.members,
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
             "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),

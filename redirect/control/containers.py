@@ -146,7 +146,8 @@ def read(listed: Iterable[Container] | None, discover: Discover, view: View) -> 
                 raise _LeftOutError(f"{other.name} has the same address, {member.authority}")
             members[member.authority] = member
         except _LeftOutError as error:
-            left_out.append(LeftOut(container.name, container.id, container.state, str(error)))
+            entry = LeftOut(container.name, container.full_id, container.state, str(error), container.health)
+            left_out.append(entry)
     return Found((*members.values(),), (*left_out,), None if members else _none_reason(discover, left_out))
 
 
@@ -170,7 +171,16 @@ def _member(container: Container, discover: Discover, view: View) -> Member:
     state, reason = _state(container, discover, view)
     weight = _number(container, WEIGHT, 0, MAX_WEIGHT)
     authority = _authority(container, discover, view)
-    return Member(container.name, authority, 1 if weight is None else weight, state, reason, container.id)
+    return Member(
+        container.name,
+        authority,
+        1 if weight is None else weight,
+        state,
+        reason,
+        container.full_id,
+        container.state,
+        container.health,
+    )
 
 
 def _state(container: Container, discover: Discover, view: View) -> tuple[str, str | None]:

@@ -218,7 +218,7 @@ class DockerProvider:
             _logger.info("docker can be asked again, after %.1f s", time() - trouble.since)
         if not self._publish() and trouble is not None:
             self._changed()
-        ids = {each.id for each in containers}
+        ids = {each.full_id for each in containers}
         self._told = {(container, text) for container, text in self._told if container in ids}
         self._warn_of_doubts()
 
@@ -249,7 +249,7 @@ class DockerProvider:
         for pool, discover in self._wanted.items():
             for container in self._listed.get(label_filter(discover, self._view), ()):
                 for doubt in doubts(container, discover):
-                    self._warn(container.id, f"the container {container.name} in {pool}: {doubt}")
+                    self._warn(container.full_id, f"the container {container.name} in {pool}: {doubt}")
 
     def _warn_of_left_out(self) -> None:
         for pool, found in self.found.items():

@@ -67,23 +67,27 @@ class Discover:
 
 
 class Member(NamedTuple):
-    """An origin that was found. `state` is "up", "down" or "draining"; the last two have a reason."""
+    """An origin that was found. `state` is "up", "down" or "draining"; the last two have a reason. What Docker calls a
+    container is shown, and changes no configuration."""
 
     name: str  # of the container, or the address that DNS has
     authority: Authority
     weight: int
     state: str = "up"
     reason: str | None = None
-    id: str | None = None  # of the container
+    id: str | None = None  # of the container, whole
+    docker_state: str | None = None  # "running", "paused"
+    docker_health: str | None = None  # "healthy", "starting", "unhealthy"; None without a health check
 
 
 class LeftOut(NamedTuple):
     """A container that matches and is no origin, with what to write so that it becomes one."""
 
     name: str
-    id: str
+    id: str  # whole
     state: str  # as docker has it
     reason: str
+    health: str | None = None  # as docker has it
 
 
 class Found(NamedTuple):

@@ -1,5 +1,6 @@
 """What the admin listener says of pools whose origins are found: by whom, since when not, and what is left out."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,13 @@ from redirect.core.authority import Authority
 from redirect.core.decision import Decision
 from redirect.core.discovery import Discover, Found, LeftOut, Member, Trouble
 
-ID = "0123456789ab"
+ID = "0123456789ab" + "c" * 52
 FOUND = Found(
     (
-        Member("found-1", Authority("172.18.0.2", 80), 1, id=ID),
-        Member("found-2", Authority("172.18.0.3", 80), 0, id="ffffffffffff"),
+        Member("found-1", Authority("172.18.0.2", 80), 1, "up", None, ID, "running", "healthy"),
+        Member("found-2", Authority("172.18.0.3", 80), 0, "up", None, "f" * 64, "running"),
     ),
-    (LeftOut("odd", "aaaaaaaaaaaa", "exited", "it does not run"),),
+    (LeftOut("odd", "a" * 64, "exited", "it does not run"),),
 )
 
 
@@ -37,15 +38,18 @@ def status(provider: Provider, query: str = "") -> Any:
 
 
 def test_status_has_what_was_found() -> None:
-    """Origins with address and container, and what is no origin, with the reason."""
+    """Origins with address, container, and what Docker calls it; and what is no origin, with the reason."""
     pool = status(Provider(FOUND))["pools"]["found"]
-    shown = {name: (each["address"], each["id"], each["state"]) for name, each in pool["origins"].items()}
-    assert shown == {"found-1": ("172.18.0.2:80", ID, "up"), "found-2": ("172.18.0.3:80", "ffffffffffff", "draining")}
+    keys = ("address", "id", "state", "docker_state", "docker_health")
+    assert {name: [each[key] for key in keys] for name, each in pool["origins"].items()} == {
+        "found-1": ["172.18.0.2:80", ID[:12], "up", "running", "healthy"],
+        "found-2": ["172.18.0.3:80", "f" * 12, "draining", "running", None],
+    }
     assert {name: pool[name] for name in ("discover", "none_found", "trouble", "left_out")} == {
         "discover": {"name": "found", "port": 80},
         "none_found": None,
         "trouble": None,
-        "left_out": {"odd": {"id": "aaaaaaaaaaaa", "state": "exited", "reason": "it does not run"}},
+        "left_out": {"odd": {"id": "a" * 12, "state": "exited", "health": None, "reason": "it does not run"}},
     }
 
 
@@ -60,8 +64,10 @@ def test_status_says_why_there_is_none_and_since_when_docker_cannot_be_asked() -
 @pytest.mark.parametrize(
     ("query", "origins", "left_out"),
     [
-        pytest.param(f"origin={ID}", ["found-1"], [], id="by its id"),
-        pytest.param(f"origin={ID}{'0' * 52}", ["found-1"], [], id="by its whole id"),
+        pytest.param(f"origin={ID[:12]}", ["found-1"], [], id="by its id"),
+        pytest.param(f"origin={ID}", ["found-1"], [], id="by its whole id"),
+        pytest.param(f"origin={ID[:6]}", ["found-1"], [], id="by the beginning of its id"),
+        pytest.param(f"origin={ID[:40]}", ["found-1"], [], id="by more of its id than is shown"),
         pytest.param("origin=found-2", ["found-2"], [], id="by its name"),
         pytest.param("origin=odd", [], ["odd"], id="one that is left out"),
         pytest.param("origin=aaaaaaaaaaaa", [], ["odd"], id="one that is left out, by its id"),
@@ -72,6 +78,30 @@ def test_status_of_one_container(query: str, origins: list[str], left_out: list[
     pools = status(Provider(FOUND), query)["pools"]
     assert [*pools] == ["found"]
     assert ([*pools["found"]["origins"]], [*pools["found"]["left_out"]]) == (origins, left_out)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(f"{ID[:12]}garbage", id="its id and more"),
+        pytest.param(f"{ID[:12]}d", id="its id and another digit"),
+        pytest.param(f"{ID}0", id="its whole id and more"),
+        pytest.param(ID[:5], id="too little of it"),
+        pytest.param(ID[1:12], id="not its beginning"),
+    ],
+)
+def test_what_is_not_the_beginning_of_an_id_is_no_container(asked: str) -> None:
+    query = f"/status?origin={asked}"
+    assert ask(query, new_scoreboard(), pools=DISCOVERED, provider=Provider(FOUND)).status_code == 404
+
+
+def test_status_of_an_origin_that_dns_found_has_no_container() -> None:
+    (origin,) = status(Provider(Found((Member("192.0.2.1", Authority("192.0.2.1", 80), 1),))))["pools"]["found"][
+        "origins"
+    ].values()
+    assert {name: origin[name] for name in ("id", "docker_state", "docker_health")} == {
+        "id": None, "docker_state": None, "docker_health": None,
+    }  # fmt: skip
 
 
 def test_status_of_a_container_that_there_is_not() -> None:
@@ -109,6 +139,7 @@ def test_the_page_says_what_status_says() -> None:
     page = ask("/", new_scoreboard(), pools=DISCOVERED, provider=Provider(FOUND)).text
     assert "found by DNS: found" in page
     assert "odd is left out (exited): it does not run" in page
+    assert re.findall(r">docker: ([^<]*)<", page) == ["running, healthy", "running"]
     page = ask(
         "/", new_scoreboard(), pools=DISCOVERED, provider=Provider(trouble=Trouble(1.0, "connection refused"))
     ).text

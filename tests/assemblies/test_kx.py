@@ -88,18 +88,23 @@ def test_storage_services_take_turns(kx: Assembly) -> None:
 
 
 def test_status_has_the_state_of_each_container(kx: Assembly) -> None:
+    """And beside it what docker calls it."""
     assert states(kx) == {"storage-1": "up", "storage-2": "up", "storage-3": "up"}
+    origins = kx.ask("/status?pool=storage").json()["pools"]["storage"]["origins"].values()
+    assert [(each["docker_state"], each["docker_health"]) for each in origins] == [("running", "healthy")] * 3
 
 
 def test_status_is_asked_by_the_name_and_by_the_id_of_a_container(kx: Assembly) -> None:
     container = kx.containers("storage")[0]
     name = kx.docker("inspect", "--format", "{{.Name}}", container).stdout.strip().removeprefix("/")
-    for asked in (name, container[:12], container):
+    for asked in (name, container[:6], container[:12], container):
         (found,) = kx.ask(f"/status?origin={asked}").json()["pools"]["storage"]["origins"]
         assert found == name
     for unknown in ("?pool=stora", "?origin=storage-9", "?pool=storage&origin=0123456789ab"):
         answer = kx.ask(f"/status{unknown}")
         assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert kx.ask(f"/status?origin={container[:12]}x").status == 404
+    assert kx.ask("/status?appName=storage").status == 400
 
 
 def test_the_dashboard_wants_a_user_and_the_password(kx: Assembly) -> None:
@@ -283,6 +288,8 @@ def test_what_befalls_a_container_is_seen_and_the_others_answer(kx: Assembly) ->
             took = time.monotonic() - began
             print(f"\n{do}: {took:.2f} s until /status says {found['state']}: {found['reason']}")
             assert took < SECONDS_TO_NOTICE
+            if reason == "paused":
+                assert found["docker_state"] == "paused"
             kx.docker(*undo)
             wait_for_states(kx, "up", "up", "up")
         kx.docker("restart", one)

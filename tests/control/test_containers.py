@@ -29,18 +29,24 @@ def only(entry: dict[str, Any], view: View = View(), **discover: Any) -> Member 
 
 
 @pytest.mark.parametrize(
-    ("given", "state", "reason"),
+    ("given", "state", "reason", "health"),
     [
-        pytest.param({}, "up", None, id="no health check"),
-        pytest.param({"health": "healthy"}, "up", None, id="healthy"),
-        pytest.param({"health": "health: starting"}, "down", "its health check has not passed yet", id="starting"),
-        pytest.param({"health": "unhealthy"}, "down", "docker calls it unhealthy", id="unhealthy"),
-        pytest.param({"state": "paused", "health": "Paused"}, "down", "docker calls it paused", id="paused"),
+        pytest.param({}, "up", None, None, id="no health check"),
+        pytest.param({"health": "healthy"}, "up", None, "healthy", id="healthy"),
+        pytest.param(
+            {"health": "health: starting"}, "down", "its health check has not passed yet", "starting", id="starting"
+        ),
+        pytest.param({"health": "unhealthy"}, "down", "docker calls it unhealthy", "unhealthy", id="unhealthy"),
+        pytest.param({"state": "paused", "health": "Paused"}, "down", "docker calls it paused", None, id="paused"),
     ],
 )
-def test_what_docker_says_of_a_running_container(given: dict[str, Any], state: str, reason: str | None) -> None:
-    """One that is not healthy yet, or not any more, or paused, is an origin that is down, and why is told."""
-    assert only(container(1, **given)) == Member("shop-1", parse("172.18.0.1:8080"), 1, state, reason, full_id(1)[:12])
+def test_what_docker_says_of_a_running_container(
+    given: dict[str, Any], state: str, reason: str | None, health: str | None
+) -> None:
+    """One that is not healthy yet, or not any more, or paused, is an origin that is down, and why is told; docker's own
+    words go along."""
+    said = (full_id(1), given.get("state", "running"), health)
+    assert only(container(1, **given)) == Member("shop-1", parse("172.18.0.1:8080"), 1, state, reason, *said)
 
 
 @pytest.mark.parametrize("health", ["health: starting", "unhealthy"])
@@ -59,7 +65,7 @@ def test_the_health_of_newer_lists_counts() -> None:
 def test_a_container_that_does_not_run_is_left_out(state: str) -> None:
     """It is no origin, and shown with its state."""
     found = read(listed(container(1, state=state, networks={"front": ""})), SHOP, View())
-    assert found.left_out == (LeftOut("shop-1", full_id(1)[:12], state, f"docker calls it {state}"),)
+    assert found.left_out == (LeftOut("shop-1", full_id(1), state, f"docker calls it {state}"),)
     assert (found.members, found.none_reason) == ((), "no running container with app=shop was found")
 
 
@@ -195,7 +201,7 @@ def test_ipv4_comes_before_ipv6() -> None:
 )
 def test_what_is_not_clear_is_left_out(given: dict[str, Any], discover: dict[str, Any], reason: str) -> None:
     """Nothing is guessed: the reason says what there is, and what to write."""
-    assert only(container(1, **given), **discover) == LeftOut("shop-1", full_id(1)[:12], "running", reason)
+    assert only(container(1, **given), **discover) == LeftOut("shop-1", full_id(1), "running", reason)
 
 
 def test_the_host_is_not_reached_from_a_network_of_ones_own() -> None:
@@ -224,7 +230,7 @@ def test_one_address_is_one_origin() -> None:
     host: dict[str, Any] = {"mode": "host", "networks": {"host": ""}}
     found = read(listed(container(2, **host), container(1, **host)), replace(SHOP, port=80), View())
     assert [each.name for each in found.members] == ["shop-1"]
-    assert found.left_out[0][:1] + found.left_out[0][3:] == ("shop-2", "shop-1 has the same address, 127.0.0.1:80")
+    assert found.left_out[0][:1] + found.left_out[0][3:4] == ("shop-2", "shop-1 has the same address, 127.0.0.1:80")
 
 
 @pytest.mark.parametrize(("label", "weight"), [("0", 0), ("5", 5), ("1000000", 1_000_000)])

@@ -27,8 +27,8 @@ def configuration(text: str = TOML) -> Config:
     return parse_config(text.encode(), "pools.toml")
 
 
-def member(name: str, host: str = "", state: str = "up", reason: str | None = None) -> Member:
-    return Member(name, Authority(host or name, 80), 1, state, reason)
+def member(name: str, host: str = "", state: str = "up", reason: str | None = None, **docker: str) -> Member:
+    return Member(name, Authority(host or name, 80), 1, state, reason, **docker)
 
 
 def origins(*hosts: str) -> tuple[Origin, ...]:
@@ -167,6 +167,22 @@ def test_states_are_health() -> None:
         "b": (True, "up"),
     }
     assert found.health["p"]["b"].since_monotonic >= down.since_monotonic
+
+
+def test_what_docker_calls_a_container_changes_neither_configuration_nor_health() -> None:
+    """It is shown, and no worker is told."""
+    provider = Provider()
+    found = discovery(provider)
+    starting = member("a", docker_state="running", docker_health="starting")
+    provider.found = {"p": Found((starting, member("b", state="down", reason="paused")))}
+    config = with_found(configuration(), found.look())
+    health = found.health["p"]
+    healthy = starting._replace(docker_health="healthy")
+    provider.found = {"p": Found((healthy, member("b", state="down", reason="paused", docker_state="paused")))}
+    assert with_found(config, found.look()) is config
+    assert found.health["p"] == health
+    assert (shown := found.found("p")) is not None
+    assert shown.members[0] == healthy
 
 
 def test_a_new_origin_starts_slowly_beside_others() -> None:
