@@ -35,7 +35,9 @@ def test_the_toml_says_what_the_environment_says(url: str, scheme: str, host: st
     assert config.warnings == ()
     (route,), pool = config.routes, config.pools["remote"]
     assert (pool.scheme, [origin.name for origin in pool.origins], route.target) == (scheme, [host], target)
-    assert (route.timeouts.total, route.timeouts.answer, route.retries) == (2.5, 2.5, 0)
+    timeouts = route.timeouts
+    assert (timeouts.connect, timeouts.answer, timeouts.idle, timeouts.total) == (2.5, 2.5, 2.5, 2.5)
+    assert route.retries == 0
     assert route.limit is not None
     assert route.limit.in_flight == 100
 
