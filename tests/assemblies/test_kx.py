@@ -77,6 +77,9 @@ def test_storage_serves_data_through_the_gateway(kx: Assembly) -> None:
     answers = [kx.ask(target) for target in ("/data/red/9", "/data/yellow", "/data/yellow/1")]
     assert [(each.status, [*each.json()]) for each in answers] == [(404, ["detail"])] * 3
     assert kx.ask("/storagesvc/data/red/2").json() == OBJECT
+    assert [kx.ask(target, "HEAD").status for target in ("/data", "/data/red", "/data/red/2", "/data/red/9")] == [
+        200, 200, 200, 404,
+    ]  # fmt: skip
     assert kx.ask("/database").status == 404
 
 
@@ -110,10 +113,10 @@ def test_status_is_asked_by_the_name_and_by_the_id_of_a_container(kx: Assembly) 
 def test_the_dashboard_wants_a_user_and_the_password(kx: Assembly) -> None:
     port = int(kx.compose("port", "gateway", "8081").split(":")[-1])
 
-    def ask(headers: dict[str, str]) -> Answer:
+    def ask(headers: dict[str, str], path: str = "/") -> Answer:
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
         try:
-            connection.request("GET", "/", headers=headers)
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
@@ -122,6 +125,9 @@ def test_the_dashboard_wants_a_user_and_the_password(kx: Assembly) -> None:
     answer = ask({})
     assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Basic realm="redirect", charset="UTF-8"')
     assert ask(basic("user", "wrong")).status == 401
+    assert {path: ask({}, path).status for path in ("/metrics", "/healthz", "/readyz", "/status", "/stats")} == {
+        "/metrics": 200, "/healthz": 200, "/readyz": 200, "/status": 401, "/stats": 401,
+    }  # fmt: skip
     assert ask(basic("user", "password")).status == 200
     assert f"{kx.project}-storage-1".encode() in ask(basic("user", "password")).body
 

@@ -68,6 +68,8 @@ def test_answers_of_services_pass_as_they_are(rgate: Assembly) -> None:
     assert (answer.status, answer.body) == (404, b'{"error": "payment has no /api/payment/7"}\n')
     answer = rgate.ask("/api/payment", "POST", body='{"amount": 5}')
     assert (answer.status, answer.json()) == (201, {"service": "payment", "got": {"amount": 5}})
+    whole, head = (rgate.ask("/api/payment", method) for method in ("GET", "HEAD"))
+    assert (head.status, head.headers["content-length"], head.body) == (200, str(len(whole.body)), b"")
     assert is_problem(rgate.ask("/api/../payment"), 400)
 
 

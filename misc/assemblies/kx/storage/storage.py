@@ -32,21 +32,25 @@ async def behind_gateway(request: Request, call_next: Callable[[Request], Awaita
 
 
 @app.get("/healthz")
+@app.head("/healthz", include_in_schema=False)
 async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
 @app.get("/data")
+@app.head("/data", include_in_schema=False)
 async def partitions() -> list[str]:
     return [*DATA]
 
 
 @app.get("/data/{partition}")
+@app.head("/data/{partition}", include_in_schema=False)
 async def ids(partition: str) -> list[str]:
     return [*_partition(partition)]
 
 
 @app.get("/data/{partition}/{key}")
+@app.head("/data/{partition}/{key}", include_in_schema=False)
 async def value(partition: str, key: str) -> dict[str, Any]:
     found = _partition(partition).get(key)
     if found is None:

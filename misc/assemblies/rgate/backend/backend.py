@@ -27,6 +27,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, {"error": f"{NAME} has no {self.path}"})
 
+    def do_HEAD(self) -> None:
+        """Answers as to GET, without the body."""
+        self.do_GET()
+
     def do_POST(self) -> None:
         """Answers with what came."""
         try:
@@ -43,7 +47,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.send_header("x-container", socket.gethostname())
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
         """Leaves the log to the gateway."""
