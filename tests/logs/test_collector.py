@@ -20,19 +20,16 @@ class Stack(ComposeProject):
     def __init__(self, engine: Engine) -> None:
         super().__init__(
             "redirect-logs",
-            [ROOT / "docker-compose.yml"],
+            [ROOT / "docker-compose.yml", ROOT / "tests/logs/docker-compose.yml"],
             entrance="nginx",
             services=SERVICES,
             COMPOSE_PROFILES="logs",  # without it the collector would not be taken down
             REDIRECT_PORT="0",
             CLICKHOUSE_PASSWORD=PASSWORD,
+            CLICKHOUSE_URL=f"http://host.docker.internal:{engine.port}",
         )
-        network = json.loads(self.docker("network", "inspect", "bridge").stdout)[0]
         root = self.docker("info", "--format", "{{.DockerRootDir}}").stdout.strip()
-        self.environment |= {
-            "CLICKHOUSE_URL": f"http://{network['IPAM']['Config'][0]['Gateway']}:{engine.port}",
-            "DOCKER_CONTAINERS": f"{root}/containers",
-        }
+        self.environment["DOCKER_CONTAINERS"] = f"{root}/containers"
 
     def kill_collector(self) -> None:
         self.docker("kill", "--signal", "KILL", *self.containers("collector"))
