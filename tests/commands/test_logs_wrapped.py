@@ -34,6 +34,11 @@ def of_compose_without_prefix(content: bytes) -> bytes:
     return b"\x1b[2K\x1b[2K" + content
 
 
+def of_compose_in_color(content: bytes) -> bytes:
+    """`docker compose --ansi always logs`."""
+    return b"\x1b[36mredirect-12  | \x1b[0m" + content
+
+
 def of_compose_with_times(content: bytes) -> bytes:
     return b"redirect-1  | " + TIME.encode() + b" " + content
 
@@ -43,7 +48,8 @@ def of_kubectl(content: bytes) -> bytes:
 
 
 WRAPPINGS = pytest.mark.parametrize(
-    "wrap", [of_docker, of_cri, of_compose, of_compose_without_prefix, of_compose_with_times, of_kubectl]
+    "wrap",
+    [of_docker, of_cri, of_compose, of_compose_without_prefix, of_compose_in_color, of_compose_with_times, of_kubectl],
 )
 
 

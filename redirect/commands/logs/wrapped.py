@@ -16,9 +16,8 @@ from pydantic_core import from_json
 _DOCKER = b'{"log":'
 _RECORD = b'{"time":'
 _CRI = re.compile(rb"\S+ (stdout|stderr) ([FP])\S* ")
-_PREFIX = re.compile(
-    rb"(?:[^{]* |(?:\x1b\[2K)+)(?={)"
-)  # compose may erase the line of a terminal that it does not have
+# compose may color its prefix (`--ansi always`), or erase the line of a terminal that it does not have.
+_PREFIX = re.compile(rb"(?:[^{]* )?(?:\x1b\[[0-9;]*[A-Za-z])*(?={)")
 
 
 class Unwrapper:
