@@ -52,6 +52,27 @@ def test_a_server_that_is_not_there_is_told() -> None:
     assert said.stderr.startswith("ClickHouse at http://127.0.0.1:1 cannot be asked: ")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b'{"a":1}\n{"a":2}\n',
+        b"1\n2\n",
+        b'["a"]\n["String"]\n["x","y"]\n',
+        b'["a"]\n["Float64"]\n["x"]\n',
+        b"\xff\n\xff\n",
+    ],
+)
+def test_what_is_no_answer_of_clickhouse_is_told(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(ClickHouse, "_get", lambda *_: content)
+    said = run("query", "SELECT 1; SELECT 2", "--at", "clickhouse://127.0.0.1")
+    assert (said.exit_code, said.output) == (
+        2,
+        "what answers at http://127.0.0.1:8123 is not ClickHouse; name another address\n",
+    )
+
+
 def test_quotes_and_backslashes_are_escaped() -> None:
     assert quoted("a'b\\c") == "'a\\'b\\\\c'"
 

@@ -49,14 +49,9 @@ class ClickHouse:
             leave(2, f"--at is in place of files, and {paths[0]} is one: leave one of them out")
         statement = sql.rstrip().rstrip(";") + "\nFORMAT JSONCompactEachRowWithNamesAndTypes"
         try:
-            names, types, *rows = map(json.loads, self._get(statement).splitlines())
+            return _table(self._get(statement))
         except ValueError:
             leave(2, f"what answers at {self.url} is not ClickHouse; name another address")
-        floats = [n for n, each in enumerate(types) if each in ("Float64", "Nullable(Float64)")]
-        for row in rows:
-            for n in floats:  # JSON from there has 1 for 1.0
-                row[n] = row[n] if row[n] is None else float(row[n])
-        return names, rows
 
     def _get(self, statement: str) -> bytes:
         import httpx  # takes a tenth of a second
@@ -74,6 +69,18 @@ class ClickHouse:
         if response.status_code != httpx.codes.OK:
             leave(2, f"ClickHouse at {self.url} answered {response.status_code}: {shown(response.text.strip())}")
         return response.content
+
+
+def _table(content: bytes) -> tuple[Sequence[str], list[list[Any]]]:
+    """The names of the columns, and the rows. Raises ValueError if these are not lists of one length."""
+    names, types, *rows = lists = [*map(json.loads, content.splitlines())]
+    if {type(each) for each in lists} != {list} or len({len(each) for each in lists}) != 1:
+        raise ValueError
+    floats = [n for n, each in enumerate(types) if each in ("Float64", "Nullable(Float64)")]
+    for row in rows:
+        for n in floats:  # JSON from there has 1 for 1.0
+            row[n] = row[n] if row[n] is None else float(row[n])
+    return names, rows
 
 
 def address(text: str) -> ClickHouse:
