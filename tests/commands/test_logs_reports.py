@@ -70,6 +70,27 @@ def test_every_report_can_be_grouped_by_every_value(report: Path, kind: str, by:
     assert all(by in row for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        ("route", [("/api", 2), (None, 1)]),
+        ("action", [("forward", 2), ("redirect", 1)]),
+        ("origin_status", [(None, 2), (200, 1)]),
+        ("served_from", [(None, 2), ("cache", 1)]),
+        ("detail", [(None, 2), ("late", 1)]),
+    ],
+)
+def test_a_gateways_records_can_be_grouped_by_what_became_of_them(
+    report: Path, by: str, rows: list[tuple[object, int]]
+) -> None:
+    report.write_bytes(
+        line()
+        + line(route="/api", action="forward", origin_status=200)
+        + line(route="/api", action="forward", served_from="cache", detail="late")
+    )
+    assert [(row[by], row["count"]) for row in said("top", "--by", by)["rows"]] == rows
+
+
 def test_another_value_to_group_by_is_refused_with_the_allowed_ones(report: Path) -> None:
     result = run("report", "top", "--by", "color", "access.jsonl")
     assert result.exit_code == 2

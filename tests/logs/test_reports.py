@@ -11,6 +11,9 @@ ODD = [
     line(path="/o'b\\r%_", user_agent='"\\', host="b\u00fccher.example"),
     line(path="/caf\u00c3\u00a9", status=422, origin=None),
     line(path="/" + "x" * 5000),
+    line(route="/api", action="forward", origin_status=200, origin_us=7),
+    line(route="/api", action="forward", origin_status=502, status=502, detail="late", duration_us=5),
+    line(route="/api", action="forward", served_from="cache", duration_us=6),
     MARKER,
 ]
 
@@ -35,6 +38,11 @@ def log(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
         "report top --by hour --json",
         "report top --by pool --limit 2",
         "report top --by worker",
+        "report top --by route",
+        "report top --by served_from --json",
+        "report latency --by action",
+        "report statuses --by origin_status",
+        "report statuses --by detail",
         "report latency",
         "report latency --by pool --json",
         "report latency --by minute --since 2026-11-20T10:00:00Z --until 2026-11-20T10:30:00Z",

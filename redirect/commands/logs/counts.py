@@ -15,7 +15,7 @@ PERIODS = _PERIODS.keys()
 # What records can be grouped by.
 BY = (
     "pool origin path hour minute day status method host client_ip user_agent referer instance worker config level "
-    "pool_requested"
+    "pool_requested route action origin_status served_from detail"
 ).split()
 
 IS_RECORD = "(time IS NOT NULL AND status IS NOT NULL)"

@@ -40,7 +40,8 @@ MAX_VALUES = 50
 MAX_UNEVEN = 5
 
 # Shares are of the origins of a pool, whatever became of a pick.
-_BY = [each for each in BY if each not in ("pool", "origin", "status", "level", "config")]
+_OUTCOMES = {"status", "level", "action", "origin_status", "served_from", "detail"}
+_BY = [each for each in BY if each not in {"pool", "origin", "config", *_OUTCOMES}]
 
 # Shares in the log have six digits. What is missing to 1 beyond that is of origins that were not picked.
 MISSING_SHARE = 1e-5
