@@ -11,6 +11,26 @@ from support.log_lines import line, run
 
 from .engine import PASSWORD, Engine
 
+TIME = '"time":"2026-11-28T00:00:00.000Z"'
+BROKEN = [  # each would be read on in the line behind it, or ClickHouse would refuse all that it came with
+    "hello",
+    "{}",
+    "[1,2]",
+    "",
+    'x"y',
+    "\\",
+    '{"a":"unterminated',
+    '{"a":1}',
+    f'{{{TIME},"status":302,"path":"/torn',
+    f'{{{TIME},"status":302,"path":"/torn}}',
+    f'{{{TIME},"a":"\\"}}',
+    f'{{{TIME},"a":{{"b":1}}',
+    f'{{{TIME},"status":302}}{{{TIME},"status":302}}',
+    f'{{{TIME},"a":{"[" * 2000}{"]" * 2000}}}',
+    f'{{{TIME},"status":"abc"}}',
+    '{"time":99999999999999999999999,"status":302}',
+]
+
 SERVICES = ("redirect", "nginx", "collector")
 
 
@@ -125,3 +145,23 @@ def test_files_that_docker_rotated_meanwhile_are_read(stack: Stack, engine: Engi
         assert found(engine, "/rotated/") == 1000
     finally:
         stack.docker("rm", "--force", *writers)
+
+
+def test_a_broken_line_takes_no_other_one_with_it(stack: Stack, engine: Engine, tmp_path: Path) -> None:
+    """All that `redirect logs` finds in the same lines arrives: also of a later version, and with odd text."""
+    content = line(path="/broken/odd", user_agent='{[:"\\' * 100)
+    content += b'{"new_key":{"a":[1,"}"]},' + line(path="/broken/later")[1:]
+    for number, broken in enumerate(BROKEN):
+        content += broken.encode() + b"\n" + line(path=f"/broken/{number}")
+    (tmp_path / "lines").write_bytes(content)
+    mount = ("--volume", f"{tmp_path}:/src:ro")
+    writer = stack.docker(
+        "run", "--detach", *mount, "--log-opt", "tag=redirect", "python:3.14-slim", "cat", "/src/lines"
+    ).stdout.strip()
+    try:
+        until(lambda: found(engine, "/broken/"), lambda number: number == len(BROKEN) + 2, "lines")
+    finally:
+        stack.docker("rm", "--force", writer)
+    question = ("query", "--csv", "SELECT path FROM access WHERE path LIKE '/broken/%' ORDER BY path")
+    assert run(*question, "--at", engine.url).stdout == run(*question, "-", content=content).stdout
+    assert engine.ask("SELECT count() FROM access_lines WHERE time < '2000-01-01'") == "0\n"

@@ -28,6 +28,14 @@ def test_all_read_what_docker_writes_of_containers_with_the_tag() -> None:
     assert '"${.engine.attrs.tag}" eq "redirect" and "${.engine.stream}" eq "stdout"' in SYSLOG_NG
 
 
+def test_all_leave_out_what_is_no_object_with_a_time() -> None:
+    assert FLUENT_BIT["filters"][-1] == {"name": "grep", "match": "*", "regex": "time ^[0-9]"}
+    assert "parse_json!(string!(engine.log))" in VECTOR["transforms"]["lines"]["source"]
+    assert "if !is_string(.time)" in VECTOR["transforms"]["lines"]["source"]
+    assert r"""match('^\{(?=.*"time":")""" in SYSLOG_NG
+    assert "filter(access); filter(object);" in SYSLOG_NG
+
+
 def test_all_insert_in_the_same_way() -> None:
     (output,) = FLUENT_BIT["outputs"]
     (url,) = re.findall(r'url\("`CLICKHOUSE_URL`(.*)"\)', SYSLOG_NG)
