@@ -165,3 +165,21 @@ def test_a_broken_line_takes_no_other_one_with_it(stack: Stack, engine: Engine, 
     question = ("query", "--csv", "SELECT path FROM access WHERE path LIKE '/broken/%' ORDER BY path")
     assert run(*question, "--at", engine.url).stdout == run(*question, "-", content=content).stdout
     assert engine.ask("SELECT count() FROM access_lines WHERE time < '2000-01-01'") == "0\n"
+
+
+def test_a_collector_that_cannot_deliver_is_unhealthy_and_says_why(stack: Stack, engine: Engine) -> None:
+    """Until it can again."""
+    engine.kill()
+    with stack.connect() as connection:
+        connection.request("GET", "/undelivered", headers={"X-Redirect-Pool-ID": "pool-a"})
+        connection.getresponse().read()
+    (collector,) = stack.containers("collector")
+
+    def health() -> str:
+        return stack.docker("inspect", "--format", "{{.State.Health.Status}}", collector).stdout.strip()
+
+    until(health, lambda status: status == "unhealthy", "health", seconds=90)
+    assert "http: error sending HTTP request" in stack.docker("logs", collector).stderr
+    engine.start()
+    until(health, lambda status: status == "healthy", "health", seconds=90)
+    assert found(engine, "/undelivered") == 1
