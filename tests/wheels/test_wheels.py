@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,14 @@ def test_a_wheel_has_all_compiled_modules_for_any_recent_linux(wheel: Path) -> N
         "redirect/telemetry/_lines",
     ]
     assert "manylinux" in wheel.name
+
+
+def test_the_sdist_has_all_sources_and_no_tests_that_cannot_run_there() -> None:
+    (sdist,) = (ROOT / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "redirect/edge/_plain_head.c", "redirect/admin/page.html"} <= names
+    assert not any(name.startswith("tests") for name in names)
 
 
 @pytest.mark.parametrize("install", [by_pip, by_uv, by_pipx])
