@@ -15,7 +15,7 @@ RUN --mount=type=bind,source=misc/constraints.txt,target=/constraints.txt \
     --mount=type=bind,from=build,source=/wheels,target=/wheels --mount=type=cache,target=/var/cache/pip \
     pip install --cache-dir /var/cache/pip -c /constraints.txt /wheels/*.whl
 
-# `make image` adds commit and time.
+# `make image` adds version, commit and time.
 LABEL org.opencontainers.image.title="redirect" \
       org.opencontainers.image.description="A weighted redirect service and gateway" \
       org.opencontainers.image.licenses="MIT"

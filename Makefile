@@ -119,14 +119,17 @@ wheels: $(READY) ## Build dist/: sdist and manylinux wheels for the Pythons that
 	@PATH="$$PWD/$(BIN):$$PATH" misc/wheels $(PYTHONS)
 	@$(BIN)/python -m pytest tests/wheels
 
-# pip in a container knows which packages of Python the image holds, licences included.
+# pip in a container knows which packages of Python the image holds, licences included, and dpkg which of Debian.
 IMAGE := redirect
-image: ## Build the image `redirect` with the labels of this commit, and its list of components (CycloneDX) in dist/
+image: ## Build the image `redirect` with the labels of this commit; dist/ has its components (CycloneDX) and packages of Debian
 	@docker build --tag $(IMAGE) --label "org.opencontainers.image.revision=$$(git rev-parse HEAD)" \
+		--label "org.opencontainers.image.version=$$(sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)" \
 		--label "org.opencontainers.image.created=$$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .
-	@mkdir -p dist && docker run --rm --user 0 $(IMAGE) bash -ec 'python -m venv /tmp/v \
+	@mkdir -p dist && docker run --rm --interactive --user 0 $(IMAGE) bash -ec 'cat >/tmp/pyproject.toml && python -m venv /tmp/v \
 		&& /tmp/v/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom \
-		&& /tmp/v/bin/cyclonedx-py environment --output-reproducible /usr/local/bin/python' >dist/redirect.cdx.json
+		&& /tmp/v/bin/cyclonedx-py environment --output-reproducible --pyproject /tmp/pyproject.toml /usr/local/bin/python' \
+		<pyproject.toml >dist/redirect.cdx.json
+	@docker run --rm $(IMAGE) dpkg-query --show --showformat '$${Package} $${Version} $${Architecture}\n' >dist/redirect.packages.txt
 
 browser: $(READY) ## Test the page in Chromium; on Debian, installs it if it is missing
 	@for program in chromium chromedriver; do command -v $$program; done >/dev/null \

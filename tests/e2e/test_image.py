@@ -1,11 +1,13 @@
-"""The image that `make image` builds: what its labels say, who runs in it, and the list of its components."""
+"""The image that `make image` builds: what its labels say, who runs in it, and the lists of what it holds."""
 
 import json
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMAGE = f"redirect-labelled-{os.getpid()}"
 
 
@@ -24,5 +26,13 @@ def test_the_image_says_what_it_is_of_and_lists_its_components() -> None:
     assert labels["org.opencontainers.image.created"].endswith("Z")
     assert labels["org.opencontainers.image.licenses"] == "MIT"
     assert config["User"].isdigit()
-    components = json.loads((ROOT / "dist/redirect.cdx.json").read_text())["components"]
-    assert {"redirect", "starlette", "uvicorn", "gunicorn"} <= {each["name"] for each in components}
+    assert labels["org.opencontainers.image.version"] == PROJECT["version"]
+    listed = json.loads((ROOT / "dist/redirect.cdx.json").read_text())
+    root = listed["metadata"]["component"]
+    assert (root["name"], root["version"]) == (PROJECT["name"], PROJECT["version"])
+    (needed,) = (each["dependsOn"] for each in listed["dependencies"] if each["ref"] == root["bom-ref"])
+    names = {each["bom-ref"]: each["name"] for each in listed["components"]}
+    assert {"starlette", "uvicorn", "gunicorn"} <= {names[each] for each in needed}
+    packages = (ROOT / "dist/redirect.packages.txt").read_text().splitlines()
+    assert {"libc6", "libssl3t64"} <= {line.split()[0] for line in packages}
+    assert all(len(line.split()) == 3 for line in packages)
