@@ -9,7 +9,7 @@ from support.compose import ROOT
 
 Resource = dict[str, Any]
 
-# The last one is what someone with the Prometheus operator would write.
+# The last one is what someone with the Prometheus operator and ClickHouse would write.
 FOLDERS = ("base", "overlays/local", "overlays/gateway", "../../tests/kubernetes/monitored")
 
 
