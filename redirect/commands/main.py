@@ -1,5 +1,9 @@
 """The command `redirect`."""
 
+import signal
+import sys
+from typing import Any
+
 import click
 
 from redirect.commands.check import check
@@ -12,7 +16,17 @@ from redirect.commands.serve import serve
 from redirect.core.compiled import reader
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+class _Commands(click.Group):
+    """Ends at Ctrl-C as a shell has it, and silently: with exit code 1 a report says that shares are not as due."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(
     package_name="redirect", prog_name="redirect", message=f"%(prog)s, version %(version)s, {reader()}"
 )

@@ -66,7 +66,7 @@ def run(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
         try:
             while not wait([running], 0.1).done:
                 progress.reach(max(0, round(connection.query_progress())))
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C or TERM: the thread would be waited for
             connection.interrupt()
             raise
         finally:
