@@ -5,6 +5,7 @@ container it would ignore TERM, and Ctrl-C would show where the imports are.
 """
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -34,8 +35,7 @@ def main(*arguments: str) -> None:
     if code is None:  # `serve` has more to do then
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        if sys.stdout is None:  # it was closed
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+        _open_outputs()
     try:
         try:
             cli(given, prog_name="redirect")
@@ -48,6 +48,14 @@ def main(*arguments: str) -> None:
         if error.errno != errno.EPIPE:
             print(f"the output cannot be written: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(1)  # Python would try to write once more
+
+
+def _open_outputs() -> None:
+    """What was closed goes nowhere. What an encoding has no character for, as Latin-1 for most, is an escape."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,45 @@ def test_an_output_that_is_closed_is_no_fault(command: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("command", ["logs", "logs --json", "logs report top", "logs query 'SELECT 1'", "check"])
+def test_a_standard_error_that_is_closed_is_no_fault(command: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line())
+    file = tmp_path / "a.jsonl" if command != "check" else ""
+    shell = f"{sys.executable} -m redirect {command} {file} 2>&-"
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, check=False)
+    assert ended.returncode == 0
+    assert ended.stdout
+
+
+EAST = "\u6771"
+
+IN_LATIN_1 = [
+    pytest.param("check {toml}", b"\\u6771", id="check"),
+    pytest.param("check {toml} --diff {other}", b"\\u6771", id="check --diff"),
+    pytest.param("explain --config {toml}", b"\\u6771", id="explain"),
+    pytest.param("pools set-weight p " + EAST + " 2 --dry-run --config {toml}", EAST.encode(), id="a diff, for patch"),
+    pytest.param("logs {log}", EAST.encode(), id="logs"),
+    pytest.param("logs report top --by user_agent {log}", b"\\u6771", id="report"),
+    pytest.param("logs query 'SELECT user_agent FROM access' {log}", b"\\u6771", id="query"),
+    pytest.param("logs query --csv 'SELECT user_agent FROM access' {log}", EAST.encode(), id="CSV, for machines"),
+]
+
+
+@pytest.mark.parametrize(("command", "shown"), IN_LATIN_1)
+def test_a_locale_without_a_character_shows_an_escape(command: str, shown: bytes, tmp_path: Path) -> None:
+    """What is for machines is UTF-8, as the lines of the log and the TOML are."""
+    paths = {"toml": tmp_path / "pools.toml", "other": tmp_path / "other.toml", "log": tmp_path / "a.jsonl"}
+    pool = f'[p]\nis_default = true\nweighted_hosts = {{ "{EAST}" = 1 }}\n'
+    paths["toml"].write_text(pool, encoding="utf-8")
+    paths["other"].write_text(pool.replace(EAST, "a"), encoding="utf-8")
+    paths["log"].write_bytes(line(origin=EAST, user_agent=EAST))
+    shell = f"{sys.executable} -m redirect {command.format(**paths)}"
+    variables = environment(PYTHONIOENCODING="latin-1")
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=variables, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert shown in ended.stdout
+
+
 def test_times_are_compared_in_utc_wherever_the_machine_is(tmp_path: Path) -> None:
     """That of a record is one, and so is `now()`."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

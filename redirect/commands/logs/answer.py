@@ -1,6 +1,7 @@
 """Prints the answer to the user's SQL."""
 
 import csv
+import io
 import json
 import sys
 from collections import Counter
@@ -20,6 +21,8 @@ _BATCH_ROWS = 1000
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str | None) -> None:
     """As CSV, as one JSON object a line, or as a table."""
     if form == "csv":
+        if isinstance(sys.stdout, io.TextIOWrapper):  # for machines, as the lines of the log are: whatever the locale
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(map(_text, row) for row in rows)

@@ -164,7 +164,8 @@ def _show(path: Path, pool: str, change: Edit) -> Callable[[], None]:
     def tell() -> None:
         print_warnings(config)
         for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
-            click.echo(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n", nl=False)
+            whole = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            click.echo(whole.encode(errors="surrogateescape"), nl=False)  # bytes of the file, for `patch`
 
     return tell
 
