@@ -1,6 +1,7 @@
 """Settings: each with its variable, default, check and help text, from which the options of `serve` are made.
 
-A bad setting stops the start, and the message names the variable, the value and what is allowed.
+A bad setting stops the start, and the message names the variable, the value and what is allowed. Blanks around a value
+do not count, nor do capitals in words that a setting has, as off, json or unix:.
 """
 
 import difflib
@@ -11,10 +12,20 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from redirect.config.cores import usable_cores
+from redirect.core.fields import OF_THE_MESSAGE
 from redirect.core.forwarded import TrustedProxies
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -28,51 +39,63 @@ _DOCKER_HOST = re.compile(r"unix:///.+|(?:tcp|http)://[^/?#@]+/?")
 # Before the path of a socket in the file system, in place of a host.
 UNIX = "unix:"
 _MAX_UNIX_BYTES = 107
+_MAX_PORT = 65535
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]?")
 _BIND = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]+):([0-9]{1,5})")
 
 
+# What a client cannot name a pool by: it frames the message, or asks for what is refused.
+_NAMING_NO_POOL = OF_THE_MESSAGE | {"expect"}
+
+
 def _header_name(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise ValueError("must be the name of a header, such as X-Redirect-Pool-ID")
+    if text.lower() in _NAMING_NO_POOL:
+        raise ValueError("must be a header that can name a pool, such as X-Redirect-Pool-ID")
     return text
 
 
 def _host(text: str) -> str:
-    if _is_unix(text):
-        return text
+    if (unix := _unix(text)) is not None:
+        return unix
     if not _HOST.fullmatch(text) or text.count(":") == 1:
         raise ValueError("must be an address or a host name, such as 127.0.0.1; 0.0.0.0 and :: are all addresses")
     return text
 
 
-def _is_unix(text: str) -> bool:
-    if not text.startswith(UNIX):
-        return False
-    path = text.removeprefix(UNIX)
+def _unix(text: str) -> str | None:
+    """The address of a socket in the file system, with `unix:` in small letters; None if it is another one."""
+    if not text.lower().startswith(UNIX):
+        return None
+    path = text[len(UNIX) :]
     if not path.startswith("/") or len(os.fsencode(path)) > _MAX_UNIX_BYTES:
         raise ValueError(f"the path of a socket must begin with / and have at most {_MAX_UNIX_BYTES} bytes")
-    return True
+    return UNIX + path
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _off(text: str) -> str:
     """`OFF`, too: it would be the name of a file."""
-    return "off" if text.strip().lower() == "off" else text
+    return "off" if text.lower() == "off" else text
 
 
 def _bind(text: str) -> str:
-    if _is_unix(text):
-        return text
+    if (unix := _unix(text)) is not None:
+        return unix
     match = _BIND.fullmatch(text)
-    if text != "off" and (match is None or int(match[2]) > 65535):
-        raise ValueError("must be host:port, such as 127.0.0.1:9000, unix:/path, or off")
-    return text
+    if _off(text) != "off" and (match is None or not _HOST.fullmatch(match[1]) or int(match[2]) > _MAX_PORT):
+        raise ValueError("must be host:port, such as 127.0.0.1:9000 or 0.0.0.0:9000, unix:/path, or off")
+    return _off(text)
 
 
 def _proxies(text: str) -> str:
-    TrustedProxies(text)
-    return text
+    TrustedProxies(text.lower())
+    return text.lower()
 
 
 def _admin_token(token: SecretStr) -> SecretStr:
@@ -83,9 +106,11 @@ def _admin_token(token: SecretStr) -> SecretStr:
 
 def _docker_host(text: str) -> str:
     """`DOCKER_HOST` is for other programs, too: a bad one matters only to pools that need Docker, which will say so."""
-    if not _DOCKER_HOST.fullmatch(text) and text != os.environ.get("DOCKER_HOST"):
+    scheme, separator, rest = text.partition("://")
+    usual = f"{scheme.lower()}{separator}{rest}"
+    if not _DOCKER_HOST.fullmatch(usual) and text != os.environ.get("DOCKER_HOST", "").strip():
         raise ValueError("must be unix:///PATH or tcp://HOST:PORT")
-    return text
+    return usual
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
@@ -109,7 +134,7 @@ class Settings(BaseSettings):
     pools_config_path: Path = Field(Path("redirect_pools_config.toml"), description="The TOML of the pools")
     pool_id_header: HeaderName = Field("X-Redirect-Pool-ID", description="Header that names the pool")
     server_host: Host = Field("0.0.0.0", description="Address of the public listener, or unix:/path")  # noqa: S104  it is public
-    server_port: int = Field(8080, ge=0, le=65535, description="Port of the public listener")
+    server_port: int = Field(8080, ge=0, le=_MAX_PORT, description="Port of the public listener")
     admin_bind: Bind = Field("127.0.0.1:9000", description="Admin listener as host:port, unix:/path, or off")
     admin_token: AdminToken | None = Field(None, description="Token of the admin listener, required if others reach it")
     workers: int = Field(
@@ -117,13 +142,13 @@ class Settings(BaseSettings):
     )
     worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
     access_log: AccessLog = Field("-", description="Access log: - is standard output, a path is appended to, or off")
-    log_query: Literal["keep", "mask", "drop"] = Field(
+    log_query: Annotated[Literal["keep", "mask", "drop"], BeforeValidator(_lower)] = Field(
         "keep", description="Query strings in the access log: keep, mask their values, or drop"
     )
-    log_client_ip: Literal["keep", "truncate", "drop"] = Field(
+    log_client_ip: Annotated[Literal["keep", "truncate", "drop"], BeforeValidator(_lower)] = Field(
         "keep", description="Client addresses in the access log: keep, truncate to the network, or drop"
     )
-    log_format: Literal["text", "json"] = Field("text", description="Error log on standard error: text or json")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field("text", description="Error log on standard error: text or json")
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
     graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")
@@ -138,6 +163,16 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("REDIRECT_DOCKER_HOST", "DOCKER_HOST"),
         description="Where Docker is asked for containers; DOCKER_HOST counts if it is not set",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_blanks(cls, value: Any, info: ValidationInfo) -> Any:
+        """An empty value is an option's, or all blanks; an empty variable is none. No proxies may be trusted."""
+        if not isinstance(value, str):
+            return value
+        if not value.strip() and info.field_name != "forwarded_allow_ips":
+            raise ValueError("must not be empty")
+        return value.strip()
 
     @property
     def public_bind(self) -> str:
@@ -195,6 +230,9 @@ def unknown_variables() -> Iterator[str]:
 def _worded(error: Any) -> str:
     value, reason = str(error["input"]), error["msg"].removeprefix("Value error, ")
     name = variable(str(error["loc"][0]))
+    if error["type"].startswith(("int_", "greater_", "less_")):
+        least, most = Settings.model_fields[_field(error)].metadata
+        reason = f"must be a whole number from {least.ge} to {most.le}"
     got = "" if name == "REDIRECT_ADMIN_TOKEN" else f", got {value!r}"
     message = f"{name}: {reason[0].lower()}{reason[1:]}{got}"
     is_of_kubernetes = value.startswith("tcp://") and "DOCKER_HOST" not in message

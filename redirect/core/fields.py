@@ -12,7 +12,7 @@ from redirect.core.keys import refuse
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
 _VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
-_OF_THE_MESSAGE = frozenset(
+OF_THE_MESSAGE = frozenset(
     "connection content-length date keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
 )
 
@@ -25,7 +25,7 @@ def is_value(text: str) -> bool:
 def header_fields(values: Any, reserved: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
     """The fields of a table; `reserved` are those that have another way to be said. Values may be secrets: no message
     has one."""
-    refuse(_faults(values, _OF_THE_MESSAGE | reserved))
+    refuse(_faults(values, OF_THE_MESSAGE | reserved))
     return tuple(values.items())
 
 

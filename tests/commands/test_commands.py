@@ -61,7 +61,8 @@ def test_a_bad_setting_ends_the_commands_that_use_it(file: Path) -> None:
         assert (result.exit_code, result.stdout) == (2, "")
         assert (
             result.stderr
-            == "REDIRECT_ADMIN_BIND: must be host:port, such as 127.0.0.1:9000, unix:/path, or off, got '9000'\n"
+            == "REDIRECT_ADMIN_BIND: must be host:port, such as 127.0.0.1:9000 or 0.0.0.0:9000, unix:/path, or off, "
+            "got '9000'\n"
         )
     assert run("reload", "--admin-bind", "127.0.0.1:1", REDIRECT_ADMIN_BIND="9000").exit_code == 1
 

@@ -92,6 +92,33 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, fi
 
 
 @pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        (" X-Pool ", "pool_id_header", "X-Pool"),
+        (" localhost", "server_host", "localhost"),
+        ("UNIX:/run/A.sock ", "server_host", "unix:/run/A.sock"),
+        (" 81 ", "server_port", 81),
+        (" OFF ", "admin_bind", "off"),
+        ("Unix:/run/A.sock", "admin_bind", "unix:/run/A.sock"),
+        (" 127.0.0.1:1 ", "admin_bind", "127.0.0.1:1"),
+        (" s3cret\n", "admin_token", SecretStr("s3cret")),
+        (" - ", "access_log", "-"),
+        (" Off ", "access_log", "off"),
+        (" Mask", "log_query", "mask"),
+        ("DROP ", "log_client_ip", "drop"),
+        ("JSON", "log_format", "json"),
+        (" /var/lib/X ", "state_dir", Path("/var/lib/X")),
+        (" Unix: ", "forwarded_allow_ips", "unix:"),
+        ("FE80::/10", "forwarded_allow_ips", "fe80::/10"),
+        ("", "forwarded_allow_ips", ""),
+        (" UNIX:///run/A.sock", "docker_host", "unix:///run/A.sock"),
+    ],
+)
+def test_blanks_around_and_capitals_of_its_words_do_not_count(text: str, field: str, value: object) -> None:
+    assert load_settings(**{field: text}).model_dump()[field] == value
+
+
+@pytest.mark.parametrize(
     ("bind", "is_exposed"),
     [
         ("off", False),
@@ -169,7 +196,9 @@ def test_public_bind(host: str, bind: str) -> None:
 
 
 _HEADER = "must be the name of a header, such as X-Redirect-Pool-ID"
-_BIND = "must be host:port, such as 127.0.0.1:9000, unix:/path, or off"
+_POOL_HEADER = "must be a header that can name a pool, such as X-Redirect-Pool-ID"
+_BIND = "must be host:port, such as 127.0.0.1:9000 or 0.0.0.0:9000, unix:/path, or off"
+_PORT = "must be a whole number from 0 to 65535"
 
 
 @pytest.mark.parametrize(
@@ -178,22 +207,29 @@ _BIND = "must be host:port, such as 127.0.0.1:9000, unix:/path, or off"
         ("REDIRECT_POOL_ID_HEADER", "X Pool", f"{_HEADER}, got 'X Pool'"),
         ("REDIRECT_POOL_ID_HEADER", "X-Pool:", f"{_HEADER}, got 'X-Pool:'"),
         ("REDIRECT_POOL_ID_HEADER", "X-Poöl", f"{_HEADER}, got 'X-Poöl'"),
-        ("REDIRECT_SERVER_PORT", "65536", "input should be less than or equal to 65535, got '65536'"),
-        ("REDIRECT_SERVER_PORT", "-1", "input should be greater than or equal to 0, got '-1'"),
+        ("REDIRECT_POOL_ID_HEADER", "Content-Length", f"{_POOL_HEADER}, got 'Content-Length'"),
+        ("REDIRECT_POOL_ID_HEADER", "transfer-encoding", f"{_POOL_HEADER}, got 'transfer-encoding'"),
+        ("REDIRECT_POOL_ID_HEADER", "Connection", f"{_POOL_HEADER}, got 'Connection'"),
+        ("REDIRECT_POOL_ID_HEADER", "Expect", f"{_POOL_HEADER}, got 'Expect'"),
+        ("REDIRECT_LOG_FORMAT", "xml", "input should be 'text' or 'json', got 'xml'"),
+        ("REDIRECT_STATE_DIR", "  ", "must not be empty, got '  '"),
+        ("REDIRECT_SERVER_PORT", "65536", "must be a whole number from 0 to 65535, got '65536'"),
+        ("REDIRECT_SERVER_PORT", "-1", "must be a whole number from 0 to 65535, got '-1'"),
         ("REDIRECT_ADMIN_BIND", "9000", f"{_BIND}, got '9000'"),
         ("REDIRECT_ADMIN_BIND", ":9000", f"{_BIND}, got ':9000'"),
         ("REDIRECT_ADMIN_BIND", "localhost", f"{_BIND}, got 'localhost'"),
         ("REDIRECT_ADMIN_BIND", "localhost:65536", f"{_BIND}, got 'localhost:65536'"),
         ("REDIRECT_ADMIN_BIND", "::1:9000", f"{_BIND}, got '::1:9000'"),
-        ("REDIRECT_ADMIN_BIND", "OFF", f"{_BIND}, got 'OFF'"),
-        ("REDIRECT_WORKERS", "0", "input should be greater than or equal to 1, got '0'"),
-        ("REDIRECT_WORKERS", "1025", "input should be less than or equal to 1024, got '1025'"),
-        ("REDIRECT_WORKER_TIMEOUT", "1", "input should be greater than or equal to 2, got '1'"),
-        ("REDIRECT_WORKER_TIMEOUT", "3601", "input should be less than or equal to 3600, got '3601'"),
-        ("REDIRECT_KEEPALIVE", "0", "input should be greater than or equal to 1, got '0'"),
-        ("REDIRECT_KEEPALIVE", "3601", "input should be less than or equal to 3600, got '3601'"),
-        ("REDIRECT_GRACEFUL_TIMEOUT", "1", "input should be greater than or equal to 2, got '1'"),
-        ("REDIRECT_GRACEFUL_TIMEOUT", "3601", "input should be less than or equal to 3600, got '3601'"),
+        ("REDIRECT_ADMIN_BIND", "*:9000", f"{_BIND}, got '*:9000'"),
+        ("REDIRECT_ADMIN_BIND", "a/b:9000", f"{_BIND}, got 'a/b:9000'"),
+        ("REDIRECT_WORKERS", "0", "must be a whole number from 1 to 1024, got '0'"),
+        ("REDIRECT_WORKERS", "1025", "must be a whole number from 1 to 1024, got '1025'"),
+        ("REDIRECT_WORKER_TIMEOUT", "1", "must be a whole number from 2 to 3600, got '1'"),
+        ("REDIRECT_WORKER_TIMEOUT", "3601", "must be a whole number from 2 to 3600, got '3601'"),
+        ("REDIRECT_KEEPALIVE", "0", "must be a whole number from 1 to 3600, got '0'"),
+        ("REDIRECT_KEEPALIVE", "3601", "must be a whole number from 1 to 3600, got '3601'"),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "1", "must be a whole number from 2 to 3600, got '1'"),
+        ("REDIRECT_GRACEFUL_TIMEOUT", "3601", "must be a whole number from 2 to 3600, got '3601'"),
     ],
 )
 def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str) -> None:
@@ -207,19 +243,18 @@ def test_bad_values(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, m
 )
 @pytest.mark.parametrize("text", ["many", "8.5", "0x10", "true", "1 2"])
 def test_what_is_no_number(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """Where a whole number is needed anything else is refused; the words are pydantic's."""
+    """Where a whole number is needed anything else is refused."""
     monkeypatch.setenv(variable, text)
     message = refused()
-    assert message.startswith(f"{variable}: ")
+    assert message.startswith(f"{variable}: must be a whole number from ")
     assert message.endswith(f", got {text!r}")
-    assert "integer" in message
 
 
 def test_what_kubernetes_sets_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kubernetes sets the variable of the port to a URL for a Service named redirect-server; the message says so."""
     monkeypatch.setenv("REDIRECT_SERVER_PORT", "tcp://10.96.12.7:80")
     assert refused() == (
-        "REDIRECT_SERVER_PORT: input should be a valid integer, unable to parse string as an integer, "
+        f"REDIRECT_SERVER_PORT: {_PORT}, "
         "got 'tcp://10.96.12.7:80'; Kubernetes sets this variable for a Service named redirect-server: "
         "set it for the container, or enableServiceLinks: false for the pod"
     )
@@ -250,15 +285,14 @@ def test_bad_proxies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 
 def test_a_bad_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIRECT_ADMIN_TOKEN", "s3cret\n")
+    monkeypatch.setenv("REDIRECT_ADMIN_TOKEN", "s3\ncret")
     assert refused() == "REDIRECT_ADMIN_TOKEN: must be characters that can be printed, as it is sent in one line"
 
 
 def test_bad_options() -> None:
     """A bad option is refused under the name of its variable."""
-    assert (
-        refused(server_port="70000") == "REDIRECT_SERVER_PORT: input should be less than or equal to 65535, got '70000'"
-    )
+    assert refused(server_port="70000") == f"REDIRECT_SERVER_PORT: {_PORT}, got '70000'"
+    assert refused(pools_config_path="") == "REDIRECT_POOLS_CONFIG_PATH: must not be empty, got ''"
     assert refused(forwarded_allow_ips="nginx").startswith("FORWARDED_ALLOW_IPS: 'nginx' is no address")
 
 
