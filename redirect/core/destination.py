@@ -13,6 +13,10 @@ from redirect.core.pools import Origin, Pool
 # Redirects of these statuses are kept by caches.
 PERMANENT = (301, 308)
 
+# By which a proxy names scheme and host that were asked for. Both decide: the scheme is that of Location where the pool
+# has none, and a cached redirect would lead the host that it leads to in a circle, as http does https of the same host.
+_OF_PROXIES = ("X-Forwarded-Proto", "X-Forwarded-Host")
+
 # The endpoint for which the redirect would be a loop, and the redirect.
 SchemeOutcome = tuple[Endpoint, Decision]
 
@@ -81,7 +85,7 @@ class Destination:
 def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:
     """The fields that all redirects of the pool have in addition to Location. Caches that keep them are told what
     decided in addition to the URL, `vary` being the field that names pools. `cors` for any page needs no more."""
-    varies = [name for name in (vary, _told_by(pool)) if name is not None and is_kept(pool)]
+    varies = [name for name in (vary, *_OF_PROXIES, _told_by(pool)) if name is not None and is_kept(pool)]
     allowed: tuple[tuple[str, str], ...] = ()
     if pool.cors is not None and pool.cors.is_for_any:
         allowed = pool.cors.allowing("")

@@ -11,6 +11,7 @@ from redirect.core.service import Service, balancers, new_service
 POOL = '[p]\nis_default = true\nweighted_hosts = { "a.example" = 1 }\n'
 OTHER = '[q]\nweighted_hosts = { "b.example" = 1 }\n'
 NAME = "X-Redirect-Pool-ID"
+PROXIES = "X-Forwarded-Proto, X-Forwarded-Host"  # scheme and host that were asked for, as a proxy names them
 
 
 def serving(toml: str) -> Service:
@@ -35,19 +36,20 @@ def test_a_refusal_has_none_of_them() -> None:
 @pytest.mark.parametrize(("status", "varies"), [(301, True), (302, False), (303, False), (307, False), (308, True)])
 def test_a_cache_is_told_that_the_header_names_the_pool(status: int, varies: bool) -> None:
     """Of permanent redirects, which it keeps."""
-    assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", NAME),) if varies else ())
+    assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", f"{NAME}, {PROXIES}"),) if varies else ())
 
 
 @pytest.mark.parametrize("name", ["Cache-Control", "expires"])
 def test_a_cache_that_may_keep_it_is_told_as_well(name: str) -> None:
-    assert dict(fields(f'{POOL}headers = {{ "{name}" = "x" }}\n{OTHER}'))["vary"] == NAME
+    assert dict(fields(f'{POOL}headers = {{ "{name}" = "x" }}\n{OTHER}'))["vary"] == f"{NAME}, {PROXIES}"
 
 
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
-        ("Accept-Language", f"Accept-Language, {NAME}"),
-        ("accept, x-redirect-pool-id", "accept, x-redirect-pool-id"),
+        ("Accept-Language", f"Accept-Language, {NAME}, {PROXIES}"),
+        ("accept, x-redirect-pool-id", f"accept, x-redirect-pool-id, {PROXIES}"),
+        ("x-forwarded-proto", f"x-forwarded-proto, {NAME}, X-Forwarded-Host"),
         ("*", "*"),
     ],
 )
@@ -60,15 +62,15 @@ def test_it_joins_what_the_headers_say(given: str, sent: str) -> None:
 @pytest.mark.parametrize(
     ("hash_on", "alone", "among_others"),
     [
-        ("header:X-User", "x-user", f"{NAME}, x-user"),
-        ("header:x-redirect-pool-id", "x-redirect-pool-id", "x-redirect-pool-id"),
-        ("cookie:sid", "Cookie", f"{NAME}, Cookie"),
-        ("query:id", None, NAME),
+        ("header:X-User", f"{PROXIES}, x-user", f"{NAME}, {PROXIES}, x-user"),
+        ("header:x-redirect-pool-id", f"{PROXIES}, x-redirect-pool-id", f"x-redirect-pool-id, {PROXIES}"),
+        ("cookie:sid", f"{PROXIES}, Cookie", f"{NAME}, {PROXIES}, Cookie"),
+        ("query:id", PROXIES, f"{NAME}, {PROXIES}"),
         ("client_ip", "*", "*"),
     ],
 )
 def test_a_cache_is_told_by_what_clients_are_told_from_others(
-    hash_on: str, alone: str | None, among_others: str
+    hash_on: str, alone: str, among_others: str
 ) -> None:
     """The address of a client is in no field. A route takes the part of the header that names pools."""
     toml = f'{POOL}status = 308\npick = "hash"\nhash_on = "{hash_on}"\n'
@@ -84,17 +86,27 @@ def test_a_cache_is_told_by_what_clients_are_told_from_others(
     assert vary(route + toml.replace("308", "302") + OTHER, "/") is None
 
 
-def test_where_nothing_but_the_target_decides_a_cache_is_told_nothing() -> None:
+@pytest.mark.parametrize("scheme", ["", 'scheme = "https"\n'])
+def test_a_cache_is_told_of_scheme_and_host_that_a_proxy_names(scheme: str) -> None:
+    """Where the pool has a scheme they decide what is a loop: http of a host is redirected to https of the same."""
+    toml = f"{POOL}status = 301\n{scheme}"
+    assert fields(toml) == (("vary", PROXIES),)
+    assert serving(toml).decide(None, "http", ("a.example", 80)).status == (301 if scheme else 422)
+    assert serving(toml).decide(None, "https", ("a.example", 443)).status == 422
+
+
+def test_where_the_header_does_not_decide_a_cache_is_not_told_of_it() -> None:
     """With one pool that can be named; and where a route takes the request."""
-    assert fields(f"{POOL}status = 301") == ()
-    assert fields(f'[[routes]]\npath = "/x"\nforward_to = "q"\n{POOL}status = 301\n{OTHER}') == ()
+    assert fields(f"{POOL}status = 301") == (("vary", PROXIES),)
+    toml = f'[[routes]]\npath = "/x"\nforward_to = "q"\n{POOL}status = 301\n{OTHER}'
+    assert fields(toml) == (("vary", PROXIES),)
     service = serving(f'[[routes]]\npath = "/x"\nredirect_to = "p"\n{POOL}status = 301\n{OTHER}')
     assert service.decide_by_route("GET", "/x", "q", "http", None) == Decision(
-        301, "p", "a.example", "http://a.example", route="/x"
+        301, "p", "a.example", "http://a.example", route="/x", fields=(("vary", PROXIES),)
     )
     elsewhere = service.decide_by_route("GET", "/", None, "http", None)
     assert isinstance(elsewhere, Decision)
-    assert elsewhere.fields == (("vary", NAME),)
+    assert elsewhere.fields == (("vary", f"{NAME}, {PROXIES}"),)
 
 
 def test_a_route_leaves_the_headers_as_they_are() -> None:
@@ -102,7 +114,7 @@ def test_a_route_leaves_the_headers_as_they_are() -> None:
     service = serving(f'[[routes]]\npath = "/x"\nredirect_to = "p"\n{toml}')
     by_route = service.decide_by_route("GET", "/x", None, "http", None)
     assert isinstance(by_route, Decision)
-    assert by_route.fields == (("vary", "a"),)
+    assert by_route.fields == (("vary", f"a, {PROXIES}"),)
 
 
 def test_a_pool_that_comes_or_goes_changes_what_the_others_say() -> None:
@@ -110,9 +122,9 @@ def test_a_pool_that_comes_or_goes_changes_what_the_others_say() -> None:
     before = serving(POOL + "status = 301")
     config = read(f"{POOL}status = 301\n{OTHER}")
     after = Service(config, dict(balancers(config, Random(2), before=before, pool_id_header=NAME)))
-    assert after.decide(None, "http", None).fields == (("vary", NAME),)
+    assert after.decide(None, "http", None).fields == (("vary", f"{NAME}, {PROXIES}"),)
     kept = dict(balancers(before.config, Random(2), before=after, pool_id_header=NAME))
-    assert Service(before.config, kept).decide(None, "http", None).fields == ()
+    assert Service(before.config, kept).decide(None, "http", None).fields == (("vary", PROXIES),)
     plain = serving(POOL)
     config = read(POOL + OTHER)
     assert dict(balancers(config, Random(2), before=plain, pool_id_header=NAME))["p"] is plain.balancers()[0]
