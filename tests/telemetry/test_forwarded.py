@@ -61,6 +61,17 @@ def test_a_line_shows_what_is_malformed(caplog: pytest.LogCaptureFixture, clock:
     assert (numbers.forwarded_untrusted, numbers.forwarded_malformed) == (0, 1)
 
 
+def test_a_field_that_is_not_valid_hides_no_peer_that_is_not_trusted(
+    caplog: pytest.LogCaptureFixture, clock: list[float]
+) -> None:
+    """Nor the other way round."""
+    problems = ForwardedProblems(Numbers())
+    for _ in range(2):
+        problems.malformed("192.0.2.1", "X-Forwarded-Proto", "?")
+        problems.untrusted("192.0.2.2")
+    assert [line.partition(" of ")[0] for line in told(caplog)] == ["X-Forwarded-Proto", "X-Forwarded fields"]
+
+
 def test_lines_end(caplog: pytest.LogCaptureFixture, clock: list[float]) -> None:
     """Peers are as many as there are on the net."""
     problems = ForwardedProblems(Numbers())
