@@ -10,5 +10,5 @@ troubles    what is wrong
 view        what the page shows, as values
 charts      what the page draws
 rendering   the templates
-refusal     refused requests
+refusal     refused requests, and those with a wrong token
 """

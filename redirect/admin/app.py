@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from redirect.admin import metrics
 from redirect.admin.page import routes
-from redirect.admin.refusal import refusal
+from redirect.admin.refusal import WrongTokens, refusal
 from redirect.admin.stats import UnknownNameError, shown_overrides, stats, status
 from redirect.control.instance import READY, Instance
 from redirect.core.authority import parse
@@ -133,7 +133,7 @@ def create_admin_app(
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[Middleware(_guarded, token=token, only_local=only_local)],
+        middleware=[Middleware(_guarded, WrongTokens(instance.common), token=token, only_local=only_local)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
@@ -155,13 +155,21 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(content)
 
 
-def _guarded(app: ASGIApp, token: str | None, *, only_local: bool) -> ASGIApp:
+def _guarded(app: ASGIApp, wrong_tokens: WrongTokens, *, token: str | None, only_local: bool) -> ASGIApp:
     """The app, which answers requests for another host for PROBE_PATHS, and those without the token for OPEN_PATHS."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await (_refused(scope["path"], Headers(scope=scope), token, only_local) or app)(scope, receive, send)
+        refused = _refused(scope["path"], Headers(scope=scope), token, only_local)
+        if refused is _WRONG_TOKEN:
+            wrong_tokens.note((scope["client"] or [None])[0])
+        await (refused or app)(scope, receive, send)
 
     return answer
+
+
+_REALM = {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'}
+_NO_TOKEN = refusal(401, "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user", _REALM)
+_WRONG_TOKEN = refusal(401, "the token that was sent is not the service's REDIRECT_ADMIN_TOKEN", _REALM)
 
 
 def _refused(path: str, headers: Headers, token: str | None, only_local: bool) -> Response | None:
@@ -173,10 +181,10 @@ def _refused(path: str, headers: Headers, token: str | None, only_local: bool) -
         return None
     if not token:
         return refusal(403, "not answered here: REDIRECT_ADMIN_TOKEN is not set")
-    if hmac.compare_digest(_sent_token(headers), token.encode()):
+    sent = _sent_token(headers)
+    if hmac.compare_digest(sent, token.encode()):
         return None
-    detail = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
-    return refusal(401, detail, {"www-authenticate": 'Basic realm="redirect", charset="UTF-8"'})
+    return _WRONG_TOKEN if sent else _NO_TOKEN
 
 
 def _is_loopback(host: str) -> bool:

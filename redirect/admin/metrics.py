@@ -163,6 +163,8 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     samples = [(ended[f"{name}s_hung"], name) for name in ("worker", "controller", "probe", "file")]
     meaning = "Processes that showed no heartbeat, and health checks and looks at the TOML that did not end."
     yield _family("redirect_processes_hung_total", meaning, "process", samples)
+    meaning = "Requests to the admin listener that had a wrong token."
+    yield _single("redirect_admin_refused_total", meaning, common.wrong_tokens)
     build = (1, instance.version, platform.python_version())
     yield _family("redirect_build_info", "What is running; the value is 1.", "version python", [build])
 

@@ -73,6 +73,7 @@ class Common(Structure):
         ("is_restart_good", c_uint64),  # whether the file was good then
         ("probes_hung", c_uint64),
         ("files_hung", c_uint64),  # looks at the file
+        ("wrong_tokens", c_uint64),  # that requests to the admin listener had
         ("kept_run", c_uint64),  # whose sums are in `kept`; 0 if there were none
         ("has_been_ready", c_uint64),  # all workers had the newest configuration at once, some time
         # A worker writes:

@@ -511,7 +511,18 @@ def test_a_request_without_the_token_is_refused(path: str, headers: dict[str, st
     refused = ask(path, scoreboard, token="s3cret:x", headers=headers)
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Basic ")
-    assert refused.json()["detail"] == "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
+    missing = "send REDIRECT_ADMIN_TOKEN as Bearer token or as password of any user"
+    wrong = "the token that was sent is not the service's REDIRECT_ADMIN_TOKEN"
+    assert refused.json()["detail"] == (wrong if scoreboard.common.wrong_tokens else missing)
+
+
+def test_a_wrong_token_is_counted(scoreboard: Scoreboard, caplog: pytest.LogCaptureFixture) -> None:
+    """One that is missing is not: a browser asks for it that way."""
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer right"}):
+        ask("/status", scoreboard, token="right", headers=headers)
+    assert value(samples(scoreboard), "redirect_admin_refused_total") == 1
+    (line,) = caplog.records
+    assert line.getMessage().startswith("the admin listener refused 127.0.0.1, which sent a wrong token; ")
 
 
 @pytest.mark.parametrize("headers", WRONG)
