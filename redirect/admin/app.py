@@ -100,6 +100,8 @@ def create_admin_app(
             return refusal(403, "not for pages from elsewhere")
         if request.method == "DELETE":
             pool, origin = _asked(request, "pool", "origin")
+            if not (pool and origin):
+                return refusal(422, "name the override in the URL: DELETE /weights?pool=POOL&origin=ORIGIN")
             if not await publisher.end_override(pool, origin):
                 return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
             await instance.keep()

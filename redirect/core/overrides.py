@@ -20,7 +20,9 @@ PARTS = 1000
 
 MAX_STEPS = 100
 
-_KEYS = {"pool", "origin", "from", "to", "over", "hold"}
+_NEEDED = ("pool", "origin", "to")
+_OBJECT = "an override is a JSON object with pool, origin and to, and perhaps from, over and hold"
+_KEYS = (*_NEEDED, "from", "over", "hold")
 
 MAX_SECONDS = 30 * 24 * 3600
 DEFAULT_HOLD_SECONDS = 24 * 3600
@@ -145,8 +147,12 @@ def pack(overrides: Iterable[Override]) -> str:
 def read(wanted: object, config: Config, others: Sequence[Override], now: float) -> Override:
     """The override that is `wanted` of a configuration of a file, beside `others`. Raises ValueError with place, value
     and remedy."""
-    if not isinstance(wanted, Mapping) or not {"pool", "origin", "to"} <= wanted.keys() <= _KEYS:
-        raise ValueError("an override is a JSON object with pool, origin and to, and perhaps from, over and hold")
+    if not isinstance(wanted, Mapping):
+        raise ValueError(_OBJECT)
+    if (other := next((key for key in wanted if key not in _KEYS), None)) is not None:
+        raise ValueError(f"there is no key {shown(other)}{instead(other, _KEYS)}")
+    if missing := [key for key in _NEEDED if key not in wanted]:
+        raise ValueError(f"{_OBJECT}; {missing[0]} is missing")
     name, origin = wanted["pool"], wanted["origin"]
     pool = config.pools.get(name) if isinstance(name, str) else None
     if pool is None:

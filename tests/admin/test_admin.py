@@ -571,6 +571,17 @@ def test_shares_are_overridden_for_a_while(scoreboard: Scoreboard) -> None:
     assert ask("/weights?pool=pool-a&origin=origin-2", scoreboard, method="DELETE").status_code == 404
 
 
+@pytest.mark.parametrize("query", ["", "?pool=pool-a", "?origin=origin-2", "?pool=&origin=origin-2"])
+def test_an_override_to_end_is_named_in_the_url(query: str, scoreboard: Scoreboard) -> None:
+    """Not in a body, as that of a POST."""
+    content = b'{"pool": "pool-a", "origin": "origin-2"}'
+    refused = ask(f"/weights{query}", scoreboard, method="DELETE", content=content)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        "name the override in the URL: DELETE /weights?pool=POOL&origin=ORIGIN",
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
