@@ -35,7 +35,7 @@ def main(*arguments: str) -> None:
     if code is None:  # `serve` has more to do then
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        _open_outputs()
+        _open_streams()
     try:
         try:
             cli(given, prog_name="redirect")
@@ -50,9 +50,11 @@ def main(*arguments: str) -> None:
         os._exit(1)  # Python would try to write once more
 
 
-def _open_outputs() -> None:
-    """What was closed goes nowhere. What an encoding has no character for, as Latin-1 for most, is an escape."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  for as long as the process lives
+def _open_streams() -> None:
+    """Standard input that was closed is empty, and output goes nowhere. What an encoding has no character for, as
+    Latin-1 has none for most, is an escape."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115  for as long as the process lives
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

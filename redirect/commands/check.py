@@ -9,9 +9,9 @@ import click
 
 from redirect.commands.admin import ask
 from redirect.commands.live import Live, described, find, print_found
-from redirect.commands.loading import leave, print_warnings, read_settings, setting
+from redirect.commands.loading import called, content_of, leave, print_warnings, read_settings, setting
 from redirect.commands.logs.text import Table
-from redirect.config.loader import ConfigError, parse_config, read_config
+from redirect.config.loader import ConfigError, parse_config
 from redirect.core.difference import changes, listed
 from redirect.core.discovery import Discover, Found
 from redirect.core.keys import given
@@ -27,20 +27,26 @@ from redirect.core.wording import shown
 @click.option(
     "--diff", metavar="[FILE]", is_flag=False, flag_value="", help="Print what it changes of FILE, or in force."
 )
+@setting("pools_config_path")
 @setting("admin_bind")
-def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_bind: str | None) -> None:
+def check(
+    file: str | None, as_json: bool, live: bool, diff: str | None, pools_config_path: str | None, admin_bind: str | None
+) -> None:
     """Validate the TOML and print its routes, and its pools with their shares.
 
-    FILE may be - for standard input, that of --diff, too. With --diff, print what changes where it takes the place of
+    FILE may be - for standard input, that of --diff, too; --config FILE is the same. With --diff, print what changes where it takes the place of
     another TOML, or of what the running service uses, which its admin listener tells.
     """
-    settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=file)
+    if None not in (file, pools_config_path):
+        leave(2, f"{file} and --config {pools_config_path} are two files: name one")
+    path = pools_config_path if file is None else file
+    settings = read_settings("pools_config_path", *["docker_host"] * live, pools_config_path=path)
     path = str(settings.pools_config_path)
-    name = _name(path)
+    name = called(path)
     if diff == path:
         leave(2, f"{name} is compared with itself: name another file with --diff")
     try:
-        content = _content(path)
+        content = content_of(path)
         config = parse_config(content, name, is_served=True)
     except ConfigError as error:
         if not as_json:
@@ -65,18 +71,10 @@ def check(file: str | None, as_json: bool, live: bool, diff: str | None, admin_b
         sys.exit(1)
 
 
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else file
-
-
-def _content(file: str) -> bytes:
-    return sys.stdin.buffer.read() if file == "-" else read_config(file)
-
-
 def _changes(before: str, config: Config) -> list[str]:
     """What `config` changes where it takes the place of the file `before`."""
     try:
-        return listed(changes(parse_config(_content(before), _name(before)), config))
+        return listed(changes(parse_config(content_of(before), called(before)), config))
     except ConfigError as error:
         leave(1, str(error))
 

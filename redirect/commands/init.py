@@ -40,8 +40,11 @@ is_default = true
 @click.command()
 @click.argument("file", required=False, type=click.Path())
 def init(file: str | None) -> None:
-    """Write a TOML to begin with, with comments. A file that is there stays as it is."""
+    """Write a TOML to begin with, with comments. A file that is there stays as it is; - is standard output."""
     path = read_settings("pools_config_path", pools_config_path=file).pools_config_path
+    if str(path) == "-":
+        click.echo(TEMPLATE, nl=False)
+        return
     try:
         with path.open("x", encoding="utf-8") as new:
             new.write(TEMPLATE)

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from pydantic.fields import FieldInfo
 
-from redirect.config.loader import ConfigError, Loader
+from redirect.config.loader import ConfigError, Loader, parse_config, read_config, read_input
 from redirect.config.settings import Settings, SettingsError, load_settings, variable
 from redirect.core.pools import Config
 
@@ -62,10 +62,21 @@ def read_settings(*used: str, **options: Any) -> Settings:
 
 
 def load_or_exit(settings: Settings, code: int = 1, loader: Loader | None = None) -> Config:
+    file = str(settings.pools_config_path)
     try:
-        return (loader or Loader(str(settings.pools_config_path))).load()
+        return loader.load() if loader else parse_config(content_of(file), called(file))
     except ConfigError as error:
         leave(code, str(error))
+
+
+def content_of(file: str) -> bytes:
+    """That of a TOML, or of standard input for `-`. Raises ConfigError."""
+    return read_input(sys.stdin.buffer, called(file)) if file == "-" else read_config(file)
+
+
+def called(file: str) -> str:
+    """What messages call it."""
+    return "standard input" if file == "-" else file
 
 
 def leave(code: int, message: str) -> NoReturn:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from redirect.config import positions, schema
 from redirect.config.pieces import Piece, checked, read_in_pieces
@@ -84,11 +84,25 @@ def read_config(path: str | Path, *, waits: bool = True) -> bytes:
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; name another in the command or in REDIRECT_POOLS_CONFIG_PATH"
         raise _error(path, reason) from None
-    if (size := max(status.st_size, len(content))) > MAX_CONFIG_BYTES:  # a pipe has no size
+    _check_size(path, max(status.st_size, len(content)))  # a pipe has no size
+    return content
+
+
+def read_input(file: IO[bytes], name: str) -> bytes:
+    """The content of an open file such as standard input, which messages call `name`. Raises ConfigError."""
+    try:
+        content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise _error(name, f"cannot be read: {error.strerror}; name a file") from None
+    _check_size(name, len(content))
+    return content
+
+
+def _check_size(path: str | Path, size: int) -> None:
+    if size > MAX_CONFIG_BYTES:
         most = f"at most {MAX_CONFIG_BYTES:,} ({MAX_CONFIG_BYTES >> 20} MiB) are read"
         remedy = "name another file, or divide its pools among several services"
         raise _error(path, f"too large: at least {size:,} bytes, {most}; {remedy}")
-    return content
 
 
 def content_hash(content: bytes) -> str:

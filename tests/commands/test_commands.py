@@ -18,6 +18,7 @@ from support.service import running
 
 from redirect.commands.main import cli
 from redirect.commands.serve import serve
+from redirect.config import loader
 from redirect.config.settings import Settings, variable
 from redirect.core.compiled import reader
 
@@ -778,6 +779,52 @@ def test_check_reads_standard_input() -> None:
     bad = CliRunner().invoke(cli, ["check", "-"], input=b"[p]\n")
     assert bad.exit_code == 1
     assert bad.stderr.startswith("standard input:1:1: ")
+
+
+SMALL = b'[p]\nweighted_hosts = { "a" = 1 }\nis_default = true\n'
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        pytest.param(["check", "--config", "-"], "p  302  default\n", id="check"),
+        pytest.param(["explain", "--config", "-"], "pool     p (the default pool)\n", id="explain"),
+        pytest.param(["pools", "list", "--config", "-"], "p  1 origin  default\n", id="pools list"),
+    ],
+)
+def test_config_may_be_standard_input(command: list[str], printed: str) -> None:
+    result = CliRunner().invoke(cli, command, input=SMALL)
+    assert (result.exit_code, result.stdout[: len(printed)]) == (0, printed)
+    bad = CliRunner().invoke(cli, command, input=b"[p]\n")
+    assert bad.exit_code == 1
+    assert bad.stderr.startswith("standard input:1:1: ")
+
+
+def test_standard_input_is_as_large_as_a_file_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "MAX_CONFIG_BYTES", 1000)
+    result = CliRunner().invoke(cli, ["check", "-"], input=SMALL + b"#" * 10_000)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("standard input:1:1: too large: at least 1,001 bytes, at most 1,000 ")
+
+
+def test_check_takes_config_as_other_commands_do(file: Path) -> None:
+    other = file.rename("other.toml")
+    assert run("check", "--config", str(other)).stdout == CHECKED
+    both = run("check", "--config", str(other), str(other))
+    assert (both.exit_code, both.stderr) == (2, f"{other} and --config {other} are two files: name one\n")
+
+
+@pytest.mark.parametrize("command", [["check", ""], ["init", ""], ["explain", "--config", ""]], ids=str)
+def test_an_empty_name_is_none(command: list[str], file: Path) -> None:
+    result = run(*command)
+    assert (result.exit_code, result.stderr) == (2, "REDIRECT_POOLS_CONFIG_PATH: must not be empty, got ''\n")
+
+
+def test_init_writes_to_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = run("init", "-")
+    assert (written.exit_code, list(tmp_path.iterdir())) == (0, [])
+    assert CliRunner().invoke(cli, ["check", "-"], input=written.stdout).exit_code == 0
 
 
 def test_pools_are_listed(file: Path) -> None:

@@ -106,6 +106,13 @@ def test_a_standard_error_that_is_closed_is_no_fault(command: str, tmp_path: Pat
     assert ended.stdout
 
 
+def test_a_standard_input_that_is_closed_is_empty() -> None:
+    shell = f"{sys.executable} -m redirect check - <&-; {sys.executable} -m redirect logs - <&-"
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    assert ended.stderr == b"standard input:1:1: holds no pool; a pool begins with a line like [pool-a]\n"
+
+
 EAST = "\u6771"
 
 IN_LATIN_1 = [
