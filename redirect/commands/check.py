@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """Validate the TOML and print its routes, and its pools with their shares.
 
-    FILE may be - for standard input, that of --diff, too; --config FILE is the same. With --diff, print what changes where it takes the place of
-    another TOML, or of what the running service uses, which its admin listener tells.
+    FILE may be - for standard input, that of --diff, too; --config FILE is the same. With --diff, print what changes
+    where it takes the place of another TOML, or of what the running service uses, which its admin listener tells.
     """
     if None not in (file, pools_config_path):
         leave(2, f"{file} and --config {pools_config_path} are two files: name one")

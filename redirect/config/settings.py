@@ -148,7 +148,9 @@ class Settings(BaseSettings):
     log_client_ip: Annotated[Literal["keep", "truncate", "drop"], BeforeValidator(_lower)] = Field(
         "keep", description="Client addresses in the access log: keep, truncate to the network, or drop"
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field("text", description="Error log on standard error: text or json")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+        "text", description="Error log on standard error: text or json"
+    )
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
     graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")

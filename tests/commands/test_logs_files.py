@@ -1,9 +1,11 @@
 """The files of the log: whole lines, in blocks, whatever the file went through."""
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from support.log_lines import line, run
+from support.log_lines import line, run, zstd
 from support.service import environment
 
 from redirect.commands.logs import files, progress
@@ -182,6 +184,68 @@ def test_all_commands_read_the_same(name: str, content: bytes, log: Path) -> Non
     report = json.loads(run("report", "statuses", "--json", path).stdout)["rows"]
     assert {row["status"]: row["count"] for row in report} == {302: 1, 404: 1}
     assert run("query", "--csv", "SELECT status FROM access ORDER BY 1", path).stdout == "status\n302\n404\n"
+
+
+RECORDS = line() + line(status=404)
+
+PACKED = [
+    pytest.param("a.log", gzip.compress(RECORDS), id="gzip without a suffix"),
+    pytest.param("a.log", zstd.compress(RECORDS), id="zstd without a suffix"),
+    pytest.param("a.gz", zstd.compress(RECORDS), id="zstd with the suffix of gzip"),
+    pytest.param("a.gz", gzip.compress(RECORDS) + bytes(1000), id="NULs behind it"),
+    pytest.param("a.gz", gzip.compress(line()) + gzip.compress(line(status=404)), id="in two parts"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), PACKED)
+def test_the_first_bytes_tell_how_a_file_is_packed(name: str, content: bytes, log: Path) -> None:
+    Path(name).write_bytes(content)
+    sql = "SELECT status FROM access ORDER BY 1"
+    for path, given in ((name, None), ("-", content)):
+        shown = run("--json", path, content=given)
+        assert (shown.stdout.encode(), shown.stderr) == (RECORDS, "")
+        report = run("report", "statuses", "--json", path, content=given)
+        assert json.loads(report.stdout)["records"] == 2
+        assert run("query", "--csv", sql, path, content=given).stdout == "status\n302\n404\n"
+
+
+def test_a_pipe_is_read_from_its_first_byte(log: Path) -> None:
+    os.mkfifo("pipe")
+    for content in (RECORDS, gzip.compress(RECORDS)):
+        Path("content").write_bytes(content)
+        with subprocess.Popen(["bash", "-c", "cat content > pipe"]):
+            assert run("--json", "pipe").stdout.encode() == RECORDS
+
+
+OTHERS = [
+    pytest.param(bz2.compress(RECORDS), "is packed with bzip2, which is not read: bzip2 -dc FILE |", id="bzip2"),
+    pytest.param(lzma.compress(RECORDS), "is packed with xz, which is not read: xz -dc FILE |", id="xz"),
+    pytest.param(RECORDS.decode().encode("utf-16"), "is UTF-16, as PowerShell writes it: iconv ", id="UTF-16"),
+    pytest.param(RECORDS.replace(b"\n", b"\r"), "has CR for line ends, and LF ends a line: tr ", id="CR"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), OTHERS)
+def test_what_cannot_be_read_is_told_with_the_remedy(content: bytes, said: str, log: Path) -> None:
+    log.write_bytes(content)
+    for command in ([], ["report", "top"], ["query", "SELECT 1"]):
+        for path, name in (("access.jsonl", "access.jsonl"), ("-", "standard input")):
+            result = run(*command, path, content=content)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert result.stderr.startswith(f"{name} {said}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(RECORDS)[:12], gzip.compress(RECORDS)[:2], zstd.compress(RECORDS)[:-10], zstd.compress(RECORDS)[:3]],
+    ids=["gzip", "gzip, two bytes", "zstd", "zstd, three bytes"],
+)
+def test_a_torn_file_of_which_nothing_is_left_is_told(content: bytes, log: Path) -> None:
+    log.write_bytes(content)
+    for command in ([], ["report", "top"], ["query", "SELECT 1"]):
+        result = run(*command, "access.jsonl")
+        assert result.exit_code == 0
+        assert result.stderr == ("warning: access.jsonl is torn: what is behind its last whole block is missing\n")
 
 
 def test_the_last_records_are_found_in_a_file_with_a_byte_order_mark(log: Path) -> None:

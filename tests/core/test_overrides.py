@@ -175,7 +175,10 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
     [
         ([], "an override is a JSON object with pool, origin and to, and perhaps from, over and hold"),
         ({"pool": "p", "origin": "a"}, "an override is a JSON object with pool, origin and to, .*; to is missing$"),
-        ({"pool": "p", "origin": "a", "to": 1, "for": 2}, 'there is no key "for"; there are "pool", "origin", "to", "from", "over"'),
+        (
+            {"pool": "p", "origin": "a", "to": 1, "for": 2},
+            'there is no key "for"; there are "pool", "origin", "to", "from", "over"',
+        ),
         ({"pol": "p"}, 'there is no key "pol"; did you mean "pool"? There are "pool", "origin", "to", "from", "over"'),
         ({"pool": "r", "origin": "a", "to": 1}, 'pool: there is no pool "r"; there are "p", "q"'),
         ({"pool": "p", "origin": "c", "to": 1}, 'origin: p has no origin "c"; there are "a", "b", "new"'),

@@ -69,9 +69,7 @@ def test_it_joins_what_the_headers_say(given: str, sent: str) -> None:
         ("client_ip", "*", "*"),
     ],
 )
-def test_a_cache_is_told_by_what_clients_are_told_from_others(
-    hash_on: str, alone: str, among_others: str
-) -> None:
+def test_a_cache_is_told_by_what_clients_are_told_from_others(hash_on: str, alone: str, among_others: str) -> None:
     """The address of a client is in no field. A route takes the part of the header that names pools."""
     toml = f'{POOL}status = 308\npick = "hash"\nhash_on = "{hash_on}"\n'
     route = '[[routes]]\npath = "/x"\nredirect_to = "p"\n'

@@ -3,6 +3,7 @@
     commands    the command line
     filters     which files are read, and which records are selected
     files       reads files, compressed or not
+    packed      unpacks them, by their first bytes
     wrapped     takes off what container engines put around lines
     records     parses lines
     show        prints records

@@ -1,4 +1,4 @@
-"""Files of the log: plain, compressed (`.gz`, `.zst`), pipes, or standard input (`-`).
+"""Files of the log: plain, compressed (gzip, zstd), pipes, or standard input (`-`).
 
 The rule: a reader gets blocks of whole lines, but for the last one of a file, whose end may be missing. A compressed
 file that is torn ends where it is torn. A run of NULs is read as one, and as the end of a line: where a writer without
@@ -6,11 +6,9 @@ O_APPEND goes on after the file was truncated (logrotate's copytruncate), the fi
 log, and what stands behind it is a record. What a container engine put around lines is taken off.
 """
 
-import gzip
 import os
 import re
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,16 +16,15 @@ from typing import IO, Any
 import click
 
 from redirect.commands.loading import leave
+from redirect.commands.logs.packed import BY_SUFFIX, begun, check_text, packed_with, unpacked
 from redirect.commands.logs.progress import Progress
 from redirect.commands.logs.wrapped import Unwrapper, is_wrapped
 
 BLOCK_BYTES = 256 * 1024
 
-_COMPRESSED = {".gz", ".zst"}
 _BOM = b"\xef\xbb\xbf"  # which editors of some systems put before a file
 _HOLE = re.compile(rb"\0+")
 _AT_HOLE = re.compile(rb"\0(?=[^\n])")
-_BEGIN_BYTES = 16  # which tell how a file has its lines
 
 
 def opened(path: str) -> IO[bytes]:
@@ -38,8 +35,11 @@ def opened(path: str) -> IO[bytes]:
 
 
 def is_plain(path: str) -> bool:
-    """Whether the file can be read from any position."""
-    return path != "-" and _suffix(path) not in _COMPRESSED and Path(path).is_file()
+    """Whether the file can be read from any position, and is not called as one that is packed."""
+    if path == "-" or Path(path).suffix.lower() in BY_SUFFIX or not Path(path).is_file():
+        return False
+    with opened(path) as file:
+        return packed_with(begun(file)[0]) is None
 
 
 def is_clean(path: str) -> bool:
@@ -48,25 +48,37 @@ def is_clean(path: str) -> bool:
     if not is_plain(path) or not size(path):
         return False
     with opened(path) as file:
-        begin = file.read(_BEGIN_BYTES)
+        begin, _ = begun(file)
         end = file.seek(-1, os.SEEK_END) + 1
         return not is_wrapped(begin) and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
 
 
 def is_clean_inside(path: str) -> bool:
     """The same of a compressed file, for DuckDB: it knows the suffixes in small letters, and neither a byte order mark
-    nor where a file is torn. What is damaged is left to `blocks`, which says so."""
-    if Path(path).suffix not in _COMPRESSED or not Path(path).is_file():
+    nor where a file is torn, nor NULs behind one of gzip. What is damaged is left to `blocks`, which says so."""
+    program = BY_SUFFIX.get(Path(path).suffix)
+    if program is None or not Path(path).is_file():
         return False
     with opened(path) as file:
-        content, fault = _unpacked(file)
+        if packed_with(begun(file)[0]) != program:
+            return False
+        content, fault = unpacked(file, path)
+        unpacked_bytes = 0
         try:
             begin = block = content.read(BLOCK_BYTES)
             while block and b"\0" not in block:
+                unpacked_bytes += len(block)
                 block = content.read(BLOCK_BYTES)
         except (OSError, EOFError, fault):
             return False
-        return bool(begin) and not block and not is_wrapped(begin)
+        is_whole = program != "gzip" or _ends_with_size(file, unpacked_bytes)
+        return bool(begin) and not block and not is_wrapped(begin) and is_whole
+
+
+def _ends_with_size(file: IO[bytes], unpacked_bytes: int) -> bool:
+    """Whether a file of gzip has one part, and nothing behind it: at its end is how long it was (RFC 1952)."""
+    file.seek(-4, os.SEEK_END)
+    return int.from_bytes(file.read(), "little") == unpacked_bytes & 0xFFFF_FFFF
 
 
 def size(path: str) -> int:
@@ -79,21 +91,26 @@ def size(path: str) -> int:
 
 def blocks(path: str, progress: Progress) -> Iterator[bytes]:
     """All of the file; the progress advances by its bytes on disk."""
-    unwrap = Unwrapper().unwrap
     if path == "-":
-        yield from map(unwrap, _whole_lines(sys.stdin.buffer))
+        yield from _blocks_of(sys.stdin.buffer, "standard input", Progress(0))
         return
     with opened(path) as file:
-        content, fault = _unpacked(file)
-        before = 0
-        try:
-            for block in map(unwrap, _whole_lines(content)):
-                yield block
-                if file.seekable():
-                    progress.advance(file.tell() - before)
-                    before = file.tell()
-        except (OSError, fault) as error:
-            leave(2, f"{path} cannot be read: {error}")
+        yield from _blocks_of(file, path, progress)
+
+
+def _blocks_of(file: IO[bytes], name: str, progress: Progress) -> Iterator[bytes]:
+    unwrap = Unwrapper().unwrap
+    before = 0
+    fault: type[Exception] = OSError
+    try:
+        content, fault = unpacked(file, name)
+        for block in map(unwrap, _whole_lines(content, name)):
+            yield block
+            if file.seekable():
+                progress.advance(file.tell() - before)
+                before = file.tell()
+    except (OSError, fault) as error:
+        leave(2, f"{name} cannot be read: {error}")
 
 
 def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
@@ -116,24 +133,20 @@ def with_holes_as_lines(block: bytes) -> bytes:
     return _split_at_holes(_squeezed(block))
 
 
-def _whole_lines(file: Any) -> Iterator[bytes]:
+def _whole_lines(file: Any, name: str) -> Iterator[bytes]:
     rest, is_first = b"", True
     try:
         while chunk := file.read1(BLOCK_BYTES):
             if is_first:
+                check_text(chunk, name)
                 chunk, is_first = chunk.removeprefix(_BOM), False
             lines, newline, rest = _squeezed(rest + chunk).rpartition(b"\n")
             if newline:
                 yield _split_at_holes(lines + newline)
     except EOFError:
-        if not is_first:  # an empty file is nothing compressed
-            click.echo(f"warning: {file.name} is torn: what is behind its last whole block is missing", err=True)
+        click.echo(f"warning: {name} is torn: what is behind its last whole block is missing", err=True)
     if rest:
         yield _split_at_holes(rest)
-
-
-def _suffix(path: str) -> str:
-    return Path(path).suffix.lower()
 
 
 def _squeezed(chunk: bytes) -> bytes:
@@ -142,20 +155,3 @@ def _squeezed(chunk: bytes) -> bytes:
 
 def _split_at_holes(block: bytes) -> bytes:
     return _AT_HOLE.sub(b"\0\n", block) if b"\0" in block else block
-
-
-def _unpacked(file: IO[bytes]) -> tuple[Any, type[Exception]]:
-    """The content of the file, and what is raised where that is damaged."""
-    suffix = _suffix(file.name)
-    if suffix not in _COMPRESSED:
-        return file, OSError
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=file), zlib.error
-    try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-    except ImportError:
-        leave(2, f"{file.name} cannot be read: zstd is not installed, pip install 'redirect[logs]' brings it")
-    return zstd.open(file), zstd.ZstdError
