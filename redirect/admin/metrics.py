@@ -70,6 +70,7 @@ class _Collector(NamedTuple):
         forgotten = _forgotten(snapshot, {(pool.name, origin.name) for pool, origin in pairs})
         yield from _of_requests(snapshot, instance.config, pairs, forgotten)
         yield from _of_forwards(snapshot.forwards, instance.config, forgotten)
+        yield from _of_limits(instance)
         yield from _of_instance(instance, snapshot)
         yield from _of_pools(instance, pairs)
         yield from _of_probes(instance)
@@ -189,6 +190,14 @@ def _of_pools(instance: Instance, pairs: _Pairs) -> Iterator[Metric]:
 def _each(pool: Pool, values: Iterable[float]) -> Iterator[tuple[float, tuple[str, str]]]:
     """What `values` has of the origins of the pool, in their order."""
     return ((value, (pool.name, origin.name)) for origin, value in zip(pool.origins, values, strict=True))
+
+
+def _of_limits(instance: Instance) -> Iterator[Metric]:
+    limits = instance.limits().items()
+    samples = [(state.limit, route) for route, state in limits]
+    yield _family("redirect_route_limit", "Requests that may be under way in a route.", "route", samples)
+    samples = [(state.under_way, route) for route, state in limits]
+    yield _family("redirect_route_in_flight", "Requests that count for the limit of a route.", "route", samples)
 
 
 def _of_probes(instance: Instance) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from collections import deque
 from starlette.types import Message, Receive, Send
 
 from redirect.core.decision import Decision
-from redirect.edge.response import fields_and_body
+from redirect.edge.response import fields_and_body, with_id
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
 
@@ -121,7 +121,7 @@ class AsgiClient:
 
     def refuse(self, decision: Decision) -> None:
         exchange = self.exchange
-        decision = decision._replace(close=not exchange.is_complete)
+        decision = with_id(decision._replace(close=not exchange.is_complete), exchange.request_id)
         fields, body = fields_and_body(decision, exchange.target, exchange.lines)
         self._put({"type": "http.response.start", "status": decision.status, "headers": fields})
         self._put({"type": "http.response.body", "body": body})

@@ -24,7 +24,7 @@ from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.keys import key_of
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import head, opening, whole
+from redirect.edge.response import head, opening, whole, with_id
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
@@ -187,7 +187,9 @@ class FastPath(HttpConnection):
             answer = b"".join((_begins[decision.status], decision.opening or opening(decision), target, _END))
         else:
             close = close or decision.close
-            answer = whole(default, decision, method, text, fields, close=close)
+            if decision.prefix is None:
+                logged = handler.identified(logged)
+            answer = whole(default, with_id(decision, logged[-1]), method, text, fields, close=close)
         if self._read_progress is not None:
             self._written += len(answer)
         self.transport.write(answer)

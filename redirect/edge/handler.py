@@ -33,7 +33,7 @@ class RequestHandler:
     forwarder: Forwarder
     documents: Documents = field(default_factory=Documents)
     connections: Collection[Any] = ()  # those of this process, with heads that they keep
-    _request_ids: RequestIds = field(default_factory=RequestIds, init=False)
+    request_ids: RequestIds = field(default_factory=RequestIds, init=False)
 
     def __post_init__(self) -> None:
         self.reader.read_origins(is_needed=self.service.reads_origin)
@@ -113,7 +113,7 @@ class RequestHandler:
 
     def identified(self, head: LoggedHead) -> LoggedHead:
         """The same with an id, which the origin gets, too."""
-        return head if head[-1] else (*head[:-1], self._request_ids.new())
+        return head if head[-1] else (*head[:-1], self.request_ids.new())
 
 
 def _last_hop(forward: Forward, method: str) -> Decision:

@@ -128,6 +128,7 @@ class Exchange:
         "key_of",
         "lines",
         "method",
+        "request_id",
         "takes_plain",
         "target",
         "traits",
@@ -144,6 +145,7 @@ class Exchange:
         self.method = method
         self.target = target
         self._logged = logged
+        self.request_id = logged[-1] or ""
         self.lines = lines
         self.traits = traits
         self._host = host
@@ -351,10 +353,8 @@ class Exchange:
         target, prefix = forward.route.target_of(self.target)
         line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
-        request_id = self._logged[-1]
-        assert request_id is not None
         return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
-            line, host, self.lines, stripped, request_id.encode("ascii"),
+            line, host, self.lines, stripped, self.request_id.encode(),
         )  # fmt: skip
 
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
@@ -423,11 +423,12 @@ class Exchange:
             fields.append((b"date", date_now()))
         if self.copy is not None and self._upstream is not None:
             self.copy.begin(status, reason, fields, length, has_end=self._upstream.has_end)
-        self._client.head(status, reason, fields, length)
+        self._client.head(status, reason, [*fields, self._id_field()], length)
         return True
 
     def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None:
         """The head of the answer, without its last line end, and what came of its body; `left` bytes are to come."""
+        head = b"%bx-request-id: %b\r\n" % (head, self.request_id.encode())
         self._origin_status = status
         self._answer_us = (monotonic_ns() - self._sent_at) // 1000
         self._bytes_out = len(body)
@@ -449,7 +450,7 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.answered(101)
         self._kept = None
-        self._client.switch(reason, fields, protocol)
+        self._client.switch(reason, [*fields, self._id_field()], protocol)
 
     def on_data(self, data: bytes) -> None:
         self._has_moved = True
@@ -585,13 +586,17 @@ class Exchange:
         self._bytes_out = len(body)
         self._forwarder.recorder.numbers.stale += 1
         self._finish(200, detail, error, "cache")
-        self._client.head(200, reason, fields, len(body))
+        self._client.head(200, reason, [*fields, self._id_field()], len(body))
         self._client.end(body, [])
 
     def _cut(self, detail: str, error: str | None) -> None:
         """`error` is None where the origin has no part in it."""
         self._finish(self._origin_status or 502, detail, error)
         self._client.cut()
+
+    def _id_field(self) -> Field:
+        """By which the logs here and at the origin have the request."""
+        return b"x-request-id", self.request_id.encode()
 
     def _count_failure(self, destination: Destination | None, error: str) -> None:
         origin = None if destination is None else destination.origin.name
@@ -635,8 +640,8 @@ class Exchange:
         recorder = self._forwarder.recorder
         recorder.write(decision, self._logged, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:
-            log, request_id = forward.route.error_log, self._logged[-1]
-            recorder.failures.write(log, decision, outcome, error, self.method, self.target, request_id, self._started)
+            about = self.method, self.target, self.request_id
+            recorder.failures.write(forward.route.error_log, decision, outcome, error, *about, self._started)
         return decision
 
 

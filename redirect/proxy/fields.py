@@ -47,7 +47,7 @@ OF_REQUESTS = {
     ),
 }
 OF_RESPONSES = {
-    **dict.fromkeys([*_HOP_BY_HOP, "te", "alt-svc"], DROPPED),
+    **dict.fromkeys([*_HOP_BY_HOP, "te", "alt-svc", "x-request-id"], DROPPED),
     **dict.fromkeys("connection content-length transfer-encoding via upgrade".split(), READ),
 }
 

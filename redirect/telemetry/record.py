@@ -29,10 +29,10 @@ Record = tuple[Decision, LoggedHead, str, int, int, str, Outcome | None]
 
 
 class RequestIds:
-    """Generates ids of 32 digits, half of them of this object alone."""
+    """Generates ids of 32 digits, which begin with 16 of this object alone."""
 
-    def __init__(self) -> None:
-        self._begin = secrets.token_hex(8)
+    def __init__(self, begin: str | None = None) -> None:
+        self._begin = begin or secrets.token_hex(8)
         self._next = count(10**15)
 
     def new(self) -> str:

@@ -25,8 +25,8 @@ NOT_ANSWERED = "the controller does not answer"
 
 
 def fields(answer: Answer) -> list[tuple[str, str]]:
-    """Those of the document, not of the connection."""
-    return [(name, value) for name, value in answer.fields if name not in ("date", "connection")]
+    """Those of the document, not of the connection and the request."""
+    return [(name, value) for name, value in answer.fields if name not in ("date", "connection", "x-request-id")]
 
 
 async def test_a_document_passes_as_the_controller_answers(forwarding: Forwarding) -> None:

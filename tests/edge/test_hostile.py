@@ -73,7 +73,7 @@ def test_a_target_that_is_none(target: str, wire: Wire) -> None:
     """What no target may hold gives no Location, and nothing of it is in the answer."""
     (answer,) = wire.exchange(head(f"GET {target} HTTP/1.1") + NEXT).answers
     assert (answer.status, answer.location) == (400, None)
-    assert {*answer.headers} == {"content-length", "content-type", "vary", "connection"}
+    assert {*answer.headers} == {"content-length", "content-type", "vary", "connection", "x-request-id"}
     assert b"evil" not in answer.body
 
 

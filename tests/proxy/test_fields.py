@@ -6,7 +6,7 @@ from time import time
 
 import pytest
 from support.gateway import DATE, Forwarding
-from support.origin import answer, head, says
+from support.origin import answer, chunks, head, says
 
 from redirect.proxy import fields
 from redirect.proxy.fields import Forwarded, counted_down, request_fields, response_fields
@@ -276,6 +276,28 @@ async def test_traceparent_passes_as_it_came(count: int, logged: str | None, for
         asked = await gateway.asked("GET / HTTP/1.1", *[f"traceparent: {traceparent}"] * count, "tracestate: a=b")
         assert (asked.all("traceparent"), asked.one("tracestate")) == ([traceparent] * count, "a=b")
         assert (await gateway.record())["trace_id"] == logged
+
+
+@pytest.mark.parametrize("sent", [[], ["X-Request-ID: mine"]])
+async def test_an_answer_has_the_request_id_of_the_log(sent: list[str], forwarding: Forwarding) -> None:
+    """Whoever gives it: in place of the origin's own id, and with each status but that of a redirect."""
+    more = (
+        '[[routes]]\npath = "/ours"\nrespond = { status = 200, body = "x" }\n'
+        '[[routes]]\npath = "/named"\nrespond = { status = 200, headers = { "X-Request-ID" = "fixed" } }\n'
+        '[[routes]]\npath = "/none"\nforward_to = "none"\n[none]\nweighted_hosts = { "127.0.0.1:1" = 1 }\n'
+        '[[routes]]\npath = "/old"\nredirect_to = "moved"\n[moved]\nweighted_hosts = { a = 1 }\n'
+        '[[routes]]\npath = "/shown"\nshow = "readyz"\n'
+    )
+    async with forwarding(more=more) as gateway:
+        gateway.origin.default = says(answer(b"ok", "X-Request-ID: theirs"))
+        gateway.origin.on("/chunked", says(head("200 OK", "Transfer-Encoding: chunked") + chunks(b"ok")))
+        got = {
+            path: (await gateway.ask(f"GET {path} HTTP/1.1", *sent)).all("X-Request-ID")
+            for path in ("/", "/chunked", "/ours", "/none", "/shown", "/a/../b", "/named", "/old")
+        }
+        ids = {record["path"]: [record["request_id"]] for record in await gateway.records(len(got))}
+        assert got == {**ids, "/named": ["fixed"], "/old": []}
+        assert not sent or ids["/"] == ["mine"]
 
 
 async def test_generated_request_ids_differ(forwarding: Forwarding) -> None:

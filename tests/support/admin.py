@@ -71,6 +71,9 @@ DISCOVERED = POOLS + b'[found]\ndiscover = { name = "found", port = 80 }\n'
 # And with one whose origin is probed.
 PROBED = DISCOVERED + b'[probed]\nweighted_hosts = { "127.0.0.1:1" = 1 }\nhealth_check = { path = "/" }\n'
 
+# And with a route that has a limit.
+LIMITED = PROBED + b'[[routes]]\npath = "/limited"\nforward_to = "inner"\nlimit = 7\n'
+
 
 def new_scoreboard() -> Scoreboard:
     """The scoreboard of an instance that serves POOLS."""
@@ -90,7 +93,7 @@ def every_metric() -> str:
     alive.forwards.failed("inner", "origin-6", "connection_refused")
     alive.forwards.report({("inner", "origin-6"): 1}, {"origin-6:80": (1, 1)}, 0)
     scoreboard.overrides.publish(pack([Override("inner", "origin-6", 100, 100, time(), 0.0, 60.0)]).encode())
-    return ask("/metrics", scoreboard, pools=PROBED).text
+    return ask("/metrics", scoreboard, pools=LIMITED).text
 
 
 def ask(
