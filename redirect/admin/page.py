@@ -210,7 +210,7 @@ class View:
         ]
 
     def _select(self, troubles: Troubles) -> Selection:
-        """Made again when something failed or recovered, and with each note of the history: sorting takes a while."""
+        """Made again when a pool fails in another way, and with each note of the history: sorting takes a while."""
         config, history = self.instance.config, self.instance.history
         reasons = config, history.notes, troubles.failing()
         if self._selected != reasons:

@@ -22,6 +22,11 @@ def _visible(value: object) -> str:
     return value if isinstance(value, Markup) else visible(str(value))
 
 
+def _name(name: str) -> Markup:
+    """A name that is broken before a dot, where it must be."""
+    return Markup("<wbr>.").join(visible(name).split("."))
+
+
 def _percent(share: float | None) -> str:
     return _ABSENT if share is None else f"{share:.2%}"
 
@@ -59,4 +64,4 @@ _templates = Environment(autoescape=True, undefined=StrictUndefined, finalize=_v
 _templates.loader = FileSystemLoader(Path(__file__).parent)
 _numbers = {"count": "{:,}".format, "duration": _duration, "rate": _rate}
 _templates.globals |= _numbers
-_templates.filters |= _numbers | {"percent": _percent, "utc": _utc, "ago": _ago}
+_templates.filters |= _numbers | {"name": _name, "percent": _percent, "utc": _utc, "ago": _ago}

@@ -334,6 +334,15 @@ def test_the_newest_request_is_the_first_row() -> None:
     assert ">/1</td>" in found[-1]
 
 
+def test_names_are_broken_at_their_dots() -> None:
+    """Where there is no room for them: that of a pool and of an origin, and in the list of requests."""
+    fake = FakeInstance('["a.b"]\nweighted_hosts = { "eu.example.com:80" = 1 }\nis_default = true\n')
+    fake.log = [line(pool="a.b", origin="eu.example.com:80", path="/a.b", query="")]
+    html = ask(fake).text
+    assert html.count(">eu<wbr>.example<wbr>.com:80</t") == 2
+    assert (html.count(">a<wbr>.b<"), html.count("<wbr>")) == (2, 6)
+
+
 def test_lost_lines_are_shown_whatever_the_filter() -> None:
     fake = FakeInstance()
     marker = {"time": RECORD["time"], "level": "error", "message": "lost", "lost": 1200, "instance": "w", "worker": 1}

@@ -5,10 +5,10 @@ import itertools
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -17,6 +17,8 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from support.service import Running, controller, running, wait_for, workers
+
+from redirect.admin.view import MAX_ORIGINS_OF_POOL
 
 from .conftest import Start, complaints, keep, look, screen
 
@@ -362,21 +364,96 @@ def test_phone(browser: Chrome, site: Running) -> None:
     keep(browser, "phone", 390)
 
 
-@pytest.mark.parametrize("width", [390, 820, 1280])
-def test_long_names_and_large_weights_stay_in_their_place(chrome: Chrome, width: int, tmp_path: Path) -> None:
-    """A name is cut where it has no room, a number never: it would read as another one."""
-    pools = {"p" * 128: {"weighted_hosts": {"origin-1": 1_000_000, "origin-2": 100_000}, "is_default": True}}
-    with running(tmp_path, pools=pools) as service:
-        screen(chrome, width, 900)
-        chrome.get(service.admin_url)
-        page, room = chrome.execute_script(
-            "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
-        )
-        cut = chrome.execute_script(
-            "const cells = [...document.querySelectorAll('td.weight')]; "
-            "return cells.filter(cell => cell.scrollWidth > cell.clientWidth).length"
-        )
-        keep(chrome, f"long-{width}", width)
-        chrome.get("about:blank")
+# What needs room: names, weights, a pool with all that its head can say, routes, unseen time.
+CROWDED: dict[str, Any] = {
+    "p" * 128: {"weighted_hosts": {"origin-1": 1_000_000, "origin-2": 100_000}},
+    "downloads": {
+        "weighted_hosts": {f"downloads-eu-west-{number}.example.com": 1 for number in (1, 2)} | {"sixteen-chars-ab": 1}
+    },
+    "mirrors": {"weighted_hosts": {f"downloads-eu-west-1.example.com:{port}": 1 for port in (8443, 8444)}},
+    "found-in-the-names": {"discover": {"name": "localhost", "port": 1}, "is_default": True},
+    "many": {"weighted_hosts": {f"origin-{number}": 1 for number in range(MAX_ORIGINS_OF_POOL + 1)}},
+    "routes": [
+        {"path": "/hello", "respond": {"status": 200}},
+        {"path_prefix": "/inner", "forward_to": "found-in-the-names"},
+    ],
+}
+
+# The texts that are cut at the end of their element, or at that of one around it that has a scroll bar. In the list of
+# requests what clients sent may be.
+CUT = """
+const clips = (element) => getComputedStyle(element).overflowX !== "visible";
+const may = (element) => element.matches(".unseen, .requests td:not(.name)");
+return [...document.querySelectorAll("h2, h3, th, td, dt, dd, li, p, caption, .workers")]
+  .filter((element) => clips(element) && element.scrollWidth > element.clientWidth && !may(element))
+  .map((element) => element.textContent);
+"""
+
+# By text, on how many lines each of the elements is.
+LINES = """
+const lines = (element) => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.bottom / 8))).size;
+};
+return [...document.querySelectorAll(arguments[0])].map((element) => [element.textContent, lines(element)]);
+"""
+
+# How far the left edge of the text of each element is from that of the card.
+INDENTS = """
+return [...document.querySelectorAll(arguments[0])].map((element) =>
+  element.getBoundingClientRect().left + parseFloat(getComputedStyle(element).paddingLeft)
+  - element.closest(".pool").getBoundingClientRect().left);
+"""
+
+# The room between the texts under each chart.
+GAPS = """
+const gaps = [];
+for (const ends of document.querySelectorAll(".plot p")) {
+  const boxes = [...ends.children].map((element) => element.getBoundingClientRect());
+  boxes.slice(1).forEach((box, index) => gaps.push(box.left - boxes[index].right));
+}
+return gaps;
+"""
+
+
+@pytest.fixture(scope="session")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("crowded"), pools=CROWDED) as service:
+        for pool in ("downloads", "mirrors", "p" * 128):
+            httpx.get(service.url, headers={"x-redirect-pool-id": pool})
+        yield service
+
+
+@pytest.mark.parametrize("width", [360, 390, 820, 1000, 1280, 1920])
+def test_neither_a_name_nor_a_number_is_cut(chrome: Chrome, width: int, crowded: Running) -> None:
+    """It would read as another one."""
+    screen(chrome, width, 900)
+    chrome.get(crowded.admin_url)
+    within(chrome, PATIENCE, lambda: is_live(chrome) and rows(chrome, "mirrors"))
+    page, room = chrome.execute_script(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    )
+    cut = chrome.execute_script(CUT)
+    keep(chrome, f"crowded-{width}", width)
+    chrome.get("about:blank")
     assert page <= room == width
-    assert cut == 0
+    assert cut == []
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_texts_have_their_room(chrome: Chrome, width: int, crowded: Running) -> None:
+    """Words of routes and names of origins are not broken, weights stand under names, ends of charts stand apart."""
+    screen(chrome, width, 900)
+    chrome.get(f"{crowded.admin_url}/?over=hour")
+    within(chrome, PATIENCE, lambda: is_live(chrome))
+    names = dict(chrome.execute_script(LINES, "#routes tbody :is(th, td:not(.number)), .pools tbody th"))
+    indents = {round(indent) for indent in chrome.execute_script(INDENTS, ".pools tbody :is(th, .weight)")}
+    gaps = chrome.execute_script(GAPS)
+    chrome.get("about:blank")
+    assert {"/hello", "respond 200", "/inner/*", "downloads-eu-west-1.example.com:8443"} <= names.keys()
+    assert {name: lines for name, lines in names.items() if lines > 1} == {}
+    assert len(indents) == 1
+    assert min(indents) >= 8
+    assert len(gaps) >= 4
+    assert min(gaps) >= 8
