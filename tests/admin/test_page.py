@@ -207,30 +207,45 @@ def test_observed_shares_are_of_the_picks_under_the_configuration_in_force() -> 
 
 
 def test_due_shares_are_shown_where_they_are_not_as_configured() -> None:
-    """Of 40 picks 10 were made while origin-1 was down."""
-    fake = FakeInstance()
-    fake.requests = {("pool-a", "origin-1", 302): Count(40, 40, 0)}
-    fake.dues = {"pool-a": {None: 10, "origin-2": 10}}
-    assert re.findall(r">due</span> (\S+)</div>", ask(fake).text)[0] == "37.50%"
-    fake.dues = {}
-    assert ">due</span>" not in ask(fake).text
-
-
-def test_before_the_first_pick_due_shares_are_those_of_now() -> None:
-    """Later they are of the picks, as observed ones, with that of now beside them."""
+    """They are those of now, whatever was due of the picks that were made: 0 while none may be picked."""
     fake = FakeInstance(PROBED)
+
+    def shown() -> list[str]:
+        return re.findall(r">due</span> (\S+)</div>", ask(fake).text)
+
+    assert shown() == []
     fake.downs = {"origin-1": "timed out"}
-
-    def shown() -> list[tuple[str, str]]:
-        return re.findall(r'<div title="([^"]*), with health[^"]*"><svg.*?>due</span> (\S+)</div>', ask(fake).text)
-
-    assert shown() == [("Now", "0.00%"), ("Now", "100.00%")]
+    assert shown() == ["0.00%", "100.00%"]
     fake.requests = {("first", "origin-2", 302): Count(4, 4, 0)}
     fake.dues = {"first": {None: 2, "origin-2": 2}}
-    since = "Of the picks since the load; now"
-    assert shown() == [(f"{since} 0.00%", "25.00%"), (f"{since} 100.00%", "75.00%")]
+    assert shown() == ["0.00%", "100.00%"]
+    fake.downs["origin-2"] = "timed out"
+    assert shown() == ["0.00%", "0.00%"]
+    fake.downs = {}
+    assert shown() == []
+
+
+def test_what_was_due_of_the_picks_is_marked_where_they_are_drawn() -> None:
+    """Where it is not as configured, or what is due now is not. Of 40 picks 10 were made while origin-1 was down."""
+    fake = FakeInstance(PROBED)
+
+    def marks() -> list[tuple[str, str, str]]:
+        observed = (
+            r'due of them, ([^"]*)"><svg[^>]*><rect class="observed"[^>]*><line x1="(\S+)" .*?>where (\S+) were due<'
+        )
+        return re.findall(observed, ask(fake).text)
+
+    fake.requests = {("first", "origin-1", 302): Count(15, 15, 0), ("first", "origin-2", 302): Count(25, 25, 0)}
+    assert marks() == []
+    fake.dues = {"first": {None: 10, "origin-2": 10}}
+    mean = [("37.50%", "0.375", "37.50%"), ("62.50%", "0.625", "62.50%")]
+    assert marks() == mean
+    fake.downs = {"origin-1": "timed out"}
+    assert marks() == mean
     fake.dues = {}  # all picks were made before the origin went down
-    assert shown() == [(f"{since} 0.00%", "50.00%"), (f"{since} 100.00%", "50.00%")]
+    assert marks() == [("50.00%", "0.5", "50.00%")] * 2
+    fake.requests = {}
+    assert marks() == []
 
 
 def test_an_override_is_marked_beside_the_shares_of_the_file() -> None:
