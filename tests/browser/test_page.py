@@ -457,3 +457,18 @@ def test_on_a_phone_texts_have_their_room(chrome: Chrome, width: int, crowded: R
     assert min(indents) >= 8
     assert len(gaps) >= 4
     assert min(gaps) >= 8
+
+
+def test_time_that_was_not_seen_has_one_colour(browser: Chrome) -> None:
+    """In the charts and in those of pools, and what was seen has the other."""
+    look(browser, "dark")
+    within(browser, PATIENCE, lambda: browser.find_elements(By.CSS_SELECTOR, ".spark .unknown"))
+    unseen, ground = browser.execute_script(
+        """
+        const styles = (css) => [...document.querySelectorAll(css)].map((element) => getComputedStyle(element));
+        const fills = new Set(styles(".unknown").map((style) => style.fill));
+        return [[...fills], [...new Set(styles(".plot svg, .spark").map((style) => style.backgroundColor))]];
+        """
+    )
+    assert len(unseen) == 1
+    assert ground == ["rgba(0, 0, 0, 0)"]
