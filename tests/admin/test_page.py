@@ -702,6 +702,18 @@ def test_of_many_that_are_down_the_strip_names_five() -> None:
     assert (len(strip(html)), strip(html)[-1]) == (6, "1,095 more are down.")
 
 
+def test_without_javascript_the_page_reloads_itself_on_request_alone() -> None:
+    """Else it would take away what is being typed; where it does, all that was chosen is kept."""
+    refresh = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    for query in ("", "?find=a"):
+        html = ask(FakeInstance(), f"/{query}").text
+        assert ("http-equiv" in html, 'class="reloads"' in html) == (False, False)
+    assert '<a href="./?find=a&amp;reload=1">every 5 s</a>' in html
+    html = ask(FakeInstance(), "/?reload=1&find=a").text
+    assert (refresh in html, '<body class="reloads">' in html) == (True, True)
+    assert 'reloads every 5 s, <a href="./?find=a">stop</a>' in html
+
+
 def test_the_page_counts_requests_that_named_an_unknown_pool() -> None:
     fake = FakeInstance()
     assert "named a pool" not in ask(fake).text

@@ -210,7 +210,8 @@ def test_slash_begins_to_find(browser: Chrome) -> None:
 
 
 def test_without_javascript(browser: Chrome, start: Start, site: Running) -> None:
-    """Without JavaScript the page says the same, and loads itself anew."""
+    """Without JavaScript the page says the same, and loads itself anew where it is told to; then there is no form whose
+    text it would take away."""
     path = redirect(site)
     within(browser, PATIENCE, lambda: rows(browser, path))
     plain = start(**{"profile.managed_default_content_settings.javascript": 2})
@@ -223,9 +224,24 @@ def test_without_javascript(browser: Chrome, start: Start, site: Running) -> Non
         assert len(shown[0]) == len(shown[1]) >= parts[css]
     assert attribute(plain, "path.rates", "d")
     assert not read(lambda: plain.find_element(By.ID, "pause").is_displayed())
-    later = redirect(site)
-    within(plain, PATIENCE, lambda: later in text(plain, "#requests"))
     keep(plain, "without-javascript", 1280)
+    plain.get(f"{site.admin_url}/?path=/test-")
+    later = redirect(site)
+    assert later not in text(plain, "#requests")
+
+    def is_there_after_reload() -> bool:
+        plain.find_element(By.LINK_TEXT, "reload").click()
+        return later in text(plain, "#requests")
+
+    within(plain, PATIENCE, is_there_after_reload)
+    assert plain.find_element(By.NAME, "find").is_displayed()
+    plain.find_element(By.LINK_TEXT, "every 5 s").click()
+    last = redirect(site)
+    within(plain, PATIENCE, lambda: last in text(plain, "#requests"))
+    assert not read(lambda: plain.find_element(By.NAME, "find").is_displayed())
+    plain.find_element(By.LINK_TEXT, "stop").click()
+    within(plain, PATIENCE, lambda: "reload=" not in plain.current_url)
+    assert read(lambda: plain.find_element(By.NAME, "find").is_displayed())
 
 
 def test_typed_is_text(browser: Chrome, site: Running) -> None:
