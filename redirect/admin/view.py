@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from redirect.admin.troubles import Troubles
+from redirect.admin.troubles import FAILS_NOT, Troubles
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
 from redirect.telemetry.history import WINDOWS, Subject
@@ -105,13 +105,13 @@ class OriginView(NamedTuple):
 
 def select(config: Config, query: Query, troubles: Troubles, traffic: Mapping[Subject, float]) -> Selection:
     """The pools with `find` in their name, or in an origin's, with `down` only those that fail. First the busiest, or
-    else those that fail, the default pool, and the others in the file's order."""
+    else those that fail, the gravest before all, the default pool, and the others in the file's order."""
     failing, find = troubles.failing(), query.find.lower()
 
     def place(pool: Pool) -> tuple[float, ...]:
         if query.sort == "traffic":
             return (-traffic.get((pool.name, None), 0),)
-        return pool.name not in failing, pool is not config.default
+        return *failing.get(pool.name, FAILS_NOT), pool is not config.default
 
     pools = [pool for pool in config.pools.values() if pool.name in failing or not query.down]
     if find:

@@ -404,12 +404,36 @@ def test_what_fails_is_shown_first_and_on_request_alone() -> None:
     assert "No pool fails." in ask(fake, "/?down=1").text
     fake.downs = {"origin-2": "timed out", "origin-3": "timed out"}
     html = ask(fake).text
-    assert names(html) == ["first", "second", "third", "fourth"]
-    assert origins(html)[:2] == ["origin-2", "origin-1"]
+    assert names(html) == ["second", "third", "first", "fourth"]
+    assert origins(html)[3:5] == ["origin-2", "origin-1"]
     fake.downs = {"origin-3": "timed out"}
     assert names(ask(fake).text) == ["second", "third", "first", "fourth"]
     html = ask(fake, "/?down=1").text
     assert (names(html), origins(html)) == (["second", "third"], ["origin-3", "origin-3"])
+
+
+def test_the_gravest_failure_is_shown_first() -> None:
+    """Pools without an origin, then by the share that is down, with the default pool first among equals."""
+    hosts = '{{ "{0}-1" = 7, "{0}-2" = 2, "{0}-3" = 1 }}'
+    pools = "".join(
+        f'[{name}]\nweighted_hosts = {hosts.format(name)}\nhealth_check = {{ path = "/" }}\n{more}'
+        for name, more in {"a": "", "b": "is_default = true\n", "c": "", "d": "", "e": "", "f": ""}.items()
+    )
+    fake = FakeInstance(pools + '[unasked]\ndiscover = { name = "web", port = 80 }\n')
+    fake.downs = dict.fromkeys(("a-3", "b-3", "c-1", "d-1", "d-2", "d-3", "f-2", "f-3"), "timed out")
+    assert names(ask(fake).text) == ["d", "unasked", "c", "f", "b", "a", "e"]
+    assert [each.split()[0] for each in strip(ask(fake).text)[2:]] == ["d-1", "d-2", "d-3", "c-1", "f-2", "3"]
+
+
+def test_another_origin_that_goes_down_changes_the_order() -> None:
+    """At once, although the same pools fail as before."""
+    fake = FakeInstance(PROBED.replace('"origin-3" = 1, "drained" = 0', '"origin-3" = 1, "origin-4" = 1'))
+    fake.downs = {"origin-1": "timed out", "origin-4": "timed out"}
+    view = fake.view()
+    assert names(view.sections()["pools"])[:2] == ["first", "second"]
+    fake.downs["origin-3"] = "timed out"
+    view.numbers = SharedNumbers(view.instance)
+    assert names(view.sections()["pools"])[:2] == ["second", "third"]
 
 
 def test_pools_and_origins_are_sorted_by_traffic() -> None:
@@ -678,9 +702,9 @@ def test_what_is_wrong_stands_in_the_title_and_under_the_header() -> None:
     assert strip(html) == [
         "The last reload failed 1 min ago; what was loaded before stays in force.",
         "No origin of pool second can be picked.",
-        "origin-1 of pool first is down, 1 min ago: timed out",
         "origin-3 of pool second is down, 1 min ago: Connection refused",
         "origin-3 of pool third is down, 1 min ago: Connection refused",
+        "origin-1 of pool first is down, 1 min ago: timed out",
     ]
 
 
