@@ -54,7 +54,7 @@ class Troubles(NamedTuple):
 
 
 def look(instance: Instance, snapshot: Snapshot) -> Troubles:
-    empty, down, unasked = [], {}, {}
+    empty, down, shares_down, unasked = [], {}, {}, {}
     for pool in instance.config.pools.values():
         if not pool.has_health:  # what has a weight is up
             if not any(origin.weight for origin in pool.origins):
@@ -62,14 +62,13 @@ def look(instance: Instance, snapshot: Snapshot) -> Troubles:
             continue
         states = {origin.name: instance.state(pool, origin) for origin in pool.origins}
         if downs := {name: state for name, state in states.items() if state.name == "down"}:
-            down[pool.name] = downs
+            down[pool.name], shares_down[pool.name] = downs, _share(pool, downs)
         if not _can_pick(pool, states):
             empty.append(pool.name)
         if pool.discover and (trouble := instance.discovery.trouble(pool.name)):
             unasked[pool.name] = f"{pool.discover.source} cannot be asked: {trouble.reason}"
     unread, loading = instance.trouble, snapshot.loading
     failed = None if unread or loading.error is None else loading
-    shares_down = {name: _share(instance.config.pools[name], states) for name, states in down.items()}
     return Troubles(failed, unread, empty, down, shares_down, unasked, instance.is_late(snapshot))
 
 

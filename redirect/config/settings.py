@@ -172,6 +172,8 @@ class Settings(BaseSettings):
         """An empty value is an option's, or all blanks; an empty variable is none. No proxies may be trusted."""
         if not isinstance(value, str):
             return value
+        if not value.strip() and info.field_name == "docker_host":  # for other programs, too
+            return cls.model_fields["docker_host"].default
         if not value.strip() and info.field_name != "forwarded_allow_ips":
             raise ValueError("must not be empty")
         return value.strip()

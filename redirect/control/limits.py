@@ -58,12 +58,11 @@ class Limits:
     def states(self) -> dict[str, LimitState]:
         """By the names of routes."""
         held = self.held()
-        return {name: LimitState(self._limits[index], held[index]) for name, index in self._names.items()}
+        return {name: LimitState(limit.in_flight, held[limit.index]) for name, limit in self._named.items()}
 
     def _set(self, routes: Iterable[Route]) -> None:
-        limited = [(route.name, route.limit) for route in routes if route.limit is not None]
-        self._names = {name: limit.index for name, limit in limited}
-        self._limits = {limit.index: limit.in_flight for _, limit in limited}
+        self._named = {route.name: route.limit for route in routes if route.limit is not None}  # threads read it
+        self._limits = {limit.index: limit.in_flight for limit in self._named.values()}
         for index in self._limits.keys() - self._used.keys():
             self._used[index] = _description(self._tokens[index])
 

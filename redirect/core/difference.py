@@ -5,8 +5,9 @@ and shares, those first that move most. However much differs, only so many lines
 same, however it is spelled.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from decimal import Decimal
 from typing import NamedTuple
 
 from redirect.core.overrides import Override, named
@@ -18,7 +19,7 @@ MAX_LINES = 20
 MAX_ORIGINS_OF_LINE = 5
 
 # The conditions that every request fulfils.
-_ANY = Route().key
+_ANY = Route()
 
 # The order of what is no warning.
 _POOLS, _ROUTES, _KEYS = 4.0, 3.0, 2.0  # shares move by at most 1
@@ -32,7 +33,9 @@ class Change(NamedTuple):
 
 def changes(before: Config, after: Config, overrides: Iterable[Override] = ()) -> list[Change]:
     """What differs, the most important first; and which of the `overrides` keep weights from having an effect."""
-    found = [*_default(before, after), *_pools(before, after), *_routes(before, after)]
+    overrides = [*overrides]
+    held = {each.pool for each in overrides}
+    found = [*_default(before, after), *_pools(before, after, held), *_routes(before, after)]
     for each in overrides:
         found += _held(each, before, after)
     return sorted(found, key=lambda change: (not change.is_warning, -change.importance))
@@ -50,27 +53,38 @@ def _default(before: Config, after: Config) -> Iterator[Change]:
         yield Change(f"the default pool: {old} -> {new}", is_warning=True)
 
 
-def _pools(before: Config, after: Config) -> Iterator[Change]:
+def _pools(before: Config, after: Config, held: Container[str]) -> Iterator[Change]:
+    """The pools that are `held` have overrides: the shares of the files are not those of the traffic."""
     was_forwarded, is_forwarded = before.forwarded(), after.forwarded()
     default = f"get {after.default.name}, the default pool" if after.default else "get 404"
-    lost = {route.forward_to for route in before.routes} - {route.forward_to for route in after.routes}
+    lost = {route.pool: route.action for route in before.routes}
+    for route in after.routes:
+        lost.pop(route.pool, None)
+    is_all_by_routes = _takes_all(before) or _takes_all(after)
     for name, old in before.pools.items():
         new = after.pools.get(name)
         if new is None:
             why = "" if name in was_forwarded else f": requests that name it {default}"
             yield Change(f"pool {name} is gone{why}", is_warning=True)
             continue
-        if name in lost:
+        if lost.get(name) == "forward_to":
             yield Change(f"no route forwards to pool {name} any more", is_warning=True)
+        elif name in lost and is_all_by_routes and new is not after.default:
+            yield Change(f"no route redirects to pool {name} any more, where all requests came from", is_warning=True)
         if name in is_forwarded - was_forwarded and new is not after.default:
             why = "as requests are forwarded to it"
             yield Change(f"pool {name} cannot be named any more, {why}: those that name it {default}", is_warning=True)
         if new is not old and new != (respelled := _respelled(old, new)):
-            yield from _of_pool(respelled, new)
+            yield from _of_pool(respelled, new, ", in the file" if name in held else "")
     for name, pool in after.pools.items():
         if name not in before.pools:
             moves = some(_moves({}, _shares(pool)), MAX_ORIGINS_OF_LINE)
             yield Change(f"pool {name} is new{moves and f': {moves}'}", importance=_POOLS)
+
+
+def _takes_all(config: Config) -> bool:
+    """Whether a route takes all requests that no other takes, so that none names a pool."""
+    return any(route.key == _ANY.key and not route.taken for route in config.routes)
 
 
 def _respelled(old: Pool, new: Pool) -> Pool:
@@ -82,14 +96,14 @@ def _respelled(old: Pool, new: Pool) -> Pool:
     return replace(old, origins=tuple(origins))
 
 
-def _of_pool(old: Pool, new: Pool) -> Iterator[Change]:
+def _of_pool(old: Pool, new: Pool, where: str) -> Iterator[Change]:
     before, after = _shares(old), _shares(new)
     if any(before.values()) and not any(after.values()) and not _is_yet_to_find(new):
         yield Change(f"pool {new.name} has no origin left that gets requests", is_warning=True)
     moved = [] if _is_yet_to_find(old) or _is_yet_to_find(new) else _moves(before, after)
     if moved:
         largest = max(abs(after.get(name, 0.0) - before.get(name, 0.0)) for name in {**before, **after})
-        yield Change(f"pool {new.name}: {some(moved, MAX_ORIGINS_OF_LINE)}", importance=largest)
+        yield Change(f"pool {new.name}{where}: {some(moved, MAX_ORIGINS_OF_LINE)}", importance=largest)
     drained = [f"{name} is new, drained" for name, share in after.items() if not share and name not in before]
     drained += [f"{name}, drained, is gone" for name, share in before.items() if not share and name not in after]
     if drained and not _is_yet_to_find(new):
@@ -145,8 +159,12 @@ def _moves(before: dict[str, float], after: dict[str, float]) -> list[str]:
 
 def _move(old: float, new: float) -> str:
     """With as many digits as tell them apart."""
-    shown = ((f"{100 * old:.{digits}g} %", f"{100 * new:.{digits}g} %") for digits in range(3, 17))
+    shown = ((_percent(old, digits), _percent(new, digits)) for digits in range(3, 17))
     return " -> ".join(next(pair for pair in shown if pair[0] != pair[1]))
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{Decimal(f'{100 * share:.{digits}g}'):f} %"
 
 
 def _routes(before: Config, after: Config) -> Iterator[Change]:
@@ -159,8 +177,9 @@ def _routes(before: Config, after: Config) -> Iterator[Change]:
         elif changed := [name for name in _changed_keys(route, new[key]) if name not in CONDITIONS]:
             yield Change(f"route {new[key].name}: {', '.join(changed)} changed", importance=_KEYS)
     for key, route in new.items():
-        if key not in old and key == _ANY and not route.taken:
-            what = f"route {route.name} is new: {route.does}: no request without another route names a pool any more"
+        if key not in old and route.place == _ANY.place and (not route.taken or "GET" in route.methods):
+            which = "GET" if route.taken else "request"
+            what = f"route {route.name} is new: {route.does}: no {which} without another route names a pool any more"
             yield Change(what, is_warning=True)
         elif key not in old:
             yield Change(f"route {route.name} is new: {route.does}", importance=_ROUTES)

@@ -72,7 +72,8 @@ class Updates:
         async for _ in in_steps(self._handler.service.updates(self._health, monotonic())):
             pass
         if number != self._health_number:
-            self._handler.forwarder.use_health(self._health)
+            async for _ in in_steps(self._handler.forwarder.uses_health(self._health)):
+                pass
             self._handler.recorder.numbers.health = number
             self._health_number = number
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from time import monotonic_ns
 from typing import Protocol
 
@@ -65,25 +65,27 @@ class Forwarder:
         self.config_hash = config.hash
         self._pools = {name: config.pools[name] for name in config.forwarded()}
         self._known = {place for pool in self._pools.values() for place in _places(pool, pool.origins)}
+        self._of_destinations.clear()
         self._let_go(self._connections.keys() - self._known)
         self.recorder.failures.use(config.routes)
         self.cache.use(config.routes)
         self.limits.use({route.limit.index for route in config.routes if route.limit is not None})
 
-    def use_health(self, health: Health) -> None:
-        """Lets go of the origins that are being stopped: some servers wait for their connections to end."""
+    def uses_health(self, health: Health) -> Iterator[None]:
+        """Lets go of the origins that are being stopped, in steps: some servers wait for their connections to end."""
         for name in health.keys() & self._pools.keys():
             pool, statuses = self._pools[name], health[name]
             stopping = {origin for origin, status in statuses.items() if status.member == "draining"}
             if stopping:
                 self._let_go(_places(pool, [origin for origin in pool.origins if origin.name in stopping]))
+            yield
 
     def _let_go(self, places: Iterable[Place]) -> None:
         """Closes the connections that rest there now, and the others after their answers."""
-        self._of_destinations.clear()
         for place in places:
             if place in self._connections:
                 self._connections.pop(place).close()
+                self._of_destinations.clear()
 
     def connections(self, destination: Destination, scheme: str) -> Connections:
         found = self._of_destinations.get(destination)

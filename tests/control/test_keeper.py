@@ -433,7 +433,7 @@ def test_a_disk_that_hangs_is_reported_until_it_answers(
     keeper.step()
     keeper.note_hang()
     assert [record.getMessage() for record in caplog.records] == [
-        f"REDIRECT_STATE_DIR: the numbers are not kept in {tmp_path}: its file system has not answered for 5 s. "
+        f"REDIRECT_STATE_DIR: the numbers are not kept in {tmp_path}: its file system has not answered for 30 s. "
         "It is tried again every 5 s.",
         f"the numbers are kept in {tmp_path} again",
     ]

@@ -107,6 +107,36 @@ def test_a_pool_that_no_route_forwards_to_any_more_is_a_warning() -> None:
     assert lines(before, before.replace('"b"', '"a"'))[0] == "warning: no route forwards to pool b any more"
 
 
+ALL = '[[routes]]\nredirect_to = "b"\n'
+
+
+@pytest.mark.parametrize(
+    ("after", "warned"),
+    [
+        (ALL.replace('redirect_to = "b"', "respond = { status = 404 }") + TWO, True),
+        (ALL.replace('"b"', '"a"') + TWO, True),
+        (TWO, True),
+        (ALL + 'host = "s.example"\n' + TWO, False),
+        (TWO.replace("is_default = true\n", "").replace("[b]", "[b]\nis_default = true"), False),
+    ],
+)
+def test_where_all_requests_came_by_routes_the_last_one_is_all_traffic(after: str, warned: bool) -> None:
+    """A route takes all that no other takes, so that no request names a pool."""
+    warning = "warning: no route redirects to pool b any more, where all requests came from"
+    assert (warning in lines(ALL + TWO, after)) is warned
+
+
+def test_a_route_that_takes_all_gets_is_a_warning() -> None:
+    found = lines(TWO, '[[routes]]\nmethods = ["GET"]\nrespond = { status = 404 }\n' + TWO)
+    assert found == ["warning: route GET /* is new: respond 404: no GET without another route names a pool any more"]
+
+
+def test_a_small_share_is_a_decimal() -> None:
+    before = "[a]\nis_default = true\nweighted_hosts = { x = 1000000 }\n"
+    (line,) = lines(before, before.replace("x =", "y = 1, x ="))
+    assert line.endswith("y: 0 % -> 0.0001 %")
+
+
 SPELLED = """
 [[routes]]
 host = "Shop.example"
@@ -164,6 +194,7 @@ def test_an_override_that_a_weight_does_not_change_is_told(weight: int, begin: l
     found = listed(changes(old, new, [override]))
     assert found[: len(begin)] == begin
     assert sum("keeps its override" in line for line in found) == 1
+    assert sum(line.startswith("pool a, in the file: ") for line in found) == 1
     assert not any("override" in line for line in listed(changes(old, old, [override])))
 
 

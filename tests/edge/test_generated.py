@@ -46,6 +46,7 @@ from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE, State
 from redirect.edge.plain_head import READER, plain_head_reader
+from redirect.telemetry.record import RequestIds
 
 SEED = int(os.environ.get("SEED", "20261121"))
 REQUESTS = int(os.environ.get("GENERATED", "10000"))
@@ -55,7 +56,7 @@ REQUESTS = int(os.environ.get("GENERATED", "10000"))
 VARIANTS = [("starlette", READER), ("fast", READER), ("fast", "Python")]
 
 STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
-FIELDS = {"location", "content-length", "content-type", "vary", "connection", "allow"}
+FIELDS = {"location", "content-length", "content-type", "vary", "connection", "allow", "x-request-id"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
 # Among fewer requests the rarest answers may be missing, and AddressSanitizer still keeps more of what was freed.
 ENOUGH = 10_000
@@ -82,6 +83,7 @@ class Service:
         config = parse_config(POOLS, "pools.toml")
         self._recorder = new_recorder(config, str(log))
         app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies("10.0.0.0/8"), self._recorder, Random(1))
+        app.state.handler.request_ids = RequestIds("0" * 16)  # the same in each
         self._handler = app.state.handler
         self._handler.reader._read_plain = plain_head_reader("X-Redirect-Pool-ID", reader)
         self._config = served(app)

@@ -76,13 +76,15 @@ async def test_connections_to_an_origin_that_is_stopped_end_at_once_or_behind_th
         await origin.until_asked()
         await gateway.ask("GET / HTTP/1.1")  # a connection rests there
         status = HealthStatus(False, 0, 0, "docker stops it", member="draining")
-        gateway.handler.forwarder.use_health({"origins": {origin.name: status}, "gone": {"a": status}})
+        for _ in gateway.handler.forwarder.uses_health({"origins": {origin.name: status}, "gone": {"a": status}}):
+            pass
         await origin.until_ended(1)
         goes_on.set()
         assert (await slow).body == b"late"
         await origin.until_ended(0)
         assert (await gateway.ask("GET / HTTP/1.1")).status == 200
-        gateway.handler.forwarder.use_health({"origins": {origin.name: status._replace(member="down")}})
+        for _ in gateway.handler.forwarder.uses_health({"origins": {origin.name: status._replace(member="down")}}):
+            pass
         assert (await gateway.ask("GET / HTTP/1.1")).status == 200
         assert len(origin.peers) == 3
 
