@@ -133,8 +133,6 @@ class HttpConnection(TimedConnection):
                 if isinstance(waiting, ForwardingClient):
                     self._forwarding = waiting
                     waiting.exchange.begin()
-                    if self.is_at_end and self._forwarding is waiting:
-                        waiting.ask_whether_left()
                 else:
                     self._start_asgi_task(*waiting)
                     break

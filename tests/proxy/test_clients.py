@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -162,26 +161,6 @@ async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(how: str,
         peer = await gateway.origin.until_ended()
         judge(peer, since)
         assert gateway.origin.targets == ["/1"]
-
-
-@at_best
-async def test_a_client_that_only_read_and_leaves_behind_an_answer_ends_the_next_request(own: Forwarding) -> None:
-    """It is asked again where that begins: what it has not read at its close resets the connection."""
-    loop = asyncio.get_running_loop()
-    async with own() as gateway:
-        gateway.origin.default = in_turn(says(answer(b"ok")), hang)
-        with socket.socket() as client:
-            client.setblocking(False)
-            await loop.sock_connect(client, ("127.0.0.1", gateway.port))
-            await loop.sock_sendall(client, request("GET /1 HTTP/1.1") + request("GET /2 HTTP/1.1"))
-            client.shutdown(socket.SHUT_WR)
-            read = b""
-            while not read.endswith(b"ok"):
-                read += await loop.sock_recv(client, 1)
-            await gateway.origin.until_asked(2)
-            since = loop.time()
-        judge(await gateway.origin.until_ended(), since, CHECK_SECONDS + AT_ONCE_SECONDS)
-        assert [record["status"] for record in await gateway.records(2)] == [200, 499]
 
 
 @at_best
