@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
-from support.admin import FORWARDED, LOOP, POOLS, TO_1, ask, new_scoreboard, serve
+from support.admin import FORWARDED, LIMITED, LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
@@ -473,6 +473,18 @@ def test_a_question_that_cannot_be_asked_is_400(target: str, said: str, scoreboa
     refused = ask(target, scoreboard)
     assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
     assert refused.json()["detail"].startswith(said)
+
+
+def test_metrics_tell_how_full_the_limit_of_a_route_is(scoreboard: Scoreboard) -> None:
+    """In all workers together; routes without a limit have no series."""
+    for slot, tokens in ((0, 3), (1, 2)):
+        scoreboard.make_slot(slot)
+        scoreboard.slots()[slot].numbers.held[0].tokens = tokens
+    text = ask("/metrics", scoreboard, pools=LIMITED).text
+    found = [
+        line for line in text.splitlines() if line.startswith(("redirect_route_limit", "redirect_route_in_flight"))
+    ]
+    assert found == ['redirect_route_limit{route="/limited"} 7.0', 'redirect_route_in_flight{route="/limited"} 5.0']
 
 
 def test_status_shows_what_is_under_way_at_an_origin(scoreboard: Scoreboard) -> None:
