@@ -103,13 +103,13 @@ async def test_one_list_for_each_set_of_labels(tmp_path: Path) -> None:
 
 
 async def test_an_event_is_in_force_at_once(tmp_path: Path) -> None:
-    """In about the time for which others are gathered."""
+    """Long before Docker is asked again by itself."""
     async with running_daemon(tmp_path / "docker.sock") as daemon, following(daemon) as provider:
         daemon.put(container(1))
         daemon.emit("start")
         began = monotonic()
         await until(lambda: provider.found["shop"].members)
-        assert monotonic() - began < 1
+        assert monotonic() - began < docker.POLL_SECONDS / 2
 
 
 @pytest.mark.parametrize("action", sorted(docker.ACTIONS - {"health_status"} | {"health_status: healthy"}))
@@ -182,7 +182,7 @@ async def test_a_container_that_does_not_stop_is_an_origin_again(
         began = monotonic()
         await until(lambda: states(provider) == {"shop-1": "draining"})
         await until(lambda: states(provider) == {"shop-1": "up"})
-        assert 0.2 < monotonic() - began < 5
+        assert monotonic() - began > 0.2
 
 
 async def test_a_restart_ends_it(tmp_path: Path) -> None:

@@ -527,7 +527,7 @@ async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothi
             is_full.set()
             assert (await client.answer("POST")).status == 413
         connection = gateway.origin.peers[0].socket
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01":  # established
                 await asyncio.sleep(0.01)
         is_answered.set()

@@ -240,7 +240,7 @@ async def test_one_that_waits_too_long_is_refused(forwarding: Forwarding) -> Non
         for _ in range(2):  # the first one has left the queue
             since = asyncio.get_running_loop().time()
             assert_full(await gateway.ask("GET / HTTP/1.1"), "/* has 1 requests under way, its limit")
-            assert 0.19 < asyncio.get_running_loop().time() - since < 1
+            assert asyncio.get_running_loop().time() - since > 0.19
 
 
 async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forwarding: Forwarding) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from threading import Event
 
 import pytest
+from support.gateway import PATIENCE_SECONDS
 
 from redirect.proxy import names
 from redirect.proxy.names import Addresses, Name
@@ -44,7 +45,7 @@ def waiting(name: Name, count: int) -> list[asyncio.Task[Addresses]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from support.gateway import Forwarding
+from support.gateway import PATIENCE_SECONDS, Forwarding
 from support.origin import Call, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
@@ -134,7 +134,7 @@ async def test_what_the_other_side_has_not_taken_is_counted_in_the_kernel_as_wel
         assert 0 < held < before
         read.recv(20_000, socket.MSG_WAITALL)
         read.recv(200_000, socket.MSG_WAITALL)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while untaken(transport) == before:
                 await asyncio.sleep(0.01)
         assert untaken(transport) < before

@@ -38,7 +38,7 @@ WAYS: dict[str, type[HttpToolsProtocol]] = {**OWN, "asgi": HttpToolsProtocol}
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 # No test waits longer for anything.
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 _ROUTE = """
 [[routes]]
