@@ -59,13 +59,13 @@ test-generated: $(READY) ## Run the tests of very many and of generated cases, w
 
 test-young: $(READY) ## Run the tests that depend on clocks as on a machine that was just started; needs root
 	@unshare --time --monotonic "-$$($(BIN)/python -c 'import time; print(int(time.monotonic()))')" --fork \
-		$(BIN)/python -m pytest $(addprefix tests/,$(YOUNG))
+		$(BIN)/python -m pytest $(addprefix tests/,$(YOUNG)) --numprocesses 2 --dist loadfile
 
 # The sources are mounted, so the image holds packages only. `docker build --quiet` prints its id: another clone may
 # have taken the tag meanwhile.
 test-image: ## Run the tests that start no process in a container, on the image's Python and without the compiled reader
 	@image="$$(DOCKER_BUILDKIT=1 docker build --quiet --tag redirect-tests --file misc/image_tests/Dockerfile .)" \
-	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" -m "not processes"
+	&& docker run --rm --init --read-only --tmpfs /tmp:exec --volume "$$PWD:/src:ro" "$$image" -m "not processes" --numprocesses 2 --dist loadfile
 
 # Where Python has its memory from malloc, a byte that is read behind an object is found. A copy, because the build
 # takes the place of the usual one; -s shows what the sanitizers report. Of the generated requests it sends a thousand,
