@@ -26,7 +26,7 @@ BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DEFAULT_HELP = "serves requests that name no pool, or an unknown one; the first pool with `true` counts"
 # Of the keys of a dataclass, those that the TOML spells otherwise.
 _IN_TOML: dict[Any, Any] = {
-    tuple[str, ...]: list[str], tuple[int, ...]: list[int], tuple[tuple[str, str], ...]: dict[str, str],
+    tuple[str, ...]: list[str], tuple[int, ...]: list[int], tuple[tuple[str, str], ...]: dict[str, Any],
     frozenset[str]: Any, Expected: Any,
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Findin
     """One of pydantic's errors about the table at `table`, which has these keys, in the words of our users."""
     *before, last = error["loc"]
     path = (*table, *before, last)
-    got = "" if before == ["health_check", "headers"] else f", got {shown(error['input'])}"  # a field may be a secret
+    got = f", got {shown(error['input'])}"
     reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
         case "value_error" if last == "[key]":  # pydantic puts this behind a key

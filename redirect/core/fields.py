@@ -32,7 +32,9 @@ def header_fields(values: Any, reserved: frozenset[str] = frozenset()) -> tuple[
 def _faults(values: Any, reserved: frozenset[str]) -> Iterator[str]:
     seen: set[str] = set()
     for name, value in values.items():
-        if not TOKEN.fullmatch(name) or not is_value(value):
+        if not isinstance(value, str):
+            yield f"the value of {name} is no text, write it in quotes"
+        if not TOKEN.fullmatch(name) or (isinstance(value, str) and not is_value(value)):
             yield f"{name} is no header field in visible ASCII characters"
         elif (lower := name.lower()) in reserved:
             yield f"{name} is written by the service"

@@ -140,7 +140,8 @@ def test_a_secret_is_in_no_message() -> None:
     assert pool.health_check == HealthCheck("/", method="HEAD", headers=(("Authorization", "s3cret"),))
     assert "s3cret" not in repr(pool)
     assert refused(HEAD + 'health_check = { path = "/", headers = { Authorization = 12345 } }') == (
-        f"pools.toml:4:58: p.health_check.headers.Authorization: {_FIELDS}"
+        f"pools.toml:4:40: p.health_check.headers: {_FIELDS}, got a table: "
+        "the value of Authorization is no text, write it in quotes"
     )
 
 

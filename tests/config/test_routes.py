@@ -275,7 +275,14 @@ def test_values_within_others(line: str, said: str) -> None:
             '"text/html; charset=utf-8", got "a/b\\r\\n"',
         ),
         ("headers = []", f"23: routes[0].respond.headers: headers {_FIELDS}, got an array"),
-        ("headers = { a = 1 }", f"29: routes[0].respond.headers.a: headers {_FIELDS}, got 1"),
+        (
+            'headers = { a = 1, b = true, "a b" = 1, Date = 1, c = "d" }',
+            f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: "
+            "the value of a is no text, write it in quotes; the value of b is no text, write it in quotes; "
+            "the value of a b is no text, write it in quotes; "
+            "a b is no header field in visible ASCII characters; the value of Date is no text, write it in quotes; "
+            "Date is written by the service",
+        ),
         (
             'headers = { "a b" = "" }',
             f"23: routes[0].respond.headers: headers {_FIELDS}, got a table: "
