@@ -60,7 +60,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
     config = instance.config
     pools = _named(instance, pool, origin)
     snapshot = instance.snapshot()
-    loading, only_forwarded = snapshot.loading, config.only_forwarded()
+    loading, forwarded, only_forwarded = snapshot.loading, config.forwarded(), config.only_forwarded()
     return {
         "instance": instance.name,
         "version": instance.version,
@@ -86,6 +86,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             each.name: {
                 "status": None if each.name in only_forwarded else each.status,
                 "is_default": each is config.default,
+                "is_forwarded": each.name in forwarded,
                 "origins": _origins(instance, snapshot, each, shares),
                 "overrides": shown_overrides(instance.overrides(each)),
                 **discovered.of_pool(instance, each, origin),

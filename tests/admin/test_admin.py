@@ -390,6 +390,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
     assert seen["pools"]["pool-a"] == {
         "status": 302,
         "is_default": True,
+        "is_forwarded": False,
         "overrides": [],
         "origins": {
             "origin-1": {"weight": 3, "share": 0.75, "due_share": 0.75, "state": "up", **usual},

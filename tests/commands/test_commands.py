@@ -32,6 +32,8 @@ weighted_hosts = { "origin-3:8443" = 1 }
 status = 308
 """
 
+OVERRIDE = {"pool": "api", "origin": "10.0.0.1:1", "share": 5, "to": 5, "reached": "8:00", "ends": "9:00"}
+
 
 def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(cli, arguments, env=variables)
@@ -649,7 +651,7 @@ def test_explain_needs_a_good_file(file: Path) -> None:
 
 @contextmanager
 def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
-    """Something that answers a POST so; where it is."""
+    """Something that answers one request so; where it is."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -658,6 +660,9 @@ def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self.do_POST()
 
         def log_request(self, *args: object) -> None:
             pass
@@ -831,6 +836,32 @@ def test_pools_are_listed(file: Path) -> None:
     assert run("pools", "list").stdout == "pool-a  3 origins, 1 drained  default\npool-b  1 origin\n"
     rows = json.loads(run("pools", "list", "--json").stdout)
     assert rows[0] == {"name": "pool-a", "is_default": True, "is_forwarded": False, "origins": 3, "drained": 1}
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["another file", "no file"])
+def test_pools_of_the_running_service_are_listed_without_a_file(file: Path, is_there: bool) -> None:
+    if not is_there:
+        file.unlink()
+    site = {"is_default": True, "is_forwarded": False, "overrides": [], "origins": {"a": {"weight": 1}}}
+    api = {"is_default": False, "is_forwarded": True, "overrides": [OVERRIDE], "discover": {"name": "api", "port": 1}}
+    api["origins"] = {"10.0.0.1:1": {"weight": 1}, "10.0.0.2:1": {"weight": 0}}
+    said = json.dumps({"pools": {"site": site, "api": api}}).encode()
+    with answering(200, said) as bind:
+        assert run("pools", "list", "--live", "--admin-bind", bind).stdout == (
+            "site  1 origin  default\n"
+            "api   2 origins, 1 drained  forwarded\n"
+            "  override: 10.0.0.1:1  5 % since 8:00, until 9:00\n"
+        )
+    with answering(200, said) as bind:
+        rows = json.loads(run("pools", "list", "--live", "--json", "--admin-bind", bind).stdout)
+    assert rows[1] == {
+        "name": "api",
+        "is_default": False,
+        "is_forwarded": True,
+        "origins": 2,
+        "drained": 1,
+        "overrides": [OVERRIDE],
+    }
 
 
 def test_origins_that_are_found_are_not_counted_in_the_file(file: Path) -> None:

@@ -52,8 +52,9 @@ def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> N
         wait_for(lambda: controller(service) not in (0, pid))
         assert shares(service) == {"http://new.example/": 40}
         assert "new.example  100 % since" in ramp(service)
-        listed = pools(service, "list", "--live", "--config", str(tmp_path / "pools.toml"))
-        assert "site  2 origins, 1 drained  default\n  override: new.example  100 % since" in listed
+        for named in [], ["--config", str(tmp_path / "pools.toml")]:
+            listed = pools(service, "list", "--live", *named)
+            assert "site  2 origins, 1 drained  default\n  override: new.example  100 % since" in listed
     with running(tmp_path, pools=POOLS, REDIRECT_STATE_DIR=str(tmp_path / "state")) as service:
         assert shares(service) == {"http://new.example/": 40}
         assert ramp(service, "site", "NEW.example.", "--end") == "0 the file counts again for NEW.example. of site\n"

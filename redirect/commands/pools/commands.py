@@ -15,14 +15,15 @@ from typing import Any
 
 import click
 
+from redirect.commands.admin import ask
 from redirect.commands.check import print_pool, uses
 from redirect.commands.loading import leave, load_or_exit, print_warnings, read_settings, setting
 from redirect.commands.pools import edit
 from redirect.commands.pools.edit import Edit, EditError, RefusedError, edited
-from redirect.commands.pools.ramp import described, in_force, ramp
+from redirect.commands.pools.ramp import described, ramp
 from redirect.commands.pools.replace import BusyError, locked
 from redirect.config.loader import ConfigError
-from redirect.core.pools import MAX_WEIGHT
+from redirect.core.pools import MAX_WEIGHT, Config
 
 # A negative weight is refused as a weight, not as an unknown option.
 _NEGATIVE = {"ignore_unknown_options": True}
@@ -45,14 +46,34 @@ def pools() -> None:
 @pools.command("list")
 @setting("pools_config_path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.option("--live", is_flag=True, help="Ask the running service which shares are overridden (see ramp).")
+@click.option("--live", is_flag=True, help="Those of the running service, with shares that are overridden (see ramp).")
 @setting("admin_bind")
 def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_bind: str | None) -> None:
-    """List the pools, with how many origins the file has in each, and how many of them are drained."""
-    overrides = in_force(admin_bind) if live else []
-    config = load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path))
+    """List the pools, with how many origins each has in the file, or in the service, and how many are drained."""
+    running = ask(admin_bind, "GET", "/status", key="pools")["pools"] if live else {}
+    if live and pools_config_path is None:
+        rows = [_of_service(name, pool) for name, pool in running.items()]
+    else:
+        rows = _of_file(load_or_exit(read_settings("pools_config_path", pools_config_path=pools_config_path)))
+    if live:
+        rows = [row | {"overrides": running.get(row["name"], {}).get("overrides", [])} for row in rows]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        uses = [use for use in ("default", "forwarded") if row[f"is_{use}"]]
+        drained = f", {row['drained']} drained" if row["drained"] else ""
+        number = row["origins"]
+        count = "origins are found" if number is None else f"{number} origin{'s' * (number != 1)}"
+        click.echo("  ".join([f"{row['name']:<{width}}", f"{count}{drained}", *uses]))
+        for each in row.get("overrides", []):
+            click.echo(f"  override: {described(each)}")
+
+
+def _of_file(config: Config) -> list[dict[str, Any]]:
     forwarded = config.forwarded()
-    rows = [
+    return [
         {
             "name": pool.name,
             "is_default": pool is config.default,
@@ -60,22 +81,15 @@ def list_pools(pools_config_path: str | None, as_json: bool, live: bool, admin_b
             "origins": len(pool.origins) if pool.discover is None else None,
             "drained": sum(not origin.weight for origin in pool.origins),
         }
-        | ({"overrides": [each for each in overrides if each["pool"] == pool.name]} if live else {})
         for pool in config.pools.values()
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    width = max((len(str(row["name"])) for row in rows), default=0)
-    for row in rows:
-        uses = [use for use in ("default", "forwarded") if row[f"is_{use}"]]
-        drained = f", {row['drained']} drained" if row["drained"] else ""
-        number = row["origins"]
-        count = "origins are found" if number is None else f"{number} origin{'s' * (number != 1)}"
-        click.echo("  ".join([f"{row['name']:<{width}}", f"{count}{drained}", *uses]))
-        for each in overrides:
-            if each["pool"] == row["name"]:
-                click.echo(f"  override: {described(each)}")
+
+
+def _of_service(name: str, pool: dict[str, Any]) -> dict[str, Any]:
+    """What its /status says, with the origins that are found."""
+    uses = {use: pool[use] for use in ("is_default", "is_forwarded")}
+    weights = [origin["weight"] for origin in pool["origins"].values()]
+    return {"name": name, **uses, "origins": len(weights), "drained": weights.count(0)}
 
 
 pools.add_command(ramp)

@@ -59,7 +59,7 @@ def ramp(
     over. Without arguments, list what is in force. Each replica has its own overrides.
     """
     if pool is None and over is None and hold is None and not end:
-        _print(in_force(admin_bind))
+        _print(ask(admin_bind, "GET", "/weights", key="overrides")["overrides"])
     elif pool is None or origin is None or (not end and len(shares) not in (1, 2)) or (end and shares):
         raise click.UsageError("give POOL, ORIGIN and TO, perhaps with FROM before it; or POOL, ORIGIN and --end")
     elif end:
@@ -86,9 +86,3 @@ def described(override: dict[str, Any]) -> str:
     if override["share"] != override["to"]:
         way = f"{override['share']:g} % now, {override['to']:g} % at {override['reached']}"
     return f"{override['origin']}  {way}, until {override['ends']}"
-
-
-def in_force(admin_bind: str | None) -> list[dict[str, Any]]:
-    """The overrides of the running service."""
-    found: list[dict[str, Any]] = ask(admin_bind, "GET", "/weights", key="overrides")["overrides"]
-    return found
