@@ -1,13 +1,14 @@
 """`redirect logs report shares`: what was picked, against what was due."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.log_lines import POOLS, line, run
 
 from redirect.commands.logs.filters import Filters
-from redirect.commands.logs.shares import AS_DUE, NO_PICKS, NOT_AS_DUE, TOO_FEW, chi_square_p, verdict
+from redirect.commands.logs.shares import AS_DUE, NO_PICKS, NOT_AS_DUE, TOO_FEW, Picks, chi_square_p, verdict
 
 
 def write(config: str, **picks: int) -> None:
@@ -242,4 +243,6 @@ def test_origins_with_fewer_than_five_expected_picks_are_judged_together(
     weights: list[int], picks: list[int], expected: str
 ) -> None:
     """If there are fewer of all but one, nothing is shown. None of a drained one are expected."""
-    assert verdict(weights, picks, Filters()).verdict == expected
+    names = [f"origin-{n}" for n in range(len(weights))]
+    found = Picks(Counter(dict(zip(names, picks, strict=True))), dict(zip(names, weights, strict=True)))
+    assert verdict(found, Filters()).verdict == expected

@@ -10,7 +10,7 @@ Records of an older version have no shares: the TOML that decided them tells.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import erfc, exp, lgamma, log, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,9 +127,8 @@ def shares(counts: Counts, config: Config | None) -> Report:
     verdicts = []
     closing = []
     for group in sorted(picks, key=lambda group: [str(value) for value in group[:-1]]):
-        pool, of_group = pools.get(group[-1]), picks[group]
-        judged = _verdict(pool, of_group, counts.filters)
-        rows += [(*group, *row) for row in _compared(pool, of_group)]
+        judged = verdict(picks[group], counts.filters)
+        rows += [(*group, *row) for row in _compared(pools.get(group[-1]), picks[group])]
         verdicts.append({**dict(zip(columns, group, strict=True)), **judged._asdict()})
         closing.append(f"{' '.join(map(shown, group))}: {judged}")
     even = [each["pool"] for each in verdicts if each["verdict"] == AS_DUE] if counts.by is None else []
@@ -158,7 +157,7 @@ def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
     """  # noqa: S608  a constant
     tested: defaultdict[str, list[Uneven]] = defaultdict(list)
     for (by, value, pool), picks in _picks(counts.rows(select), config)[0].items():
-        judged = _verdict(config.pools.get(pool) if config else None, picks, counts.filters)
+        judged = verdict(picks, counts.filters)
         if judged.p is not None:
             total = picks.picked.total()
             origin = max(picks.due, key=lambda name: picks.picked[name] - picks.due[name])
@@ -173,31 +172,31 @@ def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
 
 def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:
     """The picks by group; and by configuration, how many there are of which it is not known what was due."""
+    pools = config.pools if config else {}
     found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
     others: Counter[str] = Counter()
     by_something_else: set[_Group] = set()
     for *group, origin, decided_by, share, weights, number in rows:
-        pool = config.pools.get(group[-1]) if config and decided_by == config.hash else None
-        if weights is None and share is None and pool is None:
-            others[decided_by] += number
-            continue
-        if weights is None and share is None:
-            share = _configured(pool).get(origin, (0, 0.0))[1]
+        if share is None and weights is None:
+            if not config or decided_by != config.hash or group[-1] not in pools:
+                others[decided_by] += number
+                continue
+            _, share = _configured(pools[group[-1]]).get(origin, (0, 0.0))
         elif weights is None:
             by_something_else.add(tuple(group))
         origins = found.setdefault(tuple(group), {}).setdefault(weights or decided_by, {})
         origins[origin] = number + origins.get(origin, (0, 0.0))[0], share
     return {
-        group: _added(by_weights, group[-1], config)._replace(is_by_shares=group not in by_something_else)
+        group: _added(by_weights, pools.get(group[-1]), group not in by_something_else)
         for group, by_weights in found.items()
     }, others
 
 
-def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: str, config: Config | None) -> Picks:
+def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: Pool | None, is_by_shares: bool) -> Picks:
     """The picks by all weights together; of each origin there are the picks and the share."""
     picked: Counter[str] = Counter()
     due: defaultdict[str, float] = defaultdict(float)
-    configured = _configured(config.pools.get(pool) if config else None)
+    configured = _configured(pool)
     for origins in by_weights.values():
         total = sum(number for number, _ in origins.values())
         for origin, (number, share) in origins.items():
@@ -209,7 +208,7 @@ def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: str,
             left = left or {NEVER_PICKED: 1}
             for origin, weight in left.items():
                 due[origin] += total * missing * weight / sum(left.values())
-    return Picks(picked, due)
+    return Picks(picked, due, is_by_shares and (pool is None or pool.is_by_shares))
 
 
 def _configured(pool: Pool | None) -> dict[str, tuple[int, float]]:
@@ -231,13 +230,6 @@ def _compared(pool: Pool | None, picks: Picks) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _verdict(pool: Pool | None, picks: Picks, filters: Filters) -> Verdict:
-    if picks.picked and (not picks.is_by_shares or (pool is not None and not pool.is_by_shares)):
-        return Verdict(NOT_BY_SHARES)
-    origins = [*picks.due]
-    return verdict([picks.due[name] for name in origins], [picks.picked[name] for name in origins], filters)
-
-
 def _left_out(others: Counter[str], config: Config | None) -> str:
     than = f"other configurations than {config.hash}" if config else "configurations"
     listed = ", ".join(f"{shown(name)} ({number:,})" for name, number in others.items())
@@ -247,16 +239,19 @@ def _left_out(others: Counter[str], config: Config | None) -> str:
     )
 
 
-def verdict(due: Sequence[float], picks: Sequence[int], filters: Filters) -> Verdict:
-    """Compares the picks of origins with what was due in proportion, unless they were selected by origin or status."""
-    total, due_total = sum(picks), sum(due)
+def verdict(picks: Picks, filters: Filters) -> Verdict:
+    """Compares picks with what was due, unless they were selected by origin or status."""
+    picked, due, is_by_shares = picks
+    total, due_total = picked.total(), sum(due.values())
     if not total:
         return Verdict(NO_PICKS)
+    if not is_by_shares:
+        return Verdict(NOT_BY_SHARES)
     if filters.origin is not None or filters.statuses is not None:
         return Verdict(NOT_JUDGED)
-    if any(number for number, each in zip(picks, due, strict=True) if not each):
+    if any(number and not due[origin] for origin, number in picked.items()):
         return Verdict(NOT_AS_DUE, None, 0.0)
-    of_origins = [(total * each / due_total, number) for number, each in zip(picks, due, strict=True) if each]
+    of_origins = [(total * each / due_total, picked[origin]) for origin, each in due.items() if each]
     pairs = _pooled(of_origins)
     if pairs[0][0] < MIN_EXPECTED_PICKS or len(pairs) < min(2, len(of_origins)):
         return Verdict(TOO_FEW)
