@@ -14,34 +14,26 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is no duration such as 90s, 10m, 1h or 2d", param, ctx)
-        return float(match[1]) * _UNITS[match[2] or "s"]
+def duration(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no duration such as 90s, 10m, 1h or 2d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-class _Percent(click.ParamType[float]):
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return float(str(value).removesuffix("%"))
-        except ValueError:
-            self.fail(f"{value!r} is no share such as 10%", param, ctx)
+def _percent(text: str) -> float:
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no share such as 10%") from None
 
 
 @click.command(short_help="Give an origin another share for a while.")
 @click.argument("pool", required=False)
 @click.argument("origin", required=False)
-@click.argument("shares", metavar="[[FROM] TO]", nargs=-1, type=_Percent())
-@click.option("--over", type=_Duration(), help="How long it takes from FROM to TO; at once if left out.")
-@click.option("--hold", type=_Duration(), help="How long TO holds before the file counts again; a day if left out.")
+@click.argument("shares", metavar="[[FROM] TO]", nargs=-1, type=_percent)
+@click.option("--over", type=duration, help="How long it takes from FROM to TO; at once if left out.")
+@click.option("--hold", type=duration, help="How long TO holds before the file counts again; a day if left out.")
 @click.option("--end", is_flag=True, help="Have the file count again now.")
 @setting("admin_bind")
 def ramp(
