@@ -10,18 +10,9 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from redirect.config.cores import usable_cores
@@ -73,10 +64,6 @@ def _unix(text: str) -> str | None:
     if not path.startswith("/") or len(os.fsencode(path)) > _MAX_UNIX_BYTES:
         raise ValueError(f"the path of a socket must begin with / and have at most {_MAX_UNIX_BYTES} bytes")
     return UNIX + path
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _off(text: str) -> str:
@@ -142,15 +129,13 @@ class Settings(BaseSettings):
     )
     worker_timeout: int = Field(10, ge=2, le=3600, description="Seconds until a worker without heartbeat is replaced")
     access_log: AccessLog = Field("-", description="Access log: - is standard output, a path is appended to, or off")
-    log_query: Annotated[Literal["keep", "mask", "drop"], BeforeValidator(_lower)] = Field(
+    log_query: Literal["keep", "mask", "drop"] = Field(
         "keep", description="Query strings in the access log: keep, mask their values, or drop"
     )
-    log_client_ip: Annotated[Literal["keep", "truncate", "drop"], BeforeValidator(_lower)] = Field(
+    log_client_ip: Literal["keep", "truncate", "drop"] = Field(
         "keep", description="Client addresses in the access log: keep, truncate to the network, or drop"
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
-        "text", description="Error log on standard error: text or json"
-    )
+    log_format: Literal["text", "json"] = Field("text", description="Error log on standard error: text or json")
     keepalive: int = Field(75, ge=1, le=3600, description="Seconds that an idle connection stays open")
     # A worker stops one second earlier, so that it is not killed while it logs.
     graceful_timeout: int = Field(10, ge=2, le=3600, description="Seconds that a stop may take")
@@ -172,11 +157,12 @@ class Settings(BaseSettings):
         """An empty value is an option's, or all blanks; an empty variable is none. No proxies may be trusted."""
         if not isinstance(value, str):
             return value
-        if not value.strip() and info.field_name == "docker_host":  # for other programs, too
-            return cls.model_fields["docker_host"].default
-        if not value.strip() and info.field_name != "forwarded_allow_ips":
+        value, field = value.strip(), cls.model_fields[str(info.field_name)]
+        if not value and info.field_name == "docker_host":  # for other programs, too
+            return field.default
+        if not value and info.field_name != "forwarded_allow_ips":
             raise ValueError("must not be empty")
-        return value.strip()
+        return value.lower() if get_origin(field.annotation) is Literal else value
 
     @property
     def public_bind(self) -> str:
