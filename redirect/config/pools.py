@@ -7,17 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from redirect.config.schema import (
-    BARE_KEY,
-    POOL_KEYS,
-    ROUTE_KEYS,
-    Finding,
-    finding,
-    is_origin_table,
-    key,
-    model,
-    origin_findings,
-)
+from redirect.config.schema import BARE_KEY, POOL_KEYS, ROUTE_KEYS, Finding, finding, is_origin_table, key, model
 from redirect.core.authority import DEFAULT_PORTS, parse
 from redirect.core.discovery import DOCKER_KEYS
 from redirect.core.pools import Pool
@@ -47,7 +37,8 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
         values = vars(_POOL_TABLE.model_validate(value))
     except ValidationError as error:
         unquoted = {found.path: found for found in _unquoted(name, value)}
-        faults += (_with_remedy(each, value) for each in _findings(name, value, error) if each.path not in unquoted)
+        found = [finding((name,), each, POOL_KEYS) for each in error.errors(include_url=False)]
+        faults += (_with_remedy(each, value) for each in found if each.path not in unquoted)
         return None, [*faults, *unquoted.values(), *_duplicates(name, value)]
     del values["is_default"]  # a piece has this for faulty tables as well
     pool = Pool(name, values.pop("weighted_hosts"), **values)
@@ -84,19 +75,6 @@ def _misfits(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _has_origins(value: object) -> bool:
     return isinstance(value, dict) and ("weighted_hosts" in value or "discover" in value)
-
-
-def _findings(name: str, table: dict[str, object], error: ValidationError) -> Iterator[Finding]:
-    """Of an origin's value pydantic says why it is no number, and why no table: we say it once."""
-    origins: dict[str | int, None] = {}
-    for each in error.errors(include_url=False):
-        match each["loc"]:
-            case ("weighted_hosts", host, *behind) if behind != ["[key]"]:
-                origins[host] = None
-            case _:
-                yield finding((name,), each, POOL_KEYS)
-    for host in origins:
-        yield from origin_findings((name, "weighted_hosts", host), _hosts(table)[str(host)])
 
 
 def is_meant_as_route(name: str, value: object) -> bool:

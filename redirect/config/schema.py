@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator, create_model
 from pydantic_core import ErrorDetails
 
 from redirect.config.positions import Path
@@ -91,6 +91,10 @@ def _host_key(host: str) -> tuple[str, Authority]:
     return host, origin_authority(host)
 
 
+def _origin_value(value: object, as_weight: Callable[[object], object]) -> object:
+    return _ORIGIN_TABLE.model_validate(value) if is_origin_table(value) else as_weight(value)
+
+
 def _origins(values: dict[tuple[str, Authority], Any]) -> tuple[Origin, ...]:
     tables = [(host, {"weight": value} if type(value) is int else vars(value)) for host, value in values.items()]
     origins = tuple([Origin(*host, **table) for host, table in tables])
@@ -119,7 +123,7 @@ def key(path: Path) -> str:
 ORIGIN_KEYS = keys_of(Origin)
 WEIGHT = ORIGIN_KEYS["weight"]
 _ORIGIN_TABLE = model(ORIGIN_KEYS)
-_ORIGIN_VALUE: Any = Annotated[WEIGHT.type | _ORIGIN_TABLE, Field(union_mode="left_to_right")]
+_ORIGIN_VALUE: Any = Annotated[WEIGHT.type, WrapValidator(_origin_value)]
 POOL_KEYS = {
     "weighted_hosts": Key(
         Annotated[dict[Annotated[str, AfterValidator(_host_key)], _ORIGIN_VALUE], AfterValidator(_origins)],
@@ -138,8 +142,11 @@ ROUTE_KEYS = keys_of(Route)
 
 def finding(table: Path, error: ErrorDetails, keys: Mapping[str, Key]) -> Finding:
     """One of pydantic's errors about the table at `table`, which has these keys, in the words of our users."""
-    *before, last = error["loc"]
-    path = (*table, *before, last)
+    loc = error["loc"]
+    if loc[0] == "weighted_hosts" and len(loc) > 1 and loc[-1] != "[key]":  # of an origin
+        table, loc, keys = (*table, *loc[:2]), loc[2:], ORIGIN_KEYS
+    path = (*table, *loc)
+    *before, last = loc or ("weight",)
     got = f", got {shown(error['input'])}"
     reason = str(error.get("ctx", {}).get("error", ""))  # of a ValueError that a function of ours raised
     match error["type"]:
@@ -162,17 +169,6 @@ def is_origin_table(value: object) -> bool:
         not isinstance(inner, dict) and difflib.get_close_matches(name, ORIGIN_KEYS, n=1, cutoff=0.75)
         for name, inner in value.items()
     )
-
-
-def origin_findings(path: Path, value: object) -> list[Finding]:
-    """What is wrong with the value of an origin."""
-    if not is_origin_table(value):
-        return [Finding(path, f"weight {WEIGHT.rule}, got {shown(value)}")]
-    try:
-        _ORIGIN_TABLE.model_validate(value)
-    except ValidationError as error:
-        return [finding(path, each, ORIGIN_KEYS) for each in error.errors(include_url=False)]
-    return []
 
 
 def _last_known(path: Iterable[str | int], keys: Mapping[str, Key]) -> tuple[str, str, Mapping[str, Key]]:
