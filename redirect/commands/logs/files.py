@@ -16,7 +16,7 @@ from typing import IO, Any
 import click
 
 from redirect.commands.loading import leave
-from redirect.commands.logs.packed import BY_SUFFIX, begun, check_text, packed_with, unpacked
+from redirect.commands.logs.packed import BY_SUFFIX, begin_of, check_text, packed_with, unpacked
 from redirect.commands.logs.progress import Progress
 from redirect.commands.logs.wrapped import Unwrapper, is_wrapped
 
@@ -39,7 +39,7 @@ def is_plain(path: str) -> bool:
     if path == "-" or Path(path).suffix.lower() in BY_SUFFIX or not Path(path).is_file():
         return False
     with opened(path) as file:
-        return packed_with(begun(file)[0]) is None
+        return packed_with(begin_of(file)) is None
 
 
 def is_clean(path: str) -> bool:
@@ -48,7 +48,7 @@ def is_clean(path: str) -> bool:
     if not is_plain(path) or not size(path):
         return False
     with opened(path) as file:
-        begin, _ = begun(file)
+        begin = begin_of(file)
         end = file.seek(-1, os.SEEK_END) + 1
         return not is_wrapped(begin) and file.read(1) == b"\n" and os.lseek(file.fileno(), 0, os.SEEK_HOLE) >= end
 
@@ -60,7 +60,7 @@ def is_clean_inside(path: str) -> bool:
     if program is None or not Path(path).is_file():
         return False
     with opened(path) as file:
-        if packed_with(begun(file)[0]) != program:
+        if packed_with(begin_of(file)) != program:
             return False
         content, fault = unpacked(file, path)
         unpacked_bytes = 0

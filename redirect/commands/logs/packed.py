@@ -5,7 +5,6 @@ UTF-16, a message names the remedy.
 """
 
 import gzip
-import io
 import os
 import sys
 import zlib
@@ -21,30 +20,13 @@ _PROGRAMS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
 
-class _Begun(io.RawIOBase):
-    """A pipe of which the first bytes were read already."""
-
-    def __init__(self, begin: bytes, pipe: Any) -> None:
-        self._begin = begin
-        self._pipe = pipe
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._begin[: len(buffer)] or self._pipe.read1(len(buffer))
-        self._begin = self._begin[len(chunk) :]
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def begun(file: IO[bytes]) -> tuple[bytes, IO[bytes]]:
-    """The first bytes, and the file with them."""
-    begin = file.read(BEGIN_BYTES)
-    if file.seekable():
-        file.seek(-len(begin), os.SEEK_CUR)
-        return begin, file
-    return begin, io.BufferedReader(_Begun(begin, file))
+def begin_of(file: Any) -> bytes:
+    """The next bytes, which are read again; of a pipe those that are there."""
+    if not file.seekable():
+        return bytes(file.peek(BEGIN_BYTES)[:BEGIN_BYTES])
+    begin: bytes = file.read(BEGIN_BYTES)
+    file.seek(-len(begin), os.SEEK_CUR)
+    return begin
 
 
 def packed_with(begin: bytes) -> str | None:
@@ -55,7 +37,7 @@ def packed_with(begin: bytes) -> str | None:
 
 def unpacked(file: IO[bytes], name: str) -> tuple[Any, type[Exception]]:
     """The content of the file, and what is raised where that is damaged."""
-    begin, file = begun(file)
+    begin = begin_of(file)
     program = packed_with(begin) or (BY_SUFFIX.get(Path(name).suffix.lower()) if begin else None)
     if program is None:
         return file, OSError
