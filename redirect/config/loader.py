@@ -210,12 +210,12 @@ class _Whole(NamedTuple):
 
     @classmethod
     def of(cls, pieces: list[Piece]) -> "_Whole":
-        fallbacks = {name: fallback for piece in pieces for name, fallback in piece.fallbacks}
+        leads = [lead for piece in pieces for lead in piece.leads]
+        fallbacks = {str(path[0]): pool for path, pool in leads if path[-1] == "fallback"}
         names = dict.fromkeys(name for piece in pieces for name in piece.names)
         default = next((name for piece in pieces for name in piece.defaults), None)
         forward_to, redirect_to = (
-            [lead.pool for piece in pieces for lead in piece.leads if lead.path[-1] == action]
-            for action in ("forward_to", "redirect_to")
+            [pool for path, pool in leads if path[-1] == action] for action in ("forward_to", "redirect_to")
         )
         forwarded = with_fallbacks(forward_to, fallbacks.get)
         return cls(
@@ -244,12 +244,8 @@ def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
     for path, pool in piece.leads:
         if pool not in whole.names:
             yield Finding(path, f"there is no pool {shown(pool)}{instead(pool, whole.names)}")
-    for name, fallback in piece.fallbacks:
-        if fallback not in whole.names:
-            message = f"there is no pool {shown(fallback)}{instead(fallback, whole.names)}"
-            yield Finding((name, "fallback"), message)
-        elif name in with_fallbacks([fallback], whole.fallbacks.get):
-            yield Finding((name, "fallback"), f"leads back to {shown(name)} itself; end the chain somewhere")
+        elif path[-1] == "fallback" and path[0] in with_fallbacks([pool], whole.fallbacks.get):
+            yield Finding(path, f"leads back to {shown(path[0])} itself; end the chain somewhere")
     for name in piece.by_requests:
         if name not in whole.forwarded:
             # Redirects are never under way: the weights of the origins would not be their shares.

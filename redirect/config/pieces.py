@@ -16,7 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from redirect.config import pools, routes
-from redirect.config.routes import Lead
+from redirect.config.positions import Path
 from redirect.config.schema import Finding
 from redirect.core.pools import Pool
 from redirect.core.routes import Route
@@ -35,11 +35,10 @@ class Piece(NamedTuple):
     defaults: tuple[str, ...]  # of those that are meant as the default pool
     with_status: tuple[str, ...]  # of those that state one
     by_requests: tuple[str, ...]  # of those whose pick is by requests under way
-    fallbacks: tuple[tuple[str, str], ...]  # of those that have one: their names and that of the fallback
     pools: tuple[Pool, ...]
     has_routes: bool  # faulty ones too, and keys outside of a table
     routes: tuple[Route, ...]
-    leads: tuple[Lead, ...]
+    leads: tuple[tuple[Path, str], ...]  # keys of routes and pools that name a pool, and its name
     logs: tuple[tuple[int, str], ...]  # error logs, by the index of their route
     faults: tuple[Finding, ...]
 
@@ -89,13 +88,10 @@ def checked(text: str, document: dict[str, object]) -> Piece:
         defaults=tuple([name for name, table in dicts.items() if table.get("is_default")]),
         with_status=tuple([name for name, table in dicts.items() if "status" in table]),
         by_requests=tuple([name for name, table in dicts.items() if table.get("pick") == "least_requests"]),
-        fallbacks=tuple(
-            [(name, each) for name, table in dicts.items() if isinstance(each := table.get("fallback"), str)]
-        ),
         pools=tuple([pool for pool, _ in results if pool is not None]),
         has_routes=bool(array) or len(meant) < len(tables),
         routes=tuple(good),
-        leads=tuple(routes.leads(array)),
+        leads=(*routes.leads(array), *pools.leads(dicts)),
         logs=tuple(routes.logs(array)),
         faults=(*faults, *(fault for _, faults in results for fault in faults)),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from redirect.config.positions import Path
 from redirect.config.schema import BARE_KEY, POOL_KEYS, ROUTE_KEYS, Finding, finding, is_origin_table, key, model
 from redirect.core.authority import DEFAULT_PORTS, parse
 from redirect.core.discovery import DOCKER_KEYS
@@ -50,6 +51,12 @@ def check(name: str, value: object) -> tuple[Pool | None, list[Finding]]:
     if len({origin.authority.host for origin in pool.origins}) < len(pool.origins):  # perhaps by their ports
         faults += _duplicates(name, value)
     return pool, faults
+
+
+def leads(tables: dict[str, dict[str, Any]]) -> Iterator[tuple[Path, str]]:
+    for name, table in tables.items():
+        if isinstance(fallback := table.get("fallback"), str):
+            yield (name, "fallback"), fallback
 
 
 def _misfits(table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

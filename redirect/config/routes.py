@@ -6,7 +6,7 @@ there is known once all of the file is read: `loader` asks for that.
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,13 +26,6 @@ _NOT_OF = {
     "respond": "a response of ours asks no origin",
     "show": "what the admin listener shows comes from no origin",
 }
-
-
-class Lead(NamedTuple):
-    """A route's key at `path` names a pool."""
-
-    path: Path
-    pool: str
 
 
 def check(tables: list[Any]) -> tuple[list[Route], list[Finding]]:
@@ -66,14 +59,11 @@ def unusable(logs: Iterable[tuple[int, str]]) -> Iterator[Finding]:
             yield Finding(("routes", index, "error_log"), f"error_log cannot be opened: {reason}")
 
 
-def leads(tables: list[Any]) -> list[Lead]:
-    return [
-        Lead(("routes", index, name), table[name])
-        for index, table in enumerate(tables)
-        if isinstance(table, dict)
-        for name in ("forward_to", "redirect_to")
-        if isinstance(table.get(name), str)
-    ]
+def leads(tables: list[Any]) -> Iterator[tuple[Path, str]]:
+    for index, table in enumerate(tables):
+        for name in ("forward_to", "redirect_to") if isinstance(table, dict) else ():
+            if isinstance(pool := table.get(name), str):
+                yield ("routes", index, name), pool
 
 
 def _misfits(table: dict[str, Any]) -> Iterator[tuple[Path, str]]:
