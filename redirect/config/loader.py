@@ -1,8 +1,7 @@
 """The TOML: routes, pools, their origins and weights, checked as a whole.
 
 The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises `ConfigError` with every
-fault of the file, each with its line and column, the key, the value and what is allowed. What is legal but will
-surprise becomes a warning of the `Config`.
+fault of the file, each with its line and column, the key, the value and what is allowed.
 """
 
 import errno
@@ -12,21 +11,20 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, NamedTuple
+from typing import IO
 
 from redirect.config import positions, schema
 from redirect.config.pieces import Piece, checked, read_in_pieces
 from redirect.config.routes import unusable
 from redirect.config.schema import Finding
-from redirect.core.authority import DEFAULT_PORTS
-from redirect.core.destination import PERMANENT
-from redirect.core.keys import given
+from redirect.config.surprises import Surprises
 from redirect.core.limits import numbered
-from redirect.core.pools import Config, Fault, Pool, with_fallbacks
+from redirect.core.pools import Config, Fault, with_fallbacks
 from redirect.core.wording import instead, shown
 
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
@@ -42,21 +40,6 @@ _REMEDIES = {
     "Invalid value": "text is in quotes, true and false are not",
     "Expected '=' after a key": "a key with other characters than letters, digits, _ and - is in quotes",
 }
-
-# The methods that arrive: the parser of requests refuses others, and the connection CONNECT and those of RTSP.
-_ARRIVING = frozenset(
-    """GET HEAD POST PUT PATCH DELETE OPTIONS TRACE QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY
-    MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK
-    UNSUBSCRIBE""".split()
-)
-
-_SEEN = "origins to which routes forward: clients see where these are"
-
-# What the admin listener shows of pools and origins.
-_TELLING = ("stats", "status", "metrics")
-
-# Methods that browsers write in capitals, whatever a page does (Fetch standard, "normalize a method").
-_UPPERED = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -148,20 +131,19 @@ class Loader:
     def parse(self, content: bytes) -> Config:
         text = _decode(content.removeprefix(BYTE_ORDER_MARK), self._file)
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
-        whole = _Whole.of(pieces)
-        faults = [[*piece.faults, *_faults(piece, whole)] for piece in pieces]
+        faults = _faults(pieces)
         if self._is_served:
             for piece, found in zip(pieces, faults, strict=True):
                 found += unusable(piece.logs)
-        faults[0] += _faults_of_the_whole(whole)
         if any(faults):
             raise ConfigError(_placed(faults, pieces, self._file))
         self._known = {piece.text: piece for piece in pieces}
         pools = {pool.name: pool for piece in pieces for pool in piece.pools}
-        warnings = _placed([[*_warnings(piece, whole)] for piece in pieces], pieces, self._file)
-        default = None if whole.default is None else pools[whole.default]
+        default = next((pools[name] for piece in pieces for name in piece.defaults), None)
         routes = numbered(route for piece in pieces for route in piece.routes)
-        return Config(MappingProxyType(pools), default, content_hash(content), warnings, routes)
+        config = Config(MappingProxyType(pools), default, content_hash(content), routes=routes)
+        surprises = Surprises(config)
+        return replace(config, warnings=_placed([[*surprises.of(each)] for each in pieces], pieces, self._file))
 
     def _document(self, text: str) -> dict[str, object]:
         try:
@@ -196,128 +178,37 @@ def _syntax_error(message: str, text: str) -> tuple[str, tuple[int, int]]:
     return f"not TOML: {reason}{remedy}", place
 
 
-class _Whole(NamedTuple):
-    """What pieces have to know of each other."""
-
-    names: Mapping[str, None]  # of the pools, faulty ones too, in their order
-    fallbacks: Mapping[str, str]
-    served_by: Mapping[str, str]  # the other way round
-    default: str | None
-    has_routes: bool
-    takes_all: bool  # a route takes all requests that no other takes
-    forwarded: frozenset[str]
-    redirected: frozenset[str]
-
-    @classmethod
-    def of(cls, pieces: list[Piece]) -> "_Whole":
-        leads = [lead for piece in pieces for lead in piece.leads]
-        fallbacks = {str(path[0]): pool for path, pool in leads if path[-1] == "fallback"}
-        names = dict.fromkeys(name for piece in pieces for name in piece.names)
-        default = next((name for piece in pieces for name in piece.defaults), None)
-        forward_to, redirect_to = (
-            [pool for path, pool in leads if path[-1] == action] for action in ("forward_to", "redirect_to")
-        )
-        forwarded = with_fallbacks(forward_to, fallbacks.get)
-        return cls(
-            names,
-            fallbacks,
-            {fallback: name for name, fallback in fallbacks.items()},
-            default,
-            any(piece.has_routes for piece in pieces),
-            any(route.name == "/*" for piece in pieces for route in piece.routes),
-            forwarded,
-            with_fallbacks([*(names.keys() - forwarded), *redirect_to, *filter(None, [default])], fallbacks.get),
-        )
+def _faults(pieces: list[Piece]) -> list[list[Finding]]:
+    """Of each piece what is wrong in it, by itself and beside the others."""
+    names = dict.fromkeys(name for piece in pieces for name in piece.names)
+    leads = [lead for piece in pieces for lead in piece.leads]
+    fallbacks = {str(path[0]): pool for path, pool in leads if path[-1] == "fallback"}
+    forwarded = with_fallbacks([pool for path, pool in leads if path[-1] == "forward_to"], fallbacks.get)
+    found = [[*piece.faults, *_misled(piece, names, fallbacks), *_not_counted(piece, forwarded)] for piece in pieces]
+    if any(piece.has_routes for piece in pieces):
+        return found
+    if not names:
+        found[0].append(Finding((), "holds no pool; a pool begins with a line like [pool-a]"))
+    elif not any(piece.defaults for piece in pieces):
+        first = schema.key((next(iter(names)),))
+        found[0].append(Finding((), f"no pool is the default; write is_default = true in one, say [{first}]"))
+    return found
 
 
-def _faults_of_the_whole(whole: _Whole) -> Iterator[Finding]:
-    if whole.has_routes:
-        return
-    if not whole.names:
-        yield Finding((), "holds no pool; a pool begins with a line like [pool-a]")
-    elif whole.default is None:
-        first = schema.key((next(iter(whole.names)),))
-        yield Finding((), f"no pool is the default; write is_default = true in one, say [{first}]")
-
-
-def _faults(piece: Piece, whole: _Whole) -> Iterator[Finding]:
+def _misled(piece: Piece, names: Mapping[str, None], fallbacks: Mapping[str, str]) -> Iterator[Finding]:
     for path, pool in piece.leads:
-        if pool not in whole.names:
-            yield Finding(path, f"there is no pool {shown(pool)}{instead(pool, whole.names)}")
-        elif path[-1] == "fallback" and path[0] in with_fallbacks([pool], whole.fallbacks.get):
+        if pool not in names:
+            yield Finding(path, f"there is no pool {shown(pool)}{instead(pool, names)}")
+        elif path[-1] == "fallback" and path[0] in with_fallbacks([pool], fallbacks.get):
             yield Finding(path, f"leads back to {shown(path[0])} itself; end the chain somewhere")
+
+
+def _not_counted(piece: Piece, forwarded: Container[str]) -> Iterator[Finding]:
+    """Redirects are never under way: the weights of the origins would not be their shares."""
     for name in piece.by_requests:
-        if name not in whole.forwarded:
-            # Redirects are never under way: the weights of the origins would not be their shares.
+        if name not in forwarded:
             message = 'least_requests counts forwards under way, and no route forwards to this pool; write "random"'
             yield Finding((name, "pick"), message)
-
-
-def _warnings(piece: Piece, whole: _Whole) -> Iterator[Finding]:
-    for pool in piece.pools:
-        for key, message in _surprises(pool, whole):
-            yield Finding((pool.name, *key), message)
-        for origin in pool.origins if pool.name in whole.forwarded and pool.scheme is None else ():
-            if origin.authority.port == DEFAULT_PORTS["https"]:
-                message = 'is asked over http, as the pool has no scheme; write scheme = "https" in the pool'
-                yield Finding((pool.name, "weighted_hosts", origin.name), message, is_at_key=True)
-    for name in piece.defaults:
-        if name != whole.default:
-            message = f"has no effect, {shown(whole.default)} is the default pool already"
-            yield Finding((name, "is_default"), message)
-        elif name in whole.forwarded and not whole.takes_all:
-            message = f"has requests that no route takes redirected to {_SEEN}"
-            yield Finding((name, "is_default"), message)
-    for name in piece.with_status:
-        if name in whole.forwarded and name not in whole.redirected:
-            yield Finding((name, "status"), "has no effect, for routes only forward to this pool")
-    for index, route in enumerate(piece.routes):
-        for method in route.methods:
-            if method not in _ARRIVING:
-                message = f"has no effect for {shown(method)}: such requests are refused before routes are asked"
-                yield Finding(("routes", index, "methods"), message)
-        if route.show in _TELLING and route.host is None:
-            message = "tells any client of pools and origins; limit it with host, or ask the admin listener instead"
-            yield Finding(("routes", index, "show"), message)
-        total = route.timeouts.total
-        for name, seconds in given(route.timeouts).items():
-            if total is not None and name != "total" and seconds > total:
-                message = f"has no effect, as timeouts.total ends the request after {total:g} s"
-                yield Finding(("routes", index, "timeouts", name), message)
-
-
-def _surprises(pool: Pool, whole: _Whole) -> Iterator[tuple[positions.Path, str]]:
-    """What is legal in a pool, by its keys."""
-    is_forwarded, ignores = pool.name in whole.forwarded, pool.when_all_down == "ignore"
-    if pool.status in PERMANENT:
-        cached, others = f"browsers cache a permanent redirect ({pool.status})", "302, 303 and 307 are not cached"
-        if len(pool.origins) > 1 or pool.discover:
-            yield ("status",), f"{cached}, so the weights lose their meaning; {others}"
-        if up := whole.served_by.get(pool.name):
-            yield ("status",), f"{cached}, also when {up} is up again, whose fallback this is; {others}"
-    for key, is_set in (("slow_start", pool.slow_start), ("when_all_down", ignores), ("fallback", pool.fallback)):
-        if is_set and not pool.has_health:
-            yield (key,), "has no effect without health_check or eject"
-    if pool.stay_status != 421 and pool.on_loop != "stay":
-        yield ("stay_status",), 'has no effect without on_loop = "stay"'
-    if pool.fallback is not None and ignores:
-        yield ("fallback",), 'has no effect, as when_all_down = "ignore" uses all origins'
-    for method in pool.cors.methods if pool.cors is not None else ():
-        if method.upper() in _UPPERED and method not in _UPPERED:
-            yield ("cors", "methods"), f"has no effect for {shown(method)}: browsers ask for {method.upper()}"
-    if pool.eject is not None and not is_forwarded:
-        yield ("eject",), "has no effect, for no route forwards to this pool"
-    if is_forwarded and pool.name not in whole.redirected:
-        for key, has_one in (("headers", bool(pool.headers)), ("cors", pool.cors is not None)):
-            if has_one:
-                yield (key,), "has no effect on forwards: what their origins say passes"
-        if pool.on_loop != "refuse":
-            yield ("on_loop",), "has no effect on forwards, which are no redirects"
-    if not is_forwarded and pool.fallback in whole.forwarded:
-        yield ("fallback",), f"has clients redirected to {_SEEN}"
-    if pool.discover and pool.discover.labels and pool.scheme == "https" and is_forwarded:
-        checked = "against the addresses that are found; few are for one"
-        yield ("scheme",), f"has the certificates of origins checked {checked}"
 
 
 def _placed(found: Iterable[list[Finding]], pieces: list[Piece], file: str) -> tuple[Fault, ...]:
