@@ -19,10 +19,11 @@ from support.admin import every_metric
 from support.corpus import CORPUS
 from support.logged import KEYS, write_log
 from support.service import ROOT, environment, free_port, is_ready, wait_for
+from support.toml import load
 
 from redirect.commands.serve import serve
 from redirect.config import schema
-from redirect.config.loader import load, parse_config
+from redirect.config.loader import parse_config
 from redirect.config.settings import Settings
 from redirect.core.cors import Cors
 from redirect.core.decision import Decision

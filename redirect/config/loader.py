@@ -1,6 +1,6 @@
 """The TOML: routes, pools, their origins and weights, checked as a whole.
 
-The rule: a file is taken whole or not at all. `load` returns a frozen `Config`, or raises `ConfigError` with every
+The rule: a file is taken whole or not at all. `Loader` returns a frozen `Config`, or raises `ConfigError` with every
 fault of the file, each with its line and column, the key, the value and what is allowed.
 """
 
@@ -96,11 +96,6 @@ def content_hash(content: bytes) -> str:
 def parse_config(content: bytes, file: str, *, is_served: bool = False) -> Config:
     """Returns the configuration that `content` spells; `file` is its name in messages. Raises ConfigError."""
     return Loader(file, is_served=is_served).parse(content)
-
-
-def load(path: str | Path) -> Config:
-    """Returns the configuration in the file at `path`. Raises ConfigError."""
-    return Loader(str(path)).load()
 
 
 @contextmanager

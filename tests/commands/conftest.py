@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.log_lines import POOLS, line
-
-from redirect.config.loader import load
+from support.toml import load
 
 
 @pytest.fixture

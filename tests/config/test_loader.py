@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
 from support.pieces import outcome_as_a_whole, outcome_in_pieces
-from support.toml import read, refused
+from support.toml import load, read, refused
 
-from redirect.config.loader import ConfigError, Loader, load, parse_config, read_config
+from redirect.config.loader import ConfigError, Loader, parse_config, read_config
 from redirect.config.schema import POOL_KEYS
 from redirect.core.authority import Authority
 from redirect.core.pools import Fault, Origin, Pool

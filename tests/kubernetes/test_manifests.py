@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from support.compose import ROOT
+from support.toml import load
 
-from redirect.config.loader import load
 from redirect.config.settings import Settings, variable
 
 from .manifests import FOLDERS, built, container, pod, resources, variables

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.service import ROOT
-
-from redirect.config.loader import load
+from support.toml import load
 
 PAGE = (ROOT / "docs" / "assemblies.md").read_text(encoding="utf-8")
 ROWS = [

@@ -29,10 +29,11 @@ from figures import number, ratio, spread, verdict
 from load import MeasurementError, Seen, parse
 from results import Results, page
 from rounds import Run, cases, subjects, values
+from support.toml import load
 from table import Table
 from tunnels import Tunnels
 
-from redirect.config.loader import load, parse_config
+from redirect.config.loader import parse_config
 
 PROXIES = {server.name: server for server in proxies.forwarding_to(9)}
 

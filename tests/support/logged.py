@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from redirect.config.loader import load
 from redirect.core.service import new_service
 from redirect.telemetry import access_log
 from support.service import ROOT
+from support.toml import load
 
 KEYS = [key.name for key in access_log.KEYS]
 

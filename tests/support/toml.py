@@ -1,8 +1,10 @@
 """A TOML as the service reads it."""
 
+from pathlib import Path
+
 import pytest
 
-from redirect.config.loader import ConfigError, parse_config
+from redirect.config.loader import ConfigError, Loader, parse_config
 from redirect.core.pools import Config
 
 
@@ -15,3 +17,8 @@ def refused(text: str | bytes) -> str:
     with pytest.raises(ConfigError) as refusal:
         read(text)
     return str(refusal.value)
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in a file."""
+    return Loader(str(path)).load()
