@@ -25,24 +25,16 @@ def _quotas(root: Path) -> Iterator[float]:
         if not is_second and "cpu" not in controllers.split(","):
             continue
         mounts = ["", "unified"] if is_second else [controllers, "cpu"]
+        files = ["cpu.max"] if is_second else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         inner = PurePosixPath(group.lstrip("/"))
         for folder in {root / "sys/fs/cgroup" / mount / each for mount in mounts for each in (inner, *inner.parents)}:
-            yield _second(folder) if is_second else _first(folder)
+            yield _cores([_text(folder / file) for file in files])
 
 
-def _second(folder: Path) -> float:
-    """Version 2: quota and period on one line, or `max`."""
-    quota, _, period = _text(folder / "cpu.max").partition(" ")
-    return _cores(quota, period)
-
-
-def _first(folder: Path) -> float:
-    """Version 1: each in a file; -1 for no quota."""
-    return _cores(_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us"))
-
-
-def _cores(quota: str, period: str) -> float:
+def _cores(texts: list[str]) -> float:
+    """Version 2 has quota and period on one line, or `max`; version 1 each in a file, and -1 for no quota."""
     try:
+        quota, period = " ".join(texts).split()
         return int(quota) / int(period) if int(quota) > 0 else inf
     except (ValueError, ZeroDivisionError):
         return inf

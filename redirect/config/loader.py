@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,8 +41,6 @@ _REMEDIES = {
     "Invalid value": "text is in quotes, true and false are not",
     "Expected '=' after a key": "a key with other characters than letters, digits, _ and - is in quotes",
 }
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class ConfigError(Exception):
@@ -124,7 +123,7 @@ class Loader:
 
     @no_collections()
     def parse(self, content: bytes) -> Config:
-        text = _decode(content.removeprefix(BYTE_ORDER_MARK), self._file)
+        text = _decode(content.removeprefix(BOM_UTF8), self._file)
         pieces = read_in_pieces(text, self._known) or [checked(text, self._document(text))]
         faults = _faults(pieces)
         if self._is_served:

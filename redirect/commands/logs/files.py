@@ -9,6 +9,7 @@ log, and what stands behind it is a record. What a container engine put around l
 import os
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +23,6 @@ from redirect.commands.logs.wrapped import Unwrapper, is_wrapped
 
 BLOCK_BYTES = 256 * 1024
 
-_BOM = b"\xef\xbb\xbf"  # which editors of some systems put before a file
 _HOLE = re.compile(rb"\0+")
 _AT_HOLE = re.compile(rb"\0(?=[^\n])")
 
@@ -124,7 +124,7 @@ def blocks_backwards(file: IO[bytes], end: int) -> Iterator[bytes]:
             head, newline, block = block.partition(b"\n")
             rest = head + newline
         else:
-            block = block.removeprefix(_BOM)
+            block = block.removeprefix(BOM_UTF8)
         yield _split_at_holes(block)
         end = begin
 
@@ -139,7 +139,7 @@ def _whole_lines(file: Any, name: str) -> Iterator[bytes]:
         while chunk := file.read1(BLOCK_BYTES):
             if is_first:
                 check_text(chunk, name)
-                chunk, is_first = chunk.removeprefix(_BOM), False
+                chunk, is_first = chunk.removeprefix(BOM_UTF8), False
             lines, newline, rest = _squeezed(rest + chunk).rpartition(b"\n")
             if newline:
                 yield _split_at_holes(lines + newline)

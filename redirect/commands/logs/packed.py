@@ -8,6 +8,7 @@ import gzip
 import os
 import sys
 import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,6 @@ BEGIN_BYTES = 16
 
 BY_SUFFIX = {".gz": "gzip", ".zst": "zstd"}  # as DuckDB has it
 _PROGRAMS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
 
 def begin_of(file: Any) -> bytes:
@@ -57,7 +57,7 @@ def unpacked(file: IO[bytes], name: str) -> tuple[Any, type[Exception]]:
 
 def check_text(begin: bytes, name: str) -> None:
     """Leaves where no lines can be read in a text that begins so, packed or not."""
-    if begin.startswith(_UTF_16):
+    if begin.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         leave(2, f"{name} is UTF-16, as PowerShell writes it: iconv -f UTF-16 -t UTF-8 FILE | redirect logs -")
     if b"\n" not in begin and b"}\r{" in begin:
         leave(2, f"{name} has CR for line ends, and LF ends a line: tr '\\r' '\\n' < FILE | redirect logs -")

@@ -9,7 +9,6 @@ for the files of the log, settings are locked, and nothing is installed.
 import glob
 import os
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -20,8 +19,6 @@ from redirect.commands.logs.answer import print_rows
 from redirect.commands.logs.counts import IS_RECORD
 from redirect.commands.logs.filters import quoted
 from redirect.commands.logs.progress import Progress
-
-_BATCH_ROWS = 1000
 
 _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"
 
@@ -36,8 +33,7 @@ def print_answer(sql: str, paths: Sequence[str], form: str | None) -> None:
         _confine(connection, [_on_disk(path, Path(folder, f"{n}.jsonl")) for n, path in enumerate(paths)])
         database.run(connection, _readable(connection, _checked(connection, sql)))
         columns = [column[0] for column in connection.description]
-        batches = iter(lambda: connection.fetchmany(_BATCH_ROWS), [])
-        print_rows(columns, chain.from_iterable(batches), form)
+        print_rows(columns, iter(connection.fetchone, None), form)
 
 
 def _on_disk(path: str, copy: Path) -> str:

@@ -12,11 +12,12 @@ says what is wrong with the command; what a file may hold is checked by `config`
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import NamedTuple
 
 from redirect.config import positions, schema
-from redirect.config.loader import BYTE_ORDER_MARK, ConfigError, no_collections, parse_config
+from redirect.config.loader import ConfigError, no_collections, parse_config
 from redirect.core.authority import Authority, parse
 from redirect.core.pools import Config
 from redirect.core.wording import instead, shown
@@ -60,7 +61,7 @@ def edited(content: bytes, file: str, edit: Edit) -> tuple[bytes, Config]:
     Raises RefusedError if the edit makes faults, ConfigError if the file has faults that the edit does not mend,
     EditError.
     """
-    mark = BYTE_ORDER_MARK if content.startswith(BYTE_ORDER_MARK) else b""
+    mark = BOM_UTF8 if content.startswith(BOM_UTF8) else b""
     try:
         new = mark + edit(content.removeprefix(mark).decode("utf-8")).encode("utf-8")
     except (ValueError, RecursionError, EditError):  # faults of the file may be the reason
