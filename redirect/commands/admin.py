@@ -41,21 +41,14 @@ def ask(
     return said
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=REPLY_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def _connection(bind: str) -> http.client.HTTPConnection:
-    if bind.startswith(UNIX):
-        return _UnixConnection(bind.removeprefix(UNIX))
-    return http.client.HTTPConnection(_reachable(bind), timeout=REPLY_SECONDS)
+    if not bind.startswith(UNIX):
+        return http.client.HTTPConnection(_reachable(bind), timeout=REPLY_SECONDS)
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(REPLY_SECONDS)
+    connection.sock.connect(bind.removeprefix(UNIX))
+    return connection
 
 
 def _reachable(bind: str) -> str:

@@ -20,11 +20,6 @@ BY = (
 
 IS_RECORD = "(time IS NOT NULL AND status IS NOT NULL)"
 
-TOTALS = (
-    "SELECT sum(count) FILTER (WHERE is_record), sum(lost) FILTER (WHERE NOT is_record), "
-    "sum(count - markers) FILTER (WHERE NOT is_record) FROM scanned WHERE class IS NULL"
-)
-
 
 class Counting(NamedTuple):
     """What is counted: the records that `filters` select, by the group `by` and the `fields`, and with these by each of
@@ -59,13 +54,8 @@ class Counting(NamedTuple):
     def views(self) -> dict[str, str]:
         """What reports select from, as selected from `scanned`."""
         columns = "".join(f", {field}" for field in self.fields)
-        return {
-            name: f"SELECT grp{classed}{columns}, sum(count) AS count FROM scanned WHERE is_record AND {which} GROUP BY ALL"  # noqa: S608, E501
-            for name, classed, which in (
-                ("counts", "", "class IS NULL"),
-                ("classes", ", class, value", "class IS NOT NULL"),
-            )
-        }
+        select = f"SELECT grp{columns}, sum(count) AS count%s FROM scanned WHERE is_record AND class IS %s GROUP BY ALL"  # noqa: S608
+        return {"counts": select % ("", "NULL"), "classes": select % (", class, value", "NOT NULL")}
 
     def counts(self, answers: Callable[[str], list[tuple[Any, ...]]]) -> "Counts":
         """The counts in a database that answers what is asked of `scanned` and the views."""
@@ -73,7 +63,11 @@ class Counting(NamedTuple):
         def rows(select: str) -> list[tuple[Any, ...]]:
             return [row if self.by else row[1:] for row in answers(select)]
 
-        (totals,) = answers(TOTALS)
+        (totals,) = answers("""
+            SELECT sum(count) FILTER (WHERE is_record), sum(lost) FILTER (WHERE NOT is_record),
+                sum(count - markers) FILTER (WHERE NOT is_record)
+            FROM scanned WHERE class IS NULL
+        """)
         return Counts(rows, self.by, self.filters, *(total or 0 for total in totals))
 
 
