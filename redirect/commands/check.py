@@ -1,5 +1,6 @@
 """`redirect check`: validates the TOML and prints routes and shares."""
 
+import asyncio
 import dataclasses
 import json
 import sys
@@ -58,7 +59,7 @@ def check(
         changed = {"file": path, "changes": lines}
         click.echo(json.dumps(changed, indent=2) if as_json else "\n".join(lines or ["no change"]))
         return
-    found = find(config, settings.docker_host) if live else {}
+    found = asyncio.run(find(config, settings.docker_host)) if live else {}
     if as_json:
         click.echo(json.dumps(_described(path, config, found), indent=2))
     else:

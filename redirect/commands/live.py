@@ -1,7 +1,5 @@
 """`redirect check --live`: asks DNS and Docker once, and says which origins would be found."""
 
-import asyncio
-
 import click
 
 from redirect.commands.logs.text import Table
@@ -13,11 +11,7 @@ from redirect.core.pools import Config
 Live = dict[str, Found | str]
 
 
-def find(config: Config, docker_host: str) -> Live:
-    return asyncio.run(_find(config, docker_host))
-
-
-async def _find(config: Config, docker_host: str) -> Live:
+async def find(config: Config, docker_host: str) -> Live:
     wanted: dict[str, dict[str, Discover]] = {"DNS": {}, "Docker": {}}
     for pool in config.pools.values():
         if pool.discover is not None:

@@ -70,14 +70,14 @@ class Filters:
         return " AND ".join(conditions)
 
 
-def moment(text: str, now: datetime) -> str:
+def moment(text: str, now: datetime | None = None) -> str:
     """Reads 90s, 15m, 1h30m, 2d or 1w before `now`, now, today or yesterday, seconds of Unix time behind @, or a date
     or a time of RFC 3339, into a time as the log writes it.
 
     A day, and a time without an offset, is of UTC.
     """
     try:
-        time = _moment(text.strip().lower(), now)
+        time = _moment(text.strip().lower(), now or datetime.now(UTC))
     except (ValueError, OverflowError, OSError):
         raise click.BadParameter(
             f"{text!r} is neither a time ago, such as 90s, 15m, 1h30m, 2d or 1w, nor now, today, yesterday, "
@@ -132,12 +132,10 @@ def filtered(function: F) -> F:
     @click.option(
         "--since",
         metavar="WHEN",
-        type=lambda text: moment(text, datetime.now(UTC)),
+        type=moment,
         help="Not before: 90s, 15m, 1h30m, 2d or 1w ago, today, yesterday, or a time like 2026-11-20T19:43:07Z.",
     )
-    @click.option(
-        "--until", metavar="WHEN", type=lambda text: moment(text, datetime.now(UTC)), help="Before then, as in --since."
-    )
+    @click.option("--until", metavar="WHEN", type=moment, help="Before then, as in --since.")
     @click.option("--path-prefix", metavar="/X", help="The path begins so.")
     @functools.wraps(function)
     def command(paths: Sequence[str], **options: Any) -> None:

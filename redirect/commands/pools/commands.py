@@ -107,7 +107,8 @@ def _editing(function: Callable[..., str]) -> click.Command:
     def run(pools_config_path: str | None, dry_run: bool, pool: str, origin: str, **options: Any) -> None:
         path = read_settings("pools_config_path", pools_config_path=pools_config_path).pools_config_path
         try:
-            tell = (_show if dry_run else _change)(path, pool, lambda text: function(text, pool, origin, **options))
+            by = _tried if dry_run else _changed
+            old, new, config = by(path, lambda text: function(text, pool, origin, **options))
         except EditError as error:
             leave(2, f"{path}: {error}")
         except RefusedError as error:
@@ -121,7 +122,13 @@ def _editing(function: Callable[..., str]) -> click.Command:
                 leave(1, f"{path} is not there; name another with --config, or begin one with `redirect init`")
             remedy = _MOUNTED if error.errno == errno.EBUSY else ""
             leave(1, f"{path} is as it was, it cannot be changed: {error.strerror}{remedy}")
-        tell()  # behind all that: where the output cannot be written, the file is changed nevertheless
+        print_warnings(config)  # behind all that: where it cannot be written, the file is changed nevertheless
+        if dry_run:
+            _print_difference(path, old, new)
+            return
+        print_pool(config.pools[pool], uses(config)[pool])
+        done = "is changed; a running service takes it when it reloads"
+        click.echo(f"{path} {done if new != old else 'says so already, nothing is changed'}")
 
     return run
 
@@ -153,35 +160,24 @@ def remove(text: str, pool: str, origin: str) -> str:
     return edit.remove(text, pool, origin)
 
 
-def _change(path: Path, pool: str, change: Edit) -> Callable[[], None]:
-    """Changes the file; returns what tells of it."""
+def _changed(path: Path, change: Edit) -> tuple[bytes, bytes, Config]:
     with locked(path) as file:
-        content, config = edited(file.content, str(path), change)
-        is_new = content != file.content
-        if is_new:
-            file.replace(content)
-
-    def tell() -> None:
-        print_warnings(config)
-        print_pool(config.pools[pool], uses(config)[pool])
-        done = "is changed; a running service takes it when it reloads"
-        click.echo(f"{path} {done if is_new else 'says so already, nothing is changed'}")
-
-    return tell
+        new, config = edited(file.content, str(path), change)
+        if new != file.content:
+            file.replace(new)
+    return file.content, new, config
 
 
-def _show(path: Path, pool: str, change: Edit) -> Callable[[], None]:
-    """Returns what prints the difference that the edit would make. The file needs to be readable only."""
+def _tried(path: Path, change: Edit) -> tuple[bytes, bytes, Config]:
+    """The file needs to be readable only."""
     old = path.read_bytes()
-    new, config = edited(old, str(path), change)
+    return old, *edited(old, str(path), change)
 
-    def tell() -> None:
-        print_warnings(config)
-        for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
-            whole = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            click.echo(whole.encode(errors="surrogateescape"), nl=False)  # bytes of the file, for `patch`
 
-    return tell
+def _print_difference(path: Path, old: bytes, new: bytes) -> None:
+    for line in difflib.unified_diff(_lines(old), _lines(new), str(path), str(path)):
+        whole = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+        click.echo(whole.encode(errors="surrogateescape"), nl=False)  # bytes of the file, for `patch`
 
 
 def _lines(content: bytes) -> list[str]:
