@@ -73,13 +73,14 @@ def create_admin_app(
             if not goes_on():
                 return refusal(503, "the instance is shutting down")
             if monotonic() > deadline:
-                why = "; /status tells more" if instance.trouble is None else f": {instance.trouble.reason}"
+                trouble = instance.publisher.trouble
+                why = "; /status tells more" if trouble is None else f": {trouble.reason}"
                 return refusal(503, f"not in force after {LONGEST_RELOAD} s{why}")
             await asyncio.sleep(0.05)
         loading = instance.loading()
         if loading.error is not None:
             return refusal(422, loading.error)
-        return _json({"path": instance.pools_config_path, "hash": loading.config})
+        return _json({"path": instance.publisher.path, "hash": loading.config})
 
     async def compare(request: Request) -> Response:
         if _is_from_elsewhere(request):
@@ -135,7 +136,7 @@ def create_admin_app(
             *routes(instance, goes_on),
         ],
         exception_handlers={HTTPException: refuse},
-        middleware=[Middleware(_guarded, WrongTokens(instance.common), token=token, only_local=only_local)],
+        middleware=[Middleware(_guarded, WrongTokens(instance.scoreboard.common), token=token, only_local=only_local)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app

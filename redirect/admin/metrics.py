@@ -27,6 +27,7 @@ from redirect.control.instance import Instance
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import now_ms
 from redirect.telemetry.snapshot import BOUNDS_US, Buckets, Counted, Forwards, Snapshot
+from redirect.telemetry.sums import ejections, processes
 
 OPEN_METRICS = "application/openmetrics-text"
 
@@ -141,7 +142,8 @@ def _connections(forwards: Forwards, config: Config) -> _Samples:
 
 def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
     """Its processes, and the configuration in force."""
-    loading, common, now, ended = snapshot.loading, instance.common, now_ms(), instance.processes()
+    loading, common, now = snapshot.loading, instance.scoreboard.common, now_ms()
+    ended = processes(instance.scoreboard)
     yield _single("redirect_connections", "Open connections.", sum(each.connections for each in snapshot.workers))
     yield _single("redirect_workers", "Worker processes.", len(snapshot.workers))
     yield _single("redirect_start_time_seconds", "When the instance was started.", instance.started_at)
@@ -171,7 +173,7 @@ def _of_instance(instance: Instance, snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _of_pools(instance: Instance, pairs: _Pairs) -> Iterator[Metric]:
-    pools, ejected = instance.config.pools.values(), instance.ejections()
+    pools, ejected = instance.config.pools.values(), ejections(instance.scoreboard)
     samples: _Samples = [(1, pool.name, pool.pick, pool.on_loop) for pool in pools]
     yield _family("redirect_pool_info", "How a pool picks; the value is 1.", "pool pick on_loop", samples)
     samples = [(weight, *place) for pool in pools for weight, place in _each(pool, pool.configured_weights)]
@@ -193,7 +195,7 @@ def _each(pool: Pool, values: Iterable[float]) -> Iterator[tuple[float, tuple[st
 
 
 def _of_limits(instance: Instance) -> Iterator[Metric]:
-    limits = instance.limits().items()
+    limits = instance.publisher.limits.states().items()
     samples = [(state.limit, route) for route, state in limits]
     yield _family("redirect_route_limit", "Requests that may be under way in a route.", "route", samples)
     samples = [(state.under_way, route) for route, state in limits]
@@ -201,7 +203,7 @@ def _of_limits(instance: Instance) -> Iterator[Metric]:
 
 
 def _of_probes(instance: Instance) -> Iterator[Metric]:
-    probed, meaning = instance.probes(), "Health checks, until the status came or why not."
+    probed, meaning = instance.prober.probes(), "Health checks, until the status came or why not."
     durations = Summary("redirect_probe_duration_seconds", meaning, labels=("pool", "origin"))
     for place, probes in probed.items():
         durations.add_metric(place, probes.total, probes.seconds)

@@ -68,7 +68,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
         "counted_since": rfc3339(instance.counted_since),
         "kept": _kept(instance),
         "configuration": {
-            "path": instance.pools_config_path,
+            "path": instance.publisher.path,
             "hash": config.hash,
             "change": config.change,
             "loaded_at": rfc3339(loading.loaded_at),
@@ -77,7 +77,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             "warnings": [str(warning) for warning in config.warnings],
             "changes": [*loading.changes],
         },
-        "verdicts": instance.health_number(),
+        "verdicts": instance.scoreboard.health.number,
         "workers": [
             {**worker._asdict(), "since": rfc3339(worker.since)}
             for worker in sorted(snapshot.workers, key=lambda worker: worker.since)
@@ -93,7 +93,7 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
             }
             for each, shares in pools
         },
-        "limits": {name: state._asdict() for name, state in instance.limits().items()},
+        "limits": {name: state._asdict() for name, state in instance.publisher.limits.states().items()},
     }
 
 

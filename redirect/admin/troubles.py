@@ -67,7 +67,7 @@ def look(instance: Instance, snapshot: Snapshot) -> Troubles:
             empty.append(pool.name)
         if pool.discover and (trouble := instance.discovery.trouble(pool.name)):
             unasked[pool.name] = f"{pool.discover.source} cannot be asked: {trouble.reason}"
-    unread, loading = instance.trouble, snapshot.loading
+    unread, loading = instance.publisher.trouble, snapshot.loading
     failed = None if unread or loading.error is None else loading
     return Troubles(failed, unread, empty, down, shares_down, unasked, instance.is_late(snapshot))
 

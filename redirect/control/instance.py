@@ -2,27 +2,23 @@
 
 import socket
 from collections.abc import Mapping
-from functools import partial
 from importlib import metadata
 from time import monotonic
 from typing import NamedTuple
 
 from redirect.control.discovery import Discovery
 from redirect.control.keeper import Keeper
-from redirect.control.limits import LimitState
-from redirect.control.prober import Prober, Probes
+from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, loading
 from redirect.core.balancer import effective_weights
-from redirect.core.discovery import Trouble
 from redirect.core.due import Weights
 from redirect.core.health import HealthStatus
 from redirect.core.overrides import Override
 from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
-from redirect.telemetry.scoreboard import WORKER_LATE_MS, Common, Scoreboard, now_ms
+from redirect.telemetry.scoreboard import WORKER_LATE_MS, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.statistics import Statistics
-from redirect.telemetry.sums import ejections, processes
 
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
@@ -46,28 +42,22 @@ class Instance:
     def __init__(
         self,
         scoreboard: Scoreboard,
-        pools_config_path: str,
         publisher: Publisher,
         prober: Prober,
         discovery: Discovery,
         keeper: Keeper | None = None,
     ) -> None:
-        self.pools_config_path = pools_config_path
         self.name = socket.gethostname()
-        self.common: Common = scoreboard.common
-        self.started_at = self.common.started_ms / 1000
+        self.scoreboard = scoreboard
+        self.started_at = scoreboard.common.started_ms / 1000
         self.publisher = publisher
-        self.keeper = keeper
+        self.prober = prober
         self.discovery = discovery
-        self._prober = prober
-        self._scoreboard = scoreboard
+        self.keeper = keeper
         self._statistics = Statistics(scoreboard)
         self.history = History()
         self.lines = self._statistics.lines
         self.workers = self._statistics.workers
-        # How often origins were ejected, by pool and origin; and how often processes died and hung.
-        self.ejections = partial(ejections, scoreboard)
-        self.processes = partial(processes, scoreboard)
 
     @property
     def config(self) -> Config:
@@ -78,14 +68,9 @@ class Instance:
         if self.keeper is not None:
             await self.keeper.keep()
 
-    @property
-    def trouble(self) -> Trouble | None:
-        """Since when and why the file cannot be read, if it cannot."""
-        return self.publisher.trouble
-
     def loading(self) -> Loading:
         """When the configuration in use was loaded, and why a later one was not, or cannot be."""
-        state, trouble = loading(self._scoreboard), self.trouble
+        state, trouble = loading(self.scoreboard), self.publisher.trouble
         return state if trouble is None else state._replace(error=trouble.reason, error_at=trouble.since)
 
     def snapshot(self) -> Snapshot:
@@ -98,21 +83,11 @@ class Instance:
         if since == self.counted_since:  # else the keeper has put numbers of before beside them meanwhile
             self.history.note(snapshot, monotonic(), since)
 
-    def limits(self) -> dict[str, LimitState]:
-        return self.publisher.limits.states()
-
-    def probes(self) -> dict[tuple[str, str], Probes]:
-        """By pool and origin, what this controller's probes came to."""
-        return self._prober.probes()
-
     @property
     def counted_since(self) -> float:
         """Since when the numbers count (Unix time): the start, or that of the first run whose numbers were kept."""
-        since_ms: int = self._scoreboard.kept.numbers.since_ms
+        since_ms: int = self.scoreboard.kept.numbers.since_ms
         return since_ms / 1000 or self.started_at
-
-    def health_number(self) -> int:
-        return self._scoreboard.health.number
 
     def is_applied(self) -> bool:
         return all(worker.config == self.config.hash for worker in self.workers())
@@ -130,18 +105,20 @@ class Instance:
     def note_readiness(self) -> None:
         """Notes when all workers have the configuration in use for the first time: from then on a change is in force a
         moment after it was found. The next controller goes on from there."""
-        if not (self.common.has_been_ready or self.discovery.waits or self.publisher.is_busy):
+        common = self.scoreboard.common
+        if not (common.has_been_ready or self.discovery.waits or self.publisher.is_busy):
             workers = self.workers()
-            self.common.has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
+            common.has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
 
     def readiness(self) -> str:
         """READY while the instance takes requests, else what it does."""
-        if self.common.is_stopping:
+        common = self.scoreboard.common
+        if common.is_stopping:
             return "shutting down"
         if self.discovery.waits:
             return "finding origins"
         workers = self.workers()
-        if not (self.common.has_begun and workers and self.common.has_been_ready):
+        if not (common.has_begun and workers and common.has_been_ready):
             return "starting"
         return READY if any(each.last_seen * 1000 < WORKER_LATE_MS for each in workers) else "hanging"
 
@@ -151,7 +128,7 @@ class Instance:
         return Weights(pool, weights).shares()
 
     def _statuses(self, pool: Pool) -> Mapping[str, HealthStatus]:
-        return self._prober.health.get(pool.name, {}) if pool.has_health else {}
+        return self.prober.health.get(pool.name, {}) if pool.has_health else {}
 
     def overrides(self, pool: Pool) -> list[Override]:
         """Those that are in force."""

@@ -88,7 +88,7 @@ class Publisher:
         known = self.config.hash if loading(scoreboard).error is None else None
         self._provider = FileProvider(path, known, loader)
         self.limits = Limits(scoreboard, self.config.routes)
-        self._path = path
+        self.path = path
         self._lock, self._looks = asyncio.Lock(), asyncio.Lock()  # one publication, and one look, at a time
         self.trouble: Trouble | None = None  # why the file cannot be read now
         self.overrides = overrides(scoreboard)
@@ -134,7 +134,7 @@ class Publisher:
             return await asyncio.to_thread(self._provider.look, began, force=force)
         finally:
             if self.trouble is not None:
-                _logger.info("the look at %s ended after %.1f s", self._path, monotonic() - began)
+                _logger.info("the look at %s ended after %.1f s", self.path, monotonic() - began)
             self.trouble = None
 
     async def _use(self, config: Config) -> None:
@@ -149,7 +149,7 @@ class Publisher:
         asked_at = self._provider.asked_at
         if self.trouble is not None or asked_at is None or monotonic() - asked_at <= HUNG_SECONDS:
             return False
-        reason = f"{self._path}: not read, as its file system has not answered for {HUNG_SECONDS:g} s"
+        reason = f"{self.path}: not read, as its file system has not answered for {HUNG_SECONDS:g} s"
         self.trouble = Trouble(time() - (monotonic() - asked_at), reason)
         _logger.error("the configuration stays as it was:\n%s", self.trouble.reason)
         return True

@@ -105,10 +105,9 @@ class _Controller:
             waits = not (self._common.controllers_died or self._common.controllers_hung)
             health = decode(self._scoreboard.health.read())
             self._discovery = Discovery(self._start, self._publisher.config, health, waits=waits)
-            path = str(self._settings.pools_config_path)
             self._keeper = keeper = Keeper(self._scoreboard, self._settings.state_dir)
             await keeper.keep()
-            self._instance = Instance(self._scoreboard, path, self._publisher, self._prober, self._discovery, keeper)
+            self._instance = Instance(self._scoreboard, self._publisher, self._prober, self._discovery, keeper)
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none

@@ -72,12 +72,16 @@ class FakeDiscovery:
         return Trouble(0, self.reason) if self.reason else None
 
 
+class FakePublisher:
+    path = "/etc/redirect/pools.toml"
+    trouble: Trouble | None = None
+
+
 class FakeInstance:
     """What the page reads of an instance, with values that a test sets."""
 
     name = "web-1"
     version = "1.2.3"
-    pools_config_path = "/etc/redirect/pools.toml"
 
     def __init__(self, toml: str = TOML) -> None:
         self.config: Config = parse_config(toml.encode(), "pools.toml")
@@ -96,7 +100,7 @@ class FakeInstance:
         self.downs: dict[str, str] = {}  # origins, with the reason
         self.made: list[Override] = []
         self.discovery = FakeDiscovery()
-        self.trouble: Trouble | None = None
+        self.publisher = FakePublisher()
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -710,8 +714,8 @@ def test_what_is_wrong_stands_in_the_title_and_under_the_header() -> None:
 
 def test_the_strip_says_why_the_file_is_not_read() -> None:
     fake = FakeInstance()
-    fake.trouble = Trouble(time.time() - 65, "pools.toml: not read, as it is stalled")
-    fake.loading = Loading(0, fake.trouble.reason, fake.trouble.since)
+    trouble = fake.publisher.trouble = Trouble(time.time() - 65, "pools.toml: not read, as it is stalled")
+    fake.loading = Loading(0, trouble.reason, trouble.since)
     html = ask(fake).text
     assert "<title>file not read · Redirect on web-1<" in html
     assert strip(html) == ["pools.toml: not read, as it is stalled; what was loaded before stays in force."]

@@ -47,7 +47,6 @@ def look(scoreboard: Scoreboard, config: Config = CONFIG, *, waits: bool = False
 def look_at(scoreboard: Scoreboard, config: Config, *, waits: bool = False) -> Instance:
     return Instance(
         scoreboard,
-        "pools.toml",
         Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
         Prober(scoreboard, config),
         Discovery(lambda _: DnsProvider(lambda: None), config, waits=waits),
@@ -77,14 +76,12 @@ def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
     config = parse_config(route.encode(), "pools.toml")
     found = {name: HealthStatus(name == "b", 200.0, 5.0, f"{name} failed", 1) for name in "ab"}
     scoreboard.health.publish(encode({"p": found}))
-    scoreboard.ejections.publish(b'{"p":{"a":3}}')
     instance, pool = look(scoreboard, config), config.pools["p"]
     assert {origin.name: instance.state(pool, origin) for origin in pool.origins} == {
         "a": OriginState("down", 200.0, "a failed"),
         "b": OriginState("up", 200.0, "b failed"),
         "c": OriginState("up", 100.0),
     }
-    assert instance.ejections() == {("p", "a"): 3}
 
 
 def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:

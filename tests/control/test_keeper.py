@@ -179,7 +179,7 @@ def test_numbers_say_since_when_they_count(tmp_path: Path) -> None:
         keeper = Keeper(scoreboard, folder)
         await keeper.keep()
         unused: Any = None
-        return Instance(scoreboard, "pools.toml", unused, unused, unused, keeper).counted_since
+        return Instance(scoreboard, unused, unused, unused, keeper).counted_since
 
     run(tmp_path)
     assert asyncio.run(since(tmp_path)) == SINCE_MS / 1000

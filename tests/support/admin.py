@@ -114,7 +114,7 @@ def ask(
         publisher = Publisher(scoreboard, "pools.toml", config, Loader("pools.toml"))
         discovery = Discovery(lambda _: provider or DnsProvider(lambda: None), config)
         await publisher.use_found(discovery.look())
-        instance = Instance(scoreboard, "pools.toml", publisher, Prober(scoreboard, config), discovery)
+        instance = Instance(scoreboard, publisher, Prober(scoreboard, config), discovery)
         transport = httpx.ASGITransport(create_admin_app(instance, token, lambda: goes_on, only_local=only_local))
         async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
             return await client.request(method, path, headers=headers, content=content)
