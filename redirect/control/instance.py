@@ -90,7 +90,8 @@ class Instance:
         return since_ms / 1000 or self.started_at
 
     def is_applied(self) -> bool:
-        return all(worker.config == self.config.hash for worker in self.workers())
+        """Whether all workers have the configuration in use."""
+        return all(worker.change >= self.config.change for worker in self.workers())
 
     def is_late(self, snapshot: Snapshot) -> bool:
         """Whether a worker has not applied the configuration in time."""
@@ -107,8 +108,7 @@ class Instance:
         moment after it was found. The next controller goes on from there."""
         common = self.scoreboard.common
         if not (common.has_been_ready or self.discovery.waits or self.publisher.is_busy):
-            workers = self.workers()
-            common.has_been_ready = bool(workers) and all(each.change >= self.config.change for each in workers)
+            common.has_been_ready = bool(self.workers()) and self.is_applied()
 
     def readiness(self) -> str:
         """READY while the instance takes requests, else what it does."""

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -620,12 +621,12 @@ def test_a_reload_waits_for_the_workers_until_the_instance_ends(
 ) -> None:
     """A reload is answered once every worker has the configuration; while the instance ends it is refused."""
     monkeypatch.chdir(tmp_path)
-    Path("pools.toml").write_bytes(POOLS)
+    Path("pools.toml").write_bytes(b"#\n" + POOLS)
     scoreboard.make_slot(0)
-    worker = Counters(scoreboard.slots()[0], parse_config(b"#\n" + POOLS, "pools.toml"))
+    worker = Counters(scoreboard.slots()[0], parse_config(POOLS, "pools.toml"))
     refused = ask("/reload", scoreboard, method="POST", goes_on=False)
     assert (refused.status_code, refused.json()["detail"]) == (503, "the instance is shutting down")
-    worker.use(parse_config(POOLS, "pools.toml"))
+    worker.use(replace(parse_config(b"#\n" + POOLS, "pools.toml"), change=1))
     assert ask("/reload", scoreboard, method="POST").status_code == 200
     Path("pools.toml").write_bytes(b"bad")
     assert ask("/reload", scoreboard, method="POST").status_code == 422
