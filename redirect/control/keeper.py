@@ -39,11 +39,11 @@ class Keeping(NamedTuple):
 
 
 class Keeper:
-    """The controller's; `directory` is None where nothing is to be kept."""
+    """Of a controller whose sums are to be kept in `directory`."""
 
-    def __init__(self, scoreboard: Scoreboard, directory: Path | None) -> None:
+    def __init__(self, scoreboard: Scoreboard, directory: Path) -> None:
         self._scoreboard = scoreboard
-        self._file = None if directory is None else StateFile(directory)
+        self._file = StateFile(directory)
         self._lock = threading.Lock()  # one step at a time: an end does not wait for a disk that hangs
         self._began: float | None = None  # the step that is under way
         self._saved_at: float | None = None
@@ -51,13 +51,12 @@ class Keeper:
         if not scoreboard.kept.numbers.since_ms:
             clear(scoreboard.kept)
 
-    def state(self) -> Keeping | None:
-        """None where nothing is to be kept."""
-        return Keeping(str(self._file.directory), self._saved_at, self._error) if self._file else None
+    def state(self) -> Keeping:
+        return Keeping(str(self._file.directory), self._saved_at, self._error)
 
     async def run(self) -> None:
         took = 0.0
-        while self._file:
+        while True:
             await asyncio.sleep(max(INTERVAL_SECONDS, took / MAX_BUSY_SHARE))
             began = monotonic()
             await asyncio.to_thread(self.step)
@@ -65,20 +64,18 @@ class Keeper:
 
     async def keep(self) -> None:
         """Keeps them now, unless this takes too long: before numbers are shown, and at the end."""
-        if self._file:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.to_thread(self.step), MAX_WAIT_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self.step), MAX_WAIT_SECONDS)
 
     def step(self) -> None:
         """Takes over what the file holds, if this was not done, and writes what counts now."""
-        assert self._file
         if not self._lock.acquire(timeout=MAX_WAIT_SECONDS):
             return
         self._began = monotonic()
         try:
             self._file.lock()
-            self._take_over(self._file)
-            self._save(self._file)
+            self._take_over()
+            self._save()
         except StateError as error:
             self._report(str(error))
         except Exception:  # a fault of this program, and no reason to end
@@ -93,11 +90,11 @@ class Keeper:
         if began is not None and monotonic() - began > HUNG_SECONDS:
             self._report(f"its file system has not answered for {HUNG_SECONDS:g} s")
 
-    def _take_over(self, file: StateFile) -> None:
+    def _take_over(self) -> None:
         common, kept = self._scoreboard.common, self._scoreboard.kept
         if kept.numbers.since_ms:
             return
-        found = file.read()
+        found = self._file.read()
         if found is None:
             kept.numbers.since_ms = common.started_ms
             return
@@ -105,24 +102,23 @@ class Keeper:
             unpack(found.overrides)
             put(kept, found.rows)  # last: it is not undone
         except (ValueError, TypeError) as error:
-            raise file.damaged(error) from None
+            raise self._file.damaged(error) from None
         kept.numbers.since_ms = found.since_ms
         if self._scoreboard.overrides.number <= 1:  # but for those of the start none was asked for
             self._scoreboard.overrides.publish(found.overrides.encode())
         common.kept_run = found.run
-        _logger.info("the numbers go on from %s", file.directory)
+        _logger.info("the numbers go on from %s", self._file.directory)
 
-    def _save(self, file: StateFile) -> None:
+    def _save(self) -> None:
         common, since_ms = self._scoreboard.common, self._scoreboard.kept.numbers.since_ms
         overrides = self._scoreboard.overrides.read().decode() or "[]"
-        file.write(Kept(common.run, since_ms, rows(self._scoreboard), overrides), common.kept_run)
+        self._file.write(Kept(common.run, since_ms, rows(self._scoreboard), overrides), common.kept_run)
         self._saved_at = time()
         if self._error is not None:
             self._error = None
-            _logger.info("the numbers are kept in %s again", file.directory)
+            _logger.info("the numbers are kept in %s again", self._file.directory)
 
     def _report(self, error: str) -> None:
-        assert self._file
         if error != self._error:
             self._error = error
             _logger.error(

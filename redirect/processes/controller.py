@@ -105,9 +105,10 @@ class _Controller:
             waits = not (self._common.controllers_died or self._common.controllers_hung)
             health = decode(self._scoreboard.health.read())
             self._discovery = Discovery(self._start, self._publisher.config, health, waits=waits)
-            self._keeper = keeper = Keeper(self._scoreboard, self._settings.state_dir)
-            await keeper.keep()
+            directory = self._settings.state_dir
+            keeper = None if directory is None else Keeper(self._scoreboard, directory)
             self._instance = Instance(self._scoreboard, self._publisher, self._prober, self._discovery, keeper)
+            await self._instance.keep()
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none
@@ -118,14 +119,15 @@ class _Controller:
             self._run(self._look_at_file())
             self._run(self._publish_found())
             self._run(self._step_overrides())
-            self._run(keeper.run())
             self._run(self._note_history())
+            if keeper is not None:
+                self._run(keeper.run())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
             for task in self._endless:
                 task.cancel()
-            await keeper.keep()
+            await self._instance.keep()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._endless.append(self._tasks.create_task(work))
@@ -162,7 +164,8 @@ class _Controller:
             self._discovery.use(self._publisher.config)
         self._common.probes_hung += self._prober.restart_hung()
         self._common.files_hung += self._publisher.note_hang()
-        self._keeper.note_hang()
+        if self._instance.keeper is not None:
+            self._instance.keeper.note_hang()
         self._publish_health()
         self._publisher.limits.reconcile()
         if not self._is_found.is_set():  # what was found is published first
