@@ -114,8 +114,8 @@ def _check_descriptors() -> None:
 def _try_listeners(settings: Settings, given: listeners.Given) -> None:
     """Checks the addresses at once; gunicorn would try five times, and give no reason."""
     addresses = {
-        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": settings.public_bind if given.public is None else "off",
-        "REDIRECT_ADMIN_BIND": settings.admin_bind if given.admin is None else "off",
+        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": "off" if "public" in given else settings.public_bind,
+        "REDIRECT_ADMIN_BIND": "off" if "admin" in given else settings.admin_bind,
     }
     with contextlib.ExitStack() as both:  # the first still listens while the second is tried, in case they are the same
         for variables, bind in addresses.items():

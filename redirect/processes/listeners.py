@@ -8,8 +8,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
-from typing import NamedTuple
+from collections.abc import Mapping, MutableMapping
 
 from redirect.config.settings import UNIX, Settings
 
@@ -17,20 +16,14 @@ _FIRST = 3
 _NAMES = ("public", "admin")
 
 
-class Given(NamedTuple):
-    """The descriptors that were given, None for those that were not."""
-
-    public: int | None = None
-    admin: int | None = None
-
-
-NOTHING_GIVEN = Given()
+# By the name of a listener, the descriptor that was given for it.
+Given = Mapping[str, int]
 
 
 def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
     """What systemd gives this process, whose variables end here but for the names. Raises ValueError."""
     if environ.pop("LISTEN_PID", "") != str(os.getpid()):
-        return NOTHING_GIVEN
+        return {}
     number = environ.pop("LISTEN_FDS", "0")
     if not number.isdecimal():
         raise ValueError(f"must be how many sockets are given, got {number!r}")
@@ -44,7 +37,7 @@ def take_given(environ: MutableMapping[str, str] = os.environ) -> Given:
     for name, descriptor in given.items():
         if not _is_stream(descriptor):
             raise ValueError(f"descriptor {descriptor}, given as {name}, is no stream socket")
-    return Given(**given)
+    return given
 
 
 def _is_stream(descriptor: int) -> bool:
@@ -63,14 +56,14 @@ def are_given() -> bool:
 def binds(settings: Settings, given: Given) -> list[str]:
     """The listeners as gunicorn takes them, the public one first: all addresses, or all descriptors."""
     addresses = {"public": settings.public_bind, "admin": settings.admin_bind}
-    if given == NOTHING_GIVEN:
+    if not given:
         return [address for address in addresses.values() if address != "off"]
-    descriptors = {
-        name: descriptor if descriptor is not None else bound(addresses[name]).detach()
-        for name, descriptor in given._asdict().items()
-        if descriptor is not None or addresses[name] != "off"
-    }
-    return [f"fd://{descriptor}" for descriptor in descriptors.values()]
+    descriptors = [
+        given[name] if name in given else bound(address).detach()
+        for name, address in addresses.items()
+        if name in given or address != "off"
+    ]
+    return [f"fd://{descriptor}" for descriptor in descriptors]
 
 
 def bound(address: str) -> socket.socket:

@@ -27,7 +27,7 @@ from redirect.core.pools import Config
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
 from redirect.processes.child import Child
 from redirect.processes.controller_socket import ControllerSocket
-from redirect.processes.listeners import NOTHING_GIVEN, Given, are_given, binds
+from redirect.processes.listeners import Given, are_given, binds
 from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
 from redirect.telemetry.error_log import AS_JSON
 from redirect.telemetry.scoreboard import WORKER_LATE_MS, Scoreboard, Slot, now_ms
@@ -301,7 +301,7 @@ class Gunicorn(BaseApplication):
         return application(self.settings, self.scoreboard, self.slot, self.config, self.controller_socket)
 
 
-def serve(settings: Settings, config: Config, loader: Loader, given: Given = NOTHING_GIVEN) -> None:
+def serve(settings: Settings, config: Config, loader: Loader, given: Given) -> None:
     """Runs the service until it is told to stop, then leaves with exit code 0 (SystemExit). The `config` was loaded by
     `loader`, which reads only what changes from then on."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -14,17 +14,17 @@ import tomli_w
 from support.service import POOLS, ROOT, environment, free_port, wait_for
 
 from redirect.processes import listeners
-from redirect.processes.listeners import NOTHING_GIVEN, Given, bound, take_given
+from redirect.processes.listeners import Given, bound, take_given
 
 
 @pytest.mark.parametrize(
     ("count", "names", "given"),
     [
-        pytest.param("1", "", Given(3), id="one"),
-        pytest.param("2", "", Given(3, 4), id="two"),
-        pytest.param("2", "redirect.socket:redirect-admin.socket", Given(3, 4), id="names of units"),
-        pytest.param("2", "admin:public", Given(4, 3), id="names"),
-        pytest.param("1", "admin", Given(None, 3), id="the admin listener alone"),
+        pytest.param("1", "", {"public": 3}, id="one"),
+        pytest.param("2", "", {"public": 3, "admin": 4}, id="two"),
+        pytest.param("2", "redirect.socket:redirect-admin.socket", {"public": 3, "admin": 4}, id="names of units"),
+        pytest.param("2", "admin:public", {"public": 4, "admin": 3}, id="names"),
+        pytest.param("1", "admin", {"admin": 3}, id="the admin listener alone"),
     ],
 )
 def test_what_systemd_gives(count: str, names: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_what_systemd_gives(count: str, names: str, given: Given, monkeypatch: p
 
 @pytest.mark.parametrize("variables", [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}], ids=["nothing", "to another"])
 def test_nothing_is_given(variables: dict[str, str]) -> None:
-    assert take_given(variables) == NOTHING_GIVEN
+    assert take_given(variables) == {}
     assert "LISTEN_FDNAMES" not in variables
 
 
