@@ -87,7 +87,6 @@ class DockerProvider:
 
     def __init__(self, host: str, own_id: str | None, changed: Callable[[], None]) -> None:
         self._host = host
-        self._own_id = own_id
         self._changed = changed
         self.found: Mapping[str, Found] = {}  # by pool, of those of which Docker was asked
         self.trouble: Trouble | None = None
@@ -168,7 +167,7 @@ class DockerProvider:
             await self._list(api)
 
     async def _find_own(self, api: Api) -> None:
-        own = await api.containers(id=[self._own_id]) if self._own_id else []
+        own = await api.containers(id=[self._view.own_id]) if self._view.own_id else []
         self._view = self._view._replace(own=own[0] if own else None)
 
     async def _is_news(self, seconds: float) -> bool:

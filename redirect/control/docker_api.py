@@ -43,7 +43,7 @@ class DockerError(Exception):
 
 
 def base_url(host: str) -> tuple[str, str | None]:
-    """The URL of Docker's API, and the path of its socket; raises ValueError if `host` is neither of the kinds."""
+    """The URL of Docker's API, and the path of its socket; raises DockerError if `host` is neither of the kinds."""
     with contextlib.suppress(ValueError):  # of a port that is none
         url = urlsplit(host)
         if url.scheme == "unix" and url.path.startswith("/") and not url.netloc:
@@ -51,17 +51,14 @@ def base_url(host: str) -> tuple[str, str | None]:
         is_plain = url.path in {"", "/"} and not url.query and url.username is None and url.port != 0
         if url.scheme in {"tcp", "http"} and url.hostname and is_plain:
             return f"http://{url.netloc}", None
-    raise ValueError(f"docker's host must be unix:///PATH or tcp://HOST:PORT, and not {host!r}")
+    raise DockerError(f"docker's host must be unix:///PATH or tcp://HOST:PORT, and not {host!r}")
 
 
 class Api:
     """Docker's API, in the version that the daemon speaks. Each call raises DockerError if nothing came of it."""
 
     def __init__(self, host: str) -> None:
-        try:
-            url, path = base_url(host)
-        except ValueError as error:
-            raise DockerError(str(error)) from None
+        url, path = base_url(host)
         self._host = host
         transport = httpx.AsyncHTTPTransport(
             uds=path,
