@@ -4,10 +4,10 @@ The rule: a pool has the origins that its provider found last, for what its `dis
 answer it has those that were published before, so that a reload and the next controller go on from there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from time import monotonic, time
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from redirect.core.discovery import Discover, Found, Trouble
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
@@ -30,14 +30,6 @@ class Provider(Protocol):
 
     def trouble_of(self, pool: str) -> Trouble | None:
         """Since when and why there is no answer, if there is none."""
-
-
-class Discovered(NamedTuple):
-    """What was found for a pool that asks for it in this way."""
-
-    discover: Discover
-    origins: tuple[Origin, ...]
-    none_found: str | None
 
 
 class Discovery:
@@ -83,54 +75,47 @@ class Discovery:
     def trouble(self, pool: str) -> Trouble | None:
         return self._provider(pool).trouble_of(pool) if pool in self._pools else None
 
-    def look(self) -> dict[str, Discovered]:
-        """What pools have by now, where that is known; brings `health` up to date."""
-        now: dict[str, Discovered] = {}
+    def look(self) -> Collection[Pool]:
+        """The pools with the origins that they have by now, where that is known; brings `health` up to date."""
+        now: dict[str, Pool] = {}
         for name, (pool, discover) in self._pools.items():
             found, trouble = self.found(name), self.trouble(name)
             if found is not None:
-                now[name] = Discovered(discover, _origins(found), found.none_reason)
+                origins = tuple([Origin(each.name, each.authority, each.weight) for each in found.members])
+                now[name] = replace(pool, origins=origins, none_found=found.none_reason)
                 self.health[name] = _statuses(pool, found, self.health.get(name, {}), discover)
             if trouble is not None and not (found.members if found else pool.origins):
-                now[name] = Discovered(discover, (), _words(discover, trouble))
-        return now
+                since = rfc3339(trouble.since, "seconds")
+                now[name] = replace(pool, origins=(), none_found=f"{discover.source} cannot be asked since {since}")
+        return now.values()
 
     def _provider(self, pool: str) -> Provider:
         return self._providers[self._pools[pool][1].source]
 
 
-def with_found(config: Config, found: Mapping[str, Discovered]) -> Config:
-    """The configuration with what was found for those of its pools that discover; itself if it has that already."""
-    changed: list[Pool] = []
-    for name, (discover, origins, none_found) in found.items():
-        pool = config.pools.get(name)
-        if pool is None or pool.discover != discover:
-            continue
-        if (pool.origins, pool.none_found) != (origins, none_found):
-            changed.append(replace(pool, origins=origins, none_found=none_found))
-    return config.with_pools(changed)
+def with_found(config: Config, found: Iterable[Pool]) -> Config:
+    """The configuration with the origins that were found for those of its pools that still ask for them in the same
+    way; itself if it has them already."""
+    pools = [(config.pools.get(each.name), each) for each in found]
+    now = [_as_found(pool, each) for pool, each in pools if pool is not None and pool.discover == each.discover]
+    return config.with_pools([pool for pool in now if pool != config.pools[pool.name]])
 
 
 def carried(config: Config, before: Config) -> Config:
     """The configuration with what was found for pools of the one `before` that have the same `discover`. A pool that
     asks in another way now, or for the first time, has the origins that it had until there is an answer."""
-    had = [(pool.discover, pool) for pool in before.pools.values() if pool.discover is not None]
-    known = {discover: Discovered(discover, pool.origins, pool.none_found) for discover, pool in had}
-    found: dict[str, Discovered] = {}
+    known = {pool.discover: pool for pool in before.pools.values()}
+    now: list[Pool] = []
     for pool in config.pools.values():
-        if pool.discover in known:
-            found[pool.name] = known[pool.discover]
+        if pool.discover is not None and pool.discover in known:
+            now.append(_as_found(pool, known[pool.discover]))
         elif pool.discover is not None and pool.name in before.pools:
-            found[pool.name] = Discovered(pool.discover, before.pools[pool.name].origins, None)
-    return with_found(config, found)
+            now.append(replace(pool, origins=before.pools[pool.name].origins))
+    return config.with_pools(now)
 
 
-def _origins(found: Found) -> tuple[Origin, ...]:
-    return tuple([Origin(each.name, each.authority, each.weight) for each in found.members])
-
-
-def _words(discover: Discover, trouble: Trouble) -> str:
-    return f"{discover.source} cannot be asked since {rfc3339(trouble.since, 'seconds')}"
+def _as_found(pool: Pool, found: Pool) -> Pool:
+    return replace(pool, origins=found.origins, none_found=found.none_found)
 
 
 def _statuses(

@@ -9,12 +9,12 @@ A look at the file takes as long as its file system does not answer. So it holds
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from time import monotonic, time
 
 from redirect.config.loader import ConfigError, Loader, parse_config
-from redirect.control.discovery import Discovered, carried, with_found
+from redirect.control.discovery import carried, with_found
 from redirect.control.file_provider import FileProvider
 from redirect.control.limits import Limits
 from redirect.control.transfer import Since, pack, pack_difference, unpack, unpack_config
@@ -24,7 +24,7 @@ from redirect.core.limits import numbered
 from redirect.core.overrides import Override, config_of_file, left, named, read, with_overrides
 from redirect.core.overrides import pack as pack_overrides
 from redirect.core.overrides import unpack as unpack_overrides
-from redirect.core.pools import Config
+from redirect.core.pools import Config, Pool
 from redirect.core.wording import some
 from redirect.telemetry.log_writer import rfc3339
 from redirect.telemetry.scoreboard import Scoreboard, now_ms
@@ -154,7 +154,7 @@ class Publisher:
         _logger.error("the configuration stays as it was:\n%s", self.trouble.reason)
         return True
 
-    async def use_found(self, found: Mapping[str, Discovered]) -> None:
+    async def use_found(self, found: Iterable[Pool]) -> None:
         """Publishes what was found for pools that discover, if it is news."""
         async with self._lock:
             before = config_of_file(self.config)

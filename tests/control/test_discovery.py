@@ -3,18 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from redirect.config.loader import Loader, parse_config
-from redirect.control.discovery import Discovered, Discovery, carried, with_found
+from redirect.control.discovery import Discovery, carried, with_found
 from redirect.control.publisher import Publisher, publish_loading, published
 from redirect.control.transfer import unpack
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover, Found, Member, Trouble
 from redirect.core.health import HealthStatus
-from redirect.core.pools import Config, Origin
+from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
 
@@ -55,7 +56,7 @@ def discovery(provider: Provider, config: Config | None = None, *, waits: bool =
 
 
 def in_use(config: Config, *hosts: str) -> Config:
-    return with_found(config, {"p": Discovered(A, origins(*hosts), None)})
+    return with_found(config, [Pool("p", origins(*hosts), discover=A)])
 
 
 def test_a_provider_begins_when_a_pool_needs_it() -> None:
@@ -67,7 +68,7 @@ def test_a_provider_begins_when_a_pool_needs_it() -> None:
 
     provider = Provider()
     found = Discovery(start, configuration(STATIC + "is_default = true\n"))
-    assert (started, found.look()) == ([], {})
+    assert (started, list(found.look())) == ([], [])
     found.use(configuration())
     assert (started, provider.wanted) == (["DNS"], {"p": A})
     found.use(configuration(STATIC + "is_default = true\n"))
@@ -77,10 +78,10 @@ def test_a_provider_begins_when_a_pool_needs_it() -> None:
 def test_what_was_found_are_the_origins() -> None:
     provider = Provider()
     found = discovery(provider)
-    assert found.look() == {}  # not known yet
+    assert list(found.look()) == []  # not known yet
     provider.found = {"p": Found((member("one", "192.0.2.1"),))}
     expected = (Origin("one", Authority("192.0.2.1", 80), 1),)
-    assert found.look() == {"p": Discovered(A, expected, None)}
+    assert list(found.look()) == [Pool("p", expected, discover=A)]
     config = with_found(configuration(), found.look())
     assert config.pools["p"].origins == expected
     assert config.default is config.pools["p"]
@@ -99,10 +100,10 @@ def test_a_provider_in_trouble_changes_no_origins() -> None:
     provider = Provider()
     provider.trouble = Trouble(1_700_000_000, "connection refused")
     words = "DNS cannot be asked since 2023-11-14T22:13:20Z"
-    assert discovery(provider).look() == {"p": Discovered(A, (), words)}
-    assert discovery(provider, in_use(configuration(), "before")).look() == {}
+    assert list(discovery(provider).look()) == [Pool("p", (), discover=A, none_found=words)]
+    assert list(discovery(provider, in_use(configuration(), "before")).look()) == []
     provider.found = {"p": Found((member("one"),))}
-    assert discovery(provider).look() == {"p": Discovered(A, origins("one"), None)}
+    assert list(discovery(provider).look()) == [Pool("p", origins("one"), discover=A)]
 
 
 def test_a_reload_keeps_what_was_found_for_the_same_discover() -> None:
@@ -136,7 +137,7 @@ def test_a_pool_that_asks_in_another_way_has_its_origins_until_there_is_an_answe
     pool = config.pools["p"]
     assert (pool.origins, pool.none_found) == (origins("one"), None)
     assert pool.discover is not None
-    answered = with_found(config, {"p": Discovered(pool.discover, (), "DNS has no address of b")})
+    answered = with_found(config, [replace(pool, origins=(), none_found="DNS has no address of b")])
     assert answered.pools["p"].origins == ()
 
 
@@ -147,7 +148,7 @@ def test_a_pool_that_is_to_find_its_origins_has_those_of_the_file_until_there_is
 
 def test_what_was_found_for_what_the_pool_asked_before_is_not_used() -> None:
     config = configuration(TOML.replace("80", "81"))
-    assert with_found(config, {"p": Discovered(A, origins("one"), None)}) is config
+    assert with_found(config, [Pool("p", origins("one"), discover=A)]) is config
 
 
 def test_states_are_health() -> None:
@@ -229,11 +230,11 @@ def test_what_is_found_is_published(tmp_path: Path) -> None:
 
     async def work() -> None:
         publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        await publisher.use_found({"p": Discovered(A, origins("one"), None)})
+        await publisher.use_found([Pool("p", origins("one"), discover=A)])
         head, pieces = unpack(scoreboard.change.read())
         assert (head.base, head.version) == ((first.hash, 0), (first.hash, 1))
         assert [pool.name for piece in pieces for pool in piece] == ["p"]
-        await publisher.use_found({"p": Discovered(A, origins("one"), None)})
+        await publisher.use_found([Pool("p", origins("one"), discover=A)])
         assert scoreboard.change.number == 1
         file.write_text(TOML + STATIC + "status = 307\n")
         assert await publisher.look()
@@ -254,9 +255,9 @@ def test_what_came_and_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
 
     async def work() -> None:
         publisher = Publisher(scoreboard, str(tmp_path / "pools.toml"), first, Loader("pools.toml"))
-        await publisher.use_found({"p": Discovered(A, origins("one"), None)})
-        await publisher.use_found({"p": Discovered(A, origins(*"abcdefghijkl"), None)})
-        await publisher.use_found({"p": Discovered(A, (), "DNS has no address of a")})
+        await publisher.use_found([Pool("p", origins("one"), discover=A)])
+        await publisher.use_found([Pool("p", origins(*"abcdefghijkl"), discover=A)])
+        await publisher.use_found([Pool("p", (), discover=A, none_found="DNS has no address of a")])
 
     asyncio.run(work())
     assert caplog.messages[0] == "origins of p: 1; one (one:80) came"

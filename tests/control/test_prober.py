@@ -14,13 +14,13 @@ from support.origins import Origin, origin
 from support.wire import settled
 
 from redirect.config.loader import parse_config
-from redirect.control.discovery import Discovered, with_found
+from redirect.control.discovery import with_found
 from redirect.control.probe import Target, probe
 from redirect.control.prober import Loop, Prober, TargetState
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.health import HealthStatus, decode, encode
-from redirect.core.pools import Config
+from redirect.core.pools import Config, Pool
 from redirect.core.pools import Origin as InPool
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -207,7 +207,7 @@ def test_one_at_another_address_is_another() -> None:
 
     def at(*hosts: str) -> Config:
         origins = [InPool(f"origin-{number}", Authority(host, 80), 1) for number, host in enumerate(hosts)]
-        return with_found(configuration(p=text), {"p": Discovered(discover, tuple(origins), None)})
+        return with_found(configuration(p=text), [Pool("p", tuple(origins), discover=discover)])
 
     async def run() -> None:
         down = HealthStatus(False, 1.0, 1.0, "it answered 500")

@@ -13,7 +13,6 @@ import pytest
 from redirect.config.loader import Loader, content_hash, parse_config
 from redirect.control import file_provider
 from redirect.control import publisher as module
-from redirect.control.discovery import Discovered
 from redirect.control.limits import LimitState
 from redirect.control.publisher import (
     HUNG_SECONDS,
@@ -239,9 +238,7 @@ def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
         async with asyncio.timeout(10):
             await publisher.override({"pool": "p", "origin": "new", "to": 20})
             await publisher.step()
-            discover = config.pools["f"].discover
-            assert discover is not None
-            await publisher.use_found({"f": Discovered(discover, config.pools["p"].origins, None)})
+            await publisher.use_found([replace(config.pools["f"], origins=config.pools["p"].origins)])
             assert await publisher.end_override("p", "new")
         assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
         ends.set()

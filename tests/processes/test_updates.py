@@ -14,7 +14,7 @@ import pytest
 from support.wire import new_recorder
 
 from redirect.config.loader import no_collections, parse_config
-from redirect.control.discovery import Discovered, with_found
+from redirect.control.discovery import with_found
 from redirect.control.publisher import publish_loading
 from redirect.control.transfer import pack, pack_difference
 from redirect.core.authority import Authority
@@ -23,7 +23,7 @@ from redirect.core.forward import Forward
 from redirect.core.forwarded import TrustedProxies
 from redirect.core.health import HealthStatus, encode
 from redirect.core.limits import MAX_LIMITS, numbered
-from redirect.core.pools import Config, Origin
+from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
 from redirect.core.service import balancers, new_service
 from redirect.edge.handler import RequestHandler
@@ -86,7 +86,7 @@ def found(state: str, *hosts: str) -> Config:
     """OLD with a pool whose origins were found, at those addresses."""
     config = configuration("old", more='[q]\ndiscover = { name = "q", port = 80 }\n')
     members = tuple(Origin(host, Authority(host, 80), 1) for host in hosts)
-    return with_found(config, {"q": Discovered(Discover("q", port=80), members, state)})
+    return with_found(config, [Pool("q", members, discover=Discover("q", port=80), none_found=state)])
 
 
 def test_origins_that_were_found_are_applied(scoreboard: Scoreboard) -> None:
