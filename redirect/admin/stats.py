@@ -117,11 +117,11 @@ def shown_overrides(overrides: Sequence[Override]) -> list[dict[str, Any]]:
 
 def _kept(instance: Instance) -> dict[str, Any] | None:
     """Where the numbers are kept, when they last were, and what is in the way; None if they are not to be kept."""
-    if instance.keeper is None:
+    keeper = instance.keeper
+    if keeper is None:
         return None
-    state = instance.keeper.state()
-    saved_at = None if state.saved_at is None else rfc3339(state.saved_at)
-    return {"directory": state.directory, "saved_at": saved_at, "error": state.error}
+    saved_at = None if keeper.saved_at is None else rfc3339(keeper.saved_at)
+    return {"directory": str(keeper.directory), "saved_at": saved_at, "error": keeper.error}
 
 
 def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Shares]]:

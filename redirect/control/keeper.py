@@ -10,7 +10,6 @@ import logging
 import threading
 from pathlib import Path
 from time import monotonic, time
-from typing import NamedTuple
 
 from redirect.core.overrides import unpack
 from redirect.telemetry.scoreboard import Scoreboard
@@ -30,29 +29,19 @@ MAX_WAIT_SECONDS = 1.5
 _logger = logging.getLogger("gunicorn.error")
 
 
-class Keeping(NamedTuple):
-    """Where sums are kept, when they were last (Unix time), and what is in the way now."""
-
-    directory: str
-    saved_at: float | None
-    error: str | None
-
-
 class Keeper:
     """Of a controller whose sums are to be kept in `directory`."""
 
     def __init__(self, scoreboard: Scoreboard, directory: Path) -> None:
         self._scoreboard = scoreboard
+        self.directory = directory
         self._file = StateFile(directory)
         self._lock = threading.Lock()  # one step at a time: an end does not wait for a disk that hangs
         self._began: float | None = None  # the step that is under way
-        self._saved_at: float | None = None
-        self._error: str | None = None
+        self.saved_at: float | None = None  # when sums were kept last (Unix time)
+        self.error: str | None = None  # what is in the way now
         if not scoreboard.kept.numbers.since_ms:
             clear(scoreboard.kept)
-
-    def state(self) -> Keeping:
-        return Keeping(str(self._file.directory), self._saved_at, self._error)
 
     async def run(self) -> None:
         took = 0.0
@@ -107,21 +96,21 @@ class Keeper:
         if self._scoreboard.overrides.number <= 1:  # but for those of the start none was asked for
             self._scoreboard.overrides.publish(found.overrides.encode())
         common.kept_run = found.run
-        _logger.info("the numbers go on from %s", self._file.directory)
+        _logger.info("the numbers go on from %s", self.directory)
 
     def _save(self) -> None:
         common, since_ms = self._scoreboard.common, self._scoreboard.kept.numbers.since_ms
         overrides = self._scoreboard.overrides.read().decode() or "[]"
         self._file.write(Kept(common.run, since_ms, rows(self._scoreboard), overrides), common.kept_run)
-        self._saved_at = time()
-        if self._error is not None:
-            self._error = None
-            _logger.info("the numbers are kept in %s again", self._file.directory)
+        self.saved_at = time()
+        if self.error is not None:
+            self.error = None
+            _logger.info("the numbers are kept in %s again", self.directory)
 
     def _report(self, error: str) -> None:
-        if error != self._error:
-            self._error = error
+        if error != self.error:
+            self.error = error
             _logger.error(
                 "REDIRECT_STATE_DIR: the numbers are not kept in %s: %s. It is tried again every %g s.",
-                self._file.directory, error, INTERVAL_SECONDS,
+                self.directory, error, INTERVAL_SECONDS,
             )  # fmt: skip

@@ -213,16 +213,14 @@ def test_one_directory_has_one_instance(tmp_path: Path) -> None:
     held.step()
     work(second)
     waiting.step()
-    state = waiting.state()
-    assert state.error is not None
-    assert "another instance uses it; give each a directory of its own" in state.error
+    assert waiting.error is not None
+    assert "another instance uses it; give each a directory of its own" in waiting.error
     work(first)
     held.step()
     del held._file  # closes the lock
     waiting.step()
     assert requests(second) == 6
-    state = waiting.state()
-    assert state.error is None
+    assert waiting.error is None
 
 
 def test_an_instance_that_ignores_the_lock_is_noticed(tmp_path: Path) -> None:
@@ -233,7 +231,7 @@ def test_an_instance_that_ignores_the_lock_is_noticed(tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / NAME).read_bytes()
     first.step()
-    assert "another instance wrote into numbers.sqlite3" in str(first.state())
+    assert "another instance wrote into numbers.sqlite3" in str(first.error)
     assert (tmp_path / NAME).read_bytes() == before
 
 
@@ -305,7 +303,7 @@ def test_a_file_that_is_not_ours_is_left_as_it_is(tmp_path: Path, make: Callable
     work(scoreboard)
     counted = rows(scoreboard)
     keeper.step()
-    assert reason in str(keeper.state())
+    assert reason in str(keeper.error)
     assert rows(scoreboard) == counted
     assert (tmp_path / NAME).read_bytes() == before
     (tmp_path / NAME).rename(tmp_path / "away")
@@ -371,7 +369,7 @@ def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     keeper = Keeper(started(), tmp_path / "file" / "state")
     keeper.step()
-    assert f"Not a directory; make it a directory that user {os.geteuid()} may write into" in str(keeper.state())
+    assert f"Not a directory; make it a directory that user {os.geteuid()} may write into" in str(keeper.error)
     Keeper(started(), tmp_path / "new" / "state").step()
     assert (tmp_path / "new" / "state" / NAME).exists()
 
