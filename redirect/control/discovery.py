@@ -31,6 +31,9 @@ class Provider(Protocol):
     def trouble_of(self, pool: str) -> Trouble | None:
         """Since when and why there is no answer, if there is none."""
 
+    async def run(self) -> None:
+        """Never ends."""
+
 
 class Discovery:
     """What was found for the pools of `config`. `start` begins the provider for a word that `Discover.source` has, when

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from starlette.applications import Starlette
 
@@ -51,36 +51,12 @@ MASTER_LATE_MS = 4_000
 # Files that are read at once, and answers that are made.
 MAX_THREADS = 64
 
-if TYPE_CHECKING:
-    from redirect.control.docker import DockerProvider
-
 _logger = logging.getLogger("gunicorn.error")
 
 
-def control(
-    scoreboard: Scoreboard,
-    settings: Settings,
-    first: Config,
-    loader: Loader,
-    listeners: Sequence[socket.socket],
-    workers: ControllerSocket,
-    master: int,
-) -> NoReturn:
-    """Makes this process, a child of the `master` that blocks all signals, the controller. It ends with the master, and
-    at TERM and QUIT. `first` is the configuration with which the instance was started, and `workers` are answered as
-    well as the `listeners`."""
-    code = 1
-    try:
-        gc.freeze()
-        Loop().run_until_complete(_Controller(scoreboard, settings, first, loader, master).run(listeners, workers))
-        code = 0
-    except Exception:
-        _logger.exception("the controller ends")
-    finally:
-        os._exit(code)  # waits for no thread, and leaves to the master what belongs to it
+class Controller:
+    """Of the instance that was started with the configuration `first`."""
 
-
-class _Controller:
     def __init__(self, scoreboard: Scoreboard, settings: Settings, first: Config, loader: Loader, master: int) -> None:
         self._scoreboard = scoreboard
         self._common = scoreboard.common
@@ -92,23 +68,27 @@ class _Controller:
         self._tasks = asyncio.TaskGroup()
         self._endless: list[asyncio.Task[None]] = []
 
-    async def run(self, listeners: Sequence[socket.socket], workers: ControllerSocket) -> None:
+    def work(self, listeners: Sequence[socket.socket], workers: ControllerSocket) -> NoReturn:
+        """Makes this process, a child of the master that blocks all signals, the controller. It ends with the master,
+        and at TERM and QUIT. The `workers` are answered as well as the `listeners`."""
+        code = 1
+        try:
+            gc.freeze()
+            Loop().run_until_complete(self._run(listeners, workers))
+            code = 0
+        except Exception:
+            _logger.exception("the controller ends")
+        finally:
+            os._exit(code)  # waits for no thread, and leaves to the master what belongs to it
+
+    async def _run(self, listeners: Sequence[socket.socket], workers: ControllerSocket) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
         for stop in (signal.SIGTERM, signal.SIGQUIT):
             loop.add_signal_handler(stop, self._ended.set)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        self._prober = Prober(self._scoreboard, self._publisher.config)
-        self._ejections = Ejections(self._scoreboard, self._publisher.config)
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._tasks)
-            waits = not (self._common.controllers_died or self._common.controllers_hung)
-            health = decode(self._scoreboard.health.read())
-            self._discovery = Discovery(self._start, self._publisher.config, health, waits=waits)
-            directory = self._settings.state_dir
-            keeper = None if directory is None else Keeper(self._scoreboard, directory)
-            self._instance = Instance(self._scoreboard, self._publisher, self._prober, self._discovery, keeper)
-            await self._instance.keep()
+        async with self._tasks, contextlib.AsyncExitStack() as stack:
+            await self._begin()
             # A route that shows something has given it away, so that workers need no token.
             await stack.enter_async_context(workers.answering(one_at_a_time(self._app(None))))
             for listener in listeners:  # one or none
@@ -116,12 +96,7 @@ class _Controller:
                 app = self._app(token, only_local=token is None)
                 await stack.enter_async_context(answering(app, listener))
             ended = self._tasks.create_task(self._ended.wait())
-            self._run(self._look_at_file())
-            self._run(self._publish_found())
-            self._run(self._step_overrides())
-            self._run(self._note_history())
-            if keeper is not None:
-                self._run(keeper.run())
+            self._go_on_with(self._look_at_file(), self._publish_found(), self._step_overrides(), self._note_history())
             while not ended.done():
                 self._tick()
                 await asyncio.wait([ended], timeout=TICK_SECONDS)
@@ -129,19 +104,33 @@ class _Controller:
                 task.cancel()
             await self._instance.keep()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._endless.append(self._tasks.create_task(work))
+    async def _begin(self) -> None:
+        scoreboard, config = self._scoreboard, self._publisher.config
+        self._prober = Prober(scoreboard, config)
+        self._ejections = Ejections(scoreboard, config)
+        waits = not (self._common.controllers_died or self._common.controllers_hung)
+        self._discovery = Discovery(self._start, config, decode(scoreboard.health.read()), waits=waits)
+        directory = self._settings.state_dir
+        keeper = None if directory is None else Keeper(scoreboard, directory)
+        self._instance = Instance(scoreboard, self._publisher, self._prober, self._discovery, keeper)
+        await self._instance.keep()
+        if keeper is not None:
+            self._go_on_with(keeper.run())
+
+    def _go_on_with(self, *works: Coroutine[Any, Any, None]) -> None:
+        """Has them done until the end."""
+        self._endless += map(self._tasks.create_task, works)
 
     def _start(self, source: str) -> Provider:
         """Begins a provider of origins."""
-        provider = self._docker() if source == "Docker" else DnsProvider(self._is_found.set)
-        self._run(provider.run())
+        if source == "DNS":
+            provider: Provider = DnsProvider(self._is_found.set)
+        else:
+            from redirect.control.docker import DockerProvider, own_container_id  # most instances do without httpx
+
+            provider = DockerProvider(self._settings.docker_host, own_container_id(), self._is_found.set)
+        self._go_on_with(provider.run())
         return provider
-
-    def _docker(self) -> "DockerProvider":
-        from redirect.control.docker import DockerProvider, own_container_id  # most instances do without httpx
-
-        return DockerProvider(self._settings.docker_host, own_container_id(), self._is_found.set)
 
     def _app(self, token: str | None, *, only_local: bool = False) -> Starlette:
         return create_admin_app(self._instance, token, lambda: not self._ended.is_set(), only_local=only_local)

@@ -244,13 +244,13 @@ class Master(Arbiter):
 
     def _control(self) -> None:
         """Makes this process, forked from the master, the controller."""
-        from redirect.processes.controller import control  # what it imports the workers need not
+        from redirect.processes.controller import Controller  # what it imports the workers need not
 
         public, *admin = self.LISTENERS
         public.sock.close()
         app = self.app
-        listeners = [each.sock for each in admin]
-        control(app.scoreboard, app.settings, app.config, app.loader, listeners, app.controller_socket, self.pid)
+        controller = Controller(app.scoreboard, app.settings, app.config, app.loader, self.pid)
+        controller.work([each.sock for each in admin], app.controller_socket)
 
 
 def _takes_files(folder: str) -> bool:

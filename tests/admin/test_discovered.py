@@ -32,6 +32,8 @@ class Provider:
     def trouble_of(self, pool: str) -> Trouble | None:
         return self._trouble
 
+    async def run(self) -> None: ...
+
 
 def status(provider: Provider, query: str = "") -> Any:
     return ask(f"/status?{query}", new_scoreboard(), pools=DISCOVERED, provider=provider).json()

@@ -50,6 +50,8 @@ class Provider:
     def trouble_of(self, pool: str) -> Trouble | None:
         return self.trouble
 
+    async def run(self) -> None: ...
+
 
 def discovery(provider: Provider, config: Config | None = None, *, waits: bool = False) -> Discovery:
     return Discovery(lambda source: provider, config or configuration(), waits=waits)
