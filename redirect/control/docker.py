@@ -139,7 +139,7 @@ class DockerProvider:
 
     async def _follow(self) -> None:
         """One subscription, until something fails or no pool wants it any more."""
-        async with Api(self._host) as api, api.events() as lines:
+        async with Api.connected(self._host) as api, api.events() as lines:
             await self._find_own(api)
             hearing = asyncio.create_task(self._hear(lines))
             hearing.add_done_callback(lambda _: self._news.set())
@@ -162,7 +162,7 @@ class DockerProvider:
 
     async def ask(self) -> None:
         """Asks once; raises DockerError."""
-        async with Api(self._host) as api:
+        async with Api.connected(self._host) as api:
             await self._find_own(api)
             await self._list(api)
 

@@ -12,7 +12,6 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -57,9 +56,16 @@ def base_url(host: str) -> tuple[str, str | None]:
 class Api:
     """Docker's API, in the version that the daemon speaks. Each call raises DockerError if nothing came of it."""
 
-    def __init__(self, host: str) -> None:
-        url, path = base_url(host)
+    def __init__(self, host: str, client: httpx.AsyncClient) -> None:
         self._host = host
+        self._client = client
+        self._version = ""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connected(cls, host: str) -> "AsyncIterator[Api]":
+        """The API of the daemon at `host`, until the block ends."""
+        url, path = base_url(host)
         transport = httpx.AsyncHTTPTransport(
             uds=path,
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # never used: spares the certificates of the default
@@ -67,25 +73,15 @@ class Api:
             socket_options=None if path else _KEEPALIVE,
         )
         fields = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        self._client = httpx.AsyncClient(
+        async with httpx.AsyncClient(
             base_url=url, transport=transport, trust_env=False, timeout=httpx.Timeout(None), headers=fields
-        )
-        self._version = ""
-
-    async def __aenter__(self) -> Self:
-        try:
-            fields, _ = await self._get("/_ping", {}, PING_SECONDS, MAX_ANSWER_BYTES)
-            version = fields.get("api-version", "")
-            if not re.fullmatch(r"1\.[0-9]{1,4}", version):
-                raise DockerError(f"what answers at {self._host} is not docker: it names no version of its API")
-            self._version = version
-        except BaseException:
-            await self._client.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        ) as client:
+            api = cls(host, client)
+            answer, _ = await api._get("/_ping", {}, PING_SECONDS, MAX_ANSWER_BYTES)
+            api._version = answer.get("api-version", "")
+            if not re.fullmatch(r"1\.[0-9]{1,4}", api._version):
+                raise DockerError(f"what answers at {host} is not docker: it names no version of its API")
+            yield api
 
     async def containers(self, **filters: Sequence[str]) -> Sequence[Container]:
         query = {"all": "1", "filters": json.dumps(filters)}
