@@ -156,9 +156,9 @@ class Prober:
         states, places = self._states.copy(), self._places  # other threads ask
         return {place: states[target].probes for target in places.keys() & states.keys() for place in places[target]}
 
-    def publish(self, ejected: Health = NO_HEALTH, discovered: Health = NO_HEALTH) -> None:
+    def publish(self, others: Health = NO_HEALTH) -> None:
         """Publishes what was found, together with what came of ejections and what providers of origins say."""
-        health = {pool: found for pool, found in worst(worst(self.found, ejected), discovered).items() if found}
+        health = {pool: found for pool, found in worst(self.found, others).items() if found}
         if health != self.health:
             self._scoreboard.health.publish(encode(health))
             self.health = {pool: {**statuses} for pool, statuses in health.items()}

@@ -53,11 +53,6 @@ def loading(scoreboard: Scoreboard) -> Loading:
     return Loading(*json.loads(scoreboard.loading.read()))
 
 
-def overrides(scoreboard: Scoreboard) -> list[Override]:
-    """Those that were in force when the controller before this one ended."""
-    return unpack_overrides(scoreboard.overrides.read())
-
-
 def go_on(scoreboard: Scoreboard, config: Config, kept: str) -> Config:
     """Has the instance begin with the overrides that were `kept` of the run before, which goes on for a while if
     another master takes its place; returns the configuration with them. Is called by the master, before there is a
@@ -91,7 +86,7 @@ class Publisher:
         self.path = path
         self._lock, self._looks = asyncio.Lock(), asyncio.Lock()  # one publication, and one look, at a time
         self.trouble: Trouble | None = None  # why the file cannot be read now
-        self.overrides = overrides(scoreboard)
+        self.overrides = unpack_overrides(scoreboard.overrides.read())
         self._stepped_at = time()  # when overrides were looked at last
         self.looked_ms = now_ms()  # when the last look at the file ended
         self.published_ms = now_ms()  # when the configuration in use was published
@@ -187,7 +182,8 @@ class Publisher:
         async with self._lock:
             now, before = time(), self._stepped_at
             self._stepped_at = now
-            had, self.overrides = self.overrides, overrides(self._scoreboard)  # the keeper may have found others
+            had = self.overrides
+            self.overrides = unpack_overrides(self._scoreboard.overrides.read())  # the keeper may have found others
             for each in self.overrides:
                 if each.over and before < each.reached_at <= now:
                     words = "the override of %s has its last share, and ends at %s: write it into the file before"

@@ -165,8 +165,9 @@ class Controller:
         self._is_master_late = is_late
 
     def _publish_health(self) -> None:
-        found = self._discovery.health
-        self._prober.publish(self._ejections.look(worst(self._prober.found, found)), found)
+        discovered = self._discovery.health
+        ejected = self._ejections.look(worst(self._prober.found, discovered))
+        self._prober.publish(worst(ejected, discovered))
 
     async def _publish_found(self) -> None:
         """Publishes what providers found, health first: no worker uses an origin before it knows that it is down."""

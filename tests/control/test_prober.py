@@ -230,7 +230,7 @@ def test_what_a_provider_says_is_published_with_what_probes_found() -> None:
     async def run() -> None:
         scoreboard.health.publish(encode({"p": {"a": probed, "b": probed}}))
         prober = Prober(scoreboard, config)
-        prober.publish(discovered={"p": says})
+        prober.publish({"p": says})
         assert found(scoreboard) == {("p", "a"): says["a"], ("p", "b"): probed, ("p", "c"): says["c"]}
         assert Prober(scoreboard, config).found == {"p": {"b": probed}}
 
