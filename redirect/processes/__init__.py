@@ -1,6 +1,7 @@
 """The processes of an instance.
 
 gunicorn_fixes     patches of gunicorn, each with its reason
+application        gunicorn's application: settings, and what workers serve
 master             gunicorn's master: keeps the others alive
 controller         the control plane
 listeners          sockets at our addresses, or given by systemd

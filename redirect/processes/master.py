@@ -9,33 +9,22 @@ import logging
 import os
 import resource
 import signal
-import tempfile
-from time import monotonic, time
+from time import monotonic
 from types import FrameType
-from typing import Any
 
-from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
-from starlette.applications import Starlette
 
 from redirect.config.loader import Loader
 from redirect.config.settings import Settings
-from redirect.control.publisher import go_on, publish_loading
 from redirect.core.compiled import reader
 from redirect.core.pools import Config
 from redirect.processes import gunicorn_fixes as gunicorn_fixes
+from redirect.processes.application import Gunicorn
 from redirect.processes.child import Child
-from redirect.processes.controller_socket import ControllerSocket
-from redirect.processes.listeners import Given, are_given, binds
-from redirect.processes.worker import SIGNALS, STOP_SIGNALS, application, listen
-from redirect.telemetry.error_log import AS_JSON
+from redirect.processes.listeners import Given, are_given
+from redirect.processes.worker import SIGNALS, STOP_SIGNALS, listen
 from redirect.telemetry.scoreboard import WORKER_LATE_MS, Scoreboard, Slot, now_ms
-from redirect.telemetry.snapshot import Loading
-
-# Where gunicorn creates a file for each worker: a file system in memory, which cannot stall, and which a container with
-# a read-only root has, too.
-_WORKER_FILES = "/dev/shm"  # noqa: S108  gunicorn unlinks its files as it opens them
 
 # Seconds: where a process lives no longer, the next one waits as long.
 SHORT_LIFE_SECONDS = 0.5
@@ -66,7 +55,7 @@ class Master(Arbiter):
 
     handle_int = Arbiter.handle_term  # gunicorn's takes it for QUIT
 
-    def __init__(self, app: "Gunicorn") -> None:
+    def __init__(self, app: Gunicorn) -> None:
         self._common = app.scoreboard.common
         self._controller: Child | None = None
         self._stop_signals = 0
@@ -251,54 +240,6 @@ class Master(Arbiter):
         app = self.app
         controller = Controller(app.scoreboard, app.settings, app.config, app.loader, self.pid)
         controller.work([each.sock for each in admin], app.controller_socket)
-
-
-def _takes_files(folder: str) -> bool:
-    """Whether a file can be created there: it may be read-only, or have no inode left."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
-class Gunicorn(BaseApplication):
-    """gunicorn with our settings; it reads no configuration of its own."""
-
-    def __init__(self, settings: Settings, config: Config, loader: Loader, given: Given) -> None:
-        self.settings = settings
-        self._given = given
-        self.config, self.loader = config, loader  # with which the instance was started
-        self.scoreboard = Scoreboard(config.routes)
-        self.scoreboard.common.started_ms = int(time() * 1000)
-        self.scoreboard.common.master_heartbeat_ms = now_ms()
-        publish_loading(self.scoreboard, Loading(time(), None, None, config.hash, now_ms()))
-        if settings.state_dir is not None:
-            from redirect.telemetry.state_file import kept_overrides  # SQLite, which most services do without
-
-            self.config = go_on(self.scoreboard, config, kept_overrides(settings.state_dir))
-        self.controller_socket = ControllerSocket(self.scoreboard.common)
-        self.slot: Slot  # of the worker that is forked next
-        super().__init__()
-
-    def load_config(self) -> None:
-        settings = self.settings
-        options: dict[str, Any] = {
-            "bind": binds(settings, self._given),
-            "workers": settings.workers,
-            "worker_class": "redirect.processes.worker.RedirectWorker",
-            "keepalive": settings.keepalive,
-            "graceful_timeout": settings.graceful_timeout,
-            "worker_tmp_dir": _WORKER_FILES if _takes_files(_WORKER_FILES) else None,
-            "control_socket_disable": True,
-            "proc_name": "redirect",
-            "logconfig_dict": AS_JSON if settings.log_format == "json" else {},
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Starlette:
-        return application(self.settings, self.scoreboard, self.slot, self.config, self.controller_socket)
 
 
 def serve(settings: Settings, config: Config, loader: Loader, given: Given) -> None:

@@ -7,7 +7,6 @@ controller publishes. Signals are handled by the master, which tells workers whe
 import asyncio
 import concurrent.futures.thread  # noqa: F401  it and the loop before the fork: by then other packages may be installed
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -22,26 +21,12 @@ import uvicorn
 import uvicorn.loops.uvloop
 from gunicorn.arbiter import Arbiter
 from gunicorn.sock import BaseSocket
-from starlette.applications import Starlette
 from uvicorn_worker import UvicornWorker
 
-from redirect.config.loader import no_collections
-from redirect.config.settings import Settings
-from redirect.control.publisher import published
-from redirect.core.forwarded import TrustedProxies
-from redirect.core.pools import Config
-from redirect.edge.asgi import create_app
 from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
 from redirect.processes.allocator import keep_freed_memory
-from redirect.processes.controller_socket import ControllerSocket
 from redirect.processes.updates import Updates, in_steps
-from redirect.proxy.limits import Limits
-from redirect.telemetry.counters import Counters
-from redirect.telemetry.log_writer import LogWriter
-from redirect.telemetry.privacy import formatter
-from redirect.telemetry.recorder import Recorder
-from redirect.telemetry.scoreboard import Scoreboard, Slot
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
@@ -59,24 +44,6 @@ HEARTBEAT_SECONDS = 0.5
 TELL_AGAIN_SECONDS = 0.05
 
 _logger = logging.getLogger("gunicorn.error")
-
-
-def application(
-    settings: Settings, scoreboard: Scoreboard, slot: Slot, first: Config, controller: ControllerSocket
-) -> Starlette:
-    """The application of the worker that holds `slot`, with the configuration in use: the `first` one, until another is
-    published. Its cycles begin at random places."""
-    with no_collections():
-        config, _ = published(scoreboard, first)
-        log_writer = None if settings.access_log == "off" else LogWriter(settings.access_log)
-        lines = formatter(settings.log_query, settings.log_client_ip)
-        recorder = Recorder(Counters(slot, config), log_writer, lines)
-        recorder.forwarded.shows_values = settings.log_client_ip == "keep"
-        proxies = TrustedProxies(settings.forwarded_allow_ips)
-        limits = Limits(scoreboard.tokens, slot.numbers.held)
-        app = create_app(config, settings.pool_id_header, proxies, recorder, Random(), controller, limits)
-    gc.freeze()  # what lives as long as the worker need not be looked at by the collector again and again
-    return app
 
 
 def listen(listener: BaseSocket, backlog: int) -> None:
