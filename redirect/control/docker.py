@@ -215,8 +215,8 @@ class DockerProvider:
         trouble, self.trouble = self.trouble, None
         if trouble is not None:
             _logger.info("docker can be asked again, after %.1f s", time() - trouble.since)
-        if not self._publish() and trouble is not None:
             self._changed()
+        self._publish()
         ids = {each.full_id for each in containers}
         self._told = {(container, text) for container, text in self._told if container in ids}
         self._warn_of_doubts()
@@ -228,8 +228,8 @@ class DockerProvider:
             return False
         return not stop.endpoints or not endpoints or not stop.endpoints.isdisjoint(endpoints)
 
-    def _publish(self) -> bool:
-        """Works out what is found, of all that is known; returns whether it differs from before."""
+    def _publish(self) -> None:
+        """Works out what is found, of all that is known."""
         view = self._view._replace(stopping=self._stops.keys())
         found = {}
         for pool, discover in self._wanted.items():
@@ -237,12 +237,11 @@ class DockerProvider:
             if labels in self._listed:
                 found[pool] = read(None if labels is None else self._listed[labels], discover, view)
         if found == self.found:
-            return False
+            return
         for pool in found.keys() & self.found.keys():
             _log_states(pool, self.found[pool], found[pool])
         self.found = found
         self._changed()
-        return True
 
     def _warn_of_doubts(self) -> None:
         for pool, discover in self._wanted.items():
