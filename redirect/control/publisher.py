@@ -88,7 +88,6 @@ class Publisher:
         self.trouble: Trouble | None = None  # why the file cannot be read now
         self.overrides = unpack_overrides(scoreboard.overrides.read())
         self._stepped_at = time()  # when overrides were looked at last
-        self.looked_ms = now_ms()  # when the last look at the file ended
         self.published_ms = now_ms()  # when the configuration in use was published
 
     def _complete(self) -> None:
@@ -120,7 +119,6 @@ class Publisher:
                 self._report_error("loading the file met a fault of this service; its log tells more")
             finally:
                 self.limits.use(self.config.routes)
-                self.looked_ms = now_ms()
         return False
 
     async def _load(self, *, force: bool) -> Config | None:

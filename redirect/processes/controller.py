@@ -191,11 +191,13 @@ class Controller:
 
     async def _look_at_file(self) -> None:
         """Looks at the file when it is time to, and loads it when the master requests that for new workers."""
+        looked_ms = now_ms()
         while True:
             requested = self._common.restarts_requested
             is_requested = requested != self._common.restarts_answered
-            if is_requested or now_ms() - self._publisher.looked_ms >= LOOK_MS:
+            if is_requested or now_ms() - looked_ms >= LOOK_MS:
                 is_good = await self._publisher.look(force=is_requested)
+                looked_ms = now_ms()
                 if is_requested:
                     self._common.is_restart_good = is_good
                     self._common.restarts_answered = requested
