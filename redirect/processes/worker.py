@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from random import Random
 from types import FrameType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 import uvicorn
 import uvicorn.loops.uvloop
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
 
 
 class RedirectWorker(UvicornWorker):
-    """The worker class that `master` names to gunicorn."""
+    """The worker class that `application` names to gunicorn."""
 
     # uvicorn's own view of proxies, its access log and websockets are off: `forwarded`, `access_log` and a redirect
     # replace them.
@@ -104,8 +104,6 @@ class RedirectWorker(UvicornWorker):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def run(self) -> None:
-        """Ignores all signals once it has served: Python, as it leaves, replaces handlers by the default, which is to
-        be killed."""
         try:
             super().run()
         finally:
@@ -113,15 +111,10 @@ class RedirectWorker(UvicornWorker):
 
     async def _serve(self) -> None:
         keep_freed_memory()
-        handler, scoreboard = self.wsgi.state.handler, self.app.scoreboard
-        updates = Updates(scoreboard, handler, Random())
+        handler = self.wsgi.state.handler
+        updates = Updates(self.app.scoreboard, handler, Random())
         await updates.apply()
-        public, *admin = self.sockets
-        for listener in admin:  # it is the controller's
-            listener.sock.close()
-        self.app.controller_socket.use_in_worker()
-        listen(public, self.cfg.backlog)
-        scoreboard.common.has_begun = 1
+        public = self._listen()
         self.config.app = self.wsgi
         server, loop = Server(self.config), asyncio.get_running_loop()
         for stop in STOP_SIGNALS - {signal.SIGINT}:  # before any task begins, which the first handler would end
@@ -131,7 +124,7 @@ class RedirectWorker(UvicornWorker):
         tasks = [asyncio.create_task(self._report(server, handler)), asyncio.create_task(updates.run())]
         try:
             # gunicorn's own wrapper would be closed twice, which uvloop spares real sockets.
-            await server.serve(sockets=[public.sock])
+            await server.serve(sockets=[public])
         finally:
             for task in tasks:
                 task.cancel()
@@ -144,6 +137,16 @@ class RedirectWorker(UvicornWorker):
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _listen(self) -> socket.socket:
+        """Makes the public socket listen, and closes what is the controller's."""
+        public, *admin = self.sockets
+        for listener in admin:
+            listener.sock.close()
+        self.app.controller_socket.use_in_worker()
+        listen(public, self.cfg.backlog)
+        self.app.scoreboard.common.has_begun = 1
+        return cast(socket.socket, public.sock)
 
     async def _report(self, server: Server, handler: RequestHandler) -> None:
         """Reports the worker's numbers and its heartbeat. Without a master it ends: nothing would replace it or tell it
