@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from time import monotonic
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from redirect.core.pools import Config, Origin, Pool
 from redirect.telemetry.history import History
 from redirect.telemetry.scoreboard import WORKER_LATE_MS, Scoreboard, now_ms
 from redirect.telemetry.snapshot import Loading, Snapshot
-from redirect.telemetry.statistics import Statistics
+from redirect.telemetry.statistics import lines, snapshot, workers
 
 # Milliseconds after which a worker without the published configuration counts as one that could not apply it.
 APPLY_MS = 5_000
@@ -54,10 +55,9 @@ class Instance:
         self.prober = prober
         self.discovery = discovery
         self.keeper = keeper
-        self._statistics = Statistics(scoreboard)
         self.history = History()
-        self.lines = self._statistics.lines
-        self.workers = self._statistics.workers
+        self.lines = partial(lines, scoreboard)
+        self.workers = partial(workers, scoreboard)
 
     @property
     def config(self) -> Config:
@@ -74,7 +74,7 @@ class Instance:
         return state if trouble is None else state._replace(error=trouble.reason, error_at=trouble.since)
 
     def snapshot(self) -> Snapshot:
-        return self._statistics.snapshot(self.loading())
+        return snapshot(self.scoreboard, self.loading())
 
     def note(self) -> None:
         """Notes the numbers in the history."""

@@ -1,7 +1,6 @@
-"""The statistics: what all workers of an instance counted, read from the scoreboard."""
+"""The statistics: what all workers of an instance counted, read from the scoreboard. Several threads may ask."""
 
 import os
-import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from heapq import merge
@@ -33,49 +32,41 @@ WATCH_MS = 5_000
 Cursor = Mapping[int, int]
 
 
-class Statistics:
-    """Reads the slots of a scoreboard. May be used by several threads."""
+def workers(scoreboard: Scoreboard) -> list[Worker]:
+    return _workers(_rows(scoreboard.slots()))
 
-    def __init__(self, scoreboard: Scoreboard) -> None:
-        self._scoreboard = scoreboard
-        self._lock = threading.Lock()
 
-    def workers(self) -> list[Worker]:
-        with self._lock:
-            return _workers(_rows(self._scoreboard.slots()))
+def snapshot(scoreboard: Scoreboard, loading: Loading) -> Snapshot:
+    now, second = time(), int(monotonic())
+    current = int(loading.config or "0", 16)
+    slots = counting(scoreboard)
+    rows = _rows(slots)
+    requests: dict[Counted, Count] = {}
+    for slot, row in zip(slots, rows, strict=True):
+        _add(requests, slot, row.configs if row.config == current else None)
+    routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
+    forwards = _forwards(slots, rows, second)
+    dues = _dues([slot for slot, row in zip(slots, rows, strict=True) if row.config == current])
+    ignored = {why: sum(getattr(row, f"forwarded_{why}") for row in rows) for why in ("untrusted", "malformed")}
+    names = ("unknown_pool", "loops", "stale", "lines", "dropped")
+    numbers = {name: sum(getattr(row, name) for row in rows) for name in names}
+    answers = _durations([row.answers for row in rows], second)
+    return Snapshot(
+        now, requests, routes, answers=answers, forwards=forwards, workers=_workers(rows), loading=loading,
+        ignored_forwarded=ignored, dues=dues, **numbers,
+    )  # fmt: skip
 
-    def snapshot(self, loading: Loading) -> Snapshot:
-        now, second = time(), int(monotonic())
-        current = int(loading.config or "0", 16)
-        with self._lock:
-            slots = counting(self._scoreboard)
-            rows = _rows(slots)
-            requests: dict[Counted, Count] = {}
-            for slot, row in zip(slots, rows, strict=True):
-                _add(requests, slot, row.configs if row.config == current else None)
-            routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
-            forwards = _forwards(slots, rows, second)
-            dues = _dues([slot for slot, row in zip(slots, rows, strict=True) if row.config == current])
-        ignored = {why: sum(getattr(row, f"forwarded_{why}") for row in rows) for why in ("untrusted", "malformed")}
-        names = ("unknown_pool", "loops", "stale", "lines", "dropped")
-        numbers = {name: sum(getattr(row, name) for row in rows) for name in names}
-        answers, workers = _durations([row.answers for row in rows], second), _workers(rows)
-        return Snapshot(
-            now, requests, routes, answers=answers, forwards=forwards, workers=workers, loading=loading,
-            ignored_forwarded=ignored, dues=dues, **numbers,
-        )  # fmt: skip
 
-    def lines(self, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
-        """The lines of the access log that were written since `cursor` was returned, by their times; with None the
-        last ones that are kept. From now on all lines are kept, for WATCH_MS."""
-        with self._lock:
-            found: list[list[bytes]] = []
-            after: dict[int, int] = {}
-            for index, slot in enumerate(self._scoreboard.slots()):
-                slot.numbers.watched_until_ms = now_ms() + WATCH_MS
-                lines, after[index] = slot.kept_lines((cursor or {}).get(index, 0))
-                found.append(lines.splitlines())
-        return [*merge(*found, key=_time_of)], after
+def lines(scoreboard: Scoreboard, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
+    """The lines of the access log that were written since `cursor` was returned, by their times; with None the last
+    ones that are kept. From now on all lines are kept, for WATCH_MS."""
+    found: list[list[bytes]] = []
+    after: dict[int, int] = {}
+    for index, slot in enumerate(scoreboard.slots()):
+        slot.numbers.watched_until_ms = now_ms() + WATCH_MS
+        kept, after[index] = slot.kept_lines((cursor or {}).get(index, 0))
+        found.append(kept.splitlines())
+    return [*merge(*found, key=_time_of)], after
 
 
 def _rows(slots: list[Slot]) -> list[Numbers]:

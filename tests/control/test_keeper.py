@@ -23,12 +23,12 @@ from redirect.control.publisher import go_on
 from redirect.core.decision import Decision, Outcome
 from redirect.core.overrides import Override, pack, unpack
 from redirect.core.request import Head
+from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import logged_head
 from redirect.telemetry.scoreboard import GAUGES, KINDS, Common, Numbers, Scoreboard
 from redirect.telemetry.snapshot import Loading, Snapshot
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
-from redirect.telemetry.statistics import Statistics
 from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, PROCESSES, Rows, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
@@ -65,7 +65,7 @@ def work(scoreboard: Scoreboard) -> None:
 
 
 def look(scoreboard: Scoreboard) -> Snapshot:
-    return Statistics(scoreboard).snapshot(Loading(0.0, config=CONFIG.hash))
+    return statistics.snapshot(scoreboard, Loading(0.0, config=CONFIG.hash))
 
 
 def requests(scoreboard: Scoreboard) -> int:

@@ -24,9 +24,9 @@ from redirect.edge.connection import HttpConnection
 from redirect.edge.documents import Controller
 from redirect.edge.fast_path import FastPath
 from redirect.edge.handler import RequestHandler
+from redirect.telemetry import statistics
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Forwards, Loading
-from redirect.telemetry.statistics import Statistics
 from support.origin import Fields, Origin, reset
 from support.wire import head, new_recorder, served
 
@@ -362,7 +362,7 @@ class Forwarding:
         def numbers() -> Forwards:
             recorder.flush()
             app.state.handler.forwarder.report()
-            return Statistics(scoreboard).snapshot(Loading(0.0)).forwards
+            return statistics.snapshot(scoreboard, Loading(0.0)).forwards
 
         gateway = Gateway(server.sockets[0].getsockname()[1], origins, records, numbers, app.state.handler)
         with closing(recorder):

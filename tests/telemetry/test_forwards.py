@@ -7,12 +7,12 @@ import pytest
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
 from redirect.core.request import Head
+from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record, logged_head
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, Connections, Forwards, Loading, OriginNumbers
-from redirect.telemetry.statistics import Statistics
 
 HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
@@ -34,7 +34,7 @@ def dies(scoreboard: Scoreboard, slot: int = 0) -> None:
 
 
 def look(scoreboard: Scoreboard) -> Forwards:
-    return Statistics(scoreboard).snapshot(Loading(0.0)).forwards
+    return statistics.snapshot(scoreboard, Loading(0.0)).forwards
 
 
 def of(scoreboard: Scoreboard, origin: str = "o") -> OriginNumbers:

@@ -17,12 +17,12 @@ from redirect.core.health import NO_HEALTH, HealthStatus
 from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.core.service import new_service
+from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import logged_head
 from redirect.telemetry.recorder import KEPT_LINES, MAX_BATCH_RECORDS, Recorder
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Loading, Snapshot
-from redirect.telemetry.statistics import Statistics
 
 HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
@@ -40,7 +40,7 @@ def redirect_to(origin: str) -> Decision:
 
 
 def look(scoreboard: Scoreboard, config: Config = CONFIG) -> Snapshot:
-    return Statistics(scoreboard).snapshot(Loading(0.0, config=config.hash))
+    return statistics.snapshot(scoreboard, Loading(0.0, config=config.hash))
 
 
 def work(
@@ -260,22 +260,21 @@ def test_workers_that_live(scoreboard: Scoreboard) -> None:
 
 def test_the_last_lines(scoreboard: Scoreboard) -> None:
     """Who comes to look sees all of small batches, a few of full ones; who goes on looking sees all, once, by time."""
-    statistics = Statistics(scoreboard)
     sizes = [50, MAX_BATCH_RECORDS, 1]
     for size in sizes:
         work(scoreboard, 0, ["one"] * size, target=f"/before/{size}")
-    lines, cursor = statistics.lines(None)
+    lines, cursor = statistics.lines(scoreboard, None)
     kept = [size if size < MAX_BATCH_RECORDS else KEPT_LINES for size in sizes]
     assert [json.loads(line)["path"] for line in lines] == [
         f"/before/{size}" for size, count in zip(sizes, kept, strict=True) for _ in range(count)
     ]
     for n in range(16):
         work(scoreboard, n % 2, ["one"] * 50, target=f"/{n}")
-    lines, cursor = statistics.lines(cursor)
+    lines, cursor = statistics.lines(scoreboard, cursor)
     records = [json.loads(line) for line in lines]
     assert len(records) == 800
     assert [record["time"] for record in records] == sorted(record["time"] for record in records)
-    assert statistics.lines(cursor)[0] == []
+    assert statistics.lines(scoreboard, cursor)[0] == []
 
 
 def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +283,7 @@ def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch:
         monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda wall=wall: monotonic_ns() + wall * 10**9)
         for slot in range(2):
             work(scoreboard, slot, ["one"], target=f"/{n}?{slot}")
-    records = [json.loads(line) for line in Statistics(scoreboard).lines(None)[0]]
+    records = [json.loads(line) for line in statistics.lines(scoreboard, None)[0]]
     for worker in "01":
         assert [record["path"] for record in records if record["query"] == worker] == ["/0", "/1", "/2", "/3"]
     assert records[-1]["path"] == "/3"
@@ -301,4 +300,4 @@ def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
 
     asyncio.run(answer("off"))
     asyncio.run(answer(f"{tmp_path}/log"))
-    assert len(Statistics(scoreboard).lines(None)[0]) == 2
+    assert len(statistics.lines(scoreboard, None)[0]) == 2
