@@ -15,7 +15,7 @@ from collections import Counter
 from redirect.core.destination import Destination
 from redirect.core.ejections import FAILURES, code_of
 from redirect.core.pools import Ejection
-from redirect.telemetry.scoreboard import KINDS, Series, Slot
+from redirect.telemetry.scoreboard import KINDS, Slot
 
 _IN_A_ROW, _FAILED, _PASSED, _FAILURE = range(len(KINDS["outcomes"]))
 
@@ -29,8 +29,7 @@ class Outcomes:
     """In the slot of the worker; the controller decides."""
 
     def __init__(self, slot: Slot) -> None:
-        self._series = Series(slot)
-        self._counts = slot.counts
+        self._slot = slot
         self._held: Counter[str] = Counter()  # by pool
 
     def hold(self, destination: Destination) -> None:
@@ -47,13 +46,13 @@ class Outcomes:
     def report(self, pool: str, origin: str, what: int, failure: int | None = None) -> bool:
         """Returns whether there is space for it."""
         try:
-            index = self._series.index("outcomes", pool, origin)
+            index = self._slot.index("outcomes", pool, origin)
         except ValueError as error:
             _logger.error("what became of %s in %s is not reported: %s", origin, pool, error)
             return False
         if failure is not None:
-            self._counts[index + _FAILURE] = failure
-        self._counts[index + what] += 1
+            self._slot.counts[index + _FAILURE] = failure
+        self._slot.counts[index + what] += 1
         return True
 
 

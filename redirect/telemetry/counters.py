@@ -5,7 +5,6 @@ and for no call of a library.
 """
 
 from collections.abc import Iterable, Sequence
-from os import getpid
 from time import monotonic, time
 
 from redirect.core.decision import CountedAt, Decision
@@ -14,7 +13,7 @@ from redirect.telemetry.batch import IS_COMPILED, Durations, adder
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Series, Slot
+from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Slot
 
 _EMPTY = [0] * BUCKETS
 _CONFIG = 5  # its place in a record
@@ -26,13 +25,9 @@ class Counters:
     def __init__(self, slot: Slot, config: Config, *, is_compiled: bool = IS_COMPILED) -> None:
         self.slot = slot
         self._add_up = adder(is_compiled=is_compiled)
-        self._series = Series(slot)
-        self.forwards = ForwardCounters(slot, self._series)
-        self.dues = DueCounters(slot, self._series)
-        numbers = slot.numbers
-        numbers.since_ms = int(time() * 1000)
-        numbers.requests = numbers.connections = numbers.health = numbers.heartbeat_ms = 0
-        numbers.pid = getpid()
+        self.forwards = ForwardCounters(slot)
+        self.dues = DueCounters(slot)
+        slot.hold()
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -89,13 +84,13 @@ class Counters:
         return places
 
     def _find_places(self, decision: Decision) -> CountedAt:
-        index = self._series.index("requests", decision.pool, decision.origin, decision.status)
+        index = self.slot.index("requests", decision.pool, decision.origin, decision.status)
         counts, configs = self.slot.counts, self.slot.numbers.configs
         if counts[index + 3] != configs:  # the first under this configuration
             counts[index + 1] = counts[index]
             counts[index + 3] = configs
         route, due = decision.route, decision.due
-        of_route = None if route is None else self._series.index("routes", route, decision.status)
+        of_route = None if route is None else self.slot.index("routes", route, decision.status)
         is_all = (due is None or due.weights.is_configured) and not decision.is_loop
         return self._use, index, of_route, is_all
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from redirect.core.due import Certain, Weights
-from redirect.telemetry.scoreboard import Series, Slot
+from redirect.telemetry.scoreboard import Slot
 from redirect.telemetry.snapshot import MICRO
 
 # Origins among which the picks of a batch are shared out at once.
@@ -20,9 +20,8 @@ FEW = 16
 class DueCounters:
     """Counts under the configuration in use: as observed shares are of that alone, due ones are."""
 
-    def __init__(self, slot: Slot, series: Series) -> None:
+    def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self._series = series
         self._picks: Counter[Weights | Certain] = Counter()
 
     def use_other_configuration(self) -> None:
@@ -48,7 +47,7 @@ class DueCounters:
             self._add(weights.name, origin, picks * share)
 
     def _add(self, pool: str, origin: str | None, picks: float) -> None:
-        index, counts, configs = self._series.index("due", pool, origin), self._slot.counts, self._slot.numbers.configs
+        index, counts, configs = self._slot.index("due", pool, origin), self._slot.counts, self._slot.numbers.configs
         if counts[index + 1] != configs:
             counts[index] = 0
             counts[index + 1] = configs

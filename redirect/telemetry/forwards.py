@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from redirect.core.decision import Decision, Outcome
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import GAUGES, KINDS, Series, Slot
+from redirect.telemetry.scoreboard import GAUGES, KINDS, Slot
 from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
 
 _labels = itemgetter(*map(Decision._fields.index, ("pool", "origin")))
@@ -19,9 +19,8 @@ _origin_us, _bytes_in, _bytes_out = map(itemgetter, map(Outcome._fields.index, (
 
 
 class ForwardCounters:
-    def __init__(self, slot: Slot, series: Series) -> None:
+    def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self._series = series
         self._reported: dict[str, set[tuple[str, ...]]] = {kind: set() for kind in GAUGES}
         for kind in GAUGES:  # as the worker before this one left them
             for _, index in slot.series(kind):
@@ -42,18 +41,18 @@ class ForwardCounters:
             self._add_responses(*labels, of_origin)
 
     def _add_responses(self, pool: str | None, origin: str | None, times_us: list[int]) -> None:
-        counts, index = self._slot.counts, self._series.index("responses", pool, origin)
+        counts, index = self._slot.counts, self._slot.index("responses", pool, origin)
         counts[index] += sum(times_us)
         for bucket, count in in_buckets(times_us, BOUNDS_US):
             counts[index + 1 + bucket] += count
 
     def failed(self, pool: str, origin: str | None, error: str) -> None:
         """Counts that `origin` failed, or that there is none; `error` is the name of RFC 9209, section 2.3."""
-        self._slot.counts[self._series.index("failures", pool, origin, error)] += 1
+        self._slot.counts[self._slot.index("failures", pool, origin, error)] += 1
 
     def retried(self, pool: str, origin: str, origin_us: int | None) -> None:
         """Counts that another origin is tried in place of `origin`, which took so long to answer, if it did."""
-        self._slot.counts[self._series.index("retries", pool, origin)] += 1
+        self._slot.counts[self._slot.index("retries", pool, origin)] += 1
         if origin_us is not None:
             self._add_responses(pool, origin, [origin_us])
 
@@ -68,7 +67,7 @@ class ForwardCounters:
     def _report(self, kind: str, values: Mapping[tuple[str, ...], Iterable[int]]) -> None:
         gone = self._reported[kind] - values.keys()
         for labels, numbers in [*values.items(), *((labels, [0] * len(KINDS[kind])) for labels in gone)]:
-            self._set(self._series.index(kind, *labels), numbers)
+            self._set(self._slot.index(kind, *labels), numbers)
         self._reported[kind] = {*values}
 
     def _set(self, index: int, numbers: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ The master creates the scoreboard before it forks. It has no name in any file sy
 that maps it. It is sparse: a slot has addresses for millions of series, and takes the memory that it uses.
 
     common             numbers of the instance
-    five notices       bytes that one process publishes and the others read
+    six notices        bytes that one process publishes and the others read
     tokens             an eventfd for each limit: the kernel counts how many are left
     kept               a slot that no worker holds: what was counted before the start (see `sums`)
     a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import Iterable
 from ctypes import Structure, addressof, c_uint64, memset, sizeof
 from threading import Lock
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Any
 
 from redirect.core.limits import MAX_LIMITS
@@ -243,21 +243,6 @@ class Scoreboard:
         return self.slots()[index]
 
 
-class Series:
-    """The series of a slot, for the worker that holds it: each is added when it is first asked for."""
-
-    def __init__(self, slot: "Slot") -> None:
-        self._slot = slot
-        self._indices = {(kind, labels): index for kind in KINDS for labels, index in slot.series(kind)}
-
-    def index(self, kind: str, *labels: Any) -> int:
-        """The index of the first number in the slot's `counts`. Raises ValueError where the slot is full."""
-        index = self._indices.get((kind, labels))
-        if index is None:
-            index = self._indices[kind, labels] = self._slot.add_series(kind, labels)
-        return index
-
-
 class Notice:
     """Bytes that one process publishes and the others read. One half is read while the other is written."""
 
@@ -299,13 +284,30 @@ class Slot:
         self.counts = self._series.cast("Q")
         self._read: dict[str, list[tuple[Labels, int]]] = {kind: [] for kind in KINDS}
         self._read_bytes = 0  # of the series
+        self._indices: dict[tuple[str, Labels], int] = {}  # by kind and labels
         self._lock = Lock()  # the controller has threads
+
+    def hold(self) -> None:
+        """Marks the slot as held by this process."""
+        self._indices = {(kind, labels): index for kind in KINDS for labels, index in self.series(kind)}
+        numbers = self.numbers
+        numbers.since_ms = int(time() * 1000)
+        numbers.requests = numbers.connections = numbers.health = numbers.heartbeat_ms = 0
+        numbers.pid = os.getpid()
 
     def free(self) -> None:
         """Marks the slot as held by no worker, and any tokens as held by none. The last heartbeat stays: from then on a
         worker that ends has its time to do so."""
         memset(addressof(self.numbers.held), 0, sizeof(self.numbers.held))
         self.numbers.connections = self.numbers.pid = 0
+
+    def index(self, kind: str, *labels: Any) -> int:
+        """The index of the first number of a series in `counts`, for the process that holds the slot; a series is added
+        when it is first asked for. Raises ValueError where the slot is full."""
+        index = self._indices.get((kind, labels))
+        if index is None:
+            index = self._indices[kind, labels] = self.add_series(kind, labels)
+        return index
 
     def add_series(self, kind: str, labels: Labels) -> int:
         """Adds a series with nothing counted; returns the index of its first number in `counts`.

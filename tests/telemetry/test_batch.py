@@ -205,6 +205,7 @@ def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Reco
         scoreboard.make_slot(0)
         (slot,) = scoreboard.slots()
         with (
+            patch("redirect.telemetry.scoreboard.time", return_value=1000.0),
             patch("redirect.telemetry.counters.time", return_value=1000.0),
             patch("redirect.telemetry.counters.monotonic", return_value=50.0),
         ):
