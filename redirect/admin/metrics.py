@@ -70,7 +70,7 @@ class _Collector(NamedTuple):
         pairs = [(pool, origin) for pool in instance.config.pools.values() for origin in pool.origins]
         forgotten = _forgotten(snapshot, {(pool.name, origin.name) for pool, origin in pairs})
         yield from _of_requests(snapshot, instance.config, pairs, forgotten)
-        yield from _of_forwards(snapshot.forwards, instance.config, forgotten)
+        yield from _of_forwards(snapshot, instance.config, forgotten)
         yield from _of_limits(instance)
         yield from _of_instance(instance, snapshot)
         yield from _of_pools(instance, pairs)
@@ -93,18 +93,20 @@ def _of_requests(snapshot: Snapshot, config: Config, pairs: _Pairs, forgotten: _
     yield _family("redirect_route_requests_total", "Requests that a route took.", "route code", samples)
     meaning, answers = "From request read to response sent, of what was not forwarded.", snapshot.answers
     yield Histogram("redirect_request_duration_seconds", meaning, _buckets(answers.buckets, OF_ANSWERS), answers.sum)
-    yield _single("redirect_loops_total", "Requests refused as loops.", snapshot.loops)
-    yield _single("redirect_unknown_pool_total", "Requests that named an unknown pool.", snapshot.unknown_pool)
-    samples = [(count, reason) for reason, count in snapshot.ignored_forwarded.items()]
+    numbers = snapshot.totals
+    yield _single("redirect_loops_total", "Requests refused as loops.", numbers.loops)
+    yield _single("redirect_unknown_pool_total", "Requests that named an unknown pool.", numbers.unknown_pool)
+    samples = (numbers.forwarded_untrusted, "untrusted"), (numbers.forwarded_malformed, "malformed")
     meaning = "Heads with X-Forwarded fields that did not count."
     yield _family("redirect_forwarded_ignored_total", meaning, "reason", samples)
-    yield _single("redirect_stale_answers_total", "Old answers used, as no origin answered.", snapshot.stale)
-    yield _single("redirect_access_log_lines_total", "Lines written to the access log.", snapshot.lines)
-    yield _single("redirect_access_log_dropped_total", "Lines lost because nothing read them.", snapshot.dropped)
+    yield _single("redirect_stale_answers_total", "Old answers used, as no origin answered.", numbers.stale)
+    yield _single("redirect_access_log_lines_total", "Lines written to the access log.", numbers.lines)
+    yield _single("redirect_access_log_dropped_total", "Lines lost because nothing read them.", numbers.dropped)
 
 
-def _of_forwards(forwards: Forwards, config: Config, forgotten: _Places) -> Iterator[Metric]:
+def _of_forwards(snapshot: Snapshot, config: Config, forgotten: _Places) -> Iterator[Metric]:
     """What became of requests that were forwarded, of origins that one was forwarded to."""
+    forwards, totals = snapshot.forwards, snapshot.totals
     meaning, took = "From request read to the last byte of the answer, of what was forwarded.", forwards.durations
     yield Histogram("redirect_forward_duration_seconds", meaning, _buckets(took.buckets, OF_FORWARDS), took.sum)
     known = {place: numbers for place, numbers in forwards.origins.items() if place not in forgotten}
@@ -124,7 +126,7 @@ def _of_forwards(forwards: Forwards, config: Config, forgotten: _Places) -> Iter
     yield _family("redirect_forward_failures_total", "Failures of origins.", "pool origin error", samples)
     samples = _connections(forwards, config)
     yield _family("redirect_origin_connections", "Open connections to origins.", "origin state", samples)
-    samples = (forwards.bytes_in, "in"), (forwards.bytes_out, "out")
+    samples = (totals.bytes_in, "in"), (totals.bytes_out, "out")
     meaning = "Bytes of bodies that were forwarded: in of requests, out of answers."
     yield _family("redirect_forward_bytes_total", meaning, "direction", samples)
     yield _single("redirect_tunnels", "Open tunnels between clients and origins.", forwards.tunnels)

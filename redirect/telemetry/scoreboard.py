@@ -30,7 +30,7 @@ from typing import Any
 
 from redirect.core.limits import MAX_LIMITS
 from redirect.core.routes import Route
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS
+from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Totals
 
 BUCKETS = len(BOUNDS_US) + 1
 
@@ -118,17 +118,9 @@ class Numbers(Structure):
         ("heartbeat_ms", c_uint64),  # by the monotonic clock; 0 until it listens
         ("connections", c_uint64),
         ("requests", c_uint64),  # of the worker that holds it
-        ("lines", c_uint64),
-        ("dropped", c_uint64),
-        ("unknown_pool", c_uint64),
-        ("forwarded_untrusted", c_uint64),  # heads whose X-Forwarded fields did not count, by why
-        ("forwarded_malformed", c_uint64),
-        ("loops", c_uint64),  # requests that were refused as such
-        ("stale", c_uint64),  # answers from the cache
+        *((name, c_uint64) for name in Totals._fields),
         ("config", c_uint64),  # hash of the worker's configuration, as a number
         ("change", c_uint64),  # and how many were published before it
-        ("bytes_in", c_uint64),  # of bodies that were forwarded
-        ("bytes_out", c_uint64),
         ("tunnels", c_uint64),  # that are open
         ("configs", c_uint64),  # how many configurations the slot's workers have had, one after another
         ("health", c_uint64),  # number of the health status that the worker has applied

@@ -80,14 +80,26 @@ class Connections(NamedTuple):
     busy: int
 
 
+class Totals(NamedTuple):
+    """What is counted as one number each. The scoreboard has them by these names, and so has what is kept."""
+
+    lines: int = 0  # written to the access log
+    dropped: int = 0  # lines that were lost
+    unknown_pool: int = 0  # requests that named one
+    forwarded_untrusted: int = 0  # heads whose X-Forwarded fields did not count, by why
+    forwarded_malformed: int = 0
+    stale: int = 0  # old answers that caches gave
+    bytes_in: int = 0  # of bodies of requests that were forwarded
+    bytes_out: int = 0  # of those of their answers
+    loops: int = 0  # requests that were refused as such
+
+
 @dataclass(frozen=True, slots=True)
 class Forwards:
-    """What was forwarded: how long it took, from the request read to the last byte of the answer; bytes of the bodies;
-    tunnels that are open; and by pool and origin what became of it. The origin is None where there was none."""
+    """What was forwarded: how long it took, from the request read to the last byte of the answer; tunnels that are
+    open; and by pool and origin what became of it. The origin is None where there was none."""
 
     durations: Durations
-    bytes_in: int
-    bytes_out: int
     tunnels: int
     origins: Mapping[tuple[str, str | None], OriginNumbers]
     connections: Mapping[str, Connections]
@@ -128,16 +140,11 @@ class Snapshot:
     time: float
     requests: Mapping[Counted, Count]
     routes: Mapping[tuple[str, int], int]  # requests by route and status
-    unknown_pool: int
-    loops: int  # requests that were refused as such
-    stale: int  # old answers that caches gave
+    totals: Totals
     answers: Durations
     forwards: Forwards
-    lines: int
-    dropped: int
     workers: Sequence[Worker]
     loading: Loading
-    ignored_forwarded: Mapping[str, int] = field(default_factory=dict)  # heads by why X-Forwarded fields did not count
     # By pool and origin, the picks that were due to it while the weights were not as configured; without an origin, all
     # such picks of the pool. Under the configuration in force.
     dues: Mapping[str, Mapping[str | None, float]] = field(default_factory=dict)

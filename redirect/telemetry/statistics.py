@@ -23,7 +23,7 @@ from redirect.telemetry.snapshot import (
     Worker,
     added,
 )
-from redirect.telemetry.sums import counting, sums
+from redirect.telemetry.sums import counting, sums, totals
 
 # Milliseconds for which all lines are kept after lines were read.
 WATCH_MS = 5_000
@@ -47,14 +47,8 @@ def snapshot(scoreboard: Scoreboard, loading: Loading) -> Snapshot:
     routes = {labels: total for labels, (total,) in sums(slots, "routes").items()}
     forwards = _forwards(slots, rows, second)
     dues = _dues([slot for slot, row in zip(slots, rows, strict=True) if row.config == current])
-    ignored = {why: sum(getattr(row, f"forwarded_{why}") for row in rows) for why in ("untrusted", "malformed")}
-    names = ("unknown_pool", "loops", "stale", "lines", "dropped")
-    numbers = {name: sum(getattr(row, name) for row in rows) for name in names}
     answers = _durations([row.answers for row in rows], second)
-    return Snapshot(
-        now, requests, routes, answers=answers, forwards=forwards, workers=_workers(rows), loading=loading,
-        ignored_forwarded=ignored, dues=dues, **numbers,
-    )  # fmt: skip
+    return Snapshot(now, requests, routes, totals(rows), answers, forwards, _workers(rows), loading, dues)
 
 
 def lines(scoreboard: Scoreboard, cursor: Cursor | None) -> tuple[list[bytes], Cursor]:
@@ -97,8 +91,6 @@ def _forwards(slots: list[Slot], rows: list[Numbers], now: int) -> Forwards:
     live = [slot for slot, row in zip(slots, rows, strict=True) if _is_alive(row.pid)]
     return Forwards(
         _durations([row.forwards for row in rows], now),
-        sum(row.bytes_in for row in rows),
-        sum(row.bytes_out for row in rows),
         sum(slot.numbers.tunnels for slot in live),
         _origins(slots, live),
         {place: Connections(*numbers) for (place,), numbers in sums(live, "connections").items()},

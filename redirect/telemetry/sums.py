@@ -13,8 +13,8 @@ from ctypes import addressof, memset, sizeof
 from typing import Any
 from zlib import crc32
 
-from redirect.telemetry.scoreboard import KINDS, DurationNumbers, Labels, Scoreboard, Slot
-from redirect.telemetry.snapshot import BOUNDS_US
+from redirect.telemetry.scoreboard import KINDS, DurationNumbers, Labels, Numbers, Scoreboard, Slot
+from redirect.telemetry.snapshot import BOUNDS_US, Totals
 
 # The kinds of series that are kept, with the types of their labels; any but a status may be None.
 LABELS: Mapping[str, tuple[type, ...]] = {
@@ -27,17 +27,13 @@ LABELS: Mapping[str, tuple[type, ...]] = {
     "processes": (str,),
 }
 
-# Numbers of Common, and of slots, that are kept.
+# Numbers of Common that are kept. Of slots all of Totals are, and these durations.
 PROCESSES = ("workers_died", "workers_hung", "controllers_died", "controllers_hung", "probes_hung", "files_hung")
-NUMBERS = (
-    *("lines", "dropped", "unknown_pool", "forwarded_untrusted", "forwarded_malformed"),
-    *("stale", "bytes_in", "bytes_out", "loops"),
-)
 DURATIONS = ("answers", "forwards")
 
-# Changes whenever numbers get another meaning by their place. The names of NUMBERS and PROCESSES are in the rows, so
+# Changes whenever numbers get another meaning by their place. The names of Totals and PROCESSES are in the rows, so
 # those that came later have no part in it.
-_PARTS = ([(kind, KINDS[kind]) for kind in LABELS], PROCESSES[:5], NUMBERS[:8], DURATIONS, BOUNDS_US)
+_PARTS = ([(kind, KINDS[kind]) for kind in LABELS], PROCESSES[:5], Totals._fields[:8], DURATIONS, BOUNDS_US)
 LAYOUT = crc32(repr(_PARTS).encode())
 
 MAX_NUMBER = 2**63
@@ -60,6 +56,10 @@ def sums(slots: Sequence[Slot], kind: str) -> dict[Any, list[int]]:
             before = found.get(labels)
             found[labels] = numbers if before is None else _plus(names, before, numbers)
     return found
+
+
+def totals(slots: Sequence[Numbers]) -> Totals:
+    return Totals(*(sum(getattr(numbers, name) for numbers in slots) for name in Totals._fields))
 
 
 def _plus(names: Sequence[str], one: list[int], other: list[int]) -> list[int]:
@@ -98,8 +98,8 @@ def _sums(scoreboard: Scoreboard) -> Iterator[tuple[str, Labels, list[int]]]:
         yield "ejections", origin, [total]
     for name, total in processes(scoreboard).items():
         yield "processes", (name,), [total]
-    for name in NUMBERS:
-        yield "numbers", (name,), [sum(getattr(slot.numbers, name) for slot in slots)]
+    for name, total in totals([slot.numbers for slot in slots])._asdict().items():
+        yield "numbers", (name,), [total]
     for name in DURATIONS:
         of_slots = [_durations(getattr(slot.numbers, name)) for slot in slots]
         yield "durations", (name,), [sum(column) for column in zip(*of_slots, strict=True)]
@@ -134,7 +134,7 @@ def put(kept: Slot, found: Rows) -> None:
 def _row(key: str, numbers: Any) -> tuple[str, Labels, list[int]]:
     kind, *labels = json.loads(key)
     if kind == "numbers":
-        is_known, count = labels in [[name] for name in NUMBERS], 1
+        is_known, count = labels in [[name] for name in Totals._fields], 1
     elif kind == "durations":
         is_known, count = labels in [[name] for name in DURATIONS], 2 + len(BOUNDS_US)
     else:

@@ -40,6 +40,7 @@ from redirect.telemetry.snapshot import (
     Loading,
     OriginNumbers,
     Snapshot,
+    Totals,
     Worker,
 )
 from redirect.telemetry.statistics import Cursor
@@ -88,9 +89,9 @@ class FakeInstance:
         self.started_at = self.counted_since = time.time() - 90
         self.requests: dict[Counted, Count] = {}
         self.answers = Durations(NO_DURATIONS, 0, [second(0)] * SECONDS)
-        self.forwards = Forwards(self.answers, 0, 0, 0, {}, {})
+        self.forwards = Forwards(self.answers, 0, {}, {})
         self.loading = Loading(self.started_at)
-        self.unknown_pool = 0
+        self.totals = Totals()
         self.routed: dict[tuple[str, int], int] = {}
         self.dues: dict[str, dict[str | None, float]] = {}
         self.log: list[bytes] = []
@@ -107,20 +108,9 @@ class FakeInstance:
         self.threads.add(threading.get_ident())
         workers = [Worker(4711, self.started_at, 3, 12345, self.config.hash, 0, 0.1)]
         return Snapshot(
-            time.time(),
-            self.requests,
-            self.routed,
-            self.unknown_pool,
-            0,
-            0,
-            self.answers,
-            self.forwards,
-            0,
-            0,
-            workers,
-            self.loading,
-            dues=self.dues,
-        )
+            time.time(), self.requests, self.routed, self.totals, self.answers, self.forwards, workers, self.loading,
+            self.dues,
+        )  # fmt: skip
 
     def state(self, pool: Pool, origin: Origin) -> OriginState:
         self.threads.add(threading.get_ident())
@@ -745,7 +735,7 @@ def test_without_javascript_the_page_reloads_itself_on_request_alone() -> None:
 def test_the_page_counts_requests_that_named_an_unknown_pool() -> None:
     fake = FakeInstance()
     assert "named a pool" not in ask(fake).text
-    fake.unknown_pool = 1234
+    fake.totals = Totals(unknown_pool=1234)
     assert "1,234 requests named a pool that is not here" in ask(fake).text
 
 

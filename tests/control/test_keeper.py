@@ -27,9 +27,9 @@ from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import logged_head
 from redirect.telemetry.scoreboard import GAUGES, KINDS, Common, Numbers, Scoreboard
-from redirect.telemetry.snapshot import Loading, Snapshot
+from redirect.telemetry.snapshot import Loading, Snapshot, Totals
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
-from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, NUMBERS, PROCESSES, Rows, put, rows
+from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, PROCESSES, Rows, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
 HEAD = logged_head("GET", Head("nowhere", "http", None, "a", None, None, None, None))
@@ -95,7 +95,7 @@ def test_all_that_never_goes_back_is_kept() -> None:
     now = {"pid", "since_ms", "heartbeat_ms", "connections", "requests", "tunnels", "health"}
     now |= {"config", "configs", "change"}
     memory = {"series_bytes", "ring_begun", "ring_ended", "watched_until_ms", "held"}
-    assert {name for name, *_ in Numbers._fields_} - now - memory == {*NUMBERS, *DURATIONS}
+    assert {name for name, *_ in Numbers._fields_} - now - memory == {*Totals._fields, *DURATIONS}
 
 
 def test_all_that_is_counted_of_processes_is_kept() -> None:
@@ -118,7 +118,7 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     work(second)
     assert requests(second) == 2 * requests(first)
     assert look(second).forwards.origins["pool", None].failures == {"destination_unavailable": 2}
-    assert look(second).forwards.bytes_out == 40
+    assert look(second).totals.bytes_out == 40
 
 
 def test_overrides_go_on_after_a_restart(tmp_path: Path) -> None:

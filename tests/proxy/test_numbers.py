@@ -220,7 +220,8 @@ async def test_bytes_of_both_bodies_are_added_up(forwarding: Forwarding) -> None
         for _ in range(3):
             await client.ask("POST / HTTP/1.1", "Content-Length: 10", body=b"b" * 10)
         await gateway.records(3)
-        assert (gateway.numbers().bytes_in, gateway.numbers().bytes_out) == (30, 3000)
+        numbers = gateway.handler.recorder.numbers
+        assert (numbers.bytes_in, numbers.bytes_out) == (30, 3000)
 
 
 async def test_tunnels_are_counted_while_they_are_open(own: Forwarding) -> None:

@@ -15,6 +15,7 @@ from redirect.telemetry.snapshot import (
     Loading,
     OriginNumbers,
     Snapshot,
+    Totals,
 )
 
 
@@ -31,8 +32,8 @@ def snapshot(counts: dict[tuple[str, str | None, int], int], responses: list[int
         origins["a", "origin-1"] = OriginNumbers(responses)
     nothing = Durations(NO_DURATIONS, 0, durations.seconds)
     requests: dict[Counted, Count] = {key: Count(count, count, 0) for key, count in counts.items()}
-    forwards = Forwards(nothing, 0, 0, 0, origins, {})
-    return Snapshot(0, requests, {}, 0, 0, 0, durations, forwards, 0, 0, [], Loading(0))
+    forwards = Forwards(nothing, 0, origins, {})
+    return Snapshot(0, requests, {}, Totals(), durations, forwards, [], Loading(0))
 
 
 def noted(*snapshots: Snapshot, begin: float = 86_400.0) -> History:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from redirect.telemetry.snapshot import BOUNDS_US, Count, Durations, Forwards, Loading, Snapshot, added, quantile
+from redirect.telemetry.snapshot import (
+    BOUNDS_US,
+    Count,
+    Durations,
+    Forwards,
+    Loading,
+    Snapshot,
+    Totals,
+    added,
+    quantile,
+)
 
 
 def buckets(**counts: int) -> list[int]:
@@ -21,13 +31,9 @@ def snapshot(**fields: object) -> Snapshot:
         "time": 0.0,
         "requests": {},
         "routes": {},
-        "unknown_pool": 0,
-        "loops": 0,
-        "stale": 0,
+        "totals": Totals(),
         "answers": Durations(buckets(), 0.0, ()),
-        "forwards": Forwards(Durations(buckets(), 0.0, ()), 0, 0, 0, {}, {}),
-        "lines": 0,
-        "dropped": 0,
+        "forwards": Forwards(Durations(buckets(), 0.0, ()), 0, {}, {}),
         "workers": (),
         "loading": Loading(0.0),
     }
