@@ -237,10 +237,12 @@ def _of_processes(workers: Iterable[int]) -> Iterable[Metric]:
 
 def _forgotten(snapshot: Snapshot, present: set[tuple[str, str]]) -> set[tuple[str | None, str | None]]:
     """Pools and origins that are gone, and others went later: so that those that come and go do not add up for ever."""
-    gone: dict[tuple[str | None, str | None], int] = {}
-    for (pool, origin, _), count in snapshot.requests.items():
-        if pool is not None and origin is not None and (pool, origin) not in present:
-            gone[pool, origin] = max(count.last_ms, gone.get((pool, origin), 0))
+    gone: dict[tuple[str | None, str | None], int] = {
+        (pool, origin): count.last_ms
+        for pool, origins in snapshot.picks().items()
+        for origin, count in origins.items()
+        if (pool, origin) not in present
+    }
     for place in snapshot.forwards.origins:  # some only ever failed
         if place[1] is not None and place not in present:
             gone.setdefault(place, 0)

@@ -95,14 +95,9 @@ def routes(instance: Instance, goes_on: Callable[[], bool]) -> list[BaseRoute]:
     return [Route("/", page), Route("/events", events), *(Route(f"/assets/{name}", asset) for name in assets)]
 
 
-Picks = dict[str, dict[str, Count]]  # by pool and origin
-Errors = dict[tuple[str | None, str | None], int]
-
-
 class Numbers(NamedTuple):
     snapshot: Snapshot
-    picks: Picks
-    errors: Errors
+    picks: dict[str, dict[str, Count]]  # by pool and origin
     troubles: Troubles
 
 
@@ -120,8 +115,7 @@ class SharedNumbers:
             began = monotonic()
             if began >= self._expires:
                 snapshot = self._instance.snapshot()
-                troubles = look(self._instance, snapshot)
-                self._numbers = Numbers(snapshot, snapshot.picks(), snapshot.errors(), troubles)
+                self._numbers = Numbers(snapshot, snapshot.picks(), look(self._instance, snapshot))
                 self._expires = began + max(TICK / 2, 10 * (monotonic() - began))
             return self._numbers
 
@@ -154,7 +148,7 @@ class View:
         return render("requests", records=records, more=more, query=self.query, is_first=is_first)
 
     def _values(self) -> dict[str, Any]:
-        snapshot, picks, errors, troubles = self.numbers.latest()
+        snapshot, picks, troubles = self.numbers.latest()
         config, cells = self.instance.config, self._cells(snapshot)
         return {
             "instance": self.instance,
@@ -172,7 +166,6 @@ class View:
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
             "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),
-            "errors": errors,
             "quantile": quantile,
             "query": self.query,
             "windows": WINDOWS,

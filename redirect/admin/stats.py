@@ -5,7 +5,7 @@ one pool or origin has the form of the whole: the other pools and origins are le
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from time import time
 from typing import Any
 
@@ -29,18 +29,7 @@ def stats(instance: Instance) -> dict[str, Any]:
     """Requests, durations, and the picks of each origin."""
     snapshot = instance.snapshot()
     answers, forwards = snapshot.answers, snapshot.forwards.durations
-    picks = snapshot.picks()
-    pools = {
-        pool.name: {
-            **_picks(pool, picks.get(pool.name, {}), snapshot.dues.get(pool.name, {})),
-            "overrides": shown_overrides(instance.overrides(pool)),
-        }
-        for pool in instance.config.pools.values()
-    }
-    errors = snapshot.errors()
-    for name in instance.config.forwarded():
-        for origin, values in pools[name]["origins"].items():
-            values["forwards"] = _forwards(snapshot, name, origin, errors)
+    picks, forwarded = snapshot.picks(), instance.config.forwarded()
     return {
         "counted_since": rfc3339(instance.counted_since),
         "requests_count": {"success": snapshot.answered(100, 399), "error": snapshot.answered(400, 599)},
@@ -50,7 +39,13 @@ def stats(instance: Instance) -> dict[str, Any]:
             "latency_ms": _latency(forwards.buckets, forwards.sum, 0.95, 0.99),
             **failures(snapshot.forwards.origins.values()),
         },
-        "pools": pools,
+        "pools": {
+            pool.name: {
+                **_picks(snapshot, pool, picks.get(pool.name, {}), is_forwarded=pool.name in forwarded),
+                "overrides": shown_overrides(instance.overrides(pool)),
+            }
+            for pool in instance.config.pools.values()
+        },
     }
 
 
@@ -140,23 +135,20 @@ def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Share
     return [(pool, [share for share in pool.shares() if share[0].name in named]) for pool, named in found]
 
 
-def _picks(pool: Pool, picks: dict[str, Count], dues: Mapping[str | None, float]) -> dict[str, Any]:
-    origins = {
-        view.origin.name: {
-            "picks": view.counted.total,
-            "configured_share": view.configured,
-            "due_share": view.due,
-            "observed_share": view.observed,
-        }
-        for view in origin_views(pool.shares(), picks, dues)
-    }
+def _picks(snapshot: Snapshot, pool: Pool, picks: dict[str, Count], *, is_forwarded: bool) -> dict[str, Any]:
+    origins: dict[str, dict[str, Any]] = {}
+    views = origin_views(pool.shares(), picks, snapshot.dues.get(pool.name, {}))
+    for origin, configured, due, observed, counted in views:
+        shares = {"configured_share": configured, "due_share": due, "observed_share": observed}
+        origins[origin.name] = {"picks": counted.total, **shares}
+        if is_forwarded:
+            origins[origin.name]["forwards"] = _forwards(_numbers(snapshot, pool.name, origin.name), counted.errors)
     return {"picks": sum(count.total for count in picks.values()), "origins": origins}
 
 
-def _forwards(snapshot: Snapshot, pool: str, origin: str, errors: Mapping[Any, int]) -> dict[str, Any]:
-    numbers = _numbers(snapshot, pool, origin)
+def _forwards(numbers: OriginNumbers, errors: int) -> dict[str, Any]:
     times = _latency(numbers.responses, numbers.response_sum, 0.95)
-    return {"response_ms": times, "errors": errors.get((pool, origin), 0), **failures([numbers])}
+    return {"response_ms": times, "errors": errors, **failures([numbers])}
 
 
 def failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:

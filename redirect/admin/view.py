@@ -14,7 +14,7 @@ from redirect.admin.troubles import FAILS_NOT, Troubles
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
 from redirect.telemetry.history import WINDOWS, Subject
-from redirect.telemetry.snapshot import Count
+from redirect.telemetry.snapshot import NO_COUNT, Count
 
 MAX_POOLS = 50  # on one page of them
 MAX_ORIGINS_OF_POOL = 50
@@ -153,7 +153,7 @@ def origin_views(
     usual = max(0.0, total - dues.get(None, 0.0))  # picks by the configured weights
     views = []
     for origin, share in shares:
-        count = counts.get(origin.name, Count(0, 0, 0))
+        count = counts.get(origin.name, NO_COUNT)
         due = (usual * share + dues.get(origin.name, 0.0)) / total if total else None
         views.append(OriginView(origin, share, due, count.since_load / total if total else None, count))
     return views

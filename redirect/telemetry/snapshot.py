@@ -35,14 +35,16 @@ NO_DURATIONS: Buckets = (0,) * (len(BOUNDS_US) + 1)
 
 class Count(NamedTuple):
     """How often something happened, how often of that under the configuration in force, and when last (Unix time,
-    milliseconds)."""
+    milliseconds). Of several statuses together, how often it was one of 500 and above."""
 
     total: int
     since_load: int
     last_ms: int
+    errors: int = 0
 
     def plus(self, other: "Count") -> "Count":
-        return Count(self.total + other.total, self.since_load + other.since_load, max(self.last_ms, other.last_ms))
+        last_ms = max(self.last_ms, other.last_ms)
+        return Count(self.total + other.total, self.since_load + other.since_load, last_ms, self.errors + other.errors)
 
 
 NO_COUNT = Count(0, 0, 0)
@@ -150,20 +152,13 @@ class Snapshot:
     dues: Mapping[str, Mapping[str | None, float]] = field(default_factory=dict)
 
     def picks(self) -> dict[str, dict[str, Count]]:
-        """By pool and origin: how often it was picked, redirects and loops together."""
+        """By pool and origin: how often it was picked, whatever came of it."""
         found: dict[str, dict[str, Count]] = {}
-        for (pool, origin, _), count in self.requests.items():
+        for (pool, origin, status), count in self.requests.items():
             if pool is not None and origin is not None:
                 origins = found.setdefault(pool, {})
-                origins[origin] = origins.get(origin, NO_COUNT).plus(count)
-        return found
-
-    def errors(self) -> dict[tuple[str | None, str | None], int]:
-        """By pool and origin: how many requests got a status of 500 and above, from the origin or in its place."""
-        found: dict[tuple[str | None, str | None], int] = {}
-        for (pool, origin, status), count in self.requests.items():
-            if status >= 500:
-                found[pool, origin] = found.get((pool, origin), 0) + count.total
+                errors = count.total if status >= 500 else 0
+                origins[origin] = origins.get(origin, NO_COUNT).plus(count._replace(errors=errors))
         return found
 
     def answered(self, least: int, most: int) -> int:

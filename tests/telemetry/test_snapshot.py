@@ -63,15 +63,15 @@ def test_added() -> None:
 
 
 def test_picks() -> None:
-    """An origin was picked for each of its redirects and loops; a refusal picks nobody."""
+    """An origin was picked for each of its redirects and answers, from 500 on they are errors; a refusal picks none."""
     seen = snapshot(
         requests={
             ("a", "one", 302): Count(5, 3, 1000),
-            ("a", "one", 422): Count(2, 0, 900),
+            ("a", "one", 502): Count(2, 0, 900),
             ("a", None, 503): Count(9, 9, 2000),
             ("b", "one", 302): Count(1, 1, 1),
             (None, None, 400): Count(1, 1, 1),
         }
     )
-    assert seen.picks() == {"a": {"one": Count(7, 3, 1000)}, "b": {"one": Count(1, 1, 1)}}
+    assert seen.picks() == {"a": {"one": Count(7, 3, 1000, 2)}, "b": {"one": Count(1, 1, 1)}}
     assert seen.answered(400, 599) == 12
