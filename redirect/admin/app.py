@@ -14,6 +14,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from time import monotonic
 
@@ -55,98 +56,119 @@ def create_admin_app(
     all do. With `only_local` those for another host than this one get PROBE_PATHS. Event streams and reloads end when
     `goes_on` returns False.
     """
-
-    async def healthz(request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(request: Request) -> Response:
-        readiness = instance.readiness()
-        return JSONResponse({"status": readiness}, 200 if readiness == READY else 503)
-
-    async def reload(request: Request) -> Response:
-        if _is_from_elsewhere(request):
-            return refusal(403, "not for pages from elsewhere")
-        deadline = monotonic() + LONGEST_RELOAD
-        loaded = asyncio.create_task(instance.publisher.look(force=True))
-        await asyncio.wait({loaded}, timeout=LONGEST_RELOAD)  # it goes on, and a later reload waits for it
-        while not loaded.done() or not await run_in_threadpool(instance.is_applied):
-            if not goes_on():
-                return refusal(503, "the instance is shutting down")
-            if monotonic() > deadline:
-                trouble = instance.publisher.trouble
-                why = "; /status tells more" if trouble is None else f": {trouble.reason}"
-                return refusal(503, f"not in force after {LONGEST_RELOAD} s{why}")
-            await asyncio.sleep(0.05)
-        loading = instance.loading()
-        if loading.error is not None:
-            return refusal(422, loading.error)
-        return _json({"path": instance.publisher.path, "hash": loading.config})
-
-    async def compare(request: Request) -> Response:
-        if _is_from_elsewhere(request):
-            return refusal(403, "not for pages from elsewhere")
-        content = await _body(request, MAX_COMPARED_BYTES)
-        try:
-            found = await run_in_threadpool(instance.publisher.compare, content)
-        except ValueError as error:
-            return refusal(422, str(error))
-        return _json({"hash": instance.config.hash, "changes": listed(found)})
-
-    async def weights(request: Request) -> Response:
-        publisher = instance.publisher
-        if request.method in ("GET", "HEAD"):
-            _asked(request)
-            return _json({"overrides": shown_overrides(publisher.overrides)})
-        if _is_from_elsewhere(request):
-            return refusal(403, "not for pages from elsewhere")
-        if request.method == "DELETE":
-            pool, origin = _asked(request, "pool", "origin")
-            if not (pool and origin):
-                return refusal(422, "name the override in the URL: DELETE /weights?pool=POOL&origin=ORIGIN")
-            if not await publisher.end_override(pool, origin):
-                return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
-            await instance.keep()
-            return _json({"overrides": shown_overrides(publisher.overrides)})
-        _asked(request)
-        try:
-            made = await publisher.override(_json_or_none(await _body(request, MAX_OVERRIDE_BYTES)))
-        except ValueError as error:
-            return refusal(422, str(error))
-        await instance.keep()
-        return _json(shown_overrides([made])[0])
-
-    async def refuse(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        detail = f"the admin listener has no {request.method} {request.url.path}"
-        if error.status_code in (400, 413):
-            detail = error.detail
-        return refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
-
     app = Starlette(
         routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            Route("/healthz", _healthz),
+            Route("/readyz", partial(_readyz, instance)),
             # Starlette calls in threads what is not `async`: with many pools these take a while.
-            Route("/metrics", lambda request: metrics.respond(instance, request.headers)),
-            Route("/stats", lambda request: _stats(instance, request)),
-            Route("/status", lambda request: _status(instance, request)),
-            Route("/reload", reload, methods=["POST"]),
-            Route("/compare", compare, methods=["POST"]),
-            Route("/weights", weights, methods=["GET", "POST", "DELETE"]),
+            Route("/metrics", partial(metrics.respond, instance)),
+            Route("/stats", partial(_stats, instance)),
+            Route("/status", partial(_status, instance)),
+            Route("/reload", partial(_reload, instance, goes_on), methods=["POST"]),
+            Route("/compare", partial(_compare, instance), methods=["POST"]),
+            Route("/weights", partial(_weights, instance), methods=["GET", "POST", "DELETE"]),
             *routes(instance, goes_on),
         ],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: _refuse},
         middleware=[Middleware(_guarded, WrongTokens(instance.scoreboard.common), token=token, only_local=only_local)],
     )
     app.router.redirect_slashes = False  # it would build a Location from the client's Host
     return app
 
 
-def _json_or_none(content: bytes) -> object:
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _readyz(instance: Instance, request: Request) -> Response:
+    readiness = instance.readiness()
+    return JSONResponse({"status": readiness}, 200 if readiness == READY else 503)
+
+
+def _stats(instance: Instance, request: Request) -> Response:
+    _asked(request)
+    return _json(stats(instance))
+
+
+def _status(instance: Instance, request: Request) -> Response:
+    pool, origin = _asked(request, "pool", "origin")
     try:
-        return json.loads(content)
+        return _json(status(instance, pool, origin))
+    except UnknownNameError as error:
+        return refusal(404, str(error))
+
+
+async def _reload(instance: Instance, goes_on: Callable[[], bool], request: Request) -> Response:
+    _check_origin(request)
+    deadline = monotonic() + LONGEST_RELOAD
+    loaded = asyncio.create_task(instance.publisher.look(force=True))
+    await asyncio.wait({loaded}, timeout=LONGEST_RELOAD)  # it goes on, and a later reload waits for it
+    while not loaded.done() or not await run_in_threadpool(instance.is_applied):
+        if not goes_on():
+            return refusal(503, "the instance is shutting down")
+        if monotonic() > deadline:
+            trouble = instance.publisher.trouble
+            why = "; /status tells more" if trouble is None else f": {trouble.reason}"
+            return refusal(503, f"not in force after {LONGEST_RELOAD} s{why}")
+        await asyncio.sleep(0.05)
+    loading = instance.loading()
+    if loading.error is not None:
+        return refusal(422, loading.error)
+    return _json({"path": instance.publisher.path, "hash": loading.config})
+
+
+async def _compare(instance: Instance, request: Request) -> Response:
+    _check_origin(request)
+    content = await _body(request, MAX_COMPARED_BYTES)
+    try:
+        found = await run_in_threadpool(instance.publisher.compare, content)
+    except ValueError as error:
+        return refusal(422, str(error))
+    return _json({"hash": instance.config.hash, "changes": listed(found)})
+
+
+async def _weights(instance: Instance, request: Request) -> Response:
+    if request.method in ("GET", "HEAD"):
+        _asked(request)
+        return _overrides(instance)
+    _check_origin(request)
+    return await (_end_override if request.method == "DELETE" else _override)(instance, request)
+
+
+def _overrides(instance: Instance) -> Response:
+    return _json({"overrides": shown_overrides(instance.publisher.overrides)})
+
+
+async def _end_override(instance: Instance, request: Request) -> Response:
+    pool, origin = _asked(request, "pool", "origin")
+    if not (pool and origin):
+        return refusal(422, "name the override in the URL: DELETE /weights?pool=POOL&origin=ORIGIN")
+    if not await instance.publisher.end_override(pool, origin):
+        return refusal(404, f"there is no override of {origin!r} in {pool!r}; GET /weights lists them")
+    await instance.keep()
+    return _overrides(instance)
+
+
+async def _override(instance: Instance, request: Request) -> Response:
+    _asked(request)
+    try:
+        content = json.loads(await _body(request, MAX_OVERRIDE_BYTES))
     except (ValueError, RecursionError):
-        return None
+        content = None
+    try:
+        made = await instance.publisher.override(content)
+    except ValueError as error:
+        return refusal(422, str(error))
+    await instance.keep()
+    return _json(shown_overrides([made])[0])
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code in (404, 405):
+        detail = f"the admin listener has no {request.method} {request.url.path}"
+    return refusal(error.status_code, detail, error.headers or {})  # Allow, where the method is wrong
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -198,13 +220,14 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_from_elsewhere(request: Request) -> bool:
-    """A page from elsewhere that is open in a browser of ours could send a POST, too. Browsers say where a page is from
-    by Sec-Fetch-Site to https and loopback only, by Origin always."""
+def _check_origin(request: Request) -> None:
+    """A page from elsewhere that is open in a browser of ours could send a POST, too: 403. Browsers say where a page is
+    from by Sec-Fetch-Site to https and loopback only, by Origin always."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is None and origin is not None:
-        return origin.partition("://")[2] != request.headers.get("host")
-    return site not in (None, "none", "same-origin")
+        site = "same-origin" if origin.partition("://")[2] == request.headers.get("host") else "cross-site"
+    if site not in (None, "none", "same-origin"):
+        raise HTTPException(403, "not for pages from elsewhere")
 
 
 def one_at_a_time(app: ASGIApp) -> ASGIApp:
@@ -244,19 +267,6 @@ def _asked(request: Request, *names: str) -> list[str]:
         if times > 1:
             raise HTTPException(400, f"{request.url.path} takes one {name}, got {times}")
     return [request.query_params.get(name, "") for name in names]
-
-
-def _stats(instance: Instance, request: Request) -> Response:
-    _asked(request)
-    return _json(stats(instance))
-
-
-def _status(instance: Instance, request: Request) -> Response:
-    pool, origin = _asked(request, "pool", "origin")
-    try:
-        return _json(status(instance, pool, origin))
-    except UnknownNameError as error:
-        return refusal(404, str(error))
 
 
 def _json(value: object) -> Response:

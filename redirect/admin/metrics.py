@@ -20,7 +20,7 @@ from prometheus_client.core import Metric
 from prometheus_client.core import SummaryMetricFamily as Summary
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
-from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 
 from redirect.control.instance import Instance
@@ -46,8 +46,9 @@ _WEIGHT_0 = re.compile(r"(?:^|;)\s*q=0(?:\.0*)?\s*$")
 _Samples = Iterable[tuple[float, *tuple[str, ...]]]  # the value, and those of the labels
 
 
-def respond(instance: Instance, headers: Headers) -> Response:
-    """The metrics in the format and the encoding that the request's header fields accept."""
+def respond(instance: Instance, request: Request) -> Response:
+    """The metrics in the format and the encoding that the request accepts."""
+    headers = request.headers
     # `choose_encoder` does not get the field itself, as it raises TypeError for `version=x`.
     encode, content_type = choose_encoder(OPEN_METRICS if _accepts(headers.get("accept", ""), OPEN_METRICS) else "")
     body, fields = encode(_Collector(instance)), {"content-type": content_type, "vary": "accept, accept-encoding"}
