@@ -24,22 +24,15 @@ Durations = tuple[int, list[tuple[int, int]]]
 # requested; the durations of answers and of forwards; and the records of forwards.
 Sums = tuple[list[tuple[Decision, int]], set[str | None], Durations, Durations, list[Record]]
 
-_BOUNDS_NS = tuple([1000 * bound for bound in BOUNDS_US])
+# Takes the records, BOUNDS_NS, the numbers of the slot, the configuration in use as `counted_at` has it, and the time,
+# in milliseconds. The compiled one counts decisions itself, where it is known where and nothing else is to be done.
+AddUp = Callable[[list[Record], tuple[int, ...], memoryview, object, int], Sums]
+
+BOUNDS_NS = tuple([1000 * bound for bound in BOUNDS_US])
 _decision = itemgetter(0)
 
 
-# Takes the records, the numbers of the slot, the configuration in use as `counted_at` has it, and the time in
-# milliseconds. The compiled one counts decisions itself, where it is known where and nothing else is to be done.
-Adder = Callable[[list[Record], memoryview, object, int], Sums]
-
-
-def adder(*, is_compiled: bool = IS_COMPILED) -> Adder:
-    if is_compiled:
-        return lambda records, counts, use, now_ms: _batch.add_up(records, _BOUNDS_NS, counts, use, now_ms)
-    return lambda records, *_: _add_up(records)
-
-
-def _add_up(records: list[Record]) -> Sums:
+def _add_up(records: list[Record], *_: object) -> Sums:
     decisions = [*map(_decision, records)]
     by_id, counts = {id(each): each for each in decisions}, Counter(map(id, decisions))
     pools = {head[0] for _, head, *_ in records}
@@ -51,4 +44,7 @@ def _add_up(records: list[Record]) -> Sums:
 
 def _durations(records: list[Record]) -> Durations:
     durations = [ended - started for _, _, _, started, ended, _, _ in records]
-    return sum(durations), in_buckets(durations, _BOUNDS_NS)
+    return sum(durations), in_buckets(durations, BOUNDS_NS)
+
+
+add_up: AddUp = _batch.add_up if IS_COMPILED else _add_up

@@ -9,7 +9,7 @@ from time import monotonic, time
 
 from redirect.core.decision import CountedAt, Decision
 from redirect.core.pools import Config
-from redirect.telemetry.batch import IS_COMPILED, Durations, adder
+from redirect.telemetry.batch import BOUNDS_NS, AddUp, Durations, add_up
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
@@ -22,9 +22,9 @@ _CONFIG = 5  # its place in a record
 class Counters:
     """Counts in `slot`, on from what was counted there."""
 
-    def __init__(self, slot: Slot, config: Config, *, is_compiled: bool = IS_COMPILED) -> None:
+    def __init__(self, slot: Slot, config: Config, add_up: AddUp = add_up) -> None:
         self.slot = slot
-        self._add_up = adder(is_compiled=is_compiled)
+        self._add_up = add_up
         self.forwards = ForwardCounters(slot)
         self.dues = DueCounters(slot)
         slot.hold()
@@ -44,7 +44,7 @@ class Counters:
     def count(self, records: list[Record]) -> None:
         now = int(time() * 1000)
         counts = self.slot.counts
-        decisions, pools, answers, durations, forwards = self._add_up(records, counts, self._use, now)
+        decisions, pools, answers, durations, forwards = self._add_up(records, BOUNDS_NS, counts, self._use, now)
         has_late = any(record[_CONFIG] != self._config for record in forwards)
         for decision, count in decisions:
             _, request, of_route, is_all = self._places(decision)

@@ -11,13 +11,13 @@ from support.examples import generated
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
 from redirect.core.due import Certain, Due, Weights
-from redirect.telemetry.batch import IS_COMPILED, Sums, adder
+from redirect.telemetry.batch import BOUNDS_NS, IS_COMPILED, AddUp, Sums, _add_up, add_up
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import Scoreboard
 
 # Both where the compiled one is there.
-ADDERS = [False, *[True] * IS_COMPILED]
+ADDERS = [_add_up, *[add_up] * IS_COMPILED]
 
 A, B = Decision(302, "p", "a", "http://a"), Decision(302, "p", "b", "http://b")
 FORWARDED = Outcome(200, 40, 1, 0, 5)
@@ -26,9 +26,9 @@ FORWARDED = Outcome(200, 40, 1, 0, 5)
 NONE = memoryview(bytearray()).cast("B").cast("Q")
 
 
-def added(is_compiled: bool, batch: list[Any]) -> Sums:
+def added(adder: AddUp, batch: list[Any]) -> Sums:
     """What a batch adds up to where nothing is known of its decisions."""
-    return adder(is_compiled=is_compiled)(batch, NONE, object(), 0)
+    return adder(batch, BOUNDS_NS, NONE, object(), 0)
 
 
 def recorded(
@@ -38,35 +38,35 @@ def recorded(
     return decision, head, "/", started, started + ns, "0" * 12, outcome
 
 
-@pytest.mark.parametrize("is_compiled", ADDERS)
-def test_decisions_pools_and_durations_are_added_up(is_compiled: bool) -> None:
+@pytest.mark.parametrize("adder", ADDERS)
+def test_decisions_pools_and_durations_are_added_up(adder: AddUp) -> None:
     batch = [recorded(A, "p"), recorded(B, ns=1001), recorded(A, "p"), recorded(B, "q", 2**40)]
-    decisions, pools, answers, forwards, forwarded = added(is_compiled, batch)
+    decisions, pools, answers, forwards, forwarded = added(adder, batch)
     assert decisions == [(A, 2), (B, 2)]
     assert pools == {"p", "q", None}
     assert answers == (2**40 + 3001, [(0, 2), (1, 1), (39, 1)])
     assert (forwards, forwarded) == ((0, []), [])
 
 
-@pytest.mark.parametrize("is_compiled", ADDERS)
-def test_forwards_have_durations_of_their_own(is_compiled: bool) -> None:
+@pytest.mark.parametrize("adder", ADDERS)
+def test_forwards_have_durations_of_their_own(adder: AddUp) -> None:
     passed = recorded(A, ns=6000, outcome=FORWARDED)
-    _, _, answers, forwards, forwarded = added(is_compiled, [recorded(B), passed])
+    _, _, answers, forwards, forwarded = added(adder, [recorded(B), passed])
     assert (answers, forwards) == ((1000, [(0, 1)]), (6000, [(4, 1)]))
     assert forwarded == [passed]
 
 
-@pytest.mark.parametrize("is_compiled", ADDERS)
-def test_equal_decisions_are_counted_apart_as_other_shares_may_be_due_to_each(is_compiled: bool) -> None:
+@pytest.mark.parametrize("adder", ADDERS)
+def test_equal_decisions_are_counted_apart_as_other_shares_may_be_due_to_each(adder: AddUp) -> None:
     twin = A.with_due(None)
     assert twin == A
-    decisions, *_ = added(is_compiled, [recorded(A), recorded(twin), recorded(A)])
+    decisions, *_ = added(adder, [recorded(A), recorded(twin), recorded(A)])
     assert [(decision is A, count) for decision, count in decisions] == [(True, 2), (False, 1)]
 
 
-@pytest.mark.parametrize("is_compiled", ADDERS)
-def test_no_records_add_up_to_nothing(is_compiled: bool) -> None:
-    assert added(is_compiled, []) == ([], set(), (0, []), (0, []), [])
+@pytest.mark.parametrize("adder", ADDERS)
+def test_no_records_add_up_to_nothing(adder: AddUp) -> None:
+    assert added(adder, []) == ([], set(), (0, []), (0, []), [])
 
 
 records = st.builds(
@@ -82,7 +82,7 @@ records = st.builds(
 @generated(500)
 @given(batch=st.lists(records, max_size=20))
 def test_both_add_up_to_the_same(batch: list[Record]) -> None:
-    first, *others = [added(is_compiled, batch) for is_compiled in ADDERS]
+    first, *others = [added(adder, batch) for adder in ADDERS]
     assert all(other == first for other in others)
     assert sum(count for _, count in first[0]) == len(batch)
 
@@ -99,11 +99,11 @@ NO_RECORDS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("is_compiled", ADDERS)
+@pytest.mark.parametrize("adder", ADDERS)
 @pytest.mark.parametrize("other", NO_RECORDS, ids=repr)
-def test_a_record_that_is_none_is_an_error(is_compiled: bool, other: Any) -> None:
+def test_a_record_that_is_none_is_an_error(adder: AddUp, other: Any) -> None:
     with pytest.raises((TypeError, ValueError, IndexError)):
-        added(is_compiled, [recorded(B), other])
+        added(adder, [recorded(B), other])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_durations_that_do_not_fit_are_an_error_of_the_compiled_adder(started: i
     batch = [recorded(A, ns=ns, started=started)] * 2
     if IS_COMPILED:
         with pytest.raises((TypeError, OverflowError)):
-            added(True, batch)
+            added(add_up, batch)
 
 
 USE = object()
@@ -134,7 +134,7 @@ def test_the_compiled_adder_counts_what_it_knows_where_to_count() -> None:
     numbers = memoryview(bytearray(8 * 9)).cast("Q")
     batch = [recorded(each) for each in (on_route, *others, off_route, on_route)]
     if IS_COMPILED:
-        left, *_ = adder()(batch, numbers, USE, 77)
+        left, *_ = add_up(batch, BOUNDS_NS, numbers, USE, 77)
         assert [(id(decision), count) for decision, count in left] == [(id(each), 1) for each in others]
         assert numbers.tolist() == [0, 2, 0, 77, 0, 2, 1, 0, 77]
 
@@ -158,7 +158,7 @@ def test_a_place_outside_of_the_slot_is_an_error_and_nothing_is_written(request_
     numbers = memoryview(bytearray(8 * 9)).cast("Q")
     if IS_COMPILED:
         with pytest.raises((IndexError, OverflowError, TypeError)):
-            adder()([recorded(placed(USE, request_at, route_at, True))], numbers, USE, 77)
+            add_up([recorded(placed(USE, request_at, route_at, True))], BOUNDS_NS, numbers, USE, 77)
     assert not any(numbers)
 
 
@@ -198,7 +198,7 @@ EACH += [(*recorded(decision, outcome=FORWARDED)[:5], CONFIG.hash, FORWARDED) fo
 def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Record]], again: bool) -> None:
     """Of several batches, since after the first it is known where decisions are counted, and of a reload between."""
     slots = []
-    for is_compiled in ADDERS:
+    for adder in ADDERS:
         for decision in ANSWERS + FORWARDS:
             decision.counted_at = None
         scoreboard = Scoreboard()
@@ -209,7 +209,7 @@ def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Reco
             patch("redirect.telemetry.counters.time", return_value=1000.0),
             patch("redirect.telemetry.counters.monotonic", return_value=50.0),
         ):
-            counters = Counters(slot, CONFIG, is_compiled=is_compiled)
+            counters = Counters(slot, CONFIG, adder)
             for batch in batches:
                 counters.count(batch)
                 if again:
