@@ -8,7 +8,6 @@ rendered in threads, so the event loop stays free; event streams are limited in 
 import asyncio
 import hashlib
 import threading
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +31,7 @@ from redirect.admin.view import Query, Selection, listed, origin_views, routed, 
 from redirect.control.instance import Instance
 from redirect.core.pools import Pool
 from redirect.telemetry.history import WINDOWS, Cell
-from redirect.telemetry.snapshot import SECONDS, Count, OriginNumbers, Snapshot, quantile
+from redirect.telemetry.snapshot import SECONDS, Count, Snapshot, quantile
 from redirect.telemetry.statistics import Cursor
 
 MAX_STREAMS = 16
@@ -165,7 +164,6 @@ class View:
             "members": discovered.members,
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),
-            "forwards": defaultdict(OriginNumbers, snapshot.forwards.origins),
             "quantile": quantile,
             "query": self.query,
             "windows": WINDOWS,

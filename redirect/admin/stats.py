@@ -13,12 +13,10 @@ from redirect.admin import discovered
 from redirect.admin.view import origin_views
 from redirect.control.instance import Instance
 from redirect.core.overrides import PARTS, Override
-from redirect.core.pools import Origin, Pool
+from redirect.core.pools import Pool
 from redirect.core.wording import instead
 from redirect.telemetry.log_writer import rfc3339
 from redirect.telemetry.snapshot import Buckets, Count, OriginNumbers, Snapshot, added, quantile
-
-Shares = Sequence[tuple[Origin, float]]
 
 
 class UnknownNameError(LookupError):
@@ -82,11 +80,11 @@ def status(instance: Instance, pool: str = "", origin: str = "") -> dict[str, An
                 "status": None if each.name in only_forwarded else each.status,
                 "is_default": each is config.default,
                 "is_forwarded": each.name in forwarded,
-                "origins": _origins(instance, snapshot, each, shares),
+                "origins": _origins(instance, snapshot, each, names),
                 "overrides": shown_overrides(instance.overrides(each)),
                 **discovered.of_pool(instance, each, origin),
             }
-            for each, shares in pools
+            for each, names in pools
         },
         "limits": {name: state._asdict() for name, state in instance.publisher.limits.states().items()},
     }
@@ -119,20 +117,20 @@ def _kept(instance: Instance) -> dict[str, Any] | None:
     return {"directory": str(keeper.directory), "saved_at": saved_at, "error": keeper.error}
 
 
-def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, Shares]]:
-    """The pools with their shares; where a name is given, of that pool and of that origin only."""
+def _named(instance: Instance, name: str, origin: str) -> list[tuple[Pool, set[str]]]:
+    """The pools with the names of their origins; where a name is given, of that pool and of that origin only."""
     config = instance.config
     if name and name not in config.pools:
         raise UnknownNameError(f'there is no pool "{name}"{instead(name, config.pools)}')
     pools = [config.pools[name]] if name else [*config.pools.values()]
     if not origin:
-        return [(pool, pool.shares()) for pool in pools]
+        return [(pool, {each.name for each in pool.origins}) for pool in pools]
     found = [(pool, named) for pool in pools if (named := discovered.named(instance, pool, origin))]
     if not found:
         names = {each: None for pool in pools for each in discovered.names(instance, pool)}
         where = f"{name} has no" if name else "no pool has the"
         raise UnknownNameError(f'{where} origin "{origin}"{instead(origin, names)}')
-    return [(pool, [share for share in pool.shares() if share[0].name in named]) for pool, named in found]
+    return found
 
 
 def _picks(snapshot: Snapshot, pool: Pool, picks: dict[str, Count], *, is_forwarded: bool) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def _picks(snapshot: Snapshot, pool: Pool, picks: dict[str, Count], *, is_forwar
         shares = {"configured_share": configured, "due_share": due, "observed_share": observed}
         origins[origin.name] = {"picks": counted.total, **shares}
         if is_forwarded:
-            origins[origin.name]["forwards"] = _forwards(_numbers(snapshot, pool.name, origin.name), counted.errors)
+            origins[origin.name]["forwards"] = _forwards(snapshot.forwards.of(pool.name, origin.name), counted.errors)
     return {"picks": sum(count.total for count in picks.values()), "origins": origins}
 
 
@@ -160,31 +158,23 @@ def failures(origins: Collection[OriginNumbers]) -> dict[str, Any]:
     return {"failures": dict(causes), **sums}
 
 
-def _origins(instance: Instance, snapshot: Snapshot, pool: Pool, shares: Shares) -> dict[str, Any]:
-    names = [origin.name for origin in pool.origins]
-    dues = dict(zip(names, instance.due(pool), strict=True))
-    weights = dict(zip(names, pool.configured_weights, strict=True))
-    found = discovered.of_origins(instance, pool)
-    return {
-        one.name: {"weight": weights[one.name], "share": share, "due_share": dues[one.name]}
-        | _origin(instance, snapshot, pool, one)
-        | found.get(one.name, {})
-        for one, share in shares
-    }
-
-
-def _origin(instance: Instance, snapshot: Snapshot, pool: Pool, origin: Origin) -> dict[str, Any]:
-    state = instance.state(pool, origin)
-    return {
-        "state": state.name,
-        "since": rfc3339(state.since),
-        "reason": state.reason,
-        "in_flight": _numbers(snapshot, pool.name, origin.name).in_flight,
-    }
-
-
-def _numbers(snapshot: Snapshot, pool: str, origin: str) -> OriginNumbers:
-    return snapshot.forwards.origins.get((pool, origin), OriginNumbers())
+def _origins(instance: Instance, snapshot: Snapshot, pool: Pool, names: set[str]) -> dict[str, Any]:
+    found, values = discovered.of_origins(instance, pool), {}
+    every = zip(pool.shares(), pool.configured_weights, instance.due(pool), strict=True)
+    for (origin, share), weight, due in every:
+        if origin.name in names:
+            state = instance.state(pool, origin)
+            values[origin.name] = {
+                "weight": weight,
+                "share": share,
+                "due_share": due,
+                "state": state.name,
+                "since": rfc3339(state.since),
+                "reason": state.reason,
+                "in_flight": snapshot.forwards.of(pool.name, origin.name).in_flight,
+                **found.get(origin.name, {}),
+            }
+    return values
 
 
 def _latency(buckets: Buckets, seconds: float, *parts: float) -> dict[str, float | None]:

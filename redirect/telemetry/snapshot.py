@@ -106,6 +106,9 @@ class Forwards:
     origins: Mapping[tuple[str, str | None], OriginNumbers]
     connections: Mapping[str, Connections]
 
+    def of(self, pool: str, origin: str) -> OriginNumbers:
+        return self.origins.get((pool, origin), OriginNumbers())
+
 
 class Worker(NamedTuple):
     """A worker process that is alive: since when (Unix time), open connections, requests answered, the hash of its
