@@ -139,8 +139,10 @@ def _row(key: str, numbers: Any) -> tuple[str, Labels, list[int]]:
         is_known, count = labels in [[name] for name in DURATIONS], 2 + len(BOUNDS_US)
     else:
         types = LABELS.get(kind, ())
-        is_known = len(labels) == len(types) and all(
-            type(label) is of or (label is None and of is str) for label, of in zip(labels, types, strict=True)
+        is_known = (
+            kind in LABELS
+            and len(labels) == len(types)
+            and all(type(label) is of or (label is None and of is str) for label, of in zip(labels, types, strict=True))
         )
         count = len(KINDS.get(kind, ()))
     if (

@@ -291,6 +291,8 @@ def _overrides(path: Path) -> None:
         pytest.param(_row('["retries", "p"]', "[1]"), "is damaged", id="too few labels"),
         pytest.param(_row('["routes", "/", null]', "[1]"), "is damaged", id="no status"),
         pytest.param(_row('["in_flight", "p", "o"]', "[1]"), "is damaged", id="another kind"),
+        pytest.param(_row('["in_flight"]', "[1]"), "is damaged", id="another kind without labels"),
+        pytest.param(_row('["none"]', "[]"), "is damaged", id="no kind"),
     ],
 )
 def test_a_file_that_is_not_ours_is_left_as_it_is(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
