@@ -155,4 +155,4 @@ class Ejections:
 
 
 def _seen(slot: Slot, index: int) -> Seen:
-    return Seen(*slot.counts[index : index + len(KINDS["outcomes"])])
+    return Seen(*slot.counts[index : index + len(KINDS["outcomes"].numbers)])

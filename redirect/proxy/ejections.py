@@ -17,7 +17,7 @@ from redirect.core.ejections import FAILURES, code_of
 from redirect.core.pools import Ejection
 from redirect.telemetry.scoreboard import KINDS, Slot
 
-_IN_A_ROW, _FAILED, _PASSED, _FAILURE = range(len(KINDS["outcomes"]))
+_IN_A_ROW, _FAILED, _PASSED, _FAILURE = range(len(KINDS["outcomes"].numbers))
 
 # The controller's decision is there within half a second, if it is to eject the origin, and if there is a controller.
 HOLD_SECONDS = 1.0

@@ -24,7 +24,7 @@ class ForwardCounters:
         self._reported: dict[str, set[tuple[str, ...]]] = {kind: set() for kind in GAUGES}
         for kind in GAUGES:  # as the worker before this one left them
             for _, index in slot.series(kind):
-                self._set(index, [0] * len(KINDS[kind]))
+                self._set(index, [0] * len(KINDS[kind].numbers))
         slot.numbers.tunnels = 0
 
     def count(self, records: Sequence[Record]) -> None:
@@ -66,7 +66,7 @@ class ForwardCounters:
 
     def _report(self, kind: str, values: Mapping[tuple[str, ...], Iterable[int]]) -> None:
         gone = self._reported[kind] - values.keys()
-        for labels, numbers in [*values.items(), *((labels, [0] * len(KINDS[kind])) for labels in gone)]:
+        for labels, numbers in [*values.items(), *((labels, [0] * len(KINDS[kind].numbers)) for labels in gone)]:
             self._set(self._slot.index(kind, *labels), numbers)
         self._reported[kind] = {*values}
 

@@ -12,7 +12,7 @@ that maps it. It is sparse: a slot has addresses for millions of series, and tak
     tokens             an eventfd for each limit: the kernel counts how many are left
     kept               a slot that no worker holds: what was counted before the start (see `sums`)
     a slot per worker  its numbers, a ring with the last lines of the access log, and its series: each a key as JSON,
-                       which is the kind and the labels, and the numbers that KINDS names. A series counts once
+                       which is the kind and the labels, and the numbers that KINDS has. A series counts once
                        `series_bytes` includes it.
 """
 
@@ -26,7 +26,7 @@ from collections.abc import Iterable
 from ctypes import Structure, addressof, c_uint64, memset, sizeof
 from threading import Lock
 from time import monotonic_ns, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from redirect.core.limits import MAX_LIMITS
 from redirect.core.routes import Route
@@ -134,33 +134,34 @@ class Numbers(Structure):
     )
 
 
-# What is counted apart, for each kind of series. All numbers are 0 at first.
+class Kind(NamedTuple):
+    """What labels and numbers of a kind of series are called. All labels are text or None, but for the status."""
+
+    labels: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+
+# What is counted apart. All numbers are 0 at first.
 KINDS = {
-    # Labels: pool, origin and status. How often it happened, how often of that before the configuration under which it
-    # happened last, when last (see `snapshot.Count`), and which of the `configs` that was.
-    "requests": ("total", "before", "last_ms", "configs"),
-    # Labels: pool and origin. Picks that were due to the origin, in millionths, while the pool's weights were not as
-    # configured; and under which of the `configs`: those of others do not count. Without an origin, all such picks.
-    "due": ("micro_picks", "configs"),
-    # Labels: route and status.
-    "routes": ("total",),
-    # Labels: pool and origin. Microseconds until the head of an answer, all together, and answers by BOUNDS_US.
-    "responses": ("sum_us", *(f"up_to_{bound}_us" for bound in BOUNDS_US), "longer"),
-    # Labels: pool and origin, in whose place another one was tried.
-    "retries": ("total",),
-    # Labels: pool, origin and error.
-    "failures": ("total",),
-    # Labels: pool and origin.
-    "in_flight": ("requests",),
-    # Labels: host and port of an origin, as one text.
-    "connections": ("idle", "busy"),
-    # Labels: pool and origin. How often as many requests failed in a row as eject the origin, how often one failed or
-    # did not while it was on trial, and the code of the failure that was last.
-    "outcomes": ("failed_in_a_row", "failed_on_trial", "passed_on_trial", "failure"),
-    # Only in `kept`, as they are counted outside of slots. Labels: pool and origin, that was ejected.
-    "ejections": ("total",),
-    # Labels: the name of the number in Common.
-    "processes": ("total",),
+    # How often it happened, how often of that before the configuration under which it happened last, when last (see
+    # `snapshot.Count`), and which of the `configs` that was.
+    "requests": Kind(("pool", "origin", "status"), ("total", "before", "last_ms", "configs")),
+    # Picks that were due to the origin, in millionths, while the pool's weights were not as configured; and under which
+    # of the `configs`: those of others do not count. Without an origin, all such picks.
+    "due": Kind(("pool", "origin"), ("micro_picks", "configs")),
+    "routes": Kind(("route", "status"), ("total",)),
+    # Microseconds until the head of an answer, all together, and answers by BOUNDS_US.
+    "responses": Kind(("pool", "origin"), ("sum_us", *(f"up_to_{bound}_us" for bound in BOUNDS_US), "longer")),
+    "retries": Kind(("pool", "origin"), ("total",)),  # another origin was tried in place of this one
+    "failures": Kind(("pool", "origin", "error"), ("total",)),
+    "in_flight": Kind(("pool", "origin"), ("requests",)),
+    "connections": Kind(("host:port",), ("idle", "busy")),
+    # How often as many requests failed in a row as eject the origin, how often one failed or did not while it was on
+    # trial, and the code of the failure that was last.
+    "outcomes": Kind(("pool", "origin"), ("failed_in_a_row", "failed_on_trial", "passed_on_trial", "failure")),
+    # Only in `kept`, as they are counted outside of slots; a process by the name of its number in Common.
+    "ejections": Kind(("pool", "origin"), ("total",)),
+    "processes": Kind(("name",), ("total",)),
 }
 
 # Those that say how it is now, as long as the worker lives. The others never go back.
@@ -308,7 +309,9 @@ class Slot:
         """
         key = json.dumps((kind, *labels)).encode("ascii")
         key += b" " * (-len(key) % _NUMBER_BYTES)
-        numbers = bytes(_NUMBER_BYTES * len(KINDS[kind]))  # what a worker that died meanwhile left there is cleared
+        numbers = bytes(
+            _NUMBER_BYTES * len(KINDS[kind].numbers)
+        )  # what a worker that died meanwhile left there is cleared
         series = len(key).to_bytes(_NUMBER_BYTES, sys.byteorder) + key + numbers
         begin: int = self.numbers.series_bytes
         end = begin + len(series)
@@ -326,7 +329,7 @@ class Slot:
                 key_end = key_at + self.counts[self._read_bytes // _NUMBER_BYTES]
                 found, *labels = json.loads(bytes(self._series[key_at:key_end]))
                 self._read[found].append((tuple(labels), key_end // _NUMBER_BYTES))
-                self._read_bytes = key_end + _NUMBER_BYTES * len(KINDS[found])
+                self._read_bytes = key_end + _NUMBER_BYTES * len(KINDS[found].numbers)
         return self._read[kind]
 
     def keep_lines(self, lines: bytes) -> None:

@@ -8,24 +8,16 @@ Rows are the sums as they are kept: a key, which is the kind and the labels as J
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from ctypes import addressof, memset, sizeof
 from typing import Any
 from zlib import crc32
 
-from redirect.telemetry.scoreboard import KINDS, DurationNumbers, Labels, Numbers, Scoreboard, Slot
+from redirect.telemetry.scoreboard import GAUGES, KINDS, DurationNumbers, Labels, Numbers, Scoreboard, Slot
 from redirect.telemetry.snapshot import BOUNDS_US, Totals
 
-# The kinds of series that are kept, with the types of their labels; any but a status may be None.
-LABELS: Mapping[str, tuple[type, ...]] = {
-    "requests": (str, str, int),
-    "routes": (str, int),
-    "responses": (str, str),
-    "retries": (str, str),
-    "failures": (str, str, str),
-    "ejections": (str, str),
-    "processes": (str,),
-}
+# The kinds of series that are kept: not what is due under the configuration in force, nor what the controller is told.
+KEPT = [kind for kind in KINDS if kind not in (*GAUGES, "due", "outcomes")]
 
 # Numbers of Common that are kept. Of slots all of Totals are, and these durations.
 PROCESSES = ("workers_died", "workers_hung", "controllers_died", "controllers_hung", "probes_hung", "files_hung")
@@ -33,7 +25,7 @@ DURATIONS = ("answers", "forwards")
 
 # Changes whenever numbers get another meaning by their place. The names of Totals and PROCESSES are in the rows, so
 # those that came later have no part in it.
-_PARTS = ([(kind, KINDS[kind]) for kind in LABELS], PROCESSES[:5], Totals._fields[:8], DURATIONS, BOUNDS_US)
+_PARTS = ([(kind, KINDS[kind].numbers) for kind in KEPT], PROCESSES[:5], Totals._fields[:8], DURATIONS, BOUNDS_US)
 LAYOUT = crc32(repr(_PARTS).encode())
 
 MAX_NUMBER = 2**63
@@ -49,7 +41,7 @@ def counting(scoreboard: Scoreboard) -> list[Slot]:
 def sums(slots: Sequence[Slot], kind: str) -> dict[Any, list[int]]:
     """The numbers of a kind of series, by its labels, added up; of a time it is the last one."""
     found: dict[Labels, list[int]] = {}
-    names = KINDS[kind]
+    names = KINDS[kind].numbers
     for slot in slots:
         for labels, index in slot.series(kind):
             numbers = slot.counts[index : index + len(names)].tolist()
@@ -88,7 +80,7 @@ def rows(scoreboard: Scoreboard) -> Rows:
 
 def _sums(scoreboard: Scoreboard) -> Iterator[tuple[str, Labels, list[int]]]:
     slots = counting(scoreboard)
-    for kind in LABELS:
+    for kind in KEPT:
         if kind not in ("requests", "ejections", "processes"):
             for labels, numbers in sums(slots, kind).items():
                 yield kind, labels, numbers
@@ -138,13 +130,9 @@ def _row(key: str, numbers: Any) -> tuple[str, Labels, list[int]]:
     elif kind == "durations":
         is_known, count = labels in [[name] for name in DURATIONS], 2 + len(BOUNDS_US)
     else:
-        types = LABELS.get(kind, ())
-        is_known = (
-            kind in LABELS
-            and len(labels) == len(types)
-            and all(type(label) is of or (label is None and of is str) for label, of in zip(labels, types, strict=True))
-        )
-        count = len(KINDS.get(kind, ()))
+        names, counted = KINDS[kind] if kind in KEPT else ((), ())
+        is_known = len(labels) == len(names) > 0 and all(map(_is_label, names, labels))
+        count = len(counted)
     if (
         not is_known
         or len(numbers) != count
@@ -152,3 +140,7 @@ def _row(key: str, numbers: Any) -> tuple[str, Labels, list[int]]:
     ):
         raise ValueError(f"{key} is no sum")
     return kind, tuple(labels), numbers
+
+
+def _is_label(name: str, label: object) -> bool:
+    return type(label) is int if name == "status" else label is None or type(label) is str

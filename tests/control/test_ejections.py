@@ -49,7 +49,7 @@ def report(scoreboard: Scoreboard, what: str, origin: str = "a", pool: str = "p"
     of = scoreboard.slots()[slot]
     known = dict(of.series("outcomes"))
     index = known[pool, origin] if (pool, origin) in known else of.add_series("outcomes", (pool, origin))
-    of.counts[index + KINDS["outcomes"].index(what)] += 1
+    of.counts[index + KINDS["outcomes"].numbers.index(what)] += 1
 
 
 def look(ejections: Ejections, probed: Health = NO_HEALTH) -> dict[str, str]:

@@ -26,10 +26,10 @@ from redirect.core.request import Head
 from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.record import logged_head
-from redirect.telemetry.scoreboard import GAUGES, KINDS, Common, Numbers, Scoreboard
+from redirect.telemetry.scoreboard import Common, Numbers, Scoreboard
 from redirect.telemetry.snapshot import Loading, Snapshot, Totals
 from redirect.telemetry.state_file import NAME, Kept, StateFile, kept_overrides
-from redirect.telemetry.sums import DURATIONS, LABELS, LAYOUT, PROCESSES, Rows, put, rows
+from redirect.telemetry.sums import DURATIONS, LAYOUT, PROCESSES, Rows, put, rows
 
 CONFIG = parse_config(b"[pool]\nis_default = true\nweighted_hosts = { one = 1 }\n", "pools.toml")
 HEAD = logged_head("GET", Head("nowhere", "http", None, "a", None, None, None, None))
@@ -89,9 +89,7 @@ def test_the_layout_is_that_of_the_first_version_that_kept_numbers() -> None:
 
 
 def test_all_that_never_goes_back_is_kept() -> None:
-    """Kinds of series and numbers of a slot are kept, or known as what is not: how it is now, signals between
-    processes, and what was due under the configuration in force."""
-    assert LABELS.keys() == KINDS.keys() - {*GAUGES, "outcomes", "due"}
+    """Numbers of a slot are kept, or known as what is not: how it is now, and signals between processes."""
     now = {"pid", "since_ms", "heartbeat_ms", "connections", "requests", "tunnels", "health"}
     now |= {"config", "configs", "change"}
     memory = {"series_bytes", "ring_begun", "ring_ended", "watched_until_ms", "held"}

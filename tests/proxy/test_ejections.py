@@ -23,11 +23,11 @@ CUT = says(head("200 OK", "content-length: 5") + b"ab", close=True)
 
 def outcomes(gateway: Gateway) -> dict[str, int]:
     """What was reported of the first origin."""
-    slot = gateway.handler.recorder.slot
+    slot, names = gateway.handler.recorder.slot, KINDS["outcomes"].numbers
     for labels, index in slot.series("outcomes"):
         if labels == ("origins", gateway.origin.name):
-            return dict(zip(KINDS["outcomes"], slot.counts[index : index + len(KINDS["outcomes"])], strict=True))
-    return dict.fromkeys(KINDS["outcomes"], 0)
+            return dict(zip(names, slot.counts[index : index + len(names)], strict=True))
+    return dict.fromkeys(names, 0)
 
 
 def put_on_trial(gateway: Gateway, since: float, *others: str) -> None:

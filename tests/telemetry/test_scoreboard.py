@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Labels, Scoreboard
+from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Kind, Labels, Scoreboard
 from redirect.telemetry.snapshot import Counted
 
 
@@ -73,14 +73,14 @@ def test_a_slot_that_is_there_stays(scoreboard: Scoreboard) -> None:
 
 def test_kinds_of_series_are_apart(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Series of each kind are found by it, with as many numbers as it has, in whichever order they were added."""
-    monkeypatch.setitem(KINDS, "wide", tuple("abcdefghi"))
-    monkeypatch.setitem(KINDS, "narrow", ("a",))
+    monkeypatch.setitem(KINDS, "wide", Kind((), tuple("abcdefghi")))
+    monkeypatch.setitem(KINDS, "narrow", Kind((), ("a",)))
     slot = Scoreboard().make_slot(0)
     added: dict[str, list[tuple[Labels, int]]] = {"wide": [], "requests": [], "narrow": []}
     for labels in ((), ("p",), ("p", "o", 302), ("a longer label",)):
         for kind, series in added.items():
             series.append((labels, slot.add_series(kind, labels)))
-    indices = [index + at for kind in added for _, index in added[kind] for at in range(len(KINDS[kind]))]
+    indices = [index + at for kind in added for _, index in added[kind] for at in range(len(KINDS[kind].numbers))]
     for value, index in enumerate(indices):
         slot.counts[index] = value
     assert {kind: slot.series(kind) for kind in added} == added
@@ -93,7 +93,7 @@ def test_what_a_worker_left_half_written_is_no_count(scoreboard: Scoreboard) -> 
     slot.add_series("requests", ("a longer name", "o" * 100, 302))
     slot.numbers.series_bytes = 0
     index = slot.add_series("requests", ("p", "o", 302))
-    assert [*slot.counts[index : index + len(KINDS["requests"])]] == [0, 0, 0, 0]
+    assert [*slot.counts[index : index + len(KINDS["requests"].numbers)]] == [0, 0, 0, 0]
 
 
 def test_series_grow(scoreboard: Scoreboard) -> None:
