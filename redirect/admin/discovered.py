@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from redirect.control.instance import Instance
-from redirect.core.discovery import Found, LeftOut, Member
+from redirect.core.discovery import Found, Member
 from redirect.core.keys import given
 from redirect.core.pools import Pool
 from redirect.telemetry.log_writer import rfc3339
@@ -32,7 +32,7 @@ def of_pool(instance: Instance, pool: Pool, asked: str) -> dict[str, Any]:
                 "health": each.health,
                 "reason": each.reason,
             }
-            for each in left_out(instance, pool)
+            for each in found(instance, pool).left_out
             if not asked or _is(asked, each.name, each.id)
         },
     }
@@ -60,8 +60,8 @@ def _container(member: Member | None) -> dict[str, str | None]:
 def names(instance: Instance, pool: Pool) -> dict[str, str | None]:
     """Of origins, and of containers that are left out; each with the id of its container, if it has one."""
     ids: dict[str, str | None] = {origin.name: None for origin in pool.origins}
-    found = _found(instance, pool)
-    return ids | {each.name: each.id for each in found.members} | {each.name: each.id for each in found.left_out}
+    last = found(instance, pool)
+    return ids | {each.name: each.id for each in last.members} | {each.name: each.id for each in last.left_out}
 
 
 def named(instance: Instance, pool: Pool, asked: str) -> set[str]:
@@ -71,14 +71,10 @@ def named(instance: Instance, pool: Pool, asked: str) -> set[str]:
 
 def members(instance: Instance, pool: Pool) -> dict[str, Member]:
     """By name, those that were found last."""
-    return {each.name: each for each in _found(instance, pool).members}
+    return {each.name: each for each in found(instance, pool).members}
 
 
-def left_out(instance: Instance, pool: Pool) -> tuple[LeftOut, ...]:
-    return _found(instance, pool).left_out
-
-
-def _found(instance: Instance, pool: Pool) -> Found:
+def found(instance: Instance, pool: Pool) -> Found:
     return (pool.discover and instance.discovery.found(pool.name)) or Found()
 
 

@@ -160,7 +160,7 @@ class View:
             "picks": picks,
             "origin_views": origin_views,
             "due_now": self._due_now,
-            "left_out": discovered.left_out,
+            "found": discovered.found,
             "members": discovered.members,
             "forwarded": config.forwarded(),
             "only_forwarded": config.only_forwarded(),

@@ -14,7 +14,7 @@ import socket
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
 from time import monotonic_ns, time_ns
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from redirect.core.compiled import is_in_use
 from redirect.core.decision import Decision, Outcome
@@ -80,10 +80,8 @@ _CUT = "pool_requested origin location method host path query client_ip user_age
 
 # The part of a line that a decision determines: the level; what is before the target in Location; whether the target is
 # in it; what is behind it, up to the method; what is behind the configuration, cut where the numbers of an outcome go;
-# and what was due when this part was made.
+# and, last, what was due when this part was made.
 _Part = tuple[str, str, bool, str, tuple[str, ...], Due | None]
-
-_DUE: Literal[5] = 5  # its place in a part
 
 
 class LineFormatter:
@@ -128,7 +126,7 @@ class LineFormatter:
 
     def _part(self, decision: Decision) -> _Part:
         part = decision.line_part or self.parts.get(decision)
-        if part is not None and part[_DUE] is decision.due:
+        if part is not None and part[-1] is decision.due:
             return part
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
         where = f',"pool":{_json(decision.pool)},"origin":{_json(decision.origin)},"location":'
