@@ -13,9 +13,9 @@ from redirect.telemetry.batch import BOUNDS_NS, AddUp, Durations, add_up
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import BUCKETS, HISTORY_ROWS, DurationNumbers, Slot
+from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Slot
+from redirect.telemetry.snapshot import NO_DURATIONS
 
-_EMPTY = [0] * BUCKETS
 _CONFIG = 5  # its place in a record
 
 
@@ -113,7 +113,7 @@ def _was_to_be_named(decision: Decision) -> bool:
 def _count_durations(durations: Durations, into: DurationNumbers, second: int) -> None:
     total, row = into.buckets, into.history[second % HISTORY_ROWS]
     if row.second != second:
-        row.buckets[:] = _EMPTY
+        row.buckets[:] = NO_DURATIONS
         row.second = second
     into.sum_ns += durations[0]
     for bucket, count in durations[1]:

@@ -136,17 +136,13 @@ class _Read:
         self.counts: dict[Subject, tuple[int, int]] = {}
         for (pool, origin, status), count in snapshot.requests.items():
             if pool is not None:
-                self._add((pool, None), status, count.total)
-                if origin is not None:
-                    self._add((pool, origin), status, count.total)
+                for key in dict.fromkeys([(pool, None), (pool, origin)]):
+                    requests, errors = self.counts.get(key, (0, 0))
+                    self.counts[key] = requests + count.total, errors + (count.total if status >= 500 else 0)
         self._responses: dict[Subject, list[Buckets]] = {}
         for (pool, origin), numbers in snapshot.forwards.origins.items():
             for key in {(pool, origin), (pool, None)}:
                 self._responses.setdefault(key, []).append(numbers.responses)
-
-    def _add(self, key: Subject, status: int, count: int) -> None:
-        requests, errors = self.counts.get(key, (0, 0))
-        self.counts[key] = requests + count, errors + count if status >= 500 else errors
 
     def totals(self, key: Subject) -> _Totals:
         buckets = self._responses.get(key)

@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 
 from redirect.core.limits import MAX_LIMITS
 from redirect.core.routes import Route
-from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Totals
+from redirect.telemetry.snapshot import BOUNDS_US, NO_DURATIONS, SECONDS, Totals
 
-BUCKETS = len(BOUNDS_US) + 1
+BUCKETS = len(NO_DURATIONS)
 
 # Rows of the history: twice as many as are shown, as a row is used again while it may be read.
 HISTORY_ROWS = 2 * SECONDS
