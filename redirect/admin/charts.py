@@ -36,7 +36,7 @@ class Rates(NamedTuple):
     unseen: str
 
 
-class Durations(NamedTuple):
+class Quantile(NamedTuple):
     """A quantile of the durations in microseconds: in the last cell and in all of them; steps as a path."""
 
     now: float | None
@@ -57,14 +57,14 @@ def rates(cells: Sequence[Cell]) -> Rates:
     return Rates(values[-1], mean, most, ticks, "".join(bars), unseen(values, HEIGHT))
 
 
-def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tuple[list[Durations], Ticks]:
+def durations(cells: Sequence[Buckets], *parts: float, least_us: int = 1) -> tuple[list[Quantile], Ticks]:
     """One for each of `parts`, on a common logarithmic axis that begins at `least_us`, a power of ten."""
     lines = [[quantile(buckets, part) for buckets in cells] for part in parts]
     longest = max((value for line in lines for value in line if value is not None), default=least_us)
     decades = max(_MIN_DECADES, ceil(log10(longest / least_us)))
     overall = added(cells)
     both = zip(parts, lines, strict=True)
-    drawn = [Durations(line[-1], quantile(overall, part), _steps(line, least_us, decades)) for part, line in both]
+    drawn = [Quantile(line[-1], quantile(overall, part), _steps(line, least_us, decades)) for part, line in both]
     return drawn, [(least_us * 10**decade, HEIGHT - HEIGHT * decade / decades) for decade in range(decades + 1)]
 
 

@@ -189,7 +189,7 @@ class View:
 
     def _durations(
         self, snapshot: Snapshot, cells: list[Cell]
-    ) -> list[tuple[str, list[charts.Durations], charts.Ticks]]:
+    ) -> list[tuple[str, list[charts.Quantile], charts.Ticks]]:
         """A title, lines and an axis for each chart: the second one only where there is something to forward."""
         answers = [cell.answers for cell in cells]
         if not self.instance.config.forwarded() and not snapshot.forwards.durations.requests:

@@ -18,11 +18,11 @@ if IS_COMPILED:
     from redirect.telemetry import _batch
 
 # How long requests took: nanoseconds in all, and how many are in each bucket that has some.
-Durations = tuple[int, list[tuple[int, int]]]
+DurationSums = tuple[int, list[tuple[int, int]]]
 
 # The decisions that are left to count, each object once, with the number of its records; the pools that were
 # requested; the durations of answers and of forwards; and the records of forwards.
-Sums = tuple[list[tuple[Decision, int]], set[str | None], Durations, Durations, list[Record]]
+Sums = tuple[list[tuple[Decision, int]], set[str | None], DurationSums, DurationSums, list[Record]]
 
 # Takes the records, BOUNDS_NS, the numbers of the slot, the configuration in use as `counted_at` has it, and the time,
 # in milliseconds. The compiled one counts decisions itself, where it is known where and nothing else is to be done.
@@ -42,7 +42,7 @@ def _add_up(records: list[Record], *_: object) -> Sums:
     return groups, pools, _durations(answers), _durations(forwards), forwards
 
 
-def _durations(records: list[Record]) -> Durations:
+def _durations(records: list[Record]) -> DurationSums:
     durations = [ended - started for _, _, _, started, ended, _, _ in records]
     return sum(durations), in_buckets(durations, BOUNDS_NS)
 

@@ -9,11 +9,11 @@ from time import monotonic, time
 
 from redirect.core.decision import CountedAt, Decision
 from redirect.core.pools import Config
-from redirect.telemetry.batch import BOUNDS_NS, AddUp, Durations, add_up
+from redirect.telemetry.batch import BOUNDS_NS, AddUp, DurationSums, add_up
 from redirect.telemetry.dues import DueCounters
 from redirect.telemetry.forwards import ForwardCounters
 from redirect.telemetry.record import Record
-from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Slot
+from redirect.telemetry.scoreboard import SECOND_ROWS, DurationNumbers, Slot
 from redirect.telemetry.snapshot import NO_DURATIONS
 
 _CONFIG = 5  # its place in a record
@@ -110,8 +110,8 @@ def _was_to_be_named(decision: Decision) -> bool:
     return decision.route is None and (decision.pool is not None or decision.status == 404)
 
 
-def _count_durations(durations: Durations, into: DurationNumbers, second: int) -> None:
-    total, row = into.buckets, into.history[second % HISTORY_ROWS]
+def _count_durations(durations: DurationSums, into: DurationNumbers, second: int) -> None:
+    total, row = into.buckets, into.seconds[second % SECOND_ROWS]
     if row.second != second:
         row.buckets[:] = NO_DURATIONS
         row.second = second

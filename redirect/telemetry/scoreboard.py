@@ -34,8 +34,8 @@ from redirect.telemetry.snapshot import BOUNDS_US, NO_DURATIONS, SECONDS, Totals
 
 BUCKETS = len(NO_DURATIONS)
 
-# Rows of the history: twice as many as are shown, as a row is used again while it may be read.
-HISTORY_ROWS = 2 * SECONDS
+# Rows of seconds: twice as many as are shown, as a row is used again while it may be read.
+SECOND_ROWS = 2 * SECONDS
 
 RING_BYTES = 256 * 1024
 
@@ -98,7 +98,7 @@ class DurationNumbers(Structure):
     _fields_ = (
         ("sum_ns", c_uint64),
         ("buckets", c_uint64 * BUCKETS),  # of all time
-        ("history", Second * HISTORY_ROWS),
+        ("seconds", Second * SECOND_ROWS),
     )
 
 

@@ -7,7 +7,7 @@ from heapq import merge
 from time import monotonic, time
 from typing import Any
 
-from redirect.telemetry.scoreboard import HISTORY_ROWS, DurationNumbers, Numbers, Scoreboard, Slot, now_ms
+from redirect.telemetry.scoreboard import SECOND_ROWS, DurationNumbers, Numbers, Scoreboard, Slot, now_ms
 from redirect.telemetry.snapshot import (
     MICRO,
     NO_COUNT,
@@ -120,7 +120,7 @@ def _durations(counted: list[DurationNumbers], now: int) -> Durations:
     """Those of all workers; the second that begins at `now` is not over."""
     seconds = []
     for second in range(now - SECONDS, now):
-        of_workers = [each.history[second % HISTORY_ROWS] for each in counted]
+        of_workers = [each.seconds[second % SECOND_ROWS] for each in counted]
         seconds.append(added(each.buckets for each in of_workers if each.second == second))
     return Durations(added(each.buckets for each in counted), sum(each.sum_ns for each in counted) / 1e9, seconds)
 
