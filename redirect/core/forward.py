@@ -24,9 +24,8 @@ class Forward:
         self.pool = balancer.pool
         # Whether a key of the request may be needed.
         self.is_by_key: bool = balancer.is_by_key or (fallback is not None and fallback.is_by_key)
-        self.scheme = self.pool.scheme or "http"
         # Whether the origin gets the client's Host: over TLS it must fit the name in the certificate.
-        self.passes_host = self.scheme == "http" if route.pass_host is None else route.pass_host
+        self.passes_host = self.pool.scheme != "https" if route.pass_host is None else route.pass_host
         self._answered: dict[tuple[str, int], Decision] = {}
 
     @property

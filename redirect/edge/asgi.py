@@ -97,7 +97,7 @@ async def _forward(
     exchange = handler.exchange(client, forward, request, scope["headers"], scope["http_version"], peer, started)
     if isinstance(exchange, Decision):
         return exchange
-    if exchange.asks_for_upgrade:
+    if exchange.traits.upgrade:
         return NO_SWITCH._replace(route=forward.name)
     client.exchange = exchange
     await client.run(receive, send)

@@ -8,6 +8,7 @@ has left is the next message, which is not asked for while an origin does not ta
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Send
 
@@ -107,7 +108,7 @@ class AsgiClient:
     def flush(self) -> None:
         pass
 
-    def end(self, data: bytes, trailers: list[Field]) -> None:
+    def end(self, data: bytes, trailers: Sequence[Field]) -> None:
         self._body(data, more=False)
         self._is_over = True
 

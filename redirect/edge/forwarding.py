@@ -5,7 +5,7 @@ ends with the connection otherwise. What came in one read goes out in one write,
 """
 
 import asyncio
-import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -14,7 +14,7 @@ from redirect.core.decision import Decision
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
 from redirect.proxy.untaken import is_reset, untaken
-from redirect.proxy.upstream import RESET
+from redirect.proxy.upstream import reset
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -65,7 +65,7 @@ class ForwardingClient:
 
     def waits_for_switch(self) -> bool:
         """Whether what follows the request may belong to another protocol."""
-        return self.exchange.asks_for_upgrade and self.exchange.is_complete
+        return self.exchange.traits.upgrade and self.exchange.is_complete
 
     def interim(self, status: int, reason: bytes, fields: list[Field]) -> None:
         if self._is_http11:
@@ -96,7 +96,7 @@ class ForwardingClient:
 
     def _ends_unclear(self) -> bool:
         """Whether what follows the request may be no other request."""
-        return not self.exchange.is_complete or self.exchange.asks_for_upgrade
+        return not self.exchange.is_complete or self.exchange.traits.upgrade
 
     def data(self, data: bytes) -> None:
         if self._is_chunked:
@@ -118,7 +118,7 @@ class ForwardingClient:
             head, self._head = self._head, b""
             self._connection.write(head)
 
-    def end(self, data: bytes, trailers: list[Field]) -> None:
+    def end(self, data: bytes, trailers: Sequence[Field]) -> None:
         if self._is_chunked:
             last = b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in trailers]) if trailers else _LAST_CHUNK
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + last
@@ -135,8 +135,9 @@ class ForwardingClient:
     def cut(self) -> None:
         transport = self._connection.transport
         if self._ends_with_connection:  # only a reset tells that this is not its end
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        transport.abort()
+            reset(transport)
+        else:
+            transport.abort()
 
     def refuse(self, decision: Decision) -> None:
         if self._ends_unclear():

@@ -58,6 +58,7 @@ class NoDescriptorError(Exception):
 class Connections:
     def __init__(self, place: Place) -> None:
         self._place = place
+        self.name = f"{place.host}:{place.port}"
         self._host = place.host.strip("[]")
         self._name = Name(self._host, place.port)
         self._idle: deque[Upstream] = deque()

@@ -7,7 +7,8 @@ origin's work.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import IntEnum
 from time import monotonic_ns
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from redirect.proxy.connections import ConnectError, Connections, NoDescriptorEr
 from redirect.proxy.ejections import Attempt
 from redirect.proxy.fields import NO_BODY, Field, Traits, date_now
 from redirect.proxy.forwarder import Forwarder
-from redirect.proxy.retries import IDEMPOTENT, Again, Failure, again
+from redirect.proxy.retries import IDEMPOTENT, Failure, may_repeat
 from redirect.proxy.untaken import untaken
 from redirect.proxy.upstream import Upstream
 from redirect.telemetry.record import LoggedHead
@@ -35,6 +36,23 @@ FULL_RETRY_AFTER = 1
 LEFT = 499
 
 _logger = logging.getLogger("gunicorn.error")
+
+
+class State(IntEnum):
+    """In their order; an exchange may leave out any but the last."""
+
+    WAITING = 0  # for the requests before it on its connection
+    ASKING = 1  # its route for room, or an origin
+    ANSWERING = 2  # the head of the answer was passed on
+    TUNNEL = 3  # both sides send what they like
+    OVER = 4
+
+
+WAITING, ASKING, ANSWERING, TUNNEL, OVER = State
+
+
+# By what ended a connection to an origin, before the head of an answer was whole.
+_FAILURES = {"connection_terminated": Failure.STALE, "http_response_incomplete": Failure.CUT}
 
 
 class Client(Protocol):
@@ -61,7 +79,7 @@ class Client(Protocol):
     def flush(self) -> None:
         """No more will come at this moment."""
 
-    def end(self, data: bytes, trailers: list[Field]) -> None:
+    def end(self, data: bytes, trailers: Sequence[Field]) -> None:
         """The last part of the answer, or of a tunnel."""
 
     def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
@@ -87,86 +105,44 @@ class Client(Protocol):
 
 class Exchange:
     __slots__ = (
-        "_answer_us",
-        "_asks_first",
-        "_attempt",
-        "_bytes_in",
-        "_bytes_out",
-        "_client",
-        "_complete_at",
-        "_config",
-        "_connecting",
-        "_due",
-        "_forward",
-        "_forwarder",
-        "_has_begun",
-        "_has_moved",
-        "_host",
-        "_is_answering",
-        "_is_over",
-        "_is_retry",
-        "_kept",
-        "_kept_bytes",
-        "_key",
-        "_logged",
-        "_origin_status",
-        "_refusal",
-        "_retries_left",
-        "_sent_at",
-        "_started",
-        "_still_since",
-        "_tried",
-        "_tries",
-        "_untaken",
-        "_upstream",
-        "asks_for_upgrade",
-        "copy",
-        "destination",
-        "is_complete",
-        "is_full",
-        "is_tunnel",
-        "key_of",
-        "lines",
-        "method",
-        "request_id",
-        "takes_plain",
-        "target",
-        "traits",
+        "_answer_us", "_asks_first", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config",
+        "_connecting", "_due", "_forward", "_forwarder", "_has_moved", "_host", "_id", "_is_retry", "_kept", "_key",
+        "_logged", "_origin_status", "_refusal", "_sent_at", "_started", "_still_since", "_tried", "_untaken",
+        "_upstream", "connections", "copy", "destination", "is_complete", "is_full", "key_of", "lines", "method",
+        "state", "takes_plain", "target", "traits",
     )  # fmt: skip
 
     def __init__(
         self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, logged: LoggedHead,
         lines: bytes, traits: Traits, host: bytes | None, started: int,
     ) -> None:  # fmt: skip
+        """`logged` has the id of the request."""
         # Request
+        self.state = WAITING
         self._forwarder = forwarder
         self._client = client
         self._forward = forward
         self.method = method
         self.target = target
         self._logged = logged
-        self.request_id = logged[-1] or ""
+        self._id = self.request_id.encode()
         self.lines = lines
         self.traits = traits
         self._host = host
         self._started = self._still_since = self._complete_at = started
         self._config = forwarder.config_hash
-        self.asks_for_upgrade = traits.upgrade
         self.is_complete = traits.framing in NO_BODY  # the request was read to its end
         self._asks_first = traits.expects_continue  # the client waits for a 100 before it sends the body
         self._kept: list[bytes] | None = []  # its body as it is sent, as long as it may have to be sent again
-        self._kept_bytes = 0
-        self._has_begun = False  # else it waits for the requests before it
-        self._refusal: Decision | None = None  # what it gets when they are answered
+        self._refusal: Decision | None = None  # what it gets when the requests before it are answered
         self.key_of: Callable[[str], bytes] | None = None  # what a pool tells clients by, where one may pick by a key
 
         # Tries
         self._key = b""
-        self._retries_left = forward.route.retries
-        self._tried: tuple[str, ...] = ()
-        self._tries = 0
-        self._is_retry = False
+        self._tried: tuple[str, ...] = ()  # names of origins
+        self._is_retry = False  # it has a place in the budget of its pool
         self.destination: Destination | None = None
+        self.connections: Connections | None = None  # to it
         self._due: Due | None = None  # to the origin, when it was picked
         self._attempt: Attempt | None = None  # where the origin may be ejected
         self._connecting: asyncio.Task[None] | None = None
@@ -175,7 +151,6 @@ class Exchange:
 
         # Answer
         self.takes_plain = client.takes_plain and not forward.route.retry_on and forward.route.cache is None
-        self._is_answering = self.is_tunnel = self._is_over = False
         self._origin_status: int | None = None
         self._answer_us: int | None = None
         self._bytes_in = self._bytes_out = 0
@@ -185,16 +160,21 @@ class Exchange:
         self.is_full = False  # the origin takes no more of the request for now
 
     @property
-    def scheme(self) -> str:
-        return self._forward.scheme
+    def request_id(self) -> str:
+        """By which the logs here and at the origin have the request."""
+        return self._logged[-1] or ""
 
     @property
     def is_connected(self) -> bool:
         return self._upstream is not None
 
+    @property
+    def is_tunnel(self) -> bool:
+        return self.state is TUNNEL
+
     def begin(self) -> None:
         self._still_since = monotonic_ns()
-        self._has_begun = True
+        self.state = ASKING
         self._forwarder.began(self, self._forward.pool.name)
         if self._refusal is not None:
             self.refuse_request(self._refusal)
@@ -238,28 +218,25 @@ class Exchange:
     # The request, from the client
 
     def request_data(self, data: bytes) -> None:
-        if self._is_over:
+        if self.state is OVER:
             return
         self._bytes_in += len(data)
         self._has_moved, self._asks_first = True, False
-        if self._upstream is not None and self.is_tunnel:
-            self._upstream.transport.write(data)
-        else:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.traits.is_chunked else data, len(data))
+        is_chunked = self.traits.is_chunked and self.state is not TUNNEL
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if is_chunked else data)
 
     def request_end(self) -> None:
-        if self.is_complete or self._is_over:
+        if self.is_complete or self.state is OVER:
             return
         self.is_complete = True
         self._complete_at = monotonic_ns()
         if self.traits.is_chunked:
-            self._send(b"0\r\n\r\n", 0)
+            self._send(b"0\r\n\r\n")
 
-    def _send(self, piece: bytes, size: int) -> None:
+    def _send(self, piece: bytes) -> None:
         if self._kept is not None:
             self._kept.append(piece)
-            self._kept_bytes += size
-            if self._kept_bytes > KEPT_BYTES:
+            if self._bytes_in > KEPT_BYTES:
                 if self._upstream is None:
                     self.pause_request()
                 else:
@@ -269,22 +246,22 @@ class Exchange:
 
     def refuse_request(self, refusal: Decision) -> None:
         """The rest of the request is not passed on."""
-        if not self._has_begun:
+        if self.state is WAITING:
             self._refusal = refusal
-        elif self._is_answering:
-            self._cut(f"the answer was cut: {refusal.detail}", None)
-        elif not self._is_over:
+        elif self.state is ASKING:
             self._refuse(refusal.status, refusal.detail or "", None)
+        elif self.state is not OVER:
+            self._cut(f"the answer was cut: {refusal.detail}", None)
 
     def client_lost(self) -> None:
         """The client has gone: whatever its origin does is in vain."""
-        if not self._is_over:
-            self._finish(101 if self.is_tunnel else LEFT, "the client left")
+        if self.state is not OVER:
+            self._finish(101 if self.state is TUNNEL else LEFT, "the client left")
 
     def stop(self) -> None:
         """The worker ends."""
-        if not self._is_over:
-            status = self._origin_status if self._is_answering else None
+        if self.state is not OVER:
+            status = self._origin_status if self.state >= ANSWERING else None
             self._finish(status or 503, "the worker ended")
 
     def pause_answer(self) -> None:
@@ -303,47 +280,40 @@ class Exchange:
         ejection = destination.pool.eject
         self._attempt = None if ejection is None else Attempt(self._forwarder.outcomes, destination, ejection)
         destination.requests += 1
-        self._tries += 1
         self._tried += (destination.origin.name,)
-        connections = self._forwarder.connections(destination, self._forward.scheme)
+        self.connections = connections = self._forwarder.connections(destination)
         upstream = connections.take()
         if upstream is not None:
-            self._attach(upstream)
+            self._attach(upstream, destination)
         else:
-            self._connect(connections)
+            self._connect(connections, destination)
 
-    def _connect(self, connections: Connections) -> None:
-        self._connecting = asyncio.get_running_loop().create_task(self._use_new(connections))
+    def _connect(self, connections: Connections, destination: Destination) -> None:
+        self._upstream = None
+        self._connecting = asyncio.get_running_loop().create_task(self._use_new(connections, destination))
 
-    async def _use_new(self, connections: Connections) -> None:
+    async def _use_new(self, connections: Connections, destination: Destination) -> None:
+        pool = self._forward.pool.name
         try:
             upstream = await connections.connect(self._forward.route.timeouts.connect)
         except ConnectError as error:
-            self._connecting = None
             self._failed(Failure.UNREACHED, error.error, str(error))
-            return
         except NoDescriptorError as error:
-            self._connecting = None
-            detail = f"no connection to an origin of {self._forward.pool.name}: {error}"
-            self._refuse(503, detail, "proxy_internal_error")
-            return
+            self._refuse(503, f"no connection to an origin of {pool}: {error}", "proxy_internal_error")
         except Exception:  # a fault of this program: without an answer the client would wait for good
-            self._connecting = None
-            _logger.exception("no connection to an origin of %s", self._forward.pool.name)
+            _logger.exception("no connection to an origin of %s", pool)
             self._refuse(500, FAULT.detail or "", "proxy_internal_error")
-            return
-        self._connecting = None
-        self._attach(upstream)
+        else:
+            self._attach(upstream, destination)
 
-    def _attach(self, upstream: Upstream) -> None:
-        assert self.destination is not None
+    def _attach(self, upstream: Upstream, destination: Destination) -> None:
         self._upstream = upstream
         self._sent_at = monotonic_ns()
-        head = self._request_head(self.destination)
+        head = self._request_head(destination)
         if self.is_full:
             self.resume_request()  # before the origin may say that it takes no more
         upstream.ask(self, head + b"".join(self._kept) if self._kept else head, is_head=self.method == "HEAD")
-        if self._kept_bytes > KEPT_BYTES:
+        if self._bytes_in > KEPT_BYTES:
             self._kept = None
 
     def _request_head(self, destination: Destination) -> bytes:
@@ -354,12 +324,11 @@ class Exchange:
         line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
         return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
-            line, host, self.lines, stripped, self.request_id.encode(),
+            line, host, self.lines, stripped, self._id,
         )  # fmt: skip
 
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
         """Tries again where that is safe, else answers in the origin's place."""
-        self._upstream = None
         failed = self.destination
         if self._attempt is not None and failure is not Failure.STALE:
             self._attempt.failed(error)
@@ -371,30 +340,30 @@ class Exchange:
             self._count_failure(failed, error)
 
     def _retry(self, failure: Failure) -> bool:
-        is_idempotent = self.method in IDEMPOTENT or self.traits.is_repeatable
-        where = again(failure, is_idempotent=is_idempotent, is_kept=self._kept is not None)
-        destination = self.destination
+        """Sends the request again, where it may be; returns whether it does."""
+        forward, destination, connections = self._forward, self.destination, self.connections
         assert destination is not None
-        if where is Again.NEVER or self._forward.route.retries == 0:
+        assert connections is not None
+        is_idempotent = self.method in IDEMPOTENT or self.traits.is_repeatable
+        if not forward.route.retries or self._kept is None or not may_repeat(failure, is_idempotent=is_idempotent):
             return False
-        if where is Again.SAME:  # once: a new connection has not rested
-            self._connect(self._forwarder.connections(destination, self._forward.scheme))
+        if failure is Failure.STALE:  # once: a new connection has not rested
+            self._connect(connections, destination)
             return True
-        if self._retries_left == 0:
+        if len(self._tried) > forward.route.retries:
             return False
-        other = self._forward.balancer.pick_other(self._tried, self._key)
-        if other is None or not (self._is_retry or self._may_retry(failure)):
+        other = forward.balancer.pick_other(self._tried, self._key)
+        if other is None or not self._has_budget(failure):
             return False
-        self._retries_left -= 1
         destination.requests -= 1
-        self._forwarder.recorder.forwards.retried(self._forward.pool.name, destination.origin.name, self._answer_us)
+        self._forwarder.recorder.forwards.retried(forward.pool.name, destination.origin.name, self._answer_us)
         self._origin_status = self._answer_us = None  # the record is of the other one
         self._try(other)
         return True
 
-    def _may_retry(self, failure: Failure) -> bool:
+    def _has_budget(self, failure: Failure) -> bool:
         """Takes a place in the budget, which is there for what origins have got: no connection is no load."""
-        if failure is not Failure.UNREACHED:
+        if failure is not Failure.UNREACHED and not self._is_retry:
             self._is_retry = self._forwarder.begin_retry(self._forward.pool.name)
         return failure is Failure.UNREACHED or self._is_retry
 
@@ -408,16 +377,11 @@ class Exchange:
 
     def on_head(self, status: int, reason: bytes, fields: list[Field], length: int | None) -> bool:
         """Returns whether this is the answer; if not, another origin is asked already."""
-        self._origin_status = status
-        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
-        if self._attempt is not None:
-            self._attempt.answered(status)
-        if status in self._forward.route.retry_on and not (status == 503 and _has(fields, b"retry-after")):
-            upstream, self._upstream = self._upstream, None
-            if self._retry(Failure.STATUS):
-                return False
-            self._upstream = upstream
-        self._is_answering = True
+        self._note_head(status)
+        is_final = status not in self._forward.route.retry_on or (status == 503 and _has(fields, b"retry-after"))
+        if not is_final and self._retry(Failure.STATUS):
+            return False
+        self.state = ANSWERING
         self._kept = None
         if not self._client.adds_date and not _has(fields, b"date"):
             fields.append((b"date", date_now()))
@@ -428,14 +392,11 @@ class Exchange:
 
     def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None:
         """The head of the answer, without its last line end, and what came of its body; `left` bytes are to come."""
-        head = b"%bx-request-id: %b\r\n" % (head, self.request_id.encode())
-        self._origin_status = status
-        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        head = b"%bx-request-id: %b\r\n" % (head, self._id)
+        self._note_head(status)
         self._bytes_out = len(body)
-        if self._attempt is not None:
-            self._attempt.answered(status)
         if left:
-            self._is_answering = self._has_moved = True
+            self.state, self._has_moved = ANSWERING, True
             self._kept = None
             self._client.plain(head, body, is_whole=False)
         else:
@@ -444,13 +405,16 @@ class Exchange:
             self._client.plain(head, body, is_whole=True)
 
     def on_switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
-        self._origin_status = 101
-        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
-        self._is_answering = self.is_tunnel = True
-        if self._attempt is not None:
-            self._attempt.answered(101)
+        self._note_head(101)
+        self.state = TUNNEL
         self._kept = None
         self._client.switch(reason, [*fields, self._id_field()], protocol)
+
+    def _note_head(self, status: int) -> None:
+        self._origin_status = status
+        self._answer_us = (monotonic_ns() - self._sent_at) // 1000
+        if self._attempt is not None:
+            self._attempt.answered(status)
 
     def on_data(self, data: bytes) -> None:
         self._has_moved = True
@@ -473,7 +437,7 @@ class Exchange:
     def flush(self) -> None:
         self._client.flush()
 
-    def on_end(self, data: bytes, trailers: list[Field]) -> None:
+    def on_end(self, data: bytes, trailers: Sequence[Field]) -> None:
         self._upstream = None
         self._bytes_out += len(data)
         if self.copy is not None:
@@ -481,23 +445,19 @@ class Exchange:
         status = self._origin_status
         assert status is not None
         self._finish(status)
-        self._client.end(data, trailers if self.traits.takes_trailers else [])
+        self._client.end(data, trailers if self.traits.takes_trailers else ())
 
-    def on_lost(self, upstream: Upstream, error: str, detail: str) -> None:
+    def on_lost(self, error: str, detail: str) -> None:
         self._upstream = None
-        if self.is_tunnel:
+        if self.state is TUNNEL:
             self._finish(101)
-            self._client.end(b"", [])
-        elif self._is_answering:
+            self._client.end(b"", ())
+        elif self.state is ANSWERING:
             if self._attempt is not None:
                 self._attempt.failed(error)
             self._cut(f"the answer was cut: {detail}", error)
-        elif error != "http_response_incomplete":
-            self._failed(Failure.BROKEN, error, detail)
-        elif upstream.is_reused and not upstream.has_answered:
-            self._failed(Failure.STALE, "connection_terminated", detail)
         else:
-            self._failed(Failure.CUT, error, detail)
+            self._failed(_FAILURES.get(error, Failure.BROKEN), error, detail)
 
     def pause_request(self) -> None:
         self.is_full = True
@@ -512,13 +472,13 @@ class Exchange:
 
     def look(self) -> None:
         """Ends the exchange if its client has left."""
-        if not self._is_over and self._client.has_left():
+        if self.state is not OVER and self._client.has_left():
             self.on_left()
 
     def check(self, now: int) -> None:
         """Ends the exchange if its client has left, or a deadline has passed; `now` is by `monotonic_ns`."""
         self.look()
-        if self._is_over:
+        if self.state is OVER:
             return
         if self._has_moved or self._is_taken():
             self._has_moved, self._still_since = False, now
@@ -529,9 +489,9 @@ class Exchange:
                 self.refuse_full(504)  # it waited for as long: no origin has a part in it
             else:
                 self._expire(f"no end of the answer within {timeouts.total:g} s")
-        elif self._is_answering:
+        elif self.state >= ANSWERING:
             if is_idle:
-                is_full = self._is_held_up or (self.is_tunnel and self.is_full)
+                is_full = self._is_held_up or (self.state is TUNNEL and self.is_full)
                 what = "nothing was taken" if is_full else "nothing came"
                 self._expire(f"{what} for {timeouts.idle:g} s")
         elif not self.is_complete and not self._asks_first:
@@ -556,8 +516,8 @@ class Exchange:
 
     def _expire(self, detail: str) -> None:
         error = "http_response_timeout"
-        if self._is_answering:
-            is_failure = not self.is_tunnel and not self._is_held_up
+        if self.state >= ANSWERING:
+            is_failure = self.state is ANSWERING and not self._is_held_up
             self._cut(f"the answer was cut: {detail}", error if is_failure else None)
         else:
             if self._attempt is not None:
@@ -587,7 +547,7 @@ class Exchange:
         self._forwarder.recorder.numbers.stale += 1
         self._finish(200, detail, error, "cache")
         self._client.head(200, reason, [*fields, self._id_field()], len(body))
-        self._client.end(body, [])
+        self._client.end(body, ())
 
     def _cut(self, detail: str, error: str | None) -> None:
         """`error` is None where the origin has no part in it."""
@@ -595,8 +555,7 @@ class Exchange:
         self._client.cut()
 
     def _id_field(self) -> Field:
-        """By which the logs here and at the origin have the request."""
-        return b"x-request-id", self.request_id.encode()
+        return b"x-request-id", self._id
 
     def _count_failure(self, destination: Destination | None, error: str) -> None:
         origin = None if destination is None else destination.origin.name
@@ -609,11 +568,11 @@ class Exchange:
         section 2.3."""
         if error is not None:
             self._count_failure(self.destination, error)
-        self._is_over = True
+        was_tunnel, self.state = self.state is TUNNEL, OVER
         if self._connecting is not None:
             self._connecting.cancel()
         if self._upstream is not None:
-            (self._upstream.close if self.is_tunnel else self._upstream.abort)()
+            (self._upstream.close if was_tunnel else self._upstream.abort)()
             self._upstream = None
         self._kept = None
         if self.copy is not None:
@@ -627,7 +586,7 @@ class Exchange:
         if forward.route.limit is not None:
             self._forwarder.limits.leave(self, forward.route.limit)
         # A plain tuple in place of an Outcome, which takes three times as long.
-        outcome: Any = (self._origin_status, self._answer_us, self._tries, self._bytes_in, self._bytes_out)
+        outcome: Any = (self._origin_status, self._answer_us, len(self._tried), self._bytes_in, self._bytes_out)
         if detail is None and origin is not None:
             decision = forward.answered(origin, status, self._due)
         else:
@@ -635,7 +594,7 @@ class Exchange:
                 status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True,
                 served_from=served_from, fallback_for=forward.fallback_for,
             ).with_due(self._due)  # fmt: skip
-        if self.method == "HEAD" and forward.balancer.has_cycle and self._tries == 1:
+        if self.method == "HEAD" and forward.balancer.has_cycle and len(self._tried) == 1:
             decision = decision.without_pick()
         recorder = self._forwarder.recorder
         recorder.write(decision, self._logged, self.target, self._started, self._config, outcome)

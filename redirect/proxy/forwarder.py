@@ -26,18 +26,14 @@ CHECK_SECONDS = 0.1
 class UnderWay(Protocol):
     """An exchange, as the forwarder sees it."""
 
-    @property
-    def destination(self) -> Destination | None:
-        """The origin that is asked now."""
-
-    @property
-    def scheme(self) -> str:
-        """Of the connection to it."""
+    destination: Destination | None  # the origin that is asked now
+    connections: Connections | None  # to it
 
     @property
     def is_connected(self) -> bool: ...
 
-    is_tunnel: bool
+    @property
+    def is_tunnel(self) -> bool: ...
 
     def check(self, now: int) -> None:
         """Ends what is late; `now` is by `monotonic_ns`."""
@@ -64,7 +60,7 @@ class Forwarder:
         """Lets go of the origins that the configuration does not have."""
         self.config_hash = config.hash
         self._pools = {name: config.pools[name] for name in config.forwarded()}
-        self._known = {place for pool in self._pools.values() for place in _places(pool, pool.origins)}
+        self._known = {_place(pool, origin) for pool in self._pools.values() for origin in pool.origins}
         self._of_destinations.clear()
         self._let_go(self._connections.keys() - self._known)
         self.recorder.failures.use(config.routes)
@@ -77,7 +73,7 @@ class Forwarder:
             pool, statuses = self._pools[name], health[name]
             stopping = {origin for origin, status in statuses.items() if status.member == "draining"}
             if stopping:
-                self._let_go(_places(pool, [origin for origin in pool.origins if origin.name in stopping]))
+                self._let_go([_place(pool, origin) for origin in pool.origins if origin.name in stopping])
             yield
 
     def _let_go(self, places: Iterable[Place]) -> None:
@@ -87,10 +83,10 @@ class Forwarder:
                 self._connections.pop(place).close()
                 self._of_destinations.clear()
 
-    def connections(self, destination: Destination, scheme: str) -> Connections:
+    def connections(self, destination: Destination) -> Connections:
         found = self._of_destinations.get(destination)
         if found is None:
-            place = _place(destination.pool, destination.origin, scheme)
+            place = _place(destination.pool, destination.origin)
             if place not in self._known:  # a request that began before it left
                 found = Connections(place)
                 found.close()
@@ -119,24 +115,22 @@ class Forwarder:
     def ended(self, exchange: UnderWay, pool: str, *, is_retry: bool) -> None:
         self._exchanges.discard(exchange)
         self._requests[pool] -= 1
-        self._retries[pool] -= is_retry
+        if is_retry:
+            self._retries[pool] -= 1
 
     def report(self) -> None:
         """Reports what is under way, and the connections."""
         in_flight: Counter[tuple[str, str]] = Counter()
         idle: Counter[str] = Counter()
         busy: Counter[str] = Counter()
-        for place, kept in self._connections.items():
-            idle[f"{place.host}:{place.port}"] += kept.idle
+        for connections in self._connections.values():
+            idle[connections.name] += connections.idle
         for exchange in self._exchanges:
-            destination = exchange.destination
-            if destination is not None:
-                in_flight[destination.pool.name, destination.origin.name] += 1
-                place = _place(destination.pool, destination.origin, exchange.scheme)
-                busy[f"{place.host}:{place.port}"] += exchange.is_connected
-        connections = {name: (idle[name], busy[name]) for name in {*idle, *busy}}
+            if exchange.destination is not None and exchange.connections is not None:
+                in_flight[exchange.destination.pool.name, exchange.destination.origin.name] += 1
+                busy[exchange.connections.name] += exchange.is_connected
         tunnels = sum(exchange.is_tunnel for exchange in self._exchanges)
-        self.recorder.forwards.report(in_flight, connections, tunnels)
+        self.recorder.forwards.report(in_flight, {name: (idle[name], busy[name]) for name in {*idle, *busy}}, tunnels)
 
     def _check(self) -> None:
         now = monotonic_ns()
@@ -155,9 +149,6 @@ class Forwarder:
             self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check) if again else None
 
 
-def _places(pool: Pool, origins: Iterable[Origin]) -> list[Place]:
-    return [_place(pool, origin, pool.scheme or "http") for origin in origins]
-
-
-def _place(pool: Pool, origin: Origin, scheme: str) -> Place:
+def _place(pool: Pool, origin: Origin) -> Place:
+    scheme = pool.scheme or "http"
     return Place(scheme, *origin.authority.endpoint(scheme), pool.called(origin).host)

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and where: a table, after RFC 9110, section 9.2.2.
+"""Which failures are tried again, after RFC 9110, section 9.2.2.
 
 The rule: what may have had an effect is never sent twice. A request has reached no origin as long as there was no
 connection; a method that is idempotent may be sent again; all others may not.
@@ -22,22 +22,10 @@ class Failure(Enum):
     BROKEN = "what came is no answer"
 
 
-class Again(Enum):
-    NEVER = 0
-    SAME = 1  # at the same origin, on a new connection; no retry, and no failure of the origin
-    OTHER = 2  # at another origin
-
-
-_AGAIN = {Failure.STALE: Again.SAME, Failure.CUT: Again.OTHER, Failure.STATUS: Again.OTHER}
-
-
-def again(failure: Failure, *, is_idempotent: bool, is_kept: bool) -> Again:
-    """`is_kept` says whether all of the request that was read is still there."""
-    if not is_kept:
-        return Again.NEVER
-    if failure is Failure.UNREACHED:
-        return Again.OTHER
-    return _AGAIN.get(failure, Again.NEVER) if is_idempotent else Again.NEVER
+def may_repeat(failure: Failure, *, is_idempotent: bool) -> bool:
+    """Whether a request may be sent again, at another origin: or at the same one after a STALE connection, which is
+    neither a retry nor a failure of the origin."""
+    return failure is Failure.UNREACHED or (is_idempotent and failure is not Failure.BROKEN)
 
 
 def is_within_budget(retries: int, requests: int) -> bool:

@@ -13,14 +13,15 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import IntEnum
 from typing import Protocol
 
 import httptools
 
 from redirect.proxy.descriptors import DESCRIPTORS
-from redirect.proxy.fields import Field, FieldError, ResponseFields, response_fields, trailer_fields
+from redirect.proxy.fields import Field, FieldError, ResponseFields, Traits, response_fields, trailer_fields
 from redirect.proxy.plain_fields import plain_answer
 from redirect.proxy.spellings import Spellings
 from redirect.proxy.splice import LEAST_BYTES, Splice
@@ -32,7 +33,7 @@ MAX_HEAD_FIELDS = 100
 CLOSE_SECONDS = 10.0
 
 # For SO_LINGER: what waits is thrown away.
-RESET = struct.pack("ii", 1, 0)
+_AT_ONCE = struct.pack("ii", 1, 0)
 
 _UNKNOWN = -1
 _READ_BYTES = 64 * 1024
@@ -40,7 +41,8 @@ _READ_BYTES = 64 * 1024
 _NO_HTTP = "http_protocol_error"
 _SECTION_SIZE = "http_response_header_section_size"
 _TOO_LARGE = f"its head, or its trailers, have more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
-_INCOMPLETE = "it closed the connection before its answer was complete"
+_INCOMPLETE = "http_response_incomplete", "it closed the connection before its answer was complete"
+_STALE = "connection_terminated", _INCOMPLETE[1]
 _BEGIN = b"HTTP/1."
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t -~]{0,64}\r\n")
@@ -57,6 +59,24 @@ def _status_of(line: bytes) -> int:
 _statuses = Spellings(_status_of)
 
 
+def reset(transport: asyncio.Transport) -> None:
+    """Ends the connection by a reset, which tells that this is not its end. What waits to be sent is thrown away."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
+
+
+class State(IntEnum):
+    """What has come of the answer to the last request. A connection without an exchange rests, or is closed."""
+
+    NOTHING = 0
+    HEAD = 1  # a part of its head, or of one before it (1xx)
+    BODY = 2  # its head
+    TUNNEL = 3  # the switch to another protocol
+
+
+NOTHING, HEAD, BODY, TUNNEL = State
+
+
 class Asking(Protocol):
     """An exchange, as its connection to the origin sees it."""
 
@@ -64,7 +84,7 @@ class Asking(Protocol):
     def is_complete(self) -> bool:
         """Whether all of the request was sent."""
 
-    asks_for_upgrade: bool
+    traits: Traits
     takes_plain: bool
 
     def sink(self) -> int | None:
@@ -90,10 +110,11 @@ class Asking(Protocol):
     def flush(self) -> None:
         """No more will come at this moment."""
 
-    def on_end(self, data: bytes, trailers: list[Field]) -> None: ...
+    def on_end(self, data: bytes, trailers: Sequence[Field]) -> None: ...
 
-    def on_lost(self, upstream: "Upstream", error: str, detail: str) -> None:
-        """The answer has no end; `error` is the name of RFC 9209, section 2.3."""
+    def on_lost(self, error: str, detail: str) -> None:
+        """The answer has no end; `error` is the name of RFC 9209, section 2.3: "connection_terminated" where nothing
+        came on a connection that was used before."""
 
     def pause_request(self) -> None: ...
 
@@ -104,9 +125,8 @@ class Upstream(asyncio.Protocol):
     """`rest` takes a connection that waits for the next request, `forget` one that is lost."""
 
     __slots__ = (
-        "_ends_with_connection", "_forget", "_has_no_body", "_headers", "_held", "_is_answered", "_is_paused",
-        "_is_reusable", "_is_tunnel", "_left", "_parser", "_reason", "_rest", "_splice", "_unparsed_bytes", "exchange",
-        "has_answered", "idle_since", "is_reused", "transport",
+        "_forget", "_has_no_body", "_headers", "_held", "_is_paused", "_is_reusable", "_left", "_parser", "_reason",
+        "_rest", "_splice", "_state", "_unparsed_bytes", "exchange", "has_end", "idle_since", "is_reused", "transport",
     )  # fmt: skip
 
     def __init__(self, rest: "Callable[[Upstream], None]", forget: "Callable[[Upstream], None]") -> None:
@@ -121,23 +141,16 @@ class Upstream(asyncio.Protocol):
         self._is_paused = False  # nothing is read here
 
         # Request
-        self.has_answered = False  # a byte of the answer came
+        self._state = NOTHING
         self._has_no_body = False  # whatever the head of the answer says
-        self._is_tunnel = False
         self._is_reusable = False
-        self._is_answered = False  # the final head was read
-        self._ends_with_connection = False
+        self.has_end = True  # a length or a last chunk tells the end of the answer from its being cut
         self._left = _UNKNOWN  # bytes of the body that are still to come, if they are counted
         self._held = b""  # the last bytes of the body, to be passed with its end
         self._splice: Splice | None = None  # passes the rest of it
         self._unparsed_bytes = 0  # since a part of the head was complete
         self._reason = b""
         self._headers: list[Field] = []
-
-    @property
-    def has_end(self) -> bool:
-        """Whether the end of the answer is told from its being cut: it has a length, or ends with a last chunk."""
-        return not self._ends_with_connection
 
     @property
     def is_held_up(self) -> bool:
@@ -151,10 +164,9 @@ class Upstream(asyncio.Protocol):
     def ask(self, exchange: Asking, request: bytes, *, is_head: bool) -> None:
         """Sends what there is of a request: its head, and the body as far as it came."""
         self.exchange = exchange
-        self.has_answered = self._is_answered = self._is_reusable = self._ends_with_connection = False
-        self._has_no_body = is_head
-        self._left, self._unparsed_bytes = _UNKNOWN, 0
-        self._headers = []
+        self._state = NOTHING
+        self._is_reusable, self.has_end, self._has_no_body = False, True, is_head
+        self._unparsed_bytes = 0
         self.transport.write(request)
 
     def pause(self) -> None:
@@ -187,14 +199,14 @@ class Upstream(asyncio.Protocol):
         if exchange is None:  # bytes that answer nothing
             self.transport.abort()
             return
-        if not self.has_answered:
-            self.has_answered = True
+        if self._state is NOTHING:
+            self._state = HEAD
             if exchange.takes_plain and not self._has_no_body and self._answer_plain(exchange, data):
                 return
             if not _BEGIN.startswith(data[: len(_BEGIN)]):  # the parser reads RTSP as well
                 self._fail(_NO_HTTP, "what it sent is no HTTP")
                 return
-        if self._is_tunnel:
+        if self._state is TUNNEL:
             exchange.on_data(data)
         elif self._left > 0:
             self._pass_counted(exchange, data)
@@ -212,9 +224,10 @@ class Upstream(asyncio.Protocol):
         left = length - (len(data) - body_begin)
         if left < 0 or body_begin > MAX_HEAD_BYTES:
             return False
-        self._is_answered = self._is_reusable = True
+        self._state = BODY
         head, body = data[:begin] + lines, data[body_begin:]
         if left:
+            self._is_reusable = True
             self._left = left
             exchange.on_plain(status, head, body, left)
             self._pass_by(exchange)
@@ -262,7 +275,7 @@ class Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self._is_tunnel and (rest := data[upgrade.args[0] :]):
+            if self._state is TUNNEL and (rest := data[upgrade.args[0] :]):
                 exchange.on_data(rest)
             return
         except httptools.HttpParserError as error:
@@ -283,8 +296,7 @@ class Upstream(asyncio.Protocol):
 
     def eof_received(self) -> None:
         exchange = self.exchange
-        if exchange is not None and self._ends_with_connection:
-            self._is_reusable = False
+        if exchange is not None and not self.has_end:
             self._end(exchange, b"")
             self._leave()
 
@@ -294,9 +306,7 @@ class Upstream(asyncio.Protocol):
         self._forget(self)
         if exc is not None and self.exchange is not None and self.transport.get_extra_info("sslcontext") is None:
             self._read_rest()
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.on_lost(self, "http_response_incomplete", _INCOMPLETE)
+        self._tell_lost(*(_STALE if self.is_reused and self._state is NOTHING else _INCOMPLETE))
 
     def _read_rest(self) -> None:
         """What came before the end: an origin may answer and close before it has read the request, and then a write
@@ -328,7 +338,7 @@ class Upstream(asyncio.Protocol):
 
     def on_splice_cut(self) -> None:
         self._splice = None
-        self._fail("http_response_incomplete", _INCOMPLETE)
+        self._fail(*_INCOMPLETE)
 
     def on_splice_left(self) -> None:
         self._splice = None
@@ -338,7 +348,7 @@ class Upstream(asyncio.Protocol):
     # From the parser
 
     def on_message_begin(self) -> None:
-        self._reason = b""
+        self._reason, self._headers = b"", []
         if self.exchange is None:  # bytes behind an answer
             self._is_reusable = False
 
@@ -371,18 +381,18 @@ class Upstream(asyncio.Protocol):
             self._answer(exchange, status, read)
 
     def _switch(self, exchange: Asking, read: ResponseFields) -> None:
-        if not exchange.asks_for_upgrade or read.upgrade is None:
+        if not exchange.traits.upgrade or read.upgrade is None:
             raise FieldError("it switches to a protocol that was not asked for", 502)
-        self._is_tunnel = self._is_answered = True
+        self._state = TUNNEL
         exchange.on_switch(self._reason, read.fields, read.upgrade)
 
     def _answer(self, exchange: Asking, status: int, read: ResponseFields) -> None:
-        self._is_answered = True
+        self._state = BODY
         has_no_body = self._has_no_body or status in (204, 304)
-        self._ends_with_connection = not has_no_body and read.length is None and not read.is_chunked
+        self.has_end = has_no_body or read.length is not None or read.is_chunked
         is_current = self._parser.get_http_version() == "1.1"
         is_kept = is_current if self._has_no_body or read.is_chunked else self._parser.should_keep_alive()
-        self._is_reusable = is_kept and b"close" not in read.connection and not self._ends_with_connection
+        self._is_reusable = is_kept and b"close" not in read.connection and self.has_end
         if not exchange.on_head(status, self._reason, read.fields, 0 if has_no_body else read.length):
             self._headers, self.exchange = [], None  # another origin is asked
             self.transport.abort()
@@ -407,7 +417,7 @@ class Upstream(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange = self.exchange
-        if exchange is None or not self._is_answered or self._is_tunnel:
+        if exchange is None or self._state is not BODY:
             return
         _check_size(self._headers)
         # The parser reads nothing behind what it takes for the last answer, for Proxy-Connection or a trailer as well.
@@ -417,7 +427,7 @@ class Upstream(asyncio.Protocol):
 
     # Ends of an exchange
 
-    def _end(self, exchange: Asking, data: bytes, trailers: list[Field] = []) -> None:  # noqa: B006  read only
+    def _end(self, exchange: Asking, data: bytes, trailers: Sequence[Field] = ()) -> None:
         self.exchange = None
         self._left = _UNKNOWN
         self.is_reused = True
@@ -427,7 +437,8 @@ class Upstream(asyncio.Protocol):
     def _end_request(self) -> None:
         """Waits for the next request, once it is known whether bytes followed the answer."""
         if self._is_reusable and not self.transport.is_closing():
-            self.resume()
+            if self._is_paused:
+                self.resume()
             self._rest(self)
         else:
             self._leave()
@@ -436,17 +447,18 @@ class Upstream(asyncio.Protocol):
         """Ends the connection, with a reset where a part of the request waits to be sent: it is answered without that,
         and the kernel would hold it for an origin that reads nothing."""
         if self.transport.get_write_buffer_size():
-            connection = self.transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            self.transport.abort()
+            reset(self.transport)
         else:
             self.transport.close()
 
     def _fail(self, error: str, detail: str) -> None:
-        exchange, self.exchange = self.exchange, None
         self.transport.abort()
+        self._tell_lost(error, detail)
+
+    def _tell_lost(self, error: str, detail: str) -> None:
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.on_lost(self, error, detail)
+            exchange.on_lost(error, detail)
 
 
 def _check_size(fields: list[Field]) -> None:
