@@ -220,7 +220,7 @@ def added_fields(
 def response_fields(headers: Sequence[Field]) -> ResponseFields:
     """Raises FieldError for responses that must not be passed on."""
     fields: list[Field] = []
-    connection, via, length, is_chunked, upgrade = None, VIA, None, False, None
+    connection, via, length, is_chunked, upgrade = None, b"", None, False, None
     kinds = _response_kinds
     for field in headers:
         kind = kinds[field[0]]
@@ -238,13 +238,13 @@ def response_fields(headers: Sequence[Field]) -> ResponseFields:
                     raise FieldError("it has another Transfer-Encoding than chunked", 502, "http_protocol_error")
                 is_chunked = True
             elif name == b"via":
-                via = b"%b, %b" % (value, via)
+                via += b"%b, " % value
             else:
                 upgrade = value
     listed = _NOTHING if connection is None else _tokens[connection]
     if not listed <= _NO_FIELDS:
         fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
-    fields.append((b"via", via))
+    fields.append((b"via", via + VIA))
     return ResponseFields(fields, listed, length, is_chunked, upgrade)
 
 

@@ -189,6 +189,17 @@ async def test_via_is_appended_both_ways(forwarding: Forwarding) -> None:
         assert received[-1].startswith("1.1 redirect")
 
 
+async def test_via_of_several_fields_stays_in_order(forwarding: Forwarding) -> None:
+    """Both ways: each proxy appends itself to the end (RFC 9110, section 7.6.3)."""
+    async with forwarding() as gateway:
+        gateway.origin.default = says(answer(b"ok", "Via: 1.0 behind", "Via: 1.1 between"))
+        got = await (await gateway.client()).ask("GET / HTTP/1.1", "Via: 1.0 before", "Via: 1.1 after")
+        (asked,) = gateway.origin.asked
+        sent, received = (re.split(r",\s*", ",".join(party.all("Via"))) for party in (asked, got))
+        assert sent[:2] == ["1.0 before", "1.1 after"]
+        assert received[:2] == ["1.0 behind", "1.1 between"]
+
+
 @pytest.mark.parametrize("before", ["", "1.1 other, "])
 @pytest.mark.parametrize("behind", ["", ", 1.1 other"])
 async def test_a_request_that_was_here_already_is_a_loop(before: str, behind: str, forwarding: Forwarding) -> None:
