@@ -7,7 +7,7 @@ is sent on, built by us, so that an origin cannot read the bytes as other reques
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from email.utils import formatdate
 from enum import IntEnum
 from functools import lru_cache
@@ -30,10 +30,11 @@ VIA = b"1.1 " + PSEUDONYM
 class Kind(IntEnum):
     PASSED = 0
     DROPPED = 1
-    READ = 2  # and passed, dropped or replaced, as its value says
+    READ = 2  # and dropped: what its value says is said anew
+    NOTED = 3  # read, and passed
 
 
-PASSED, DROPPED, READ = Kind
+PASSED, DROPPED, READ, NOTED = Kind
 
 # Fields of one connection, in both directions.
 _HOP_BY_HOP = "keep-alive proxy-connection proxy-authenticate proxy-authorization trailer".split()
@@ -42,13 +43,15 @@ OF_REQUESTS = {
     **dict.fromkeys([*_HOP_BY_HOP, "http2-settings", "x-forwarded-prefix"], DROPPED),
     **dict.fromkeys(
         "connection te upgrade transfer-encoding via host forwarded x-forwarded-for x-forwarded-proto x-forwarded-host "
-        "x-request-id expect content-length idempotency-key x-idempotency-key".split(),
+        "x-request-id content-length".split(),
         READ,
     ),
+    **dict.fromkeys("expect idempotency-key x-idempotency-key".split(), NOTED),
 }
 OF_RESPONSES = {
     **dict.fromkeys([*_HOP_BY_HOP, "te", "alt-svc", "x-request-id"], DROPPED),
-    **dict.fromkeys("connection content-length transfer-encoding via upgrade".split(), READ),
+    **dict.fromkeys("connection transfer-encoding via upgrade".split(), READ),
+    "content-length": NOTED,
 }
 
 # Names that a client must not list in Connection: it would remove what says who it is, or where the request ends.
@@ -126,29 +129,20 @@ def request_fields(headers: Sequence[Field], about: Forwarded, *, is_http11: boo
     """The fields for an origin, but for Host and X-Request-ID, as lines, and what they say. Raises FieldError for
     requests that must not be passed on. HTTP/1.0 does not upgrade, and its Expect says nothing (RFC 9110, section
     10.1.1)."""
-    lines: list[bytes] = []
-    read: dict[bytes, bytes] = {}
-    kinds = _request_kinds
-    for field in headers:
-        kind = kinds[field[0]]
-        if kind is PASSED:
-            lines.append(b"%b: %b\r\n" % field)
-        elif kind is READ:
-            name, value = field[0].lower(), field[1]
-            read[name] = b"%b, %b" % (read[name], value) if name in read else value
-            if name in _PASSED_AS_READ and (is_http11 or name != b"expect"):
-                lines.append(b"%b: %b\r\n" % field)
-    listed = _tokens[read[b"connection"]] if b"connection" in read else _NOTHING
-    if not listed <= _NO_FIELDS or b"content-length" in listed:
-        lines = _without(lines, listed)
+    fields, read, listed = _sorted_out(headers, _request_kinds)
+    if protected := [name for name in listed if name in _PROTECTED or name.startswith(_PROTECTED_PREFIX)]:
+        names = ", ".join(sorted(name.decode() for name in protected))
+        raise FieldError(f"Connection must not list {names}")
+    if not is_http11 and b"expect" in read:
+        fields = _without(fields, {b"expect"})
     framing = _framing(read)
     takes_trailers = b"te" in read and b"trailers" in _tokens[read[b"te"]]
     # Behind a body it would not be known where the other protocol begins.
     upgrades = is_http11 and b"upgrade" in listed and framing in NO_BODY
     protocol = _upgrade(read.get(b"upgrade", b"")) if upgrades else b""
     via, before, host, forwarded = map(read.get, OF_WAY)
-    added = added_fields(via, before, host, forwarded, about)
-    lines += (added, *_options(takes_trailers, protocol), framing)
+    lines = [b"%b: %b\r\n" % field for field in fields]
+    lines += (added_fields(via, before, host, forwarded, about), *_options(takes_trailers, protocol), framing)
     expects_continue = is_http11 and b"100-continue" in read.get(b"expect", b"").lower()
     is_repeatable = b"idempotency-key" in read or b"x-idempotency-key" in read
     return b"".join(lines), Traits(framing, expects_continue, takes_trailers, bool(protocol), is_repeatable)
@@ -165,8 +159,7 @@ def counted_down(headers: list[Field]) -> list[Field] | None:
     if not counts or not all(count.isdigit() and len(count) < _MAX_COUNT_DIGITS for count in counts):
         return headers
     left = min(map(int, counts))
-    others = [field for field in headers if field[0].lower() != b"max-forwards"]
-    return [*others, (b"max-forwards", b"%d" % (left - 1))] if left else None
+    return [*_without(headers, {b"max-forwards"}), (b"max-forwards", b"%d" % (left - 1))] if left else None
 
 
 def _framing(read: dict[bytes, bytes]) -> bytes:
@@ -190,9 +183,6 @@ def _options(takes_trailers: bool, protocol: bytes) -> Iterable[bytes]:
         yield b"upgrade: %b\r\n" % protocol
     if takes_trailers or protocol:
         yield b"connection: %b\r\n" % b", ".join([b"te"] * takes_trailers + [b"upgrade"] * bool(protocol))
-
-
-_PASSED_AS_READ = frozenset((b"expect", b"idempotency-key", b"x-idempotency-key"))
 
 
 # What earlier proxies say of the request's way, in the order of `added_fields`.
@@ -219,33 +209,33 @@ def added_fields(
 
 def response_fields(headers: Sequence[Field]) -> ResponseFields:
     """Raises FieldError for responses that must not be passed on."""
+    fields, read, listed = _sorted_out(headers, _response_kinds)
+    coding, length, via = read.get(b"transfer-encoding"), read.get(b"content-length"), read.get(b"via")
+    if coding is not None and coding.strip().lower() != b"chunked":
+        raise FieldError("it has another Transfer-Encoding than chunked", 502, "http_protocol_error")
+    fields.append((b"via", VIA if via is None else b"%b, %b" % (via, VIA)))
+    # The parser has checked the length, and that there is one.
+    stated = None if length is None else _length(length)
+    return ResponseFields(fields, listed, stated, coding is not None, read.get(b"upgrade"))
+
+
+def _sorted_out(
+    headers: Iterable[Field], kinds: Spellings[bytes, Kind]
+) -> tuple[list[Field], dict[bytes, bytes], frozenset[bytes]]:
+    """The fields that pass; the values of those that are read, by name; and what Connection lists."""
     fields: list[Field] = []
-    connection, via, length, is_chunked, upgrade = None, b"", None, False, None
-    kinds = _response_kinds
+    read: dict[bytes, bytes] = {}
     for field in headers:
         kind = kinds[field[0]]
-        if kind is PASSED:
+        if kind is PASSED or kind is NOTED:
             fields.append(field)
-        elif kind is READ:
+        if kind >= READ:
             name, value = field[0].lower(), field[1]
-            if name == b"content-length":
-                length = _length(value)  # the parser has checked it, and that there is one
-                fields.append(field)
-            elif name == b"connection":
-                connection = value if connection is None else b"%b, %b" % (connection, value)
-            elif name == b"transfer-encoding":
-                if is_chunked or value.strip().lower() != b"chunked":
-                    raise FieldError("it has another Transfer-Encoding than chunked", 502, "http_protocol_error")
-                is_chunked = True
-            elif name == b"via":
-                via += b"%b, " % value
-            else:
-                upgrade = value
-    listed = _NOTHING if connection is None else _tokens[connection]
+            read[name] = b"%b, %b" % (read[name], value) if name in read else value
+    listed = _tokens[read[b"connection"]] if b"connection" in read else _NOTHING
     if not listed <= _NO_FIELDS:
-        fields = [field for field in fields if field[0].lower() not in listed - _NO_FIELDS]
-    fields.append((b"via", via + VIA))
-    return ResponseFields(fields, listed, length, is_chunked, upgrade)
+        fields = _without(fields, listed - _NO_FIELDS)
+    return fields, read, listed
 
 
 def values(name: bytes, fields: Fields) -> list[bytes]:
@@ -275,11 +265,8 @@ _NO_FIELDS = frozenset((b"keep-alive", b"close", b"upgrade", b"te", b"content-le
 _tokens = Spellings[bytes, frozenset[bytes]](lambda value: frozenset(map(bytes.lower, _TOKEN.findall(value))))
 
 
-def _without(lines: list[bytes], listed: frozenset[bytes]) -> list[bytes]:
-    if protected := [name for name in listed if name in _PROTECTED or name.startswith(_PROTECTED_PREFIX)]:
-        names = ", ".join(sorted(name.decode() for name in protected))
-        raise FieldError(f"Connection must not list {names}")
-    return [line for line in lines if line[: line.index(b":")].lower() not in listed]
+def _without(fields: list[Field], names: Set[bytes]) -> list[Field]:
+    return [field for field in fields if field[0].lower() not in names]
 
 
 def _upgrade(value: bytes) -> bytes:

@@ -50,14 +50,13 @@ _READ_BY_PARSER = {"proxy-connection"}
 # A request is plain to `edge.plain_head` already: where it ends and whether its connection goes on is known.
 _WAY = [name.decode() for name in OF_WAY]
 _KNOWN = {"host", "connection", "x-forwarded-proto", "x-request-id"}
-_IDEMPOTENCY = {"idempotency-key", "x-idempotency-key"}
-_WEIGHED = _of_kind(OF_REQUESTS, Kind.READ) - {*_WAY} - _KNOWN - _IDEMPOTENCY
+_WEIGHED = _of_kind(OF_REQUESTS, Kind.READ) - {*_WAY} - _KNOWN | {"expect"}
 _read_request = _reader((), _WAY, _of_kind(OF_REQUESTS, Kind.DROPPED) | _KNOWN, _WEIGHED)
 _read_response = _reader(
     ["content-length", "date"],
     ["via", "connection"],
     _of_kind(OF_RESPONSES, Kind.DROPPED) - _READ_BY_PARSER,
-    _of_kind(OF_RESPONSES, Kind.READ) - {"content-length", "via", "connection"} | _READ_BY_PARSER,
+    _of_kind(OF_RESPONSES, Kind.READ) - {"via", "connection"} | _READ_BY_PARSER,
 )
 
 
