@@ -21,7 +21,7 @@ from typing import NamedTuple
 from redirect.core.authority import Endpoint
 from redirect.core.request import Request
 from redirect.core.routes import Route
-from redirect.proxy.fields import Field
+from redirect.proxy.fields import Field, values
 
 MAX_ENTRIES = 1000
 MAX_BYTES = 64 * 1024 * 1024
@@ -87,21 +87,16 @@ def is_for_all(headers: Iterable[Field]) -> bool:
 
 def accepted_encoding(headers: Iterable[Field]) -> bytes | None:
     """Accept-Encoding, the same for each spelling of the same list; None where it is not said."""
-    values = [value.lower() for name, value in headers if name.lower() == b"accept-encoding"]
-    if not values:
-        return None
-    members = [b";".join(map(bytes.strip, member.split(b";"))) for member in b",".join(values).split(b",")]
-    return b",".join(filter(None, members))
+    said = values(b"accept-encoding", headers)
+    members = [b";".join(map(bytes.strip, member.split(b";"))) for member in b",".join(said).lower().split(b",")]
+    return b",".join(filter(None, members)) if said else None
 
 
 def allowed_age(status: int, fields: Sequence[Field]) -> float:
     """The age in seconds up to which the answer to a GET may be used; 0 if it must not be kept."""
-    values: dict[bytes, list[bytes]] = {}
-    for name, value in fields:
-        values.setdefault(name.lower(), []).append(value)
-    varies = {name.strip().lower() for value in values.get(b"vary", ()) for name in value.split(b",")}
-    directives = _directives(values.get(b"cache-control", ()))
-    if status != 200 or b"set-cookie" in values or not varies <= {b"accept-encoding", b""}:
+    varies = {name.strip().lower() for name in b",".join(values(b"vary", fields)).split(b",")}
+    directives = _directives(values(b"cache-control", fields))
+    if status != 200 or values(b"set-cookie", fields) or not varies <= {b"accept-encoding", b""}:
         return 0
     if not _FORBIDDEN.isdisjoint(directives):
         return 0
@@ -126,13 +121,13 @@ def _seconds(text: str) -> int:
 
 def initial_age(fields: Sequence[Field]) -> int:
     """Seconds since an answer was made that came now: what it says, or its date (RFC 9111, section 4.2.3)."""
-    values = {name.lower(): value.decode("latin-1") for name, value in reversed(fields)}
+    date_said, age_said = ([*values(name, fields), b""][0].decode("latin-1") for name in (b"date", b"age"))
     try:
-        date = parsedate_to_datetime(values.get(b"date", ""))
+        date = parsedate_to_datetime(date_said)
         apparent = int(time() - (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):  # it has none
         apparent = 0
-    return max(apparent, _seconds(values.get(b"age", "")))
+    return max(apparent, _seconds(age_said))
 
 
 class Cache:
