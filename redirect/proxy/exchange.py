@@ -106,8 +106,8 @@ class Client(Protocol):
 class Exchange:
     __slots__ = (
         "_answer_us", "_asks_first", "_attempt", "_bytes_in", "_bytes_out", "_client", "_complete_at", "_config",
-        "_connecting", "_due", "_forward", "_forwarder", "_has_moved", "_host", "_id", "_is_retry", "_kept", "_key",
-        "_logged", "_origin_status", "_refusal", "_sent_at", "_started", "_still_since", "_tried", "_untaken",
+        "_connecting", "_due", "_forward", "_forwarder", "_has_moved", "_host", "_id_line", "_is_retry", "_kept",
+        "_key", "_logged", "_origin_status", "_refusal", "_sent_at", "_started", "_still_since", "_tried", "_untaken",
         "_upstream", "connections", "copy", "destination", "is_complete", "is_full", "key_of", "lines", "method",
         "state", "takes_plain", "target", "traits",
     )  # fmt: skip
@@ -125,7 +125,7 @@ class Exchange:
         self.method = method
         self.target = target
         self._logged = logged
-        self._id = self.request_id.encode()
+        self._id_line = b"x-request-id: %b\r\n" % (logged[-1] or "").encode()
         self.lines = lines
         self.traits = traits
         self._host = host
@@ -323,9 +323,7 @@ class Exchange:
         target, prefix = forward.route.target_of(self.target)
         line = f"{self.method} {destination.origin.path_prefix}{target} HTTP/1.1\r\n".encode("latin-1")
         stripped = b"x-forwarded-prefix: %b\r\n" % prefix.encode("latin-1") if prefix else b""
-        return b"%bhost: %b\r\n%b%bx-request-id: %b\r\n\r\n" % (
-            line, host, self.lines, stripped, self._id,
-        )  # fmt: skip
+        return b"".join((line, b"host: ", host, b"\r\n", self.lines, stripped, self._id_line, b"\r\n"))
 
     def _failed(self, failure: Failure, error: str, detail: str) -> None:
         """Tries again where that is safe, else answers in the origin's place."""
@@ -392,7 +390,7 @@ class Exchange:
 
     def on_plain(self, status: int, head: bytes, body: bytes, left: int) -> None:
         """The head of the answer, without its last line end, and what came of its body; `left` bytes are to come."""
-        head = b"%bx-request-id: %b\r\n" % (head, self._id)
+        head += self._id_line
         self._note_head(status)
         self._bytes_out = len(body)
         if left:
@@ -555,7 +553,7 @@ class Exchange:
         self._client.cut()
 
     def _id_field(self) -> Field:
-        return b"x-request-id", self._id
+        return b"x-request-id", self.request_id.encode()
 
     def _count_failure(self, destination: Destination | None, error: str) -> None:
         origin = None if destination is None else destination.origin.name

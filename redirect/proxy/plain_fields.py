@@ -8,7 +8,7 @@ The reader is compiled (`_plain_fields.c`). Where the package was installed with
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate, chain
 from typing import Any
 
@@ -67,16 +67,24 @@ def plain_request_fields(data: bytes, begin: int, about: Forwarded) -> bytes | N
     if found is None:
         return None
     lines, _, via, before, host, forwarded = found
-    return b"%b%b" % (lines, added_fields(via, before, host, forwarded, about))
+    if via is None and before is None and host is None and forwarded is None:
+        return lines + _added(about)  # type: ignore[no-any-return]
+    return lines + added_fields(via, before, host, forwarded, about)  # type: ignore[no-any-return]
 
 
-# The lines that pass of a plain answer, where its body begins, and the length of that.
+@lru_cache(maxsize=1024)
+def _added(about: Forwarded) -> bytes:
+    """What is added where the request has come by no other proxy, which is the same for all of a client's."""
+    return added_fields(None, None, None, None, about)
+
+
+# What passes of the head of a plain answer, without its last line end; where the body begins, and the length of that.
 PlainAnswer = tuple[bytes, int, int]
 
 
-def plain_answer(data: bytes, begin: int) -> PlainAnswer | None:
-    """The head whose fields begin at `begin`, behind the status line; None if it is not plain."""
-    found = _read_response(data, begin)
+def plain_answer(data: bytes, status_line: bytes) -> PlainAnswer | None:
+    """Of an answer that begins with the `status_line`; None if it is not plain."""
+    found = _read_response(data, len(status_line))
     if found is None:
         return None
     lines, end, length, date, via, connection = found
@@ -87,4 +95,4 @@ def plain_answer(data: bytes, begin: int) -> PlainAnswer | None:
     added = _VIA_LINE if via is None else b"via: %b, %b\r\n" % (via, VIA)
     if date is None:
         added += b"date: %b\r\n" % date_now()
-    return lines + added, end, int(length)
+    return status_line + lines + added, end, int(length)

@@ -215,17 +215,17 @@ class Upstream(asyncio.Protocol):
 
     def _answer_plain(self, exchange: Asking, data: bytes) -> bool:
         """Passes on an answer without the parser; returns whether it is plain."""
-        begin = data.find(b"\n") + 1
-        status = _statuses[data[:begin]]
-        found = plain_answer(data, begin) if status else None
+        line = data[: data.find(b"\n") + 1]
+        status = _statuses[line]
+        found = plain_answer(data, line) if status else None
         if found is None:
             return False
-        lines, body_begin, length = found
+        head, body_begin, length = found
         left = length - (len(data) - body_begin)
         if left < 0 or body_begin > MAX_HEAD_BYTES:
             return False
         self._state = BODY
-        head, body = data[:begin] + lines, data[body_begin:]
+        body = data[body_begin:]
         if left:
             self._is_reusable = True
             self._left = left

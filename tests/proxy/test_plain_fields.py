@@ -87,8 +87,9 @@ def request_as_parsed(data: bytes, about: Forwarded) -> bytes | None:
 
 
 def plain(data: bytes) -> tuple[bytes, int] | None:
-    found = plain_answer(data, data.find(b"\n") + 1)
-    return None if found is None else (found[0], found[2])
+    line = data[: data.find(b"\n") + 1]
+    found = plain_answer(data, line)
+    return None if found is None else (found[0].removeprefix(line), found[2])
 
 
 def head_of(data: bytes) -> bytes:
