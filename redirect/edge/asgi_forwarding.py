@@ -7,7 +7,6 @@ has left is the next message, which is not asked for while an origin does not ta
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Send
@@ -29,10 +28,8 @@ class AsgiClient:
     adds_date = True
 
     def __init__(self) -> None:
-        self._messages: deque[Message] = deque()
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()  # None is their end
         self._waiting_bytes = 0
-        self._is_over = False
-        self._changed = asyncio.Event()
         self._is_taking = asyncio.Event()
         self._is_taking.set()
 
@@ -52,8 +49,7 @@ class AsgiClient:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                self.exchange.client_lost()
-                self.cut()
+                self.exchange.on_left()
                 return
             if body := message.get("body"):
                 self.exchange.request_data(body)
@@ -63,26 +59,17 @@ class AsgiClient:
                 self.exchange.request_end()
 
     async def _send(self, send: Send) -> None:
-        while self._messages or not self._is_over:
-            if not self._messages:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            message = self._messages.popleft()
+        while (message := await self._messages.get()) is not None:
             self._waiting_bytes -= len(message.get("body", b""))
             await send(message)
-            if not self._messages:
+            if self._messages.empty():
                 self.exchange.resume_answer()
-
-    def _put(self, message: Message) -> None:
-        self._messages.append(message)
-        self._changed.set()
 
     def _body(self, data: bytes, *, more: bool) -> None:
         self._waiting_bytes += len(data)
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self.exchange.pause_answer()
-        self._put({"type": "http.response.body", "body": data, "more_body": more})
+        self._messages.put_nowait({"type": "http.response.body", "body": data, "more_body": more})
 
     # For the exchange
 
@@ -94,7 +81,7 @@ class AsgiClient:
             fields.append((b"connection", b"close"))
         if status == 304:  # servers hold a length against the body that comes
             fields = [field for field in fields if field[0].lower() != b"content-length"]
-        self._put({"type": "http.response.start", "status": status, "headers": fields})
+        self._messages.put_nowait({"type": "http.response.start", "status": status, "headers": fields})
 
     def plain(self, head: bytes, body: bytes, *, is_whole: bool) -> None:
         raise AssertionError("it takes none")
@@ -110,23 +97,22 @@ class AsgiClient:
 
     def end(self, data: bytes, trailers: Sequence[Field]) -> None:
         self._body(data, more=False)
-        self._is_over = True
+        self._messages.put_nowait(None)
 
     def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
         raise AssertionError("no other protocol was asked for")
 
     def cut(self) -> None:
         """Without the end of a response the server cuts the connection."""
-        self._is_over = True
-        self._changed.set()
+        self._messages.put_nowait(None)
 
     def refuse(self, decision: Decision) -> None:
         exchange = self.exchange
         decision = with_id(decision._replace(close=not exchange.is_complete), exchange.request_id)
         fields, body = fields_and_body(decision, exchange.target, exchange.lines)
-        self._put({"type": "http.response.start", "status": decision.status, "headers": fields})
-        self._put({"type": "http.response.body", "body": body})
-        self._is_over = True
+        self._messages.put_nowait({"type": "http.response.start", "status": decision.status, "headers": fields})
+        self._messages.put_nowait({"type": "http.response.body", "body": body})
+        self._messages.put_nowait(None)
 
     def pause(self) -> None:
         self._is_taking.clear()
