@@ -32,7 +32,7 @@ class Balancer:
     picks by a key of the request."""
 
     __slots__ = (
-        *("_beside", "_bounds", "_by_chance", "_destinations", "_random", "_rendezvous", "_weights", "has_begun"),
+        *("_beside", "_bounds", "_destinations", "_random", "_rendezvous", "_weights", "has_begun"),
         "has_cycle",
         *("has_eligible", "is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
     )
@@ -68,7 +68,6 @@ class Balancer:
         # Each is made when it is first needed.
         self._bounds: tuple[list[int], dict[Destination, int]] | None = None
         self._rendezvous: Rendezvous | None = None
-        self._by_chance: Callable[[], Destination] | None = None
         self.has_cycle = pool.pick == "round_robin"
         self.is_by_key = pool.pick == "hash"
         if pool.file_weights is not None:  # the next step of a ramp has another cycle, and requests wait for each
@@ -112,7 +111,7 @@ class Balancer:
         if self._weights != before[0]:
             self._weigh()
         if (self._weights, self.is_growing) != before:
-            self._beside = self._bounds = self._by_chance = None
+            self._beside = self._bounds = None
             if self._rendezvous is not None:
                 self._rendezvous.use(self._weights)
             self.pick = self._first_pick if self.has_eligible and not self.is_by_key else None
@@ -150,10 +149,8 @@ class Balancer:
             index = self._hashed().pick(key)
             assert index is not None
             return self._destinations[index]
-        if self._by_chance is None:
-            self._by_chance = _random_picker(self._weighted(), self._random)
-        assert self._by_chance is not None
-        return self._by_chance()
+        bounds, _ = self._chances()
+        return self._destinations[bisect_right(bounds, self._random.randrange(bounds[-1])) - 1]
 
     def peek(self) -> Destination:
         """What the next pick of the cycle will be, for a HEAD before the GET."""
@@ -197,10 +194,7 @@ class Balancer:
         if shown is not None and shown[0] is picked and not key:
             return shown[1]
         self._begin()
-        if self._bounds is None:
-            places = {destination: place for place, destination in enumerate(self._destinations)}
-            self._bounds = [*accumulate(self._weights, initial=0)], places
-        bounds, places = self._bounds
+        bounds, places = self._chances()
         at = places[picked]
         weight = bounds[at + 1] - bounds[at]
         if bounds[-1] == weight:
@@ -210,6 +204,12 @@ class Balancer:
             return None if index is None else self._destinations[index]
         drawn = self._random.randrange(bounds[-1] - weight)
         return self._destinations[bisect_right(bounds, drawn + weight if drawn >= bounds[at] else drawn) - 1]
+
+    def _chances(self) -> tuple[list[int], dict[Destination, int]]:
+        if self._bounds is None:
+            places = {destination: place for place, destination in enumerate(self._destinations)}
+            self._bounds = [*accumulate(self._weights, initial=0)], places
+        return self._bounds
 
     def _hashed(self) -> Rendezvous:
         if self._rendezvous is None:

@@ -256,7 +256,7 @@ class Config:
     def forwarded(self) -> frozenset[str]:
         """The pools to which requests are forwarded. Clients cannot name them."""
         named = [route.forward_to for route in self.routes if route.forward_to is not None]
-        return with_fallbacks(named, self._fallback)
+        return with_fallbacks(named, self.fallback)
 
     def only_forwarded(self) -> frozenset[str]:
         """The pools to which requests are forwarded and no client is redirected."""
@@ -264,9 +264,9 @@ class Config:
         if not found:
             return found
         led_to = [route.redirect_to for route in self.routes] + [self.default.name if self.default else None]
-        return found - with_fallbacks([*self.pools.keys() - found, *filter(None, led_to)], self._fallback)
+        return found - with_fallbacks([*self.pools.keys() - found, *filter(None, led_to)], self.fallback)
 
-    def _fallback(self, name: str) -> str | None:
+    def fallback(self, name: str) -> str | None:
         return self.pools[name].fallback
 
 

@@ -24,13 +24,11 @@ from redirect.core.decision import Decision
 from redirect.core.destination import Destination, is_kept, redirect_fields
 from redirect.core.forward import Forward
 from redirect.core.health import NO_HEALTH, Health, HealthStatus
-from redirect.core.pools import Config, Origin, Pool
+from redirect.core.pools import Config, Origin, Pool, with_fallbacks
 from redirect.core.routes import Response, Route, Routes, has_dot_segment
 
 # Seconds after which a client may try again if a pool has no origin to send it to.
 RETRY_AFTER = 5
-
-_NO_STATUSES: Mapping[str, HealthStatus] = {}
 
 
 class MissingKeyError(Exception):
@@ -56,7 +54,9 @@ class Service:
         self._named = prepared
         if forwarded:
             self._named = {name: each for name, each in prepared.items() if name not in forwarded}
-        self._route_fields: dict[str, tuple[tuple[str, str], ...]] = {}  # of redirects by routes, by pool
+        # Of redirects by routes, by pool: the field that names pools has no part in them.
+        led_to = with_fallbacks([route.redirect_to for route in config.routes if route.redirect_to], config.fallback)
+        self._route_fields = {name: redirect_fields(config.pools[name]) for name in led_to}
         # Whether pages of other origins may follow some redirects, and whether some depend on which page asks.
         cors = [pool.cors for pool in config.pools.values() if pool.cors is not None]
         self.has_cors = bool(cors)
@@ -138,8 +138,8 @@ class Service:
         routed = decision.routed
         if routed is None or routed.route != route.name:
             routed = decision.on_route(route.name)
-            if decision.fields:
-                routed = routed._replace(fields=self._fields_by_route(decision))
+            if decision.fields and decision.prefix is not None and decision.pool is not None:
+                routed = routed._replace(fields=self._route_fields[decision.pool])
             decision.routed = routed
         return routed
 
@@ -169,14 +169,6 @@ class Service:
         if cors is None or cors.is_for_any or decision.prefix is None:
             return decision
         return decision._replace(fields=(*decision.fields, *cors.allowing(cross_origin.origin)))
-
-    def _fields_by_route(self, decision: Decision) -> tuple[tuple[str, str], ...]:
-        """The field that names pools had no part in it."""
-        if decision.prefix is None or decision.pool is None:
-            return decision.fields
-        if decision.pool not in self._route_fields:
-            self._route_fields[decision.pool] = redirect_fields(self.config.pools[decision.pool])
-        return self._route_fields[decision.pool]
 
     def _redirect(
         self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None
@@ -300,7 +292,7 @@ def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> 
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
-    return health.get(pool.name, _NO_STATUSES) if pool.has_health else _NO_STATUSES
+    return health.get(pool.name, {}) if pool.has_health else {}
 
 
 def _refused_loop(pool: Pool, redirect: Decision) -> Decision:
