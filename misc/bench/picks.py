@@ -7,11 +7,14 @@ from random import Random
 from statistics import median
 
 from figures import number, verdict
-from pools import WEIGHTS, large
+from pools import WEIGHTS, large, toml
 from scale import Scale
 from table import Table
 
-from redirect.core.cycles import Cycles, picker
+from redirect.config.loader import parse_config
+from redirect.core.balancer import Balancer
+from redirect.core.cycles import Cycles
+from redirect.core.destination import Destination
 
 LIMIT = 2.0  # in parts of a pick among the fewest origins
 SAMPLES = 7
@@ -39,13 +42,12 @@ def _of_kind(kind: str, scale: Scale) -> list[Pick]:
     return [Pick(count, kind, median(taken)) for count, taken in samples.items()]
 
 
-def _picker(count: int, kind: str) -> Callable[[], str]:
-    pick = picker(list(large(count, kind).items()), Cycles(), Random(count))
-    assert pick is not None  # no weight is 0
-    return pick
+def _picker(count: int, kind: str) -> Callable[[], Destination]:
+    (pool,) = parse_config(toml({"pool": large(count, kind)}).encode(), "pools.toml").pools.values()
+    return Balancer(pool, Cycles(), Random(count)).pick
 
 
-def _ns(pick: Callable[[], str], times: int) -> float:
+def _ns(pick: Callable[[], Destination], times: int) -> float:
     """Nanoseconds of one of `times` picks, the loop around them included."""
     before = time.process_time_ns()
     for _ in range(times):

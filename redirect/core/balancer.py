@@ -14,7 +14,7 @@ from itertools import accumulate
 from math import gcd, inf
 from random import Random
 
-from redirect.core.cycles import Cycles, picker
+from redirect.core.cycles import Cycles, ring
 from redirect.core.destination import Destination
 from redirect.core.due import Weights
 from redirect.core.hashing import Rendezvous
@@ -28,16 +28,13 @@ MAX_PREPARED_PICKS = 2_000
 
 
 class Balancer:
-    """Picks the origins of one pool, each as a `Destination`. `pick` is None while none is eligible, and where the pool
-    picks by a key of the request."""
+    """Picks the origins of one pool, each as a `Destination`."""
 
     __slots__ = (
-        *("_beside", "_bounds", "_destinations", "_random", "_rendezvous", "_weights", "has_begun"),
-        "has_cycle",
-        *("has_eligible", "is_by_key", "latest", "next_step", "pick", "pool", "statuses", "vary"),
+        *("_at", "_beside", "_bounds", "_destinations", "_picker", "_prepared", "_random", "_rendezvous", "_ring"),
+        *("_weights", "has_begun", "has_cycle", "has_eligible", "is_by_key", "latest", "next_step", "pool", "statuses"),
+        "vary",
     )
-
-    pick: Callable[[], Destination] | None
 
     def __init__(
         self,
@@ -72,9 +69,13 @@ class Balancer:
         self.is_by_key = pool.pick == "hash"
         if pool.file_weights is not None:  # the next step of a ramp has another cycle, and requests wait for each
             cycles = Cycles(MAX_PREPARED_PICKS)
-        self.pick = picker = None if self.is_by_key else self._picker(cycles)
-        if picker is not None and not self.has_begun:
-            self.pick = lambda: self._begin_with(picker)
+        # What picks are made from: a ring, which is gone through from its end to its begin, or else a function.
+        self._ring: tuple[Destination, ...] | None = None
+        self._at = 0
+        self._picker: Callable[[], Destination] | None = None
+        self._prepared = self._prepare(cycles) if self.has_eligible and not self.is_by_key else None
+        if self._prepared and self.has_begun:
+            self._use(self._prepared)
 
     def _same_destinations(self, pool: Pool, vary: str | None) -> "_Known":
         """Those that mean the same in `pool`: where other origins were found or other weights are in force, and nothing
@@ -88,11 +89,6 @@ class Balancer:
         if not self.has_begun:
             self.has_begun = True
             self._weigh()
-
-    def _begin_with(self, picker: Callable[[], Destination]) -> Destination:
-        self._begin()
-        self.pick = picker
-        return picker()
 
     @property
     def is_growing(self) -> bool:
@@ -114,14 +110,7 @@ class Balancer:
             self._beside = self._bounds = None
             if self._rendezvous is not None:
                 self._rendezvous.use(self._weights)
-            self.pick = self._first_pick if self.has_eligible and not self.is_by_key else None
-
-    def _first_pick(self) -> Destination:
-        """Prepares the cycle when it is first needed: after an outage of thousands of pools, only for those that are
-        asked for. During a slow start it is not worth it, since the next step has another cycle."""
-        self.pick = pick = self._picker(Cycles(0 if self.is_growing else MAX_PREPARED_PICKS))
-        assert pick is not None  # a weight is above 0
-        return pick()
+            self._ring = self._picker = self._prepared = None
 
     def why_none(self) -> str:
         """Why none may be picked, for the client."""
@@ -139,8 +128,26 @@ class Balancer:
         """The origin of a request, whatever the pool picks by; one is eligible."""
         if self.is_by_key:
             return self.pick_by_key(key)
-        assert self.pick is not None
         return self.peek() if method == "HEAD" and self.has_cycle else self.pick()
+
+    def pick(self) -> Destination:
+        """The next origin of the cycle, or one by chance. One is eligible, and the pool picks by no key."""
+        ring = self._ring
+        if ring is None:
+            return self._pick_otherwise()
+        at = self._at
+        self._at = (at or len(ring)) - 1
+        return ring[at]
+
+    def _pick_otherwise(self) -> Destination:
+        """Without a ring, or before it is used. A cycle is prepared when it is first needed: after an outage of
+        thousands of pools, only for those that are asked for. During a slow start it is not worth it, since the next
+        step has another cycle."""
+        if self._picker is not None:
+            return self._picker()
+        self._begin()
+        self._use(self._prepared or self._prepare(Cycles(0 if self.is_growing else MAX_PREPARED_PICKS)))
+        return self.pick()
 
     def pick_by_key(self, key: bytes) -> Destination:
         """The origin for `key`; for an empty one any, by chance and weight. One is eligible."""
@@ -154,15 +161,16 @@ class Balancer:
 
     def peek(self) -> Destination:
         """What the next pick of the cycle will be, for a HEAD before the GET."""
-        assert self.pick is not None
-        picked = self.pick()
-        following = self.pick
-
-        def again() -> Destination:
-            self.pick = following
+        picked, following = self.pick(), self._picker
+        if self._ring is not None:
+            self._at = (self._at + 1) % len(self._ring)
             return picked
 
-        self.pick = again
+        def again() -> Destination:
+            self._picker = following
+            return picked
+
+        self._picker = again
         return picked
 
     def one_at_a_time(self, picked: Destination, key: bytes = b"") -> Destination:
@@ -230,17 +238,25 @@ class Balancer:
             for destination in self._destinations:
                 destination.use(self.statuses.get(destination.origin.name))
 
-    def _picker(self, cycles: Cycles) -> Callable[[], Destination] | None:
+    def _prepare(self, cycles: Cycles) -> "_Picks":
         if self.pool.pick == "round_robin":
-            return picker(self._weighted(), cycles, self._random)
+            return ring(self._weighted(), cycles, self._random)
         pick = _random_picker(self._weighted(), self._random)
-        if pick is None or self.pool.pick == "random":
-            return pick
-        return lambda: min(pick(), pick(), key=_load)
+        assert pick is not None  # a weight is above 0
+        return pick if self.pool.pick == "random" else lambda: min(pick(), pick(), key=_load)
+
+    def _use(self, picks: "_Picks") -> None:
+        self._prepared = None
+        if isinstance(picks, tuple):
+            self._ring, self._at = picks, len(picks) - 1 - self._random.randrange(len(picks))
+        else:
+            self._picker = picks
 
     def _weighted(self) -> list[tuple[Destination, int]]:
         return list(zip(self._destinations, self._weights, strict=True))
 
+
+_Picks = tuple[Destination, ...] | Callable[[], Destination]
 
 # Without their weights, which may be overridden.
 _Known = Mapping[tuple[object, ...], Destination]

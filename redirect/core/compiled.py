@@ -17,7 +17,7 @@ SOURCES = {
     "redirect.edge._plain_head": "c46a26ef915c9e474eb7",
     "redirect.proxy._plain_fields": "e6891df704612bb9179a",
     "redirect.telemetry._batch": "0d881cfcbaf5ff4fb934",
-    "redirect.telemetry._lines": "abe40e4d7d33b77ae690",
+    "redirect.telemetry._lines": "0e19c61cb151d09653d9",
 }
 
 

@@ -16,7 +16,6 @@ This module knows nothing of hosts, pools or requests.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import chain, repeat
 from math import gcd
 from random import Random
 from typing import TypeVar
@@ -69,24 +68,20 @@ class Cycles:
             self._left = max(0, self._left - length)
 
 
-def picker(weighted: Sequence[tuple[T, int]], cycles: Cycles, random: Random) -> Callable[[], T] | None:
-    """Picks the items of `weighted` in the order of their cycle, from a random place of it.
+def ring(weighted: Sequence[tuple[T, int]], cycles: Cycles, random: Random) -> tuple[T, ...] | Callable[[], T]:
+    """The items of `weighted` in the order of their cycle, from the last pick to the first; where that is not prepared,
+    a function that picks them one by one, from a random place on.
 
-    Items of weight 0 are left out; None if none is left. Weights must not be negative.
+    Items of weight 0 are left out; one weighs more. Weights must not be negative.
     """
     eligible = [pair for pair in weighted if pair[1] > 0]
-    if not eligible:
-        return None
     divisor = gcd(*[weight for _, weight in eligible])
     items = [item for item, _ in eligible]
     weights = tuple([weight // divisor for _, weight in eligible])
-
     cycle = cycles.prepare(weights)
     if cycle is None:
         return _unprepared(items, weights, random).__next__
-    start = random.randrange(len(cycle))
-    ring = tuple([items[index] for index in cycle[start:] + cycle[:start]])
-    return chain.from_iterable(repeat(ring)).__next__  # as fast as itertools.cycle, which keeps a list of its own
+    return tuple([items[index] for index in reversed(cycle)])
 
 
 def _unprepared(items: Sequence[T], weights: Sequence[int], random: Random) -> Iterator[T]:

@@ -1,8 +1,10 @@
-"""The decision: what a request is answered with, as a frozen value."""
+"""The decision: what a request is answered with."""
 
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
+from redirect.core.authority import Endpoint
 from redirect.core.due import Certain, Due
 
 # Phrases of RFC 9110 that http.HTTPStatus has in an older form before Python 3.13.
@@ -21,7 +23,16 @@ class Outcome(NamedTuple):
     bytes_out: int  # of the answer's body, from the origin
 
 
-class _Answer(NamedTuple):
+# The status of refused loops; other answers may have it, too.
+LOOP = 422
+
+# Where the worker counts it: what says for how long that is so, the index of the request's numbers, that of its
+# route's, if it has one, and whether nothing else is counted.
+CountedAt = tuple[object, int, int | None, bool]
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class Decision:
     """An answer, before it is bytes on a connection or a line in the access log.
 
     A redirect has a `prefix`, to which the response appends the target: the decision is the same for every request
@@ -29,6 +40,9 @@ class _Answer(NamedTuple):
     `origin` are None where the decision did not get that far: a loop names both, a malformed request neither. Of a
     request that was forwarded it stands in the record only, with its outcome; and so does that of one that the
     controller answered.
+
+    No request changes what is compared. It is one object, since each one more is cold memory where many pools are asked
+    for in turn.
     """
 
     status: int
@@ -45,50 +59,21 @@ class _Answer(NamedTuple):
     served_from: str | None = None  # "cache" in place of an origin that does not answer
     fallback_for: str | None = None  # the pool that was asked, where another one serves in its place
     is_peek: bool = False  # no pick was taken for it
+    leads_to: Endpoint | None = field(default=None, compare=False)  # for requests to it the redirect would be a loop
+    due: Due | None = field(default=None, compare=False)  # when its origin was picked
 
+    # What was made of it for its first request: the begin of the response, where it is counted, the part of a line of
+    # the log, and the same decision on a route. Another one makes its own.
+    opening: bytes | None = field(default=None, init=False, compare=False)
+    counted_at: CountedAt | None = field(default=None, init=False, compare=False)
+    line_part: tuple[Any, ...] | None = field(default=None, init=False, compare=False)
+    routed: "Decision | None" = field(default=None, init=False, compare=False)
 
-# The status of refused loops; other answers may have it, too.
-LOOP = 422
-
-# Where the worker counts it: what says for how long that is so, the index of the request's numbers, that of its
-# route's, if it has one, and whether nothing else is counted.
-CountedAt = tuple[object, int, int | None, bool]
-
-_ROUTE = _Answer._fields.index("route")
-
-
-class Decision(_Answer):
-    due: Due | None = None  # when its origin was picked; what is answered is equal without it
-
-    # What was made of it for its first request: the begin of the response, the part of a line of the log, where it is
-    # counted, and the same decision on a route. One that is equal makes its own.
-    opening: bytes | None = None
-    counted_at: CountedAt | None = None
-    line_part: tuple[Any, ...] | None = None
-    routed: "Decision | None" = None
-
-    def with_due(self, due: Due | None) -> Self:
-        made = tuple.__new__(type(self), self)
-        made.due = due
-        return made
-
-    def without_pick(self) -> Self:
+    def without_pick(self) -> "Decision":
         """The same for a request that was shown what the next pick will be: nothing else was due to it."""
         if self.pool is None or self.origin is None:
             return self
-        return self._replace(is_peek=True).with_due(Due(Certain(self.pool, self.origin), 1.0))
-
-    def on_route(self, name: str) -> Self:
-        """The same on the route of this name. Each request there needs it, and `_replace` takes longer."""
-        made = tuple.__new__(type(self), (*self[:_ROUTE], name, *self[_ROUTE + 1 :]))
-        made.due = self.due
-        return made
-
-    def _replace(self, **changes: Any) -> Self:
-        made = super()._replace(**changes)
-        if self.due is not None:
-            made.due = self.due
-        return made
+        return replace(self, is_peek=True, due=Due(Certain(self.pool, self.origin), 1.0))
 
     @property
     def action(self) -> str:

@@ -4,7 +4,6 @@ The rule: the redirect to an origin is the same for every request of a scheme, s
 first needed, and looked up from then on, until another share is due to the origin.
 """
 
-from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.due import Due, Weights
 from redirect.core.health import HealthStatus
@@ -17,13 +16,10 @@ PERMANENT = (301, 308)
 # has none, and a cached redirect would lead the host that it leads to in a circle, as http does https of the same host.
 _OF_PROXIES = ("X-Forwarded-Proto", "X-Forwarded-Host")
 
-# The endpoint for which the redirect would be a loop, and the redirect.
-SchemeOutcome = tuple[Endpoint, Decision]
-
 
 class Destination:
-    """An origin of a pool, with its outcome for each scheme that was asked for. `vary` is the field that names pools,
-    where it decides."""
+    """An origin of a pool, with the redirect there for each scheme that was asked for. `vary` is the field that names
+    pools, where it decides."""
 
     __slots__ = (
         *("_due", "_weight", "_weights", "failures", "http", "https", "is_held", "origin", "pool", "requests", "trial"),
@@ -31,8 +27,8 @@ class Destination:
     )
 
     _due: Due | None
-    http: SchemeOutcome | None
-    https: SchemeOutcome | None
+    http: Decision | None
+    https: Decision | None
 
     def __init__(self, pool: Pool, origin: Origin, vary: str | None = None) -> None:
         self.pool = pool
@@ -68,18 +64,19 @@ class Destination:
         if trial != self.trial:
             self.trial, self.failures, self.is_held = trial, 0, False
 
-    def work_out(self, scheme: str) -> SchemeOutcome:
-        """The outcome for `scheme` ("http" or "https"), kept in the attribute of that name."""
+    def work_out(self, scheme: str) -> Decision:
+        """The redirect for `scheme` ("http" or "https"), kept in the attribute of that name."""
         pool, origin = self.pool, self.origin
         sent = pool.scheme or scheme
         is_host = pool.discover is None and origin.name.isascii()  # a container's name means nothing to clients
         host = origin.name if is_host else str(origin.authority)
         prefix = f"{sent}://{host}{origin.path_prefix}"
-        redirect = Decision(pool.status, pool.name, origin.name, prefix, fields=redirect_fields(pool, self.vary))
-        redirect = redirect.with_due(self.due)
-        outcome = origin.authority.endpoint(sent), redirect
-        setattr(self, scheme, outcome)
-        return outcome
+        redirect = Decision(
+            pool.status, pool.name, origin.name, prefix, fields=redirect_fields(pool, self.vary),
+            leads_to=origin.authority.endpoint(sent), due=self.due,
+        )  # fmt: skip
+        setattr(self, scheme, redirect)
+        return redirect
 
 
 def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str], ...]:

@@ -38,9 +38,9 @@ class Forward:
         """The decision in the record where the `origin` answered with this status."""
         found = self._answered.get((origin, status))
         if found is None or found.due is not due:
-            decision = Decision(
-                status, self.pool.name, origin, route=self.name, is_forward=True, fallback_for=self.fallback_for
-            )
-            found = decision.with_due(due)
+            found = Decision(
+                status, self.pool.name, origin, route=self.name, is_forward=True, fallback_for=self.fallback_for,
+                due=due,
+            )  # fmt: skip
             self._answered[origin, status] = found
         return found

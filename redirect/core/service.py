@@ -13,6 +13,7 @@ with a constant or leave the answer to the controller. Without one, or where it 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import inf
 from random import Random
 
@@ -137,9 +138,9 @@ class Service:
         decision = self._redirect(self._balancers[route.redirect_to], scheme, asked, method, key)
         routed = decision.routed
         if routed is None or routed.route != route.name:
-            routed = decision.on_route(route.name)
+            routed = replace(decision, route=route.name)
             if decision.fields and decision.prefix is not None and decision.pool is not None:
-                routed = routed._replace(fields=self._route_fields[decision.pool])
+                routed.fields = self._route_fields[decision.pool]
             decision.routed = routed
         return routed
 
@@ -168,24 +169,23 @@ class Service:
         cors = self.config.pools[decision.pool].cors if decision.pool is not None else None
         if cors is None or cors.is_for_any or decision.prefix is None:
             return decision
-        return decision._replace(fields=(*decision.fields, *cors.allowing(cross_origin.origin)))
+        return replace(decision, fields=(*decision.fields, *cors.allowing(cross_origin.origin)))
 
     def _redirect(
         self, balancer: Balancer, scheme: str, asked: Endpoint | None, method: str, key: bytes | None
     ) -> Decision:
-        pick = balancer.pick
-        if pick is not None:
+        if not balancer.has_eligible:
+            return self._fall_back(balancer, scheme, asked, method, key)
+        if not balancer.is_by_key:
             if method == "HEAD" and balancer.has_cycle:
                 return self._peek(balancer, scheme, asked)
-            picked = pick()
-        elif not balancer.has_eligible:
-            return self._fall_back(balancer, scheme, asked, method, key)
+            picked = balancer.pick()
         elif key is None:
             raise MissingKeyError(balancer.pool.hash_on)
         else:
             picked = balancer.pick_by_key(key)
-        endpoint, redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
-        if endpoint != asked:
+        redirect = (picked.http if scheme == "http" else picked.https) or picked.work_out(scheme)
+        if redirect.leads_to != asked:
             return redirect
         other = balancer.pick_beside(picked, key or b"") if balancer.pool.on_loop == "next" else None
         return _loop(balancer.pool, other, redirect, scheme)
@@ -193,8 +193,8 @@ class Service:
     def _peek(self, balancer: Balancer, scheme: str, asked: Endpoint | None) -> Decision:
         """What the next GET will get."""
         picked = balancer.peek()
-        endpoint, redirect = picked.work_out(scheme)
-        if endpoint == asked:
+        redirect = picked.work_out(scheme)
+        if redirect.leads_to == asked:
             other = balancer.peek_beside(picked) if balancer.pool.on_loop == "next" else None
             redirect = _loop(balancer.pool, other, redirect, scheme)
         return redirect.without_pick()
@@ -208,7 +208,7 @@ class Service:
             balancer = self._balancers[fallback]
             if balancer.has_eligible:
                 decision = self._redirect(balancer, scheme, asked, method, key)
-                return decision._replace(fallback_for=asked_for)
+                return replace(decision, fallback_for=asked_for)
             reasons.append(balancer.why_none())
         return Decision(503, asked_for, detail="; ".join(reasons))
 
@@ -236,7 +236,7 @@ def _loop(pool: Pool, other: Destination | None, redirect: Decision, scheme: str
     """What takes the place of a redirect to where the client came from: one to the `other`, if there is any."""
     if other is None:
         return _refused_loop(pool, redirect)
-    return ((other.http if scheme == "http" else other.https) or other.work_out(scheme))[1]
+    return (other.http if scheme == "http" else other.https) or other.work_out(scheme)
 
 
 def _constant(route: Route, response: Response) -> Decision:
@@ -287,8 +287,8 @@ def new_service(
 
 def outcome(pool: Pool, origin: Origin, scheme: str, asked: Endpoint | None) -> Decision:
     """The answer to a request if `origin` of `pool` were picked, and no other one could be."""
-    endpoint, redirect = Destination(pool, origin).work_out(scheme)
-    return _refused_loop(pool, redirect) if endpoint == asked else redirect
+    redirect = Destination(pool, origin).work_out(scheme)
+    return _refused_loop(pool, redirect) if redirect.leads_to == asked else redirect
 
 
 def _statuses(pool: Pool, health: Health) -> Mapping[str, HealthStatus]:
@@ -299,6 +299,6 @@ def _refused_loop(pool: Pool, redirect: Decision) -> Decision:
     detail = f"{pool.name} picked {redirect.origin}, the host that was asked for"
     if pool.on_loop == "stay":
         stay = f"{detail}: the client is to stay there"
-        return Decision(pool.stay_status, pool.name, redirect.origin, detail=stay).with_due(redirect.due)
+        return Decision(pool.stay_status, pool.name, redirect.origin, detail=stay, due=redirect.due)
     loop = f"{detail}: a redirect would loop"
-    return Decision(422, pool.name, redirect.origin, detail=loop).with_due(redirect.due)
+    return Decision(422, pool.name, redirect.origin, detail=loop, due=redirect.due)

@@ -8,6 +8,7 @@ already and passes it in the ASGI extension "redirect", with the target as it ca
 From another server the same is read from the scope.
 """
 
+from dataclasses import replace
 from random import Random
 from time import monotonic_ns
 
@@ -98,7 +99,7 @@ async def _forward(
     if isinstance(exchange, Decision):
         return exchange
     if exchange.traits.upgrade:
-        return NO_SWITCH._replace(route=forward.name)
+        return replace(NO_SWITCH, route=forward.name)
     client.exchange = exchange
     await client.run(receive, send)
     return None

@@ -8,6 +8,7 @@ has left is the next message, which is not asked for while an origin does not ta
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.types import Message, Receive, Send
 
@@ -108,7 +109,7 @@ class AsgiClient:
 
     def refuse(self, decision: Decision) -> None:
         exchange = self.exchange
-        decision = with_id(decision._replace(close=not exchange.is_complete), exchange.request_id)
+        decision = with_id(replace(decision, close=not exchange.is_complete), exchange.request_id)
         fields, body = fields_and_body(decision, exchange.target, exchange.lines)
         self._messages.put_nowait({"type": "http.response.start", "status": decision.status, "headers": fields})
         self._messages.put_nowait({"type": "http.response.body", "body": body})

@@ -183,8 +183,9 @@ class FastPath(HttpConnection):
         default = state.default_headers
         if default is not _begins.default:
             _begins.renew(default)
-        if decision.prefix is not None and not close:
-            answer = b"".join((_begins[decision.status], decision.opening or opening(decision), target, _END))
+        begin = decision.opening or opening(decision)
+        if begin is not None and not close:
+            answer = b"".join((_begins[decision.status], begin, target, _END))
         else:
             close = close or decision.close
             if decision.prefix is None:

@@ -8,6 +8,7 @@ of a redirect it would be a tenth of the cost.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -67,7 +68,7 @@ def with_id(decision: Decision, request_id: str | None) -> Decision:
     has_one = any(name.lower() == "x-request-id" for name, _ in decision.fields)
     if decision.prefix is not None or request_id is None or has_one:
         return decision
-    return decision._replace(fields=(*decision.fields, ("x-request-id", request_id)))
+    return replace(decision, fields=(*decision.fields, ("x-request-id", request_id)))
 
 
 def prefers_html(accept: bytes) -> bool:
@@ -97,10 +98,13 @@ def whole(
     return head(decision.status, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
 
 
-def opening(decision: Decision) -> bytes:
-    """What is behind the default fields of a redirect's response, up to the target; kept with the decision."""
+def opening(decision: Decision) -> bytes | None:
+    """What is behind the default fields of a redirect's response, up to the target, kept with the decision; None if it
+    is no redirect."""
+    if decision.prefix is None:
+        return None
     fields = b"".join([b"%b: %b\r\n" % field for field in encoded(decision)])
-    decision.opening = made = fields + b"location: " + (decision.prefix or "").encode("latin-1")
+    decision.opening = made = fields + b"location: " + decision.prefix.encode("latin-1")
     return made
 
 

@@ -8,6 +8,7 @@ origin's work.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from time import monotonic_ns
 from typing import Any, Protocol
@@ -536,7 +537,7 @@ class Exchange:
             return
         fields = (("proxy-status", f"redirect; error={error}"), *more) if error else more
         decision = self._finish(status, detail, error)
-        self._client.refuse(decision._replace(fields=fields))
+        self._client.refuse(replace(decision, fields=fields))
 
     def _answer_with(self, reason: bytes, fields: list[Field], body: bytes, detail: str, error: str | None) -> None:
         """An old answer in place of those that the origins do not give."""
@@ -590,8 +591,8 @@ class Exchange:
         else:
             decision = Decision(
                 status, forward.pool.name, origin, detail=detail, route=forward.name, is_forward=True,
-                served_from=served_from, fallback_for=forward.fallback_for,
-            ).with_due(self._due)  # fmt: skip
+                served_from=served_from, fallback_for=forward.fallback_for, due=self._due,
+            )  # fmt: skip
         if self.method == "HEAD" and forward.balancer.has_cycle and len(self._tried) == 1:
             decision = decision.without_pick()
         recorder = self._forwarder.recorder

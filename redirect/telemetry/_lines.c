@@ -11,7 +11,7 @@
 #include <time.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "abe40e4d7d33b77ae690"
+#define SOURCE "0e19c61cb151d09653d9"
 
 /* Places in a record and in its head, see record.py, and in the part of a line that a decision determines. */
 enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
@@ -186,13 +186,14 @@ ending(Line *line, PyObject *ends, PyObject *outcome)
 static PyObject *
 part_of(Batch *batch, PyObject *decision)
 {
-    PyObject *due = PyObject_GetAttr(decision, due_name);
-    PyObject *part = due == NULL ? NULL : PyObject_GetAttr(decision, part_name);
-    if (part == Py_None) {
-        Py_DECREF(part);
-        part = Py_XNewRef(PyDict_GetItemWithError(batch->parts, decision)); /* of one that is equal */
+    PyObject *part = PyObject_GetAttr(decision, part_name), *due = NULL;
+    if (part == Py_None) { /* that of one that is equal, if as much was due to it */
+        Py_SETREF(part, Py_XNewRef(PyDict_GetItemWithError(batch->parts, decision)));
+        if (part != NULL && (due = PyObject_GetAttr(decision, due_name)) == NULL)
+            Py_CLEAR(part);
     }
-    if (part != NULL && (!PyTuple_Check(part) || PyTuple_GET_SIZE(part) != PART || PyTuple_GET_ITEM(part, DUE) != due))
+    if (part != NULL && (!PyTuple_Check(part) || PyTuple_GET_SIZE(part) != PART
+                         || (due != NULL && PyTuple_GET_ITEM(part, DUE) != due)))
         Py_CLEAR(part);
     Py_XDECREF(due);
     return part;

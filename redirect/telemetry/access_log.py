@@ -125,16 +125,19 @@ class LineFormatter:
         self.parts.clear()
 
     def _part(self, decision: Decision) -> _Part:
-        part = decision.line_part or self.parts.get(decision)
+        part = decision.line_part
+        if part is not None:
+            return part
+        part = self.parts.get(decision)
         if part is not None and part[-1] is decision.due:
             return part
         level = "info" if decision.status < 400 else "warning" if decision.status < 500 else "error"
         where = f',"pool":{_json(decision.pool)},"origin":{_json(decision.origin)},"location":'
-        status, ends = f',"status":{decision.status},', _ends(decision)
+        ends = _ends(decision)
         if decision.prefix is None:
-            part = level, where + "null", False, status, ends, decision.due
+            part = level, where + "null", False, _closing("", decision.status), ends, decision.due
         else:
-            part = level, where + _text(decision.prefix)[:-1], True, '"' + status, ends, decision.due
+            part = level, where + _text(decision.prefix)[:-1], True, _closing('"', decision.status), ends, decision.due
         decision.line_part = part
         if decision.is_one_of_few:
             self.parts[decision] = part
@@ -143,6 +146,11 @@ class LineFormatter:
 
 def _made(formatter: LineFormatter, records: list[Record], number: int, to_wall: int, _: int) -> bytes:
     return b"".join([formatter.line(record, count, to_wall) for count, record in enumerate(records, number)])
+
+
+@lru_cache(maxsize=1024)
+def _closing(mark: str, status: int) -> str:
+    return f'{mark},"status":{status},'
 
 
 def _ends(decision: Decision) -> tuple[str, ...]:

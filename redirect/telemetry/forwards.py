@@ -6,14 +6,14 @@ when it happens: a failure, and that another origin is tried. What is under way 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
-from redirect.core.decision import Decision, Outcome
+from redirect.core.decision import Outcome
 from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import GAUGES, KINDS, Slot
 from redirect.telemetry.snapshot import BOUNDS_US, in_buckets
 
-_labels = itemgetter(*map(Decision._fields.index, ("pool", "origin")))
+_labels = attrgetter("pool", "origin")
 _decision, _outcome = itemgetter(0), itemgetter(-1)
 _origin_us, _bytes_in, _bytes_out = map(itemgetter, map(Outcome._fields.index, ("origin_us", "bytes_in", "bytes_out")))
 

@@ -130,8 +130,8 @@ def test_metrics_count_forwarded_fields_that_did_not_count(scoreboard: Scoreboar
 
 def test_metrics_count_requests_by_route_and_status(scoreboard: Scoreboard) -> None:
     """Of each action, and refusals as well; requests without a route are in no series."""
-    moved = TO_1._replace(route="/old/*")
-    serve(scoreboard, TO_1, moved, moved, FORWARDED, FORWARDED._replace(status=502), LOOP._replace(route="/old/*"))
+    moved = replace(TO_1, route="/old/*")
+    serve(scoreboard, TO_1, moved, moved, FORWARDED, replace(FORWARDED, status=502), replace(LOOP, route="/old/*"))
     serve(scoreboard, moved, Decision(204, route="GET /constant"), REFUSED)
     seen = {labels: total for (name, labels), total in samples(scoreboard).items() if "route_requests" in name}
     assert {(dict(labels)["route"], dict(labels)["code"]): total for labels, total in seen.items()} == {
@@ -330,7 +330,7 @@ def test_stats_show_the_latency_of_all_requests_and_of_forwards(scoreboard: Scor
 
 
 def test_stats_show_what_became_of_forwards_by_origin(scoreboard: Scoreboard) -> None:
-    serve(scoreboard, *[FORWARDED] * 3, FORWARDED._replace(status=503))
+    serve(scoreboard, *[FORWARDED] * 3, replace(FORWARDED, status=503))
     with worker_with_forwards(scoreboard):
         seen = ask("/stats", scoreboard).json()
     assert seen["pools"]["inner"]["picks"] == 4

@@ -1,5 +1,6 @@
 """What is due to the origins of a pool when one of them is picked."""
 
+from dataclasses import replace
 from random import Random
 
 from redirect.config.loader import parse_config
@@ -35,7 +36,6 @@ def due(of: Balancer) -> dict[str, float]:
     """What is due to the origins that are picked."""
     found = {}
     for _ in range(40):
-        assert of.pick is not None
         picked = of.pick()
         assert picked.due is not None
         found[picked.origin.name] = round(picked.due.share, 3)
@@ -59,7 +59,6 @@ def test_a_slow_start_counts() -> None:
 def test_a_pick_keeps_what_was_due() -> None:
     """Also where other weights came until it is counted."""
     of = balancer()
-    assert of.pick is not None
     before = of.pick().due
     assert before is not None
     share = before.share
@@ -81,10 +80,8 @@ def test_decisions_are_equal_whatever_was_due() -> None:
     assert {decision.status for decision in decisions} == {302, 422}
     assert all(decision.due is not None for decision in decisions)
     for decision in decisions:
-        assert decision.with_due(None) == decision
-        assert decision._replace(route="/a").due is decision.due
-        assert decision.on_route("/a") == decision._replace(route="/a")
-        assert decision.on_route("/a").due is decision.due
+        assert replace(decision, due=None) == decision
+        assert replace(decision, route="/a").due is decision.due
 
 
 def test_a_pick_has_what_is_due_by_the_service_in_use_while_the_next_one_is_made() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -294,7 +295,7 @@ times = st.integers(0, 2**62)
 @st.composite
 def records(draw: st.DrawFn) -> Record:
     outcome = draw(st.none() | outcomes)
-    decision = draw(decisions)._replace(is_forward=outcome is not None).with_due(draw(dues))
+    decision = replace(draw(decisions), is_forward=outcome is not None, due=draw(dues))
     target = draw(texts.map(lambda text: text or ""))
     started, ended = sorted([draw(times), draw(times)])
     return decision, draw(heads), target, started, ended, draw(st.sampled_from(["0" * 12, ""])), outcome

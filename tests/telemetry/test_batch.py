@@ -1,5 +1,6 @@
 """A batch: what its records add up to, whichever of the two adds them up."""
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -58,7 +59,7 @@ def test_forwards_have_durations_of_their_own(adder: AddUp) -> None:
 
 @pytest.mark.parametrize("adder", ADDERS)
 def test_equal_decisions_are_counted_apart_as_other_shares_may_be_due_to_each(adder: AddUp) -> None:
-    twin = A.with_due(None)
+    twin = replace(A)
     assert twin == A
     decisions, *_ = added(adder, [recorded(A), recorded(twin), recorded(A)])
     assert [(decision is A, count) for decision, count in decisions] == [(True, 2), (False, 1)]
@@ -71,7 +72,7 @@ def test_no_records_add_up_to_nothing(adder: AddUp) -> None:
 
 records = st.builds(
     recorded,
-    st.sampled_from([A, B, A.with_due(None), Decision(404)]),
+    st.sampled_from([A, B, replace(A), Decision(404)]),
     st.none() | st.text(max_size=3),
     st.integers(0, 2**45) | st.integers(0, 2000).map(lambda us: us * 1000),
     st.none() | st.just(FORWARDED),
@@ -122,7 +123,7 @@ USE = object()
 
 def placed(*counted_at: Any) -> Decision:
     """A decision of which it is known where it is counted."""
-    decision = A.with_due(None)
+    decision = replace(A)
     decision.counted_at = counted_at
     return decision
 
@@ -169,13 +170,17 @@ CONFIG = parse_config(
 )
 CONFIGURED, OTHER = Weights(CONFIG.pools["p"], [2, 1]), Weights(CONFIG.pools["p"], [2, 0])
 ANSWERS = (
-    *(A.with_due(Due(weights, 1.0)) for weights in (CONFIGURED, OTHER, OTHER, Certain("p", "a"))),
-    *(A.with_due(Due(CONFIGURED, 1.0)).on_route("r"), B.with_due(Due(CONFIGURED, 0.3)), Decision(404, detail="none")),
-    *(Decision(422, "p", "a", detail="a loop").with_due(Due(weights, 1.0)) for weights in (CONFIGURED, OTHER)),
+    *(replace(A, due=Due(weights, 1.0)) for weights in (CONFIGURED, OTHER, OTHER, Certain("p", "a"))),
+    *(
+        replace(A, due=Due(CONFIGURED, 1.0), route="r"),
+        replace(B, due=Due(CONFIGURED, 0.3)),
+        Decision(404, detail="none"),
+    ),
+    *(Decision(422, "p", "a", detail="a loop", due=Due(weights, 1.0)) for weights in (CONFIGURED, OTHER)),
     Decision(422, "p", detail="no loop"),
 )
 FORWARDS = tuple(
-    Decision(status, "q", "c", route="r", is_forward=True).with_due(Due(Weights(CONFIG.pools["q"], [weight]), 1.0))
+    Decision(status, "q", "c", route="r", is_forward=True, due=Due(Weights(CONFIG.pools["q"], [weight]), 1.0))
     for status in (200, 422)
     for weight in (1, 2)
 )

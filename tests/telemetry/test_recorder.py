@@ -29,7 +29,7 @@ BY_HEADER = Decision(302, "p", "a", "http://a")
         pytest.param("p", BY_HEADER, False, id="a pool"),
         pytest.param("q", BY_HEADER, True, id="no pool"),
         pytest.param("inner", BY_HEADER, True, id="a pool that requests are forwarded to"),
-        pytest.param("q", BY_HEADER.on_route("/old"), False, id="where a route redirects"),
+        pytest.param("q", replace(BY_HEADER, route="/old"), False, id="where a route redirects"),
         pytest.param("q", Decision(200, "inner", "b", route="/api", is_forward=True), False, id="where one forwards"),
         pytest.param("q", Decision(404), True, id="without a default pool"),
         pytest.param("q", Decision(400), False, id="refused"),
@@ -84,7 +84,7 @@ def test_what_is_due_counts_the_picks_of_the_configuration_in_force(order: int, 
     recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
     decision = Decision(200, "p", "a", route="/api", is_forward=True)
-    late, new = (decision.with_due(Due(each, 1.0)) for each in weights)
+    late, new = (replace(decision, due=Due(each, 1.0)) for each in weights)
     records: list[Record] = [
         (new, asked, "/", 0, 1, CONFIG.hash, Outcome(200, 1, 1, 0, 0)),
         (late, asked, "/", 0, 1, "0" * 12, Outcome(200, 1, 1, 0, 0)),
