@@ -361,13 +361,12 @@ class HttpConnection(TimedConnection):
         fields = reader.fields(self.headers)
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
-        if request.answer is None and self.handler.service.routes is not None:
-            decision = self.handler.answer(request, self.headers)
-            if not isinstance(decision, Route):  # the app asks the controller
-                answer = self._forward(decision, request, version, peer) if isinstance(decision, Forward) else decision
-                if answer is None:
-                    return
-                request = request._replace(answer=answer)
+        decision = self.decide(request)
+        if isinstance(decision, Forward):
+            decision = self._forward(decision, request, version, peer)
+            if decision is None:
+                return
+        request = request._replace(answer=decision)
         # The parser has refused lengths that differ or are no numbers, and a length beside a coding.
         length = fields.get("content-length", "").lstrip("0")  # int() raises for thousands of them
         unread = (
@@ -385,6 +384,12 @@ class HttpConnection(TimedConnection):
             self._enter(BODY)
         else:
             self._end_request(request, close=close)
+
+    def decide(self, request: Request) -> Decision | Forward | None:
+        """What becomes of the request; None if the controller answers. Decided before the body comes: an origin gets
+        it, for others it is discarded."""
+        decision = self.handler.answer(request, self.headers)
+        return None if isinstance(decision, Route) else decision
 
     def on_body(self, body: bytes) -> None:
         """Passes on the body, or discards it; only its end tells the length of a chunked one."""

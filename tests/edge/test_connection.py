@@ -1,14 +1,22 @@
 """What a connection answers, in which order, and when it ends."""
 
+import asyncio
 import gc
 import weakref
+from random import Random
 from typing import Any
 
 import pytest
+from support.connection import Connection
 from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, chunked
-from support.wire import NEXT, POOLS, Wire, head
+from support.wire import FRONTS, NEXT, POOLS, Wire, head, read_answers
 
+from redirect.config.loader import parse_config
+from redirect.core.service import new_service
+from redirect.edge.connection import HttpConnection
 from redirect.edge.limits import MAX_FED_BYTES
+
+FORWARDS = b'[[routes]]\npath_prefix = "/"\nforward_to = "p"\n[p]\nweighted_hosts = { "origin" = 1 }\n'
 
 
 @pytest.mark.parametrize(("sent", "status"), ANSWERED_AND_OPEN.values(), ids=ANSWERED_AND_OPEN)
@@ -42,6 +50,21 @@ def test_how_the_network_cuts_a_request_does_not_matter(sent: bytes, status: int
     for size in (1, 7, 1000) if len(sent) < 2000 else (1021,):
         pieces = [(sent + NEXT)[at : at + size] for at in range(0, len(sent + NEXT), size)]
         assert wire.exchange(pieces).essence() == whole.essence()
+
+
+@pytest.mark.parametrize("front", FRONTS.values(), ids=FRONTS)
+def test_a_request_is_decided_once_its_head_is_read(front: type[HttpConnection]) -> None:
+    """Routes that come while its body does have no part in it: they may forward, and what came of the body is gone."""
+    forwards = new_service(parse_config(FORWARDS, "pools.toml"), Random(1))
+
+    async def converse() -> bytes:
+        connection = Connection(front)
+        sent = connection.send(head("POST /x HTTP/1.1", "Transfer-Encoding: chunked") + b"1\r\na\r\n")
+        connection.protocol.handler.service = forwards
+        return sent + connection.send(b"0\r\n\r\n") + await connection.rest()
+
+    (answer,) = read_answers(asyncio.run(converse()), ["POST"])
+    assert answer.location == "http://origin-1/x"
 
 
 def test_answers_keep_their_order(wire: Wire) -> None:
