@@ -125,13 +125,17 @@ def test_both_listeners_on_unix_sockets(are_given: bool, tmp_path: Path) -> None
     chosen = {"REDIRECT_SERVER_HOST": "127.0.0.1", "REDIRECT_SERVER_PORT": str(free_port())} if are_given else options
     command = [sys.executable, "-c", ACTIVATES, *(str(each.fileno()) for each in sockets)]
     started = command if are_given else [sys.executable, "-m", "redirect", "serve", "--workers", "1"]
-    with subprocess.Popen(
-        started,
-        cwd=ROOT,
-        env=environment(FORWARDED_ALLOW_IPS="unix:", **files, **chosen),
-        pass_fds=[each.fileno() for each in sockets],
-    ) as process:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(paths["public"]))) as client:
+    with (
+        subprocess.Popen(
+            started,
+            cwd=ROOT,
+            env=environment(FORWARDED_ALLOW_IPS="unix:", **files, **chosen),
+            pass_fds=[each.fileno() for each in sockets],
+        ) as process,
+        contextlib.ExitStack() as ends,
+    ):
+        ends.callback(process.terminate)  # whatever fails: it is waited for
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(paths["public"])), timeout=30) as client:
             wait_for(lambda: listens(paths["public"]))
             got = client.get("http://a/x", headers={"X-Forwarded-Proto": "https"})
             assert got.headers["location"].startswith("https://origin-")
