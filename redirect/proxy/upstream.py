@@ -235,7 +235,7 @@ class Upstream(asyncio.Protocol):
             self.exchange = None
             self.is_reused = True
             self._is_reusable = exchange.is_complete
-            self._end_request()
+            self._end_request(exchange)
             exchange.on_plain(status, head, body, 0)
         return True
 
@@ -252,7 +252,7 @@ class Upstream(asyncio.Protocol):
     def _end_counted(self, exchange: Asking, data: bytes) -> None:
         self._parser = httptools.HttpResponseParser(self)  # this one waits for the body that it was not given
         self._end(exchange, data)
-        self._end_request()
+        self._end_request(exchange)
 
     def _pass_by(self, exchange: Asking) -> None:
         """Has the kernel pass the rest of a long body, where it can."""
@@ -288,7 +288,7 @@ class Upstream(asyncio.Protocol):
             self._fail(_NO_HTTP, f"what it sent is no HTTP: {error}")
             return
         if self.exchange is None:
-            self._end_request()
+            self._end_request(exchange)
         elif self._unparsed_bytes > MAX_HEAD_BYTES:  # trailers are limited, too
             self._fail(_SECTION_SIZE, _TOO_LARGE)
         else:
@@ -298,7 +298,7 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None and not self.has_end:
             self._end(exchange, b"")
-            self._leave()
+            self._leave(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         DESCRIPTORS.origins -= 1
@@ -434,19 +434,19 @@ class Upstream(asyncio.Protocol):
         self._is_reusable = self._is_reusable and exchange.is_complete
         exchange.on_end(data, trailers)
 
-    def _end_request(self) -> None:
+    def _end_request(self, exchange: Asking) -> None:
         """Waits for the next request, once it is known whether bytes followed the answer."""
         if self._is_reusable and not self.transport.is_closing():
             if self._is_paused:
                 self.resume()
             self._rest(self)
         else:
-            self._leave()
+            self._leave(exchange)
 
-    def _leave(self) -> None:
-        """Ends the connection, with a reset where a part of the request waits to be sent: it is answered without that,
-        and the kernel would hold it for an origin that reads nothing."""
-        if self.transport.get_write_buffer_size():
+    def _leave(self, exchange: Asking) -> None:
+        """Ends the connection, with a reset where a part of the request was not sent: it is answered without that, and
+        the kernel would hold what it has for an origin that reads nothing."""
+        if self.transport.get_write_buffer_size() or not exchange.is_complete:
             reset(self.transport)
         else:
             self.transport.close()

@@ -507,7 +507,10 @@ async def test_a_client_that_reads_only_when_it_has_sent_all_gets_an_early_refus
         assert (await client.answer("POST")).status == 503
 
 
-async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothing(own: Forwarding) -> None:
+@pytest.mark.parametrize("seconds", [0, 0.1], ids=["at once", "when nothing more can be sent"])
+async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothing(
+    seconds: float, own: Forwarding
+) -> None:
     """Whether it closes or not: nobody waits for it to take the rest of a request that is answered."""
     is_answered = asyncio.Event()
 
@@ -523,7 +526,7 @@ async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothi
         await client.send(request("POST / HTTP/1.1", f"Content-Length: {64 * MIB}"))
         async with uploading(client, 64 * MIB):
             await gateway.origin.until_asked()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(seconds)
             is_full.set()
             assert (await client.answer("POST")).status == 413
         connection = gateway.origin.peers[0].socket
