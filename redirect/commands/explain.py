@@ -42,6 +42,9 @@ class _Connection(HttpConnection):
 
     def read(self, data: bytes) -> None:
         self._read: list[tuple[Request, list[Field]]] = []
+        self._buffer = data
+        self._look_at_method()
+        data = self._buffer
         while data and not self._read:
             self._parse(data[:MAX_FED_BYTES])
             data = data[MAX_FED_BYTES:]

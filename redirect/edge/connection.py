@@ -8,6 +8,7 @@ differently.
 """
 
 import asyncio
+import re
 from math import inf
 from time import monotonic_ns
 from typing import Any, NamedTuple
@@ -34,6 +35,16 @@ from redirect.proxy.exchange import Exchange
 NOT_HTTP = frozenset(
     b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
 )
+
+# The others that the parser knows.
+METHODS = frozenset(
+    b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY
+    OPTIONS PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNLINK UNLOCK
+    UNSUBSCRIBE""".split()
+)
+
+# A method, behind line ends that are skipped. What is longer is none.
+_METHOD = re.compile(rb"[\r\n]*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})( ?)")
 
 
 class _Pending(NamedTuple):
@@ -65,8 +76,8 @@ class HttpConnection(TimedConnection):
 
     # Beside uvicorn's: with over thirty attributes an instance gets a dict of its own, two KiB and slower.
     __slots__ = (
-        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_starting", "_message_bytes", "_pending",
-        "_upload", "handler", "is_at_end",
+        "_body_bytes", "_draining", "_feeding", "_incomplete_bytes", "_is_starting", "_message_bytes",
+        "_part_of_method", "_pending", "_unknown_method", "_upload", "handler", "is_at_end",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -82,6 +93,8 @@ class HttpConnection(TimedConnection):
         self._feeding: asyncio.Handle | None = None  # the next call of `_feed`
 
         # Request
+        self._part_of_method = b""  # that has come; nothing of such a request was fed
+        self._unknown_method = b""
         self._pending: _Pending | None = None  # in BODY
         self._upload: ForwardingClient | None = None  # that takes the body in PASSING, or what follows a switch
         self._message_bytes = 0  # fed after the chunk in which the request began
@@ -230,6 +243,8 @@ class HttpConnection(TimedConnection):
             self._feed_tunnel(self._forwarding.exchange)
             return
         if self._buffer and self._state < LAST and self._may_feed():
+            if self._state is IDLE or self._part_of_method:
+                self._look_at_method()
             is_counted = self._upload is not None and not self._upload.exchange.traits.is_chunked
             size = limits.MAX_PASSED_BYTES if is_counted else limits.MAX_FED_BYTES
             chunk, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -253,6 +268,22 @@ class HttpConnection(TimedConnection):
             tunnel.request_data(data)
         if not tunnel.is_full:
             self.flow.resume_reading()
+
+    def _look_at_method(self) -> None:
+        """Looks at that of the request with which the buffer begins, once it is whole. One that the parser does not
+        know is fed as another, so that what is wrong with the rest of the head counts first. Where such a request is in
+        one chunk with one before it, it is malformed to the parser."""
+        self._buffer, self._part_of_method = self._part_of_method + self._buffer, b""
+        found = _METHOD.match(self._buffer)
+        if found is None:
+            return
+        if not found[2] and found.end() == len(self._buffer):
+            self._buffer, self._part_of_method = b"", self._buffer
+            if self._state is IDLE:
+                self.on_message_begin()
+        elif found[2] and found[1] not in METHODS and found[1] not in NOT_HTTP:
+            self._unknown_method = found[1]
+            self._buffer = b"POST" + self._buffer[found.end(1) :]
 
     def _may_feed(self) -> bool:
         return not self.pipeline and not self._is_full() and not (self._upload and self._upload.waits_for_switch())
@@ -332,15 +363,16 @@ class HttpConnection(TimedConnection):
         self.headers = []
         self._incomplete_bytes = self._message_bytes = self._body_bytes = 0
         self._until = inf
-        self._state = HEAD
-        self._since = monotonic_ns()
+        if self._state is not HEAD:  # else a part of its method has come before
+            self._state = HEAD
+            self._since = monotonic_ns()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
         self._incomplete_bytes = 0
         # The method is asked for only where it can matter: no known one is half of the limit long.
         if len(self.url) > limits.MAX_REQUEST_LINE_BYTES // 2:
-            line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1")
+            line = len(self._unknown_method or self.parser.get_method()) + len(self.url) + len("  HTTP/1.1")
             if line > limits.MAX_REQUEST_LINE_BYTES:
                 raise _Stop(limits.LINE_TOO_LONG)
 
@@ -355,12 +387,14 @@ class HttpConnection(TimedConnection):
         if refusal := self._exceeded_limit():
             raise _Stop(refusal)
         parser, reader = self.parser, self.handler.reader
-        method, version = parser.get_method(), parser.get_http_version()
+        method, version = self._unknown_method or parser.get_method(), parser.get_http_version()
         if method in NOT_HTTP:
             raise _Stop(OTHER_VERSION)
         fields = reader.fields(self.headers)
         peer = self.client[0] if self.client else None
         request = reader.read(method.decode("ascii"), self.url, fields, version, peer, self.scheme or "http")
+        if self._unknown_method and request.answer is None:
+            raise _Stop(limits.unknown_method(method))
         decision = self.decide(request)
         if isinstance(decision, Forward):
             decision = self._forward(decision, request, version, peer)
@@ -488,7 +522,7 @@ class HttpConnection(TimedConnection):
         if self._pending:
             request = self._pending.request
         else:
-            method = self.parser.get_method().decode("ascii") if self.url or in_target else ""
+            method = (self._unknown_method or self.parser.get_method()).decode("ascii") if self.url or in_target else ""
             target = b"" if in_target else self.url  # how much of it was read depends on where the network cut it
             reader, peer = self.handler.reader, self.client[0] if self.client else None
             request = reader.read(method, target, reader.fields(self.headers), "", peer, self.scheme or "http")

@@ -50,6 +50,10 @@ def malformed(error: Exception) -> Decision:
     return refusal(400, f"the request is malformed: {error}")
 
 
+def unknown_method(method: bytes) -> Decision:
+    return refusal(501, f"the method {method.decode()} is not known here")
+
+
 HEAD_TIMEOUT = refusal(408, f"the request's head did not end within {CLIENT_TIMEOUT_SECONDS:g} seconds")
 BODY_TIMEOUT = refusal(408, f"the request's body did not go on for {CLIENT_TIMEOUT_SECONDS:g} seconds")
 BODY_TOO_SLOW = refusal(408, f"the request's body did not end within {BODY_SECONDS:g} seconds")

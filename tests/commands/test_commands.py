@@ -603,7 +603,7 @@ TOO_LARGE = "the header section has more than 100 fields or 32768 bytes\n"
         (["/\xfc"], "http://localhost/\xfc: 400, the request is malformed: Invalid char in url path\n"),
         (["/a b"], "http://localhost/a b: 400, the request is malformed: Expected HTTP/, RTSP/ or ICE/\n"),
         (["/" + "a" * 9000], f"http://localhost/{'a' * 9000}: 414, the request line is longer than 8192 bytes\n"),
-        (["--method", "brew", "/x"], "http://localhost/x: 400, the request is malformed: Invalid method encountered\n"),
+        (["--method", "brew", "/x"], "http://localhost/x: 501, the method brew is not known here\n"),
         (["--method", "SOURCE", "/x"], "http://localhost/x: 505, only HTTP/1.1 and HTTP/1.0 are spoken here\n"),
         (["--header", "X Y: 1"], "http://localhost/: 400, the request is malformed: Invalid header token\n"),
         (["--header", ": 1"], "http://localhost/: 400, the request is malformed: Invalid header token\n"),

@@ -7,13 +7,14 @@ from random import Random
 from typing import Any
 
 import pytest
+from httptools import HttpParserInvalidMethodError, HttpRequestParser
 from support.connection import Connection
 from support.corpus import ANSWERED_AND_CLOSED, ANSWERED_AND_OPEN, chunked
 from support.wire import FRONTS, NEXT, POOLS, Wire, head, read_answers
 
 from redirect.config.loader import parse_config
 from redirect.core.service import new_service
-from redirect.edge.connection import HttpConnection
+from redirect.edge.connection import METHODS, NOT_HTTP, HttpConnection
 from redirect.edge.limits import MAX_FED_BYTES
 
 FORWARDS = b'[[routes]]\npath_prefix = "/"\nforward_to = "p"\n[p]\nweighted_hosts = { "origin" = 1 }\n'
@@ -65,6 +66,16 @@ def test_a_request_is_decided_once_its_head_is_read(front: type[HttpConnection])
 
     (answer,) = read_answers(asyncio.run(converse()), ["POST"])
     assert answer.location == "http://origin-1/x"
+
+
+def test_the_methods_that_are_known_are_those_of_the_parser() -> None:
+    """A new version of it may know more, which would be refused here."""
+    others = b"BREW CHECKIN LABEL MKREDIRECTREF ORDERPATCH UNCHECKOUT UPDATE VERSION-CONTROL get".split()
+    for method in METHODS | NOT_HTTP:
+        HttpRequestParser(object()).feed_data(method + b" ")
+    for method in others:
+        with pytest.raises(HttpParserInvalidMethodError):
+            HttpRequestParser(object()).feed_data(method + b" ")
 
 
 def test_answers_keep_their_order(wire: Wire) -> None:

@@ -55,7 +55,7 @@ REQUESTS = int(os.environ.get("GENERATED", "10000"))
 # second and the third are the same.
 VARIANTS = [("starlette", READER), ("fast", READER), ("fast", "Python")]
 
-STATUSES = {204, 302, 307, 400, 414, 422, 431, 505}
+STATUSES = {204, 302, 307, 400, 414, 422, 431, 501, 505}
 FIELDS = {"location", "content-length", "content-type", "vary", "connection", "allow", "x-request-id"}
 ORIGINS = ("http://origin-1/", "https://origin-1/", "http://origin-2.example.com/", "https://origin-2.example.com/")
 # Among fewer requests the rarest answers may be missing, and AddressSanitizer still keeps more of what was freed.
