@@ -13,7 +13,9 @@ from typing import NamedTuple
 from redirect.core.overrides import Override, named
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import CONDITIONS, Route
-from redirect.core.wording import some
+from redirect.core.wording import shown, some
+
+_Keyed = Pool | Route | Origin
 
 MAX_LINES = 20
 MAX_ORIGINS_OF_LINE = 5
@@ -108,20 +110,20 @@ def _of_pool(old: Pool, new: Pool, where: str) -> Iterator[Change]:
     drained += [f"{name}, drained, is gone" for name, share in before.items() if not share and name not in after]
     if drained and not _is_yet_to_find(new):
         yield Change(f"pool {new.name}: {some(drained, MAX_ORIGINS_OF_LINE)}", importance=_KEYS)
-    changed = _changed_keys(*(replace(pool, origins=(), none_found=None) for pool in (old, new)))
-    changed += [f"{name} of {origin}" for origin, name in _changed_origins(old, new)]
+    was, now = (replace(pool, origins=(), none_found=None) for pool in (old, new))
+    changed = [*_keys(was, now), *_keys_of_origins(old, new)]
     if changed or not (moved or drained):
-        what = some(changed or ["weights or order"], MAX_ORIGINS_OF_LINE)
-        yield Change(f"pool {new.name}: {what} changed", importance=_KEYS)
+        what = some(changed or ["weights or order changed"], MAX_ORIGINS_OF_LINE)
+        yield Change(f"pool {new.name}: {what}", importance=_KEYS)
 
 
-def _changed_origins(old: Pool, new: Pool) -> Iterator[tuple[str, str]]:
-    """The keys of origins, but for weights, that have other values."""
+def _keys_of_origins(old: Pool, new: Pool) -> Iterator[str]:
+    """Of their keys, but for weights, those that have other values."""
     before = {origin.name: origin for origin in old.origins}
     for origin in new.origins:
         if origin.name in before:
-            for name in _changed_keys(before[origin.name], replace(origin, weight=before[origin.name].weight)):
-                yield origin.name, name
+            was = before[origin.name]
+            yield from _keys(was, replace(origin, weight=was.weight), f" of {origin.name}")
 
 
 def _held(override: Override, before: Config, after: Config) -> Iterator[Change]:
@@ -141,9 +143,16 @@ def _is_yet_to_find(pool: Pool) -> bool:
     return pool.discover is not None and not pool.origins and pool.none_found is None
 
 
-def _changed_keys(old: Pool | Route | Origin, new: Pool | Route | Origin) -> list[str]:
-    names = [each.name for each in fields(old)]
-    return [name for name in names if getattr(old, name) != getattr(new, name)]
+def _keys(old: _Keyed, new: _Keyed, of: str = "", but: Container[str] = ()) -> list[str]:
+    """Those that have other values, with both where they are short."""
+    values = [(each.name, getattr(old, each.name), getattr(new, each.name)) for each in fields(old)]
+    return [f"{name}{of} {_both(*both)}" for name, *both in values if name not in but and both[0] != both[1]]
+
+
+def _both(old: object, new: object) -> str:
+    texts = ["none" if value is None else shown(value) for value in (old, new)]
+    is_short = all(value is None or isinstance(value, str | int | float) for value in (old, new))
+    return " -> ".join(texts) if is_short else "changed"
 
 
 def _shares(pool: Pool) -> dict[str, float]:
@@ -174,8 +183,8 @@ def _routes(before: Config, after: Config) -> Iterator[Change]:
             yield Change(f"route {route.name} is gone: {route.does}", importance=_ROUTES)
         elif route.does != new[key].does:
             yield Change(f"route {new[key].name}: {route.does} -> {new[key].does}", importance=_ROUTES)
-        elif changed := [name for name in _changed_keys(route, new[key]) if name not in CONDITIONS]:
-            yield Change(f"route {new[key].name}: {', '.join(changed)} changed", importance=_KEYS)
+        elif changed := _keys(route, new[key], but=CONDITIONS):
+            yield Change(f"route {new[key].name}: {', '.join(changed)}", importance=_KEYS)
     for key, route in new.items():
         if key not in old and route.place == _ANY.place and (not route.taken or "GET" in route.methods):
             which = "GET" if route.taken else "request"

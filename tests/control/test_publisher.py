@@ -321,7 +321,7 @@ def test_a_ramp_goes_its_way_beside_the_file_and_ends(
         file.write_bytes(TWO + b"status = 307\n")
         await publisher.look()
         assert (publisher.config.pools["p"].status, weights(publisher.config)) == (307, {"old": 7, "new": 3})
-        assert loading(scoreboard).changes == ["pool p: status changed"]
+        assert loading(scoreboard).changes == ["pool p: status 302 -> 307"]
         clock[0] += 25
         await publisher.step()
         assert weights(publisher.config) == {"old": 1, "new": 1}

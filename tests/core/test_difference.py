@@ -28,9 +28,14 @@ CASES = {
     "shares and a prefix": (
         '{ "x" = 4, "y" = 1 }',
         '{ "x" = { weight = 1, path_prefix = "/m" }, "y" = 1 }',
-        ["pool a: path_prefix of x changed", "pool a: x: 80 % -> 50 %, y: 20 % -> 50 %"],
+        ['pool a: path_prefix of x "" -> "/m"', "pool a: x: 80 % -> 50 %, y: 20 % -> 50 %"],
     ),
-    "another key": ("[b]", "[b]\nstatus = 301", ["pool b: status changed"]),
+    "another key": ("[b]", "[b]\nstatus = 301", ["pool b: status 302 -> 301"]),
+    "keys of which some have no short value": (
+        "[b]",
+        '[b]\npick = "random"\nfallback = "a"\nheaders = { "x-b" = "1" }',
+        ['pool b: pick "round_robin" -> "random", fallback none -> "a", headers changed'],
+    ),
     "a pool that is gone": (
         '[b]\nweighted_hosts = { "z" = 1 }\n',
         "",
@@ -80,6 +85,11 @@ def test_changes(old: str, new: str, expected: list[str]) -> None:
     found = lines(TWO, TWO.replace(old, new, 1))
     assert found[: len(expected)] == expected
     assert bool(found) == bool(expected)
+
+
+def test_a_key_of_a_route_is_told_with_both_values() -> None:
+    forward = ROUTE.replace("redirect", "forward")
+    assert lines(forward + TWO, f"{forward}retries = 0\n{TWO}") == ["route /r: retries 1 -> 0"]
 
 
 def test_shares_have_as_many_digits_as_tell_them_apart() -> None:
