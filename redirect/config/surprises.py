@@ -9,15 +9,8 @@ from redirect.core.authority import DEFAULT_PORTS
 from redirect.core.destination import PERMANENT
 from redirect.core.keys import given
 from redirect.core.pools import Config, Pool
-from redirect.core.routes import Route
+from redirect.core.routes import METHODS, Route
 from redirect.core.wording import shown
-
-# The methods that arrive: the parser of requests refuses others, and the connection CONNECT and those of RTSP.
-_ARRIVING = frozenset(
-    """GET HEAD POST PUT PATCH DELETE OPTIONS TRACE QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY
-    MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK
-    UNSUBSCRIBE""".split()
-)
 
 _SEEN = "origins to which routes forward: clients see where these are"
 _NO_HEALTH = "has no effect without health_check or eject"
@@ -91,7 +84,7 @@ class Surprises:
 
 def _of_route(route: Route) -> Iterator[tuple[Path, str]]:
     for method in route.methods:
-        if method not in _ARRIVING:
+        if method not in METHODS:
             yield ("methods",), f"has no effect for {shown(method)}: such requests are refused before routes are asked"
     if route.show in _TELLING and route.host is None:
         yield ("show",), "tells any client of pools and origins; limit it with host, or ask the admin listener instead"

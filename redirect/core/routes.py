@@ -25,6 +25,13 @@ MAX_KNOWN_HOSTS = 4096
 
 MAX_IN_FLIGHT = 1_000_000
 
+# The methods of requests that come to routes: those that the parser knows, but CONNECT and what is not HTTP.
+METHODS = frozenset(
+    """GET HEAD POST PUT PATCH DELETE OPTIONS TRACE QUERY ACL BIND CHECKOUT COPY LINK LOCK M-SEARCH MERGE MKACTIVITY
+    MKCALENDAR MKCOL MOVE NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH SUBSCRIBE UNBIND UNLINK UNLOCK
+    UNSUBSCRIBE""".split()
+)
+
 CONDITIONS = ("host", "path", "path_prefix", "methods")
 
 # The keys of which a route has one, and those that only the first of them has.

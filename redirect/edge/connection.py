@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
 from redirect.core.request import Request
-from redirect.core.routes import Route
+from redirect.core.routes import METHODS, Route
 from redirect.edge import limits
 from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERING, PASSING, SILENT, TimedConnection
 from redirect.edge.forwarding import ForwardingClient
@@ -36,12 +36,8 @@ NOT_HTTP = frozenset(
     b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
 )
 
-# The others that the parser knows.
-METHODS = frozenset(
-    b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY
-    OPTIONS PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNLINK UNLOCK
-    UNSUBSCRIBE""".split()
-)
+# All that the parser knows.
+KNOWN_METHODS = NOT_HTTP | {b"CONNECT", b"PRI"} | {method.encode() for method in METHODS}
 
 # A method, behind line ends that are skipped. What is longer is none.
 _METHOD = re.compile(rb"[\r\n]*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32})( ?)")
@@ -281,7 +277,7 @@ class HttpConnection(TimedConnection):
             self._buffer, self._part_of_method = b"", self._buffer
             if self._state is IDLE:
                 self.on_message_begin()
-        elif found[2] and found[1] not in METHODS and found[1] not in NOT_HTTP:
+        elif found[2] and found[1] not in KNOWN_METHODS:
             self._unknown_method = found[1]
             self._buffer = b"POST" + self._buffer[found.end(1) :]
 
