@@ -30,7 +30,7 @@ VIA = b"1.1 " + PSEUDONYM
 class Kind(IntEnum):
     PASSED = 0
     DROPPED = 1
-    READ = 2  # and dropped: what its value says is said anew
+    READ = 2  # and dropped: what its value says is written again
     NOTED = 3  # read, and passed
 
 
