@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
+from support.lateness import at_best, judge
 from support.service import CLIENT, Running, configs, controller, is_ready, running, status, wait_for, workers
 
 from redirect.config.loader import content_hash
@@ -36,7 +37,7 @@ from redirect.commands.main import cli
 cli(["serve"])
 """
 
-A_LITTLE = 20.0  # for a busy machine: without our own watch it is gunicorn's, after 31 s, or nobody's
+A_LITTLE = 1.5  # for a busy machine
 
 
 def metric(service: Running, name: str) -> float:
@@ -93,6 +94,7 @@ def load(service: Running) -> Iterator[Load]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@at_best
 def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_path: Path) -> None:
     """No request fails, the page and the metrics are back within five seconds, and no counter is lost."""
     with running(tmp_path) as service, load(service) as asking:
@@ -101,7 +103,7 @@ def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_pat
         os.kill(before, how)
         began = time.monotonic()
         answers = [httpx.get(f"{service.admin_url}{path}", timeout=30) for path in ("/", "/metrics")]
-        assert time.monotonic() - began < BACK_SECONDS + A_LITTLE
+        judge(time.monotonic() - began, BACK_SECONDS + A_LITTLE)
         assert [answer.status_code for answer in answers] == [200, 200]
         assert controller(service) not in (0, before)
         asking.stop()
@@ -113,6 +115,7 @@ def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_pat
     assert f"(pid: {before}) {'ended' if how == signal.SIGKILL else 'shows no heartbeat'}" in service.stderr()
 
 
+@at_best
 def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
     """A worker without a heartbeat is reported and counted within five seconds, and replaced within
     REDIRECT_WORKER_TIMEOUT."""
@@ -122,11 +125,11 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
         began = time.monotonic()
         os.kill(hung, signal.SIGSTOP)
         wait_for(lambda: f"worker (pid: {hung}) shows no heartbeat" in service.stderr())
-        assert time.monotonic() - began < BACK_SECONDS + A_LITTLE
+        judge(time.monotonic() - began, BACK_SECONDS + A_LITTLE)
         assert metric(service, 'redirect_processes_hung_total{process="worker"}') == 1
         assert metric(service, f'redirect_worker_last_seen_seconds{{worker="{hung}"}}') > 2
         wait_for(lambda: hung not in workers(service))
-        assert time.monotonic() - began < 6 + A_LITTLE
+        judge(time.monotonic() - began, 6 + A_LITTLE)
         wait_for(lambda: len(workers(service)) == 2)
         assert CLIENT.get(service.url).status_code == 302
         assert "was sent SIGKILL" not in service.stderr()  # by the master, and not as memory ran out

@@ -1,48 +1,21 @@
 """Clients that leave, that only stop to send, and that stay."""
 
 import asyncio
-import contextlib
-import functools
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from support.gateway import Client, Forwarding, Gateway
-from support.origin import Call, Peer, answer, chunk, hang, head, in_turn, says
+from support.lateness import at_best, judge
+from support.origin import Call, answer, chunk, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.proxy.forwarder import CHECK_SECONDS
 
 CHUNKED = "Transfer-Encoding: chunked"
-# From the client's close to the origin's sight of it, at the best of so many times: a busy machine may be late.
+# From the client's close to the origin's sight of it.
 AT_ONCE_SECONDS = 0.05
-TIMES = 5
 # More requests than are read before the first is answered.
 MANY = 200
-
-
-class LateError(AssertionError):
-    pass
-
-
-def judge(peer: Peer, since: float, seconds: float = AT_ONCE_SECONDS) -> None:
-    if (took := peer.ended_at - since) >= seconds:
-        raise LateError(f"the origin saw it after {took:.3f} s")
-
-
-def at_best(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Repeats a test that was late, and fails if it is each time."""
-
-    @functools.wraps(test)
-    async def repeated(**fixtures: Any) -> None:
-        for _ in range(TIMES - 1):
-            with contextlib.suppress(LateError):
-                await test(**fixtures)
-                return
-        await test(**fixtures)
-
-    return repeated
 
 
 def leave(client: Client, how: str) -> float:
@@ -54,7 +27,7 @@ def leave(client: Client, how: str) -> float:
 async def left(gateway: Gateway, since: float, seconds: float = AT_ONCE_SECONDS) -> None:
     """The origin sees its connection end at once, and the log calls it 499."""
     peer = await gateway.origin.until_ended()
-    judge(peer, since, seconds)
+    judge(peer.ended_at - since, seconds)
     record = await gateway.record()
     assert (record["status"], record["action"]) == (499, "forward")
     assert record["detail"]
@@ -116,7 +89,7 @@ async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwardin
         await gateway.origin.until_asked()
         since = leave(client, "close")
         peer = await gateway.origin.until_ended()
-        judge(peer, since)
+        judge(peer.ended_at - since, AT_ONCE_SECONDS)
         assert (await gateway.record())["status"] in (400, 499)
 
 
@@ -143,7 +116,7 @@ async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: 
         await client.piece()
         since = leave(client, how)
         peer = await gateway.origin.until_ended()
-        judge(peer, since, AT_ONCE_SECONDS * 2)
+        judge(peer.ended_at - since, AT_ONCE_SECONDS * 2)
         record = await gateway.record()
         assert (record["status"], record["origin_status"]) == (499, 200)
 
@@ -159,7 +132,7 @@ async def test_a_client_that_leaves_behind_pipelined_requests_ends_all(how: str,
         await gateway.origin.until_asked()
         since = leave(client, how)
         peer = await gateway.origin.until_ended()
-        judge(peer, since)
+        judge(peer.ended_at - since, AT_ONCE_SECONDS)
         assert gateway.origin.targets == ["/1"]
 
 
