@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,7 +72,13 @@ class Stack:
         self.compose("up", "--detach", "--build", "--quiet-pull", "--wait", "nginx", "redirect", timeout=900)
 
     def down(self) -> None:
-        self.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120)
+        try:
+            self.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", timeout=120)
+        except RuntimeError as error:
+            if "has active endpoints" not in str(error) or self._replicas():
+                raise
+            # Engines may miscount what is in a network (moby, issue 43286), and keep it, empty, until they restart.
+            print(f"an empty network of {self.project} stays until the engine restarts: {error}", file=sys.stderr)
 
     def scale(self, replicas: int) -> None:
         self.compose("up", "--detach", "--no-recreate", "--scale", f"redirect={replicas}", "redirect", timeout=120)
