@@ -29,10 +29,11 @@ RETRY_SECONDS = 1.0
 # Seconds for which the event loop is held at most, where an item takes no longer.
 STEP_SECONDS = 0.0002
 
-# Objects that are looked at in a hundredth of a second, and by how much more may have been frozen than there were when
-# all were looked at.
-MAX_FROZEN = 250_000
-MAX_GROWTH = 1.25
+# Bytes of changes after which what was built of them is frozen: the collector looks at it until then, for 1 ms.
+FREEZE_BYTES = 200_000
+
+# How often that is done until what was frozen is looked at again, which takes a second for a large configuration.
+FREEZES = 10
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -48,7 +49,7 @@ class Updates:
         self._random = random
         self._change = self._health_number = -1
         self._health = decode(b"")
-        self._frozen = gc.get_freeze_count()  # objects, when all were looked at last
+        self._unfrozen_bytes = self._freezes = 0
 
     async def run(self) -> None:
         """Applies what is published, as long as the worker serves."""
@@ -84,8 +85,12 @@ class Updates:
         if head is None or head.version == before.config.version:
             return  # this worker began with it
         if head.base != before.config.version:
-            head, pieces = unpack(self._scoreboard.configuration.read())
-        self._collect()
+            content = self._scoreboard.configuration.read()
+            head, pieces = unpack(content)
+        self._unfrozen_bytes += len(content)
+        freezes = self._unfrozen_bytes > FREEZE_BYTES
+        if freezes:
+            self._collect()
         with no_collections():  # one of a large configuration takes a tenth of a second
             config = joined(head, await _pools(before, head, pieces))
             header = self._handler.reader.pool_id_header
@@ -96,18 +101,16 @@ class Updates:
             del before, prepared
             async for _ in in_steps(range(len(old))):
                 service.succeed(old.pop())  # all at once they are freed in a twentieth of a second
-            gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at
+            if freezes:
+                gc.freeze()  # as at the start: what lives as long as the configuration need not be looked at
+                self._unfrozen_bytes = 0
 
     def _collect(self) -> None:
-        """Frees what is garbage, which must not be frozen. What was frozen before and became garbage since, as tunnels
-        that have ended, is freed as well, but of a large configuration only once much has been frozen since."""
-        frozen = gc.get_freeze_count()
-        if frozen > MAX_FROZEN and frozen < self._frozen * MAX_GROWTH:
-            gc.collect(1)
-            return
-        gc.unfreeze()
+        """Frees what is garbage, which must not be frozen; at times also what was frozen, and became garbage since."""
+        self._freezes += 1
+        if self._freezes % FREEZES == 0:
+            gc.unfreeze()
         gc.collect()
-        self._frozen = len(gc.get_objects())
 
 
 async def _pools(before: Service, head: Head, pieces: Iterable[list[Pool]]) -> dict[str, Pool]:

@@ -2,8 +2,7 @@
 
 import asyncio
 import gc
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -28,7 +27,7 @@ from redirect.core.routes import Route
 from redirect.core.service import balancers, new_service
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import Reader
-from redirect.processes.updates import Updates, in_steps
+from redirect.processes.updates import FREEZES, Updates, in_steps
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.limits import Limits
 from redirect.telemetry.scoreboard import Scoreboard
@@ -245,8 +244,30 @@ class Cycle:
         self.cycle = self
 
 
-def test_garbage_is_not_kept(scoreboard: Scoreboard) -> None:
-    """What is garbage when a worker applies a configuration does not stay for as long as the worker lives."""
+@pytest.fixture
+def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is built of a change is frozen, however small it is."""
+    monkeypatch.setattr("redirect.processes.updates.FREEZE_BYTES", 0)
+
+
+def looks(apply: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """How often the collector looks at something meanwhile."""
+    phases: list[str] = []
+
+    def note(phase: str, _about: dict[str, int]) -> None:
+        phases.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        asyncio.run(apply())
+    finally:
+        gc.callbacks.remove(note)
+    return phases.count("start")
+
+
+@pytest.mark.usefixtures("all_large")
+def test_garbage_is_not_frozen(scoreboard: Scoreboard) -> None:
+    """It would stay for as long as the worker lives."""
     _, updates = worker(scoreboard)
     publish(scoreboard, NEW, OLD)
     with no_collections():
@@ -255,47 +276,87 @@ def test_garbage_is_not_kept(scoreboard: Scoreboard) -> None:
         assert garbage() is None
 
 
+def test_what_is_built_of_a_small_change_is_not_frozen(scoreboard: Scoreboard) -> None:
+    """As a step of a ramp: requests would wait while the collector looks, for each step."""
+    _, updates = worker(scoreboard)
+    publish(scoreboard, NEW, OLD)
+    with no_collections():
+        assert looks(updates.apply) == 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_is_built_of_small_changes_is_frozen_once_they_are_many(scoreboard: Scoreboard) -> None:
+    more = "".join(f"[q{number}]\nweighted_hosts.a = 1\n" for number in range(500))
+    configs = [configuration(origin, more=more.replace("= 1", f"= {number}")) for number, origin in enumerate("ab", 1)]
+    _, updates = worker(scoreboard, configs[0])
+    changes = 0
+    while not gc.get_freeze_count():
+        changes += 1
+        before, after = configs[(changes - 1) % 2], configs[changes % 2]
+        publish(scoreboard, after, replace(before, change=scoreboard.change.number))
+        asyncio.run(updates.apply())
+    assert changes > 2
+
+
 def test_a_large_configuration_is_built_without_collections(scoreboard: Scoreboard) -> None:
-    """A collection that looks at all of its objects would hold requests up."""
-    more = "".join(f"[q{number}]\nweighted_hosts.a = 1\n" for number in range(2_000))
+    """One that looks at all of its objects would hold requests up."""
+    more = "".join(f"[q{number}]\nweighted_hosts.a = 1\n" for number in range(10_000))
     after = configuration("new", more=more)
     handler, updates = worker(scoreboard)
     publish(scoreboard, after, OLD)
-    generations: list[int] = []
-
-    def note(_phase: str, about: dict[str, int]) -> None:
-        generations.append(about["generation"])
-
-    gc.callbacks.append(note)
-    try:
-        asyncio.run(updates.apply())
-    finally:
-        gc.callbacks.remove(note)
+    assert looks(updates.apply) == 1  # before it
     assert handler.service.config.hash == after.hash
-    assert len(generations) == 2  # the begin and the end of the one before it
+    assert gc.get_freeze_count() > 10_000
 
 
-@pytest.mark.parametrize("most", [10**9, 0], ids=["few objects", "many"])
-def test_what_was_frozen_and_is_garbage_is_freed(
-    most: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a tunnel that was open while a configuration came; of many objects once many more were frozen."""
-    monkeypatch.setattr("redirect.processes.updates.MAX_FROZEN", most)
+def test_a_configuration_that_was_replaced_leaves_no_garbage(scoreboard: Scoreboard) -> None:
+    """Nothing would free what was frozen of it, at the start or since."""
+    more = """
+        [[routes]]
+        path = "/forwarded"
+        forward_to = "f"
+        [[routes]]
+        path = "/redirected"
+        redirect_to = "p"
+        [f]
+        pick = "least_requests"
+        eject = {{ fails = 2 }}
+        fallback = "g"
+        weighted_hosts = {{ "f-{0}" = 1, "f-2" = 2 }}
+        [g]
+        pick = "hash"
+        weighted_hosts = {{ "g" = {0} }}
+        """
+    configs = [configuration("p", f"p-{number}", more=more.format(number)) for number in range(10, 13)]
+    handler, updates = worker(scoreboard, configs[0])
+    down = HealthStatus(False, 1.0, 1.0, "refused")
+    gc.collect()
+    with no_collections():
+        for before, after in pairwise(configs):
+            for target in ("/forwarded", "/redirected", "/"):
+                handler.decide("GET", target, None, "http", None, "192.0.2.1", b"")
+            scoreboard.health.publish(encode({"p": {"p": down}, "f": {"f-2": down}}))
+            publish(scoreboard, after, replace(before, change=scoreboard.change.number))
+            asyncio.run(updates.apply())
+            assert handler.service.config.hash == after.hash
+        del before, after, configs
+        assert gc.collect() == 0
+
+
+@pytest.mark.usefixtures("all_large")
+def test_what_was_frozen_and_is_garbage_is_freed(scoreboard: Scoreboard) -> None:
+    """As a tunnel that was open while a configuration came; at times, as it takes long."""
     _, updates = worker(scoreboard)
-
-    class Circle:
-        """Refers to itself."""
-
-    circle = Circle()
-    circle.itself = circle  # type: ignore[attr-defined]
-    others = [] if most else [[number] for number in range(gc.get_freeze_count() + len(gc.get_objects()))]
+    garbage = Cycle()
     gc.freeze()
-    seen = weakref.ref(circle)
-    del circle
-    publish(scoreboard, configuration("new"), OLD)
-    asyncio.run(updates.apply())
+    seen = ref(garbage)
+    del garbage
+    configs = [configuration(f"new-{number}") for number in range(FREEZES)]
+    for before, after in pairwise([OLD, *configs]):
+        assert seen() is not None
+        publish(scoreboard, after, replace(before, change=scoreboard.change.number))
+        asyncio.run(updates.apply())
     assert seen() is None
-    del others
 
 
 def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
