@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from redirect.config.loader import no_collections
 from redirect.control.transfer import Head, joined, unpack
-from redirect.core.health import decode
+from redirect.core.health import NO_HEALTH, HealthStatus, decoding
 from redirect.core.pools import Pool
 from redirect.core.service import Service, balancers
 from redirect.edge.handler import RequestHandler
@@ -39,6 +39,9 @@ _logger = logging.getLogger("gunicorn.error")
 
 T = TypeVar("T")
 
+# The head of a configuration, its pools, and how many bytes they are.
+_Published = tuple[Head, Iterable[list[Pool]], int]
+
 
 class Updates:
     """Applies configurations and health to the service of one worker."""
@@ -48,7 +51,7 @@ class Updates:
         self._handler = handler
         self._random = random
         self._change = self._health_number = -1
-        self._health = decode(b"")
+        self._health = NO_HEALTH
         self._unfrozen_bytes = self._freezes = 0
 
     async def run(self) -> None:
@@ -64,12 +67,16 @@ class Updates:
     async def apply(self) -> None:
         """Applies what was published since the last time, and what slow starts are due."""
         change = self._scoreboard.change.number
+        published = self._published() if change != self._change else None
         # What is published first is read last: no origin that was found is used before it is known that it is down.
         if (number := self._scoreboard.health.number) != self._health_number:
-            self._health = decode(self._scoreboard.health.read())
-        if change != self._change:
-            await self._apply_configuration()
-            self._change = change
+            health: dict[str, dict[str, HealthStatus]] = {}
+            async for _ in in_steps(decoding(self._scoreboard.health.read(), health)):
+                pass
+            self._health = health
+        if published is not None:
+            await self._apply_configuration(*published)
+        self._change = change
         async for _ in in_steps(self._handler.service.updates(self._health, monotonic())):
             pass
         if number != self._health_number:
@@ -78,16 +85,21 @@ class Updates:
             self._handler.recorder.numbers.health = number
             self._health_number = number
 
-    async def _apply_configuration(self) -> None:
-        before = self._handler.service
+    def _published(self) -> _Published | None:
+        """The difference to the configuration in use, or all of another one; None if this worker began with it."""
+        version = self._handler.service.config.version
         content = self._scoreboard.change.read()
-        head, pieces = unpack(content) if content else (None, iter(()))
-        if head is None or head.version == before.config.version:
-            return  # this worker began with it
-        if head.base != before.config.version:
+        if not content:
+            return None
+        head, pieces = unpack(content)
+        if head.version != version and head.base != version:
             content = self._scoreboard.configuration.read()
             head, pieces = unpack(content)
-        self._unfrozen_bytes += len(content)
+        return None if head.version == version else (head, pieces, len(content))
+
+    async def _apply_configuration(self, head: Head, pieces: Iterable[list[Pool]], size: int) -> None:
+        before = self._handler.service
+        self._unfrozen_bytes += size
         freezes = self._unfrozen_bytes > FREEZE_BYTES
         if freezes:
             self._collect()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from redirect.core.health import HealthStatus, decode, encode, worst
+from redirect.core.health import LINE_STATUSES, HealthStatus, decode, decoding, encode, worst
 
 # What probes found, and what came of ejections.
 UP, DOWN = HealthStatus(True, 1.0, 10.0, "answered 200"), HealthStatus(False, 1.0, 10.0, "answered 500")
@@ -22,6 +22,15 @@ def test_health_survives_the_way_to_another_process() -> None:
 
 def test_no_bytes_are_no_health() -> None:
     assert decode(b"") == decode(encode({})) == {}
+
+
+def test_a_step_decodes_a_few_statuses_however_many_a_pool_has() -> None:
+    """Requests wait meanwhile."""
+    health = {"p": {str(number): DOWN for number in range(3 * LINE_STATUSES)}, "q": {"b": UP}}
+    decoded: dict[str, dict[str, HealthStatus]] = {}
+    sizes = [sum(map(len, decoded.values())) for _ in decoding(encode(health), decoded)]
+    assert sizes == [*range(LINE_STATUSES, 3 * LINE_STATUSES + 1, LINE_STATUSES), 3 * LINE_STATUSES + 1]
+    assert decoded == health
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.forward import Forward
 from redirect.core.forwarded import TrustedProxies
-from redirect.core.health import HealthStatus, encode
+from redirect.core.health import LINE_STATUSES, HealthStatus, encode
 from redirect.core.limits import MAX_LIMITS, numbered
 from redirect.core.pools import Config, Origin, Pool
 from redirect.core.routes import Route
@@ -140,6 +140,31 @@ def test_an_origin_that_is_found_down_is_never_used(scoreboard: Scoreboard) -> N
             "q is configured, but DNS was not asked for q yet",
             "no origin of q is eligible: one is down, docker calls it unhealthy",
         }
+
+    asyncio.run(work())
+
+
+def test_an_origin_that_is_found_down_while_health_is_read_is_never_used(
+    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Health is read in steps, and meanwhile more of both is published."""
+    monkeypatch.setattr("redirect.processes.updates.STEP_SECONDS", 0)
+    handler, updates = worker(scoreboard, found(""))
+    down = HealthStatus(False, 1.0, 1.0, "docker calls it unhealthy", member="down")
+    many = {f"other-{number}": {"a": down} for number in range(2 * LINE_STATUSES)}
+
+    async def work() -> None:
+        publish(scoreboard, found(""), found(""))
+        scoreboard.health.publish(encode(many))
+        applying = asyncio.ensure_future(updates.apply())
+        await asyncio.sleep(0)
+        scoreboard.health.publish(encode({**many, "q": {"one": down}}))
+        publish(scoreboard, found("", "one"), replace(found(""), change=1))
+        await applying
+        assert handler.service.decide("q", "http", None).prefix is None
+        await updates.apply()
+        reason = "no origin of q is eligible: one is down, docker calls it unhealthy"
+        assert handler.service.decide("q", "http", None).detail == reason
 
     asyncio.run(work())
 
