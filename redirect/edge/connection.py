@@ -108,13 +108,17 @@ class HttpConnection(TimedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         DESCRIPTORS.clients = len(self.connections)
-        # The cycle refers to this connection. Circular garbage that was frozen (`gc.freeze`) would never be freed.
+        # The cycle refers to this connection, and so do exchanges to their clients. Circular garbage that was frozen
+        # (`gc.freeze`) would not be freed.
         self.cycle = None  # type: ignore[assignment]
-        self.pipeline.clear()
         self._buffer = b""
-        forwarding, self._forwarding, self._upload = self._forwarding, None, None
-        if forwarding:
-            forwarding.exchange.client_lost()
+        if self._forwarding:
+            self._forwarding.exchange.client_lost()
+        for client in {self._forwarding, self._upload, *self.pipeline}:
+            if isinstance(client, ForwardingClient):
+                del client.exchange
+        self.pipeline.clear()
+        self._forwarding = self._upload = None
         if self._feeding:
             self._feeding.cancel()
 

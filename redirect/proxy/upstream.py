@@ -133,7 +133,7 @@ class Upstream(asyncio.Protocol):
         # Connection
         self._rest = rest
         self._forget = forget
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser
         self.transport: asyncio.Transport
         self.exchange: Asking | None = None
         self.is_reused = False  # it has answered a request before
@@ -159,6 +159,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        self._parser = httptools.HttpResponseParser(self)
         DESCRIPTORS.origins += 1
 
     def ask(self, exchange: Asking, request: bytes, *, is_head: bool) -> None:
@@ -307,6 +308,7 @@ class Upstream(asyncio.Protocol):
         if exc is not None and self.exchange is not None and self.transport.get_extra_info("sslcontext") is None:
             self._read_rest()
         self._tell_lost(*(_STALE if self.is_reused and self._state is NOTHING else _INCOMPLETE))
+        del self._parser  # each refers to the other, and would wait for the garbage collector
 
     def _read_rest(self) -> None:
         """What came before the end: an origin may answer and close before it has read the request, and then a write

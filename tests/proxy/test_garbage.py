@@ -1,26 +1,49 @@
-"""What a request leaves behind is freed at once: the garbage collector, which stops everything, has nothing to do."""
+"""What a request leaves behind is freed at once: the garbage collector, which stops everything, has nothing to do.
 
+What is frozen at a reload (`gc.freeze`), and is garbage later, would stay for long.
+"""
+
+import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 
 import pytest
-from support.gateway import Client, Forwarding
-from support.origin import hang, head, says
+from support.gateway import Forwarding, Gateway
+from support.origin import Behaviour, Call, hang, head, says
 from support.wire import head as request
 
+from .test_tunnels import SWITCH, UPGRADE, echo
+
 CHUNKED = b"3\r\nabc\r\n0\r\n\r\n"
+GET = request("GET / HTTP/1.1")
+TUNNEL = request("GET / HTTP/1.1", *UPGRADE)
+
+# Routes to an origin that refuses connections, and to one whose name does not exist.
+NOWHERE = """
+[[routes]]
+path = "/refused"
+forward_to = "refusing"
+[[routes]]
+path = "/unknown"
+forward_to = "unknown"
+[refusing]
+weighted_hosts = { "127.0.0.1:1" = 1, "127.0.0.2:1" = 1 }
+[unknown]
+weighted_hosts = { "origin.invalid" = 1 }
+"""
 
 
-async def unreachable(client: Client, sent: bytes, status: int) -> list[object]:
-    """What nothing refers to behind 20 such requests but other garbage."""
+async def garbage(act: Callable[[], Awaitable[None]]) -> set[str]:
+    """The kinds of our objects to which nothing refers but other garbage, behind what is done several times."""
+    await act()  # once before: what is made at the first time only may leave garbage
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
-        for _ in range(20):
-            await client.send(sent)
-            assert (await client.answer()).status == status
+        for _ in range(5):
+            await act()
         gc.collect()
-        return [*gc.garbage]
+        return {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("redirect.")}
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -47,6 +70,79 @@ async def test_a_request_that_was_forwarded_is_no_garbage(sent: bytes, status: i
         await gateway.origin.until_asked()
         gateway.origin.on("/chunks", says(head("200 OK", "Transfer-Encoding: chunked") + CHUNKED))
         client = await gateway.client()
-        await client.send(sent)
-        assert (await client.answer()).status == status
-        assert await unreachable(client, sent, status) == []
+
+        async def ask() -> None:
+            await client.send(sent)
+            assert (await client.answer()).status == status
+
+        assert await garbage(ask) == set()
+
+
+def ends(data: bytes = b"") -> Behaviour:
+    """Says something, and ends the connection."""
+
+    async def behave(call: Call) -> None:
+        await call.write(data)
+        call.close()
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sent", "got"),
+    [
+        pytest.param(echo, TUNNEL, len(SWITCH), id="in a tunnel"),
+        pytest.param(hang, GET, 0, id="before the answer"),
+        pytest.param(hang, request("POST / HTTP/1.1", "Content-Length: 9") + b"abc", 0, id="within the request"),
+        pytest.param(says(head("200 OK", "Content-Length: 99") + b"abc"), GET, 50, id="within the answer"),
+        pytest.param(hang, GET * 3, 0, id="with other requests behind it"),
+    ],
+)
+async def test_what_a_client_leaves_is_no_garbage(behaviour: Behaviour, sent: bytes, got: int, own: Forwarding) -> None:
+    async with own() as gateway:
+        gateway.origin.default = behaviour
+
+        async def leave() -> None:
+            client = await gateway.client()
+            asked = len(gateway.origin.asked)
+            await client.send(sent)
+            await gateway.origin.until_asked(asked + 1)
+            await client.raw(got)
+            client.reset()
+            await nothing_is_open(gateway)
+
+        assert await garbage(leave) == set()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sent"),
+    [
+        pytest.param(ends(SWITCH), TUNNEL, id="a tunnel that the origin ends"),
+        pytest.param(ends(head("200 OK", "Content-Length: 9") + b"abc"), GET, id="an answer that is cut"),
+        pytest.param(ends(), GET, id="no answer"),
+        pytest.param(ends(b"220 ready\r\n"), GET, id="no HTTP"),
+        pytest.param(hang, GET, id="a late answer"),
+        pytest.param(hang, request("GET /refused HTTP/1.1"), id="no connection"),
+        pytest.param(hang, request("GET /unknown HTTP/1.1"), id="no address"),
+    ],
+)
+async def test_what_an_origin_fails_is_no_garbage(behaviour: Behaviour, sent: bytes, own: Forwarding) -> None:
+    async with own("timeouts = { answer = 0.1 }", more=NOWHERE) as gateway:
+        gateway.origin.default = behaviour
+
+        async def fail() -> None:
+            client = await gateway.client()
+            await client.send(sent)
+            client.write_eof()
+            await client.everything()
+            client.close()
+            await nothing_is_open(gateway)
+
+        assert await garbage(fail) == set()
+
+
+async def nothing_is_open(gateway: Gateway) -> None:
+    async with asyncio.timeout(30):
+        while gateway.handler.connections:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)  # for the connections to origins
