@@ -1,6 +1,7 @@
 """`redirect serve`: checks what it can before any process is started."""
 
 import contextlib
+import errno
 import os
 import resource
 import sys
@@ -16,7 +17,7 @@ from redirect.proxy.descriptors import LEAST_DESCRIPTORS
 from redirect.telemetry.error_log import ErrorLog
 from redirect.telemetry.log_writer import try_target
 
-_STDIN, _STDERR = 0, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 def _with_settings(command: F) -> F:
@@ -31,7 +32,7 @@ def _with_settings(command: F) -> F:
 @_with_settings
 def serve(**options: Any) -> None:
     """Run the service: a gunicorn master, one worker per core."""
-    _fill_descriptors()
+    closed = _fill_descriptors()
     try:
         os.getcwd()
     except OSError as error:  # gunicorn goes there for a second master
@@ -45,6 +46,8 @@ def serve(**options: Any) -> None:
         click.echo(f"warning: {warning}", err=True)
     print_warnings(config)
     try:
+        if settings.access_log == "-" and _STDOUT in closed:  # the log would be lost
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if settings.access_log != "off":
             try_target(settings.access_log)
     except OSError as error:
@@ -92,17 +95,25 @@ def _report_to_sentry(*, is_masked: bool) -> None:
         leave(2, f"SENTRY_DSN: {error}; it has the form https://KEY@HOST/PROJECT")
 
 
-def _fill_descriptors() -> None:
-    """Where standard input or error is closed, the next socket would get its number, and messages would go there. A
-    closed standard output stays so: the access log that is to go there would be lost."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (_STDIN, _STDERR):
-        try:
-            os.fstat(descriptor)
-        except OSError:
+def _fill_descriptors() -> set[int]:
+    """Where standard input, output or error is closed, the next file or socket would get its number, and logs and
+    messages would go there. Returns those that were closed."""
+    closed = {descriptor for descriptor in (_STDIN, _STDOUT, _STDERR) if not _is_open(descriptor)}
+    if closed:
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in closed:
             os.dup2(null, descriptor)
-    if null not in (_STDIN, _STDERR):
-        os.close(null)
+        if null not in closed:
+            os.close(null)
+    return closed
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _check_descriptors() -> None:

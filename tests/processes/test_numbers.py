@@ -248,7 +248,21 @@ def test_a_start_with_closed_standard_input_and_error(tmp_path: Path) -> None:
             assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in (0, 2)} == {"/dev/null"}
 
 
-def test_a_closed_standard_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_start_with_closed_standard_output(closed: str, tmp_path: Path) -> None:
+    """An access log that is to go there would be lost, or in the error log's place; one in a file is not."""
+    shell = f'exec {sys.executable} "$@" {closed}'
+    command = ("bash", "-c", shell, "bash", *("-m", "redirect", "serve"))
+    ended = subprocess.run(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, check=False, timeout=30)
+    message = b"REDIRECT_ACCESS_LOG: cannot open '-': Bad file descriptor; name another file\n"
+    assert (ended.returncode, ended.stderr) == (2, b"" if "2>&-" in closed else message)
+    with running(tmp_path, command=command, REDIRECT_ACCESS_LOG=str(tmp_path / "log")) as service:
+        assert CLIENT.get(f"{service.url}/").status_code == 302
+        for pid in (service.process.pid, *workers(service)):
+            assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+
+
+def test_a_standard_output_that_is_closed_later(tmp_path: Path) -> None:
     """A service whose standard output was closed goes on, and stops with exit code 0."""
     port, admin_port = free_port(), free_port()
     process = subprocess.Popen(
