@@ -34,9 +34,13 @@ class Limits:
         self._tokens = tokens
         self._held = held
         self._limits: dict[int, _Limit] = {}
+        self._used: Set[int] | None = None  # those that some route has; all, until that is told
 
     def enter(self, exchange: Limited, limit: RequestLimit) -> bool:
-        """Whether the exchange is under way; if not it waits, or was refused."""
+        """Whether the exchange is under way; if not it waits, or was refused. One that began before its limit was gone,
+        and comes behind another on its connection, has none."""
+        if self._used is not None and limit.index not in self._used:
+            return True
         return self._limit(limit).enter(exchange, limit)
 
     def leave(self, exchange: Limited, limit: RequestLimit) -> None:
@@ -45,6 +49,7 @@ class Limits:
 
     def use(self, indexes: Set[int]) -> None:
         """Has those go on that wait for a limit that no route has any more."""
+        self._used = indexes
         for index in self._limits.keys() - indexes:
             self._limits[index].release()
 

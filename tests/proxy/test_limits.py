@@ -438,3 +438,16 @@ async def test_what_another_worker_was_faster_to_take_is_waited_for() -> None:
             limits.leave(exchange, limit)
     await asyncio.sleep(0.01)
     assert all(exchange.is_under_way for exchange in waiting)
+
+
+async def test_a_limit_that_is_gone_holds_up_no_request_that_comes_to_it_later() -> None:
+    """As one behind another on its connection does. The controller has taken the tokens."""
+    (limits,), (held,) = workers(1, tokens=0)
+    limit, exchange = RequestLimit(1, queue=1), Exchange()
+    limits.use(set())
+    assert limits.enter(exchange, limit)
+    limits.leave(exchange, limit)
+    assert held.tokens == 0
+    limits.use({limit.index})
+    assert not limits.enter(exchange, limit)
+    limits.leave(exchange, limit)
