@@ -1,8 +1,9 @@
 """What a worker reports of origins that may be ejected: failures in a row, and what came of those on trial.
 
-The rule: an origin fails where there is no connection or no whole answer, or where that is 502, 503 or 504. The head of
-another answer ends the row. A connection that had rested too long is no failure, nor is a client that leaves. What was
-sent before a trial tells nothing of it.
+The rule: an origin fails where there is no connection, no head of an answer in time or no whole answer, or where that
+is 502, 503 or 504. The head of another answer ends the row. A connection that had rested too long is no failure, nor is
+a client that leaves, nor an answer in which nothing comes for a while, as in a stream. What was sent before a trial
+tells nothing of it.
 
 Until the controller has decided, the worker holds an origin back itself, at most half of those of a pool: at 3,000
 requests per second 400 more failed otherwise.

@@ -174,7 +174,7 @@ class Exchange:
         return self.state is TUNNEL
 
     def begin(self) -> None:
-        self._still_since = monotonic_ns()
+        self._still_since = self._complete_at = self._sent_at = monotonic_ns()
         self.state = ASKING
         self._forwarder.began(self, self._forward.pool.name)
         if self._refusal is not None:
@@ -186,6 +186,8 @@ class Exchange:
 
     def go_on(self) -> None:
         """Is under way from now on, as far as its route has a limit."""
+        if self._forward.route.limit is not None:
+            self._sent_at = monotonic_ns()  # it may have waited
         balancer = self._forward.balancer
         if not balancer.has_eligible:
             if not self._fall_back():
@@ -487,7 +489,8 @@ class Exchange:
             if self.destination is None:
                 self.refuse_full(504)  # it waited for as long: no origin has a part in it
             else:
-                self._expire(f"no end of the answer within {timeouts.total:g} s")
+                had_time = now - self._sent_at > timeouts.total * 5e8  # half of it, else others took more
+                self._expire(f"no end of the answer within {timeouts.total:g} s", is_failure=had_time)
         elif self.state >= ANSWERING:
             if is_idle:
                 is_full = self._is_held_up or (self.state is TUNNEL and self.is_full)
@@ -513,13 +516,14 @@ class Exchange:
         self._untaken = self._client.untaken() if upstream.is_held_up else untaken(upstream.transport)
         return self._untaken < before
 
-    def _expire(self, detail: str) -> None:
+    def _expire(self, detail: str, *, is_failure: bool = True) -> None:
+        """`is_failure` says whether an origin without an answer may be ejected for it."""
         error = "http_response_timeout"
         if self.state >= ANSWERING:
-            is_failure = self.state is ANSWERING and not self._is_held_up
-            self._cut(f"the answer was cut: {detail}", error if is_failure else None)
+            is_late = self.state is ANSWERING and not self._is_held_up
+            self._cut(f"the answer was cut: {detail}", error if is_late else None)
         else:
-            if self._attempt is not None:
+            if is_failure and self._attempt is not None:
                 self._attempt.failed(error)
             self._refuse(504, f"no answer from {self._forward.pool.name}: {detail}", error)
 

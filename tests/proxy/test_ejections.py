@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Behaviour, answer, close_at_once, hang, head, in_turn, reset_at_once, says
+from support.origin import Behaviour, Call, answer, close_at_once, hang, head, in_turn, reset_at_once, says
 from support.wire import head as request
 
 from redirect.core.ejections import words_of
@@ -154,12 +154,20 @@ async def has_clients_whose_body_does_not_go_on(gateway: Gateway) -> None:
         assert (await client.answer("POST")).status == 408
 
 
+async def stops_in_an_answer(gateway: Gateway) -> None:
+    """As a stream in which nothing happens for a while."""
+    gateway.origin.default = says(head("200 OK", "content-length: 5") + b"ab")
+    for _ in range(3):
+        assert (await gateway.ask("GET / HTTP/1.1")).is_cut
+
+
 NO_FAILURES: list[Callable[[Gateway], Awaitable[None]]] = [
     closes_a_connection_that_rested,
     closes_a_connection_that_rested_before_a_post,
     has_clients_that_leave,
     has_clients_that_leave_in_the_answer,
     has_clients_whose_body_does_not_go_on,
+    stops_in_an_answer,
 ]
 
 
@@ -170,6 +178,29 @@ async def test_what_is_no_failure_of_the_origin(
     async with forwarding("timeouts = { idle = 0.3 }", pool="eject = { fails = 1 }") as gateway:
         await what(gateway)
         assert outcomes(gateway)["failed_in_a_row"] == 0
+
+
+async def later(call: Call) -> None:
+    await asyncio.sleep(0.5)
+    await call.write(answer(b"ok"))
+
+
+@pytest.mark.parametrize("waits", ["for a limit", "for its turn"])
+async def test_an_origin_is_not_ejected_for_the_time_that_a_request_waited(waits: str, forwarding: Forwarding) -> None:
+    """Waiting for a limit counts as `total`, and waiting for its turn on its connection does not."""
+    limit = "limit = { in_flight = 1, queue = 1, wait = 3 }" if waits == "for a limit" else ""
+    async with forwarding(f"{limit}\ntimeouts = {{ total = 0.6 }}", pool="eject = { fails = 1 }") as gateway:
+        gateway.origin.default = later
+        first = await gateway.client()
+        await first.send(request("GET / HTTP/1.1"))
+        await gateway.origin.until_asked()
+        second = await gateway.client() if limit else first
+        await second.send(request("GET / HTTP/1.1"))
+        assert [(await client.answer()).status for client in (first, second)] == [200, 504 if limit else 200]
+        assert outcomes(gateway)["failed_in_a_row"] == 0
+        gateway.origin.default = hang
+        assert (await gateway.ask("GET / HTTP/1.1")).status == 504
+        assert outcomes(gateway)["failed_in_a_row"] == 1
 
 
 async def test_an_origin_that_is_about_to_be_ejected_is_held_back(
