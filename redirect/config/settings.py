@@ -60,7 +60,7 @@ def _unix(text: str) -> str | None:
     """The address of a socket in the file system, with `unix:` in small letters; None if it is another one."""
     if not text.lower().startswith(UNIX):
         return None
-    path = text[len(UNIX) :]
+    path = text[len(UNIX) :].removeprefix("//")  # of a URL, which gunicorn takes away as well
     if not path.startswith("/") or len(os.fsencode(path)) > _MAX_UNIX_BYTES:
         raise ValueError(f"the path of a socket must begin with / and have at most {_MAX_UNIX_BYTES} bytes")
     return UNIX + path

@@ -100,6 +100,8 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, fi
         (" 81 ", "server_port", 81),
         (" OFF ", "admin_bind", "off"),
         ("Unix:/run/A.sock", "admin_bind", "unix:/run/A.sock"),
+        ("unix:///run/A.sock", "server_host", "unix:/run/A.sock"),
+        ("unix:///run/A.sock", "admin_bind", "unix:/run/A.sock"),
         (" 127.0.0.1:1 ", "admin_bind", "127.0.0.1:1"),
         (" s3cret\n", "admin_token", SecretStr("s3cret")),
         (" - ", "access_log", "-"),
@@ -198,6 +200,7 @@ def test_public_bind(host: str, bind: str) -> None:
 _HEADER = "must be the name of a header, such as X-Redirect-Pool-ID"
 _POOL_HEADER = "must be a header that can name a pool, such as X-Redirect-Pool-ID"
 _BIND = "must be host:port, such as 127.0.0.1:9000 or 0.0.0.0:9000, unix:/path, or off"
+_UNIX = "the path of a socket must begin with / and have at most 107 bytes"
 _PORT = "must be a whole number from 0 to 65535"
 
 
@@ -222,6 +225,9 @@ _PORT = "must be a whole number from 0 to 65535"
         ("REDIRECT_ADMIN_BIND", "::1:9000", f"{_BIND}, got '::1:9000'"),
         ("REDIRECT_ADMIN_BIND", "*:9000", f"{_BIND}, got '*:9000'"),
         ("REDIRECT_ADMIN_BIND", "a/b:9000", f"{_BIND}, got 'a/b:9000'"),
+        ("REDIRECT_ADMIN_BIND", "unix://a.sock", f"{_UNIX}, got 'unix://a.sock'"),
+        ("REDIRECT_SERVER_HOST", "unix:a.sock", f"{_UNIX}, got 'unix:a.sock'"),
+        ("REDIRECT_SERVER_HOST", "unix://a.sock", f"{_UNIX}, got 'unix://a.sock'"),
         ("REDIRECT_WORKERS", "0", "must be a whole number from 1 to 1024, got '0'"),
         ("REDIRECT_WORKERS", "1025", "must be a whole number from 1 to 1024, got '1025'"),
         ("REDIRECT_WORKER_TIMEOUT", "1", "must be a whole number from 2 to 3600, got '1'"),
