@@ -29,6 +29,11 @@ _AGENT = f"redirect/{version('redirect')} (health check)"
 _tls = functools.cache(ssl.create_default_context)
 
 
+def forget_authorities() -> None:
+    """Has those that certificates are checked by read again, as new workers read them."""
+    _tls.cache_clear()
+
+
 class Target(NamedTuple):
     origin: Authority
     check: HealthCheck

@@ -28,6 +28,7 @@ from redirect.control.dns_provider import DnsProvider
 from redirect.control.ejections import Ejections
 from redirect.control.instance import Instance
 from redirect.control.keeper import Keeper
+from redirect.control.probe import forget_authorities
 from redirect.control.prober import Loop, Prober
 from redirect.control.publisher import Publisher
 from redirect.core.health import decode, worst
@@ -199,6 +200,8 @@ class Controller:
                 is_good = await self._publisher.look(force=is_requested)
                 looked_ms = now_ms()
                 if is_requested:
+                    if is_good:
+                        forget_authorities()
                     self._common.is_restart_good = is_good
                     self._common.restarts_answered = requested
             await asyncio.sleep(TICK_SECONDS)

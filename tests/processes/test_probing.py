@@ -12,6 +12,7 @@ import pytest
 import tomli_w
 from support.origins import Origin, origin
 from support.service import CLIENT, Running, controller, is_applied, is_ready, running, status, wait_for, workers
+from support.tls import CERTIFICATE, localhost
 
 CHECK = {"path": "/healthz", "interval": 0.2, "timeout": 5, "passes": 1, "fails": 2}
 
@@ -72,6 +73,21 @@ def test_an_origin_goes_and_comes_back(tmp_path: Path, origins: list[Origin]) ->
         assert service.stop() == 0
     assert f"{first.name} is down in p: answered 500 and not 200" in service.stderr()
     assert f"{first.name} is up again in p: answered 200" in service.stderr()
+
+
+def test_hup_has_authorities_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As new workers read them, so that what is forwarded and what is probed agree."""
+    with origin(tls=localhost(tmp_path, monkeypatch)) as served:
+        file = tmp_path / "authorities.pem"
+        file.write_text("")
+        name = f"localhost:{served.port}"
+        pools = {"p": {"weighted_hosts": {name: 1}, "is_default": True, "health_check": CHECK | {"scheme": "https"}}}
+        with running(tmp_path, pools=pools, SSL_CERT_FILE=str(file)) as service:
+            until(service, "down", name)
+            assert "its certificate is not valid" in status(service)["pools"]["p"]["origins"][name]["reason"]
+            file.write_text(CERTIFICATE)
+            service.process.send_signal(signal.SIGHUP)
+            until(service, "up", name)
 
 
 def test_one_prober_for_all_workers(tmp_path: Path, origins: list[Origin]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ class Origin:
 
 
 @contextlib.contextmanager
-def origin() -> Iterator[Origin]:
+def origin(tls: ssl.SSLContext | None = None) -> Iterator[Origin]:
     told = Origin()
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,7 +40,10 @@ def origin() -> Iterator[Origin]:
         def log_request(self, *args: object) -> None:
             pass
 
-    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as told.port:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with in_a_thread(server) as told.port:
         yield told
 
 
