@@ -103,6 +103,9 @@ class AsgiClient:
     def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
         raise AssertionError("no other protocol was asked for")
 
+    def take_back(self) -> bool:
+        return False  # it goes out at once
+
     def cut(self) -> None:
         """Without the end of a response the server cuts the connection."""
         self._messages.put_nowait(None)

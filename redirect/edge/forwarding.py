@@ -132,6 +132,13 @@ class ForwardingClient:
         self._connection.write(_head(101, reason, switched) + b"\r\n")
         self._connection.feed_soon()
 
+    def take_back(self) -> bool:
+        if not self._head:
+            return False
+        self._head = b""
+        self._has_head = self._is_chunked = self._ends_with_connection = False
+        return True
+
     def cut(self) -> None:
         transport = self._connection.transport
         if self._ends_with_connection:  # only a reset tells that this is not its end

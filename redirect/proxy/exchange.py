@@ -86,6 +86,9 @@ class Client(Protocol):
     def switch(self, reason: bytes, fields: list[Field], protocol: bytes) -> None:
         """From here on both sides send what they like."""
 
+    def take_back(self) -> bool:
+        """Whether the head of the answer has not gone out yet, which it then does not."""
+
     def cut(self) -> None:
         """The answer ends before its end."""
 
@@ -453,7 +456,7 @@ class Exchange:
         if self.state is TUNNEL:
             self._finish(101)
             self._client.end(b"", ())
-        elif self.state is ANSWERING:
+        elif self.state is ANSWERING and not self._client.take_back():
             if self._attempt is not None:
                 self._attempt.failed(error)
             self._cut(f"the answer was cut: {detail}", error)
