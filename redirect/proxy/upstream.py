@@ -409,6 +409,8 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             self._is_reusable = False
             return
+        if self._state is not BODY:  # the parser reads one where the status is none that it knows (1xx)
+            raise FieldError("its informational response has a body", 502)
         self._unparsed_bytes = 0
         if self._left > 0:
             self._left -= len(body)

@@ -108,6 +108,23 @@ async def test_equal_lengths_are_one_or_none(forwarding: Forwarding) -> None:
         assert got.status == 502 or (got.all("Content-Length"), got.body) == (["2"], b"ok")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [head("199 Odd", f"Content-Length: {len(EVIL)}") + EVIL, head("199 Odd", CHUNKED) + chunks(EVIL)],
+    ids=["length", "chunks"],
+)
+@pytest.mark.parametrize("before", [b"", head("103 Early Hints")], ids=["first", "behind a 103"])
+async def test_an_informational_answer_has_no_body(before: bytes, body: bytes, forwarding: Forwarding) -> None:
+    """No byte of one reaches the client, who would take it for an answer, and what follows for that to the next."""
+    async with forwarding("retries = 0") as gateway:
+        gateway.origin.on("/evil", says(before + body + answer(b"ok")))
+        client = await gateway.client()
+        got = await client.ask("GET /evil HTTP/1.1")
+        assert (got.status, got.error, got.has("x-evil")) == (502, "http_protocol_error", False)
+        got = await client.ask("GET / HTTP/1.1")
+        assert (got.status, got.body) == (200, b"ok")
+
+
 # Within the limits
 
 LIMITS = {
