@@ -45,6 +45,9 @@ _INCOMPLETE = "http_response_incomplete", "it closed the connection before its a
 _STALE = "connection_terminated", _INCOMPLETE[1]
 _BEGIN = b"HTTP/1."
 
+# The parser refuses them in values, and not in a reason phrase.
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t -~]{0,64}\r\n")
 
 _logger = logging.getLogger("gunicorn.error")
@@ -355,6 +358,8 @@ class Upstream(asyncio.Protocol):
             self._is_reusable = False
 
     def on_status(self, reason: bytes) -> None:
+        if reason.translate(None, _CONTROLS) != reason:
+            raise FieldError("its reason phrase has control characters", 502)
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:

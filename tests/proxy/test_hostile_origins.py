@@ -36,6 +36,8 @@ BROKEN = {
     "a field without a name": raw(f"{OK}: y\r\nContent-Length: 2\r\n\r\nok"),
     "a NUL in a value": raw(f"{OK}X: \0\r\nContent-Length: 2\r\n\r\nok"),
     "a CR in a value": raw(f"{OK}X: y\rz: 1\r\nContent-Length: 2\r\n\r\nok"),
+    "a NUL in a reason": raw("HTTP/1.1 200 O\0K\r\nContent-Length: 2\r\n\r\nok"),
+    "an escape in a reason": raw("HTTP/1.1 200 \x1b[2J\r\nContent-Length: 2\r\n\r\nok"),
     "a NUL in a name": raw(f"{OK}X\0: y\r\nContent-Length: 2\r\n\r\nok"),
     "a field of 60 KiB": head("200 OK", "X: " + "a" * 60 * 1024, "Content-Length: 2") + b"ok",
     "101 fields": head("200 OK", *["X: y"] * 100, "Content-Length: 2") + b"ok",
