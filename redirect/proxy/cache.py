@@ -49,6 +49,7 @@ _Asked = tuple[Hashable, str | None, str | None, bool, bool | None]
 
 class Key(NamedTuple):
     asked: _Asked
+    scheme: str  # a host with a port says nothing of it, and origins are told
     endpoint: Endpoint | None
     target: str
     accept_encoding: bytes | None
@@ -149,7 +150,8 @@ class Cache:
         """What the cache has to do with a request; None if nothing."""
         if route.cache is None or (request.method in _SAFE and not is_for_all(headers)):
             return None
-        key = Key(_asked(route), request.head.endpoint, request.target, accepted_encoding(headers))
+        head = request.head
+        key = Key(_asked(route), head.scheme, head.endpoint, request.target, accepted_encoding(headers))
         return Copy(self, key, request.method, route.cache.stale_if_down)
 
     def find(self, key: Key) -> Answer | None:
@@ -174,7 +176,7 @@ class Cache:
 
     def drop_all_of(self, key: Key) -> None:
         """Whatever the encoding."""
-        for each in [each for each in self._answers if each[:3] == key[:3]]:
+        for each in [each for each in self._answers if each[:-1] == key[:-1]]:
             self.drop(each)
 
 

@@ -397,6 +397,17 @@ async def test_an_answer_is_used_for_another_spelling_of_its_request(forwarding:
             assert (await gateway.ask("GET /x HTTP/1.1", *lines)).status == 200
 
 
+async def test_an_answer_over_one_scheme_is_not_used_for_the_other(forwarding: Forwarding) -> None:
+    """A client could have one kept that was made for http, by the port of https in its Host."""
+    async with forwarding(CACHE, trusted="127.0.0.1") as gateway:
+        gateway.origin.default = says(PAGE)
+        await gateway.ask("GET /x HTTP/1.1", "X-Forwarded-Proto: http", host="asked.example:443")
+        await gateway.origin.stop()
+        assert (await gateway.ask("GET /x HTTP/1.1", "X-Forwarded-Proto: https")).status == 503
+        got = await gateway.ask("GET /x HTTP/1.1", "X-Forwarded-Proto: http", host="ASKED.example.:443")
+        assert got.status == 200
+
+
 async def test_an_answer_of_almost_a_mib_is_kept(forwarding: Forwarding) -> None:
     async with forwarding(CACHE) as gateway:
         before = await fetched_then_down(gateway, answer(b"x" * (cache.MAX_BODY_BYTES - 1)))
