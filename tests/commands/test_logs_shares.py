@@ -105,6 +105,18 @@ def test_other_configurations_are_left_out(config: str) -> None:
     )
 
 
+@pytest.mark.parametrize("due", [None, "x", -0.5, 2, 1e308], ids=str)
+def test_a_share_that_is_none_says_nothing_of_what_was_due(config: str, due: object) -> None:
+    """As from a program that passes the log on, or from somebody who writes into it."""
+    write(config, origin_1=200, origin_2=100)
+    with Path("access.jsonl").open("ab") as file:
+        file.write(line(origin="origin-2", config="0ld", due=due, weights="a") * 500)
+    result = run("report", "shares", "access.jsonl")
+    assert result.exit_code == 0
+    assert "pool-a: as due (p = 1)\n" in result.stdout
+    assert "are left out: 0ld (500); " in result.stdout
+
+
 def test_picks_of_other_configurations_only_are_an_alarm(config: str) -> None:
     """Exit code 1; --config names the TOML that decided them."""
     write(config, origin_1=200, origin_2=100)

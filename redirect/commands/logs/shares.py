@@ -177,7 +177,7 @@ def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict
     others: Counter[str] = Counter()
     by_something_else: set[_Group] = set()
     for *group, origin, decided_by, share, weights, number in rows:
-        if share is None and weights is None:
+        if share is None or not 0 <= share <= 1:  # of an older version, or what no service has written
             if not config or decided_by != config.hash or group[-1] not in pools:
                 others[decided_by] += number
                 continue
