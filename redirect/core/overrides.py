@@ -6,6 +6,7 @@ again. A pool keeps the weights of its file beside those in force, so that share
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from math import ceil, gcd, isclose
@@ -25,6 +26,10 @@ _OBJECT = "an override is a JSON object with pool, origin and to, and perhaps fr
 _KEYS = (*_NEEDED, "from", "over", "hold")
 
 MAX_SECONDS = 30 * 24 * 3600
+
+# Unix time, in the year 9892: later ones cannot be shown.
+MAX_TIME = 250e9
+
 DEFAULT_HOLD_SECONDS = 24 * 3600
 
 # Before the end; a tenth of the time for which the last share holds, if that is shorter.
@@ -136,8 +141,29 @@ def left(config: Config, overrides: Sequence[Override], now: float) -> dict[Over
 
 
 def unpack(content: str | bytes) -> list[Override]:
-    """What `pack` made. Raises ValueError and TypeError."""
-    return [Override(*values) for values in json.loads(content or "[]")]
+    """What `pack` made. Raises ValueError and TypeError where it is anything else."""
+    found = [Override(*values) for values in json.loads(content or "[]")]
+    taken: Counter[str] = Counter()  # parts, by pool
+    for each in found:
+        if not _is_made(each):
+            raise ValueError(f"{astuple(each)} is no override")
+        taken[each.pool] += max(each.first, each.last)
+    if over := [pool for pool, parts in taken.items() if parts > PARTS]:
+        raise ValueError(f"overrides give more than all of {over[0]}")
+    return found
+
+
+def _is_made(override: Override) -> bool:
+    """Whether `read` may have made it."""
+    pool, origin, first, last, began, over, hold = astuple(override)
+    return (
+        type(pool) is type(origin) is str
+        and all(type(parts) is int and 0 <= parts <= PARTS for parts in (first, last))
+        and all(type(number) in (int, float) for number in (began, over, hold))
+        and 0 <= began <= MAX_TIME
+        and 0 <= over <= MAX_SECONDS
+        and 0 <= hold <= MAX_SECONDS
+    )
 
 
 def pack(overrides: Iterable[Override]) -> str:

@@ -265,17 +265,21 @@ def _row(key: str, numbers: str) -> Callable[[Path], None]:
     return make
 
 
-def _overrides(path: Path) -> None:
-    run(path.parent)
-    with sqlite3.connect(path) as file:
-        file.execute("UPDATE overrides SET content = '[[1]]'")
-    file.close()
+def _overrides(content: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        run(path.parent)
+        with sqlite3.connect(path) as file:
+            file.execute("UPDATE overrides SET content = ?", (content,))
+        file.close()
+
+    return make
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        pytest.param(_overrides, "is damaged", id="overrides of another shape"),
+        pytest.param(_overrides("[[1]]"), "is damaged", id="overrides of another shape"),
+        pytest.param(_overrides('[["p", "a", 1, 1, "0", 0, 1]]'), "is damaged", id="an override of other types"),
         pytest.param(_text, "is damaged (file is not a database); move it away", id="text"),
         pytest.param(_torn, "is damaged (database disk image is malformed); move it away", id="torn"),
         pytest.param(_foreign, "is the file of another program; name another directory", id="foreign"),

@@ -159,6 +159,31 @@ def test_overrides_outlive_the_process() -> None:
     assert unpack(b"") == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param('{"p": 1}', id="an object"),
+        pytest.param("[1]", id="a number"),
+        pytest.param('[["p", "a", 1, 1, 0, 0]]', id="a number less"),
+        pytest.param('[["p", ["a"], 1, 1, 0, 0, 1]]', id="an origin that is no text"),
+        pytest.param('[[5, "a", 1, 1, 0, 0, 1]]', id="a pool that is no text"),
+        pytest.param('[["p", "a", 1, "1", 0, 0, 1]]', id="a share that is no number"),
+        pytest.param('[["p", "a", 1, true, 0, 0, 1]]', id="a share that is true"),
+        pytest.param('[["p", "a", 1, 1.5, 0, 0, 1]]', id="a share that is no whole number"),
+        pytest.param('[["p", "a", -1, 1, 0, 0, 1]]', id="a share below 0"),
+        pytest.param('[["p", "a", 1, 1001, 0, 0, 1]]', id="a share above all"),
+        pytest.param('[["p", "a", 1, 1, "0", 0, 1]]', id="a time that is no number"),
+        pytest.param('[["p", "a", 1, 1, 0, 0, NaN]]', id="no number"),
+        pytest.param('[["p", "a", 1, 1, 1e12, 0, 1]]', id="a time that cannot be shown"),
+        pytest.param('[["p", "a", 1, 1, 0, 0, 1e12]]', id="a time without end"),
+        pytest.param('[["p", "a", 1, 600, 0, 0, 1], ["p", "b", 600, 1, 0, 0, 1]]', id="more than all of a pool"),
+    ],
+)
+def test_what_none_of_them_was_made_of_is_none(content: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        unpack(content)
+
+
 def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
     made = read({"pool": "p", "origin": "b", "to": 40.5, "over": 60}, config(), [], NOW)
     assert made == Override("p", "b", 250, 405, NOW, 60.0, DEFAULT_HOLD_SECONDS)
