@@ -225,11 +225,15 @@ def unclear_path(path: str) -> Decision | None:
     return _DOT_SEGMENT if has_dot_segment(path) else None
 
 
-def _forward(route: Route, prepared: Mapping[str, Balancer], name: str, fallback_for: str | None = None) -> Forward:
-    balancer = prepared[name]
-    fallback = balancer.pool.fallback
-    behind = None if fallback is None else _forward(route, prepared, fallback, fallback_for or name)
-    return Forward(route, balancer, behind, fallback_for)
+def _forward(route: Route, prepared: Mapping[str, Balancer], name: str) -> Forward:
+    """To the pool of that name, or to those that serve in its place. A chain of them may be long."""
+    chain = [prepared[name]]
+    while (fallback := chain[-1].pool.fallback) is not None:
+        chain.append(prepared[fallback])
+    behind = None
+    for balancer in reversed(chain[1:]):
+        behind = Forward(route, balancer, behind, name)
+    return Forward(route, chain[0], behind, None)
 
 
 def _loop(pool: Pool, other: Destination | None, redirect: Decision, scheme: str) -> Decision:

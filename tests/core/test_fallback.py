@@ -51,6 +51,19 @@ def test_the_first_pool_of_the_chain_with_an_eligible_origin_serves(down: list[s
     assert serving(CHAIN, *down).decide("a", "http", None) == decision
 
 
+def test_a_chain_may_be_long() -> None:
+    """Longer than functions may call each other. What is forwarded has each pool of it."""
+    links = "".join(f'[p{n}]\nweighted_hosts = {{ o{n} = 1 }}\nfallback = "p{n + 1}"\n' for n in range(2000))
+    route = '[[routes]]\npath_prefix = "/f"\nforward_to = "p0"\n'
+    service = serving(f"{route}{links}[p2000]\nweighted_hosts = {{ last = 1 }}\n")
+    forward: object = service.decide_by_route("GET", "/f", None, "http", None)
+    names = []
+    while isinstance(forward, Forward):
+        names.append((forward.pool.name, forward.fallback_for))
+        forward = forward.fallback
+    assert names == [("p0", None), *((f"p{n}", "p0") for n in range(1, 2001))]
+
+
 def test_the_loop_rule_of_the_fallback_holds() -> None:
     decision = serving(CHAIN, "a-1").decide(None, "http", ("b-1", 80))
     assert (decision.status, decision.pool, decision.fallback_for) == (422, "b", "a")
