@@ -250,7 +250,7 @@ def _sent_token(headers: Headers) -> bytes:
     """The token of a request, sent as Bearer or as the password of Basic; empty without one."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return credentials.strip().encode("latin-1")
+        return credentials.strip(" \t").encode("latin-1")  # UTF-8 has bytes that are spaces in Unicode
     if scheme.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(credentials.strip(), validate=True).partition(b":")[2]

@@ -110,7 +110,8 @@ class TrustedProxies:
 
 
 def _entries(value: str | None) -> list[str]:
-    return [entry.strip() for entry in value.split(",")] if value and not value.isspace() else []
+    """Without the blanks around them alone: a character is a byte, and UTF-8 has some that are spaces in Unicode."""
+    return [entry.strip(" \t") for entry in value.split(",")] if value and value.strip(" \t") else []
 
 
 def _is_canonical(text: str) -> bool:

@@ -530,6 +530,15 @@ def test_a_request_without_the_token_is_refused(path: str, headers: dict[str, st
     assert refused.json()["detail"] == (wrong if scoreboard.common.wrong_tokens else missing)
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+@pytest.mark.parametrize("token", ["d\u00e9j\u00e0", "\u0445", "\u00a7\u00c5"], ids=ascii)
+def test_a_token_may_have_letters_of_any_alphabet(scheme: str, token: str, scoreboard: Scoreboard) -> None:
+    """In UTF-8, some bytes of which are spaces in Unicode."""
+    sent = token.encode() if scheme == "Bearer" else base64.b64encode(f":{token}".encode())
+    answered = ask("/stats", scoreboard, token=token, headers={"authorization": f"{scheme} ".encode() + sent})  # type: ignore[dict-item]
+    assert answered.status_code == 200
+
+
 def test_a_wrong_token_is_counted(scoreboard: Scoreboard, caplog: pytest.LogCaptureFixture) -> None:
     """One that is missing is not: a browser asks for it that way."""
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer right"}):

@@ -99,6 +99,11 @@ def test_scheme_if_every_peer_is_trusted() -> None:
         pytest.param("10.0.0.1", "203.0.113.7, 10.0.0.9", "a.example, b.example", "a.example", id="past a proxy"),
         pytest.param("10.0.0.1", "203.0.113.7", "a.example, b.example", "b.example", id="a claim does not count"),
         pytest.param("10.0.0.1", None, "b\xc3\xbccher.example", "b\xc3\xbccher.example", id="UTF-8"),
+        pytest.param(
+            "10.0.0.1", None, " a.caf\xc3\xa0 ", "a.caf\xc3\xa0", id="UTF-8 that ends like a space of Unicode"
+        ),
+        pytest.param("10.0.0.1", None, "\xd1\x85", "\xd1\x85", id="UTF-8 that ends like another one"),
+        pytest.param("10.0.0.1", None, "\xa0", None, id="a space of Unicode"),
         pytest.param("10.0.0.1", None, "foo-.example", "foo-.example", id="odd"),
         pytest.param("10.0.0.1", None, "u@a", None, id="no host"),
         pytest.param("10.0.0.1", None, "\xff", None, id="no UTF-8"),
