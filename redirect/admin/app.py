@@ -152,7 +152,7 @@ async def _end_override(instance: Instance, request: Request) -> Response:
 async def _override(instance: Instance, request: Request) -> Response:
     _asked(request)
     try:
-        content = json.loads(await _body(request, MAX_OVERRIDE_BYTES))
+        content = json.loads(await _body(request, MAX_OVERRIDE_BYTES), object_pairs_hook=_object)
     except (ValueError, RecursionError):
         content = None
     try:
@@ -161,6 +161,15 @@ async def _override(instance: Instance, request: Request) -> Response:
         return refusal(422, str(error))
     await instance.keep()
     return _json(shown_overrides([made])[0])
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """What JSON has as an object. A key that is there twice is refused: one of them would be ignored."""
+    given = Counter(name for name, _ in pairs)
+    for name, times in given.items():
+        if times > 1:
+            raise HTTPException(422, f"the object has {times:,} keys {shown(name)}")
+    return dict(pairs)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -625,6 +625,14 @@ def test_an_override_that_makes_no_sense_is_refused(
     assert ask("/weights", scoreboard, method="POST", content=content, token="t").status_code == 401
 
 
+def test_an_override_that_says_something_twice_is_refused(scoreboard: Scoreboard) -> None:
+    """In one object; the last would count."""
+    twice = b'{"pool": "pool-a", "origin": "origin-2", "to": 1, "to": 90}'
+    refused = ask("/weights", scoreboard, method="POST", content=twice)
+    assert (refused.status_code, refused.json()["detail"]) == (422, 'the object has 2 keys "to"')
+    assert ask("/weights", scoreboard).json()["overrides"] == []
+
+
 def test_a_reload_waits_for_the_workers_until_the_instance_ends(
     scoreboard: Scoreboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
