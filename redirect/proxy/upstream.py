@@ -155,6 +155,11 @@ class Upstream(asyncio.Protocol):
         self._reason = b""
         self._headers: list[Field] = []
 
+    def _renew_parser(self) -> None:
+        """One that reads on behind `Connection: close`: where an informational response has it, the answer follows."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(lenient_keep_alive=True)
+
     @property
     def is_held_up(self) -> bool:
         """Whether the client takes no more of the answer for now."""
@@ -162,7 +167,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        self._parser = httptools.HttpResponseParser(self)
+        self._renew_parser()
         DESCRIPTORS.origins += 1
 
     def ask(self, exchange: Asking, request: bytes, *, is_head: bool) -> None:
@@ -254,7 +259,7 @@ class Upstream(asyncio.Protocol):
         self._end_counted(exchange, data)
 
     def _end_counted(self, exchange: Asking, data: bytes) -> None:
-        self._parser = httptools.HttpResponseParser(self)  # this one waits for the body that it was not given
+        self._renew_parser()  # this one waits for the body that it was not given
         self._end(exchange, data)
         self._end_request(exchange)
 
@@ -404,7 +409,7 @@ class Upstream(asyncio.Protocol):
             self._headers, self.exchange = [], None  # another origin is asked
             self.transport.abort()
         elif self._has_no_body:  # the parser cannot be told so
-            self._parser = httptools.HttpResponseParser(self)
+            self._renew_parser()
             self._end(exchange, b"")
         elif read.length is not None and not has_no_body:
             self._left = read.length
@@ -429,7 +434,7 @@ class Upstream(asyncio.Protocol):
         if exchange is None or self._state is not BODY:
             return
         _check_size(self._headers)
-        # The parser reads nothing behind what it takes for the last answer, for Proxy-Connection or a trailer as well.
+        # Also where Proxy-Connection or a trailer says that it is the last answer.
         self._is_reusable = self._is_reusable and self._parser.should_keep_alive()
         held, self._held = self._held, b""
         self._end(exchange, held, trailer_fields(self._headers))

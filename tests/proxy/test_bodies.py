@@ -337,6 +337,21 @@ async def test_unexpected_interim_answers_do_no_harm(interim: str, count: int, f
         assert len(gateway.origin.peers) == 1
 
 
+@pytest.mark.parametrize("field", ["Connection: close", "Proxy-Connection: close", "Connection: close, x"])
+@pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints"])
+@pytest.mark.parametrize("framing", ["Content-Length: 2", "Transfer-Encoding: chunked", "Connection: close"])
+async def test_the_answer_follows_an_interim_one_that_says_close(
+    interim: str, field: str, framing: str, forwarding: Forwarding
+) -> None:
+    """Which is said of the connection, and the answer is what ends it."""
+    body = chunks(b"ok") if "chunked" in framing else b"ok"
+    async with forwarding("retries = 0") as gateway:
+        gateway.origin.default = says(head(interim, field) + head("200 OK", framing) + body, close="close" in framing)
+        for _ in range(2):
+            got = await gateway.ask("GET / HTTP/1.1")
+            assert (got.status, got.body) == (200, b"ok")
+
+
 async def test_a_length_where_there_is_no_body_does_not_pass(own: Forwarding) -> None:
     """RFC 9110, section 8.6: a client that counts on it would wait, or take the next answer for the body."""
     async with own() as gateway:
