@@ -152,6 +152,35 @@ def test_what_was_due_stands_in_the_log(log: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("has_toml", [True, False])
+def test_an_origin_of_a_ramp_with_few_requests_is_as_due(has_toml: bool, log: Path) -> None:
+    """By the weights of many steps it has no pick, and in the TOML no weight: what is missing to 1 is due to it."""
+    toml = '[pool-a]\nis_default = true\nweighted_hosts = { "origin-1" = 1, "origin-2" = 0 }\n'
+    if has_toml:
+        Path("redirect_pools_config.toml").write_text(toml)
+    without = [picks(9, "origin-1", 0.9, f"without-{step}") for step in range(20)]
+    some = [picks(8, "origin-1", 0.9, f"with-{step}") + picks(2, "origin-2", 0.1, f"with-{step}") for step in range(20)]
+    log.write_bytes(b"".join([*without, *some]))
+    result = run("report", "shares", "--json", "access.jsonl")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, [each["verdict"] for each in said["verdicts"]]) == (0, [AS_DUE])
+    assert {row["origin"]: row["due"] for row in said["rows"]} == pytest.approx({"origin-1": 0.9, "origin-2": 0.1})
+
+
+def test_what_is_due_to_an_origin_stands_in_any_line_with_the_same_weights(log: Path) -> None:
+    """Of a path that has one request by the weights of each step, the lines of another path tell it."""
+    paths = ("/a", "/b"), ("/b", "/a")
+    log.write_bytes(
+        b"".join(
+            picks(1, origin, 0.5, f"step-{step}", path=path)
+            for step in range(60)
+            for origin, path in zip(("origin-1", "origin-2"), paths[step % 2], strict=True)
+        )
+    )
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "pool-a: as due (p = 1)")
+
+
 def test_files_of_replicas_in_any_order_say_the_same(log: Path) -> None:
     first, *others = OUTAGE
     log.write_bytes(b"".join(others))

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from math import erfc, exp, lgamma, log, sqrt
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import click
@@ -77,6 +78,15 @@ class Picks(NamedTuple):
     is_by_shares: bool = True
 
 
+class _Known(NamedTuple):
+    """What all lines together tell of shares, as a group may have few picks by the weights of a moment, and none of
+    some origins: by pool and weights, the shares of the origins that were picked by them; and by pool, the means of
+    these, for origins that were not."""
+
+    by_weights: Mapping[tuple[str, str], Mapping[str, float]]
+    means: Mapping[str, Mapping[str, float]]
+
+
 class Uneven(NamedTuple):
     """Requests of a pool that have a value in common, of which `origin` has the most beyond what was due to it."""
 
@@ -119,7 +129,9 @@ def shares(counts: Counts, config: Config | None) -> Report:
     """
     pools = config.pools if config else {}
     select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
-    picks, others = _picks(counts.rows(select), config)
+    counted = counts.rows(select)
+    known = _known(counted)
+    picks, others = _picks(counted, config, known)
     if counts.by is None:
         picks = {(name,): Picks(Counter(), {}) for name in pools if counts.filters.pool in (None, name)} | picks
     columns = counts.headings("pool")
@@ -132,7 +144,7 @@ def shares(counts: Counts, config: Config | None) -> Report:
         verdicts.append({**dict(zip(columns, group, strict=True)), **judged._asdict()})
         closing.append(f"{' '.join(map(shown, group))}: {judged}")
     even = [each["pool"] for each in verdicts if each["verdict"] == AS_DUE] if counts.by is None else []
-    uneven = [found for pool, of_pool in _classes(counts, config).items() if pool in even for found in of_pool]
+    uneven = [each for pool, of_pool in _classes(counts, config, known).items() if pool in even for each in of_pool]
     closing += map(str, uneven)
     if others:
         closing.append(_left_out(others, config))
@@ -144,7 +156,7 @@ def shares(counts: Counts, config: Config | None) -> Report:
     return Report(headings, rows, more, tuple(closing), int(is_alarm or is_of_others))
 
 
-def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
+def _classes(counts: Counts, config: Config | None, known: _Known) -> dict[str, list[Uneven]]:
     """By pool, the values of classes with other shares than the pool has, the farthest off first. As many are tested,
     so much smaller has a p to be for an alarm (Bonferroni's correction)."""
     select = f"""
@@ -156,7 +168,7 @@ def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
         ) WHERE place <= {MAX_VALUES} ORDER BY ALL
     """  # noqa: S608  a constant
     tested: defaultdict[str, list[Uneven]] = defaultdict(list)
-    for (by, value, pool), picks in _picks(counts.rows(select), config)[0].items():
+    for (by, value, pool), picks in _picks(counts.rows(select), config, known)[0].items():
         judged = verdict(picks, counts.filters)
         if judged.p is not None:
             total = picks.picked.total()
@@ -170,7 +182,22 @@ def _classes(counts: Counts, config: Config | None) -> dict[str, list[Uneven]]:
     return found
 
 
-def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict[_Group, Picks], Counter[str]]:
+def _known(rows: Iterable[tuple[Any, ...]]) -> _Known:
+    by_weights: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for *_, pool, origin, _, share, weights, _ in rows:
+        if weights is not None:
+            by_weights[pool, weights][origin] = share
+    shares: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (pool, _), origins in by_weights.items():
+        for origin, share in origins.items():
+            shares[pool][origin].append(share)
+    means = {pool: {origin: fmean(each) for origin, each in origins.items()} for pool, origins in shares.items()}
+    return _Known(by_weights, means)
+
+
+def _picks(
+    rows: Iterable[tuple[Any, ...]], config: Config | None, known: _Known
+) -> tuple[dict[_Group, Picks], Counter[str]]:
     """The picks by group; and by configuration, how many there are of which it is not known what was due."""
     pools = config.pools if config else {}
     found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
@@ -187,27 +214,34 @@ def _picks(rows: Iterable[tuple[Any, ...]], config: Config | None) -> tuple[dict
         origins = found.setdefault(tuple(group), {}).setdefault(weights or decided_by, {})
         origins[origin] = number + origins.get(origin, (0, 0.0))[0], share
     return {
-        group: _added(by_weights, pools.get(group[-1]), group not in by_something_else)
+        group: _added(group[-1], by_weights, pools.get(group[-1]), known, group not in by_something_else)
         for group, by_weights in found.items()
     }, others
 
 
-def _added(by_weights: Mapping[str, Mapping[str, tuple[int, float]]], pool: Pool | None, is_by_shares: bool) -> Picks:
-    """The picks by all weights together; of each origin there are the picks and the share."""
+def _added(
+    name: str,
+    by_weights: Mapping[str, Mapping[str, tuple[int, float]]],
+    pool: Pool | None,
+    known: _Known,
+    is_by_shares: bool,
+) -> Picks:
+    """The picks of the pool of this name by all weights together; of each origin there are the picks and the share."""
     picked: Counter[str] = Counter()
     due: defaultdict[str, float] = defaultdict(float)
-    configured = _configured(pool)
-    for origins in by_weights.values():
+    usual = {**{origin: share for origin, (_, share) in _configured(pool).items()}, **known.means.get(name, {})}
+    for weights, origins in by_weights.items():
         total = sum(number for number, _ in origins.values())
-        for origin, (number, share) in origins.items():
-            picked[origin] += number
-            due[origin] += total * share
-        missing = 1 - sum(share for _, share in origins.values())
+        picked.update({origin: number for origin, (number, _) in origins.items()})
+        own = {origin: share for origin, (_, share) in origins.items()}
+        shares = {**own, **known.by_weights.get((name, weights), {})}
+        missing = 1 - sum(shares.values())
         if missing > MISSING_SHARE:
-            left = {name: weight for name, (weight, _) in configured.items() if weight and name not in origins}
-            left = left or {NEVER_PICKED: 1}
-            for origin, weight in left.items():
-                due[origin] += total * missing * weight / sum(left.values())
+            left = {origin: share for origin, share in usual.items() if share and origin not in shares}
+            left = left or {NEVER_PICKED: 1.0}
+            shares |= {origin: missing * share / sum(left.values()) for origin, share in left.items()}
+        for origin, share in shares.items():
+            due[origin] += total * share
     return Picks(picked, due, is_by_shares and (pool is None or pool.is_by_shares))
 
 
