@@ -217,6 +217,20 @@ def test_without_a_toml_the_log_says_that_picks_are_by_something_else(log: Path)
     assert "pool-a  origin-1       -           -  66.67%    300    75.00%      +8.33%\n" in result.stdout
 
 
+@pytest.mark.parametrize(
+    "later",
+    [picks(30, "origin-1", 0.333333, None) + picks(60, "origin-2", 0.666667, None), picks(90, "origin-2", 1, None)],
+    ids=["a ramp", "all to the other one"],
+)
+def test_what_was_due_is_not_told_where_shares_changed_and_the_log_has_no_weights(later: bytes, log: Path) -> None:
+    """The share of an origin is known only of the moments at which it was picked."""
+    log.write_bytes(picks(90, "origin-1", 1, None) + later)
+    result = run("report", "shares", "--json", "access.jsonl")
+    rows = json.loads(result.stdout)["rows"]
+    assert (result.exit_code, [row["picks"] for row in rows]) in [(0, [120, 60]), (0, [90, 90])]
+    assert {(row["due"], row["difference"]) for row in rows} == {(None, None)}
+
+
 def test_groups_are_judged_one_by_one(config: str) -> None:
     """The picks of a faulty worker are not evened out by those of others."""
     origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}

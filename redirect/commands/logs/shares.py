@@ -70,8 +70,8 @@ class Verdict(NamedTuple):
 
 
 class Picks(NamedTuple):
-    """Of the origins of a pool: how often each was picked, and how often each was due to be; and whether weights alone
-    decided."""
+    """Of the origins of a pool: how often each was picked; how often each was due to be, which is empty where shares
+    changed and no hash of weights tells when; and whether weights alone decided."""
 
     picked: Counter[str]
     due: Mapping[str, float]
@@ -203,6 +203,7 @@ def _picks(
     found: dict[_Group, dict[str, dict[str, tuple[int, float]]]] = {}
     others: Counter[str] = Counter()
     by_something_else: set[_Group] = set()
+    changed: set[_Group] = set()
     for *group, origin, decided_by, share, weights, number in rows:
         if share is None or not 0 <= share <= 1:  # of an older version, or what no service has written
             if not config or decided_by != config.hash or group[-1] not in pools:
@@ -212,11 +213,19 @@ def _picks(
         elif weights is None:
             by_something_else.add(tuple(group))
         origins = found.setdefault(tuple(group), {}).setdefault(weights or decided_by, {})
-        origins[origin] = number + origins.get(origin, (0, 0.0))[0], share
-    return {
+        before, other = origins.get(origin, (0, share))
+        origins[origin] = number + before, share
+        if share != other:
+            changed.add(tuple(group))
+    picks = {
         group: _added(group[-1], by_weights, pools.get(group[-1]), known, group not in by_something_else)
         for group, by_weights in found.items()
-    }, others
+    }
+    for each in by_something_else:
+        picked, due, _ = picks[each]
+        if each in changed or sum(due.values()) > (1 + MISSING_SHARE) * picked.total():
+            picks[each] = picks[each]._replace(due={})
+    return picks, others
 
 
 def _added(
@@ -253,14 +262,13 @@ def _compared(pool: Pool | None, picks: Picks) -> list[tuple[Any, ...]]:
     """Rows of a pool: origin, weight, configured share, due share, picks, observed share, difference."""
     configured, total = _configured(pool), picks.picked.total()
     rows: list[tuple[Any, ...]] = []
-    for name in {**configured, **picks.due}:
+    for name in {**configured, **picks.due, **picks.picked}:
         weight, share = configured.get(name, (None, None))
         number = picks.picked[name]
-        if total:
-            due, observed = picks.due.get(name, 0.0) / total, number / total
-            rows.append((name, weight, share, due, number, observed, observed - due))
-        else:
-            rows.append((name, weight, share, None, number, None, None))
+        observed = number / total if total else None
+        due = picks.due.get(name, 0.0) / total if total and picks.due else None
+        difference = None if observed is None or due is None else observed - due
+        rows.append((name, weight, share, due, number, observed, difference))
     return rows
 
 
