@@ -14,6 +14,8 @@ from redirect.core.wording import shown
 
 _SEEN = "origins to which routes forward: clients see where these are"
 _NO_HEALTH = "has no effect without health_check or eject"
+_NO_PROBES = "has no effect without health_check"
+_LAST_STAYS = "hardly ever serves without health_check, as eject never takes out the last origin that is up"
 _NO_REDIRECT = "has no effect on forwards: what their origins say passes"
 _CERTIFICATES = "has the certificates of origins checked against the addresses that are found; few are for one"
 
@@ -69,7 +71,8 @@ class Surprises:
         rows = (
             ("slow_start", no_health and pool.slow_start, _NO_HEALTH),
             ("when_all_down", no_health and ignores, _NO_HEALTH),
-            ("fallback", no_health and pool.fallback, _NO_HEALTH),
+            ("fallback", no_health and pool.fallback, _NO_PROBES),
+            ("fallback", pool.eject and not (pool.health_check or pool.discover) and pool.fallback, _LAST_STAYS),
             ("fallback", ignores and pool.fallback, 'has no effect, as when_all_down = "ignore" uses all origins'),
             ("fallback", not is_forwarded and pool.fallback in self._forwarded, f"has clients redirected to {_SEEN}"),
             ("stay_status", not stays and pool.stay_status != 421, 'has no effect without on_loop = "stay"'),

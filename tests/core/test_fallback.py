@@ -115,13 +115,25 @@ def test_a_chain_leads_to_pools_that_are_there_and_ends(before: str, after: str,
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('health_check = { path = "/" }\nfallback = "b"', 'fallback = "b"', "without health_check or eject"),
+        ('health_check = { path = "/" }\nfallback = "b"', 'fallback = "b"', "without health_check"),
         ('fallback = "b"', 'when_all_down = "ignore"\nfallback = "b"', 'as when_all_down = "ignore" uses all origins'),
     ],
 )
 def test_a_fallback_that_can_never_serve_gets_a_warning(before: str, after: str, said: str) -> None:
     (warning,) = read(CHAIN.replace(before, after, 1)).warnings
     assert (warning.key, warning.message) == ("a.fallback", f"has no effect {said}".replace("effect as", "effect, as"))
+
+
+def test_a_fallback_for_ejections_alone_gets_a_warning() -> None:
+    """Where all origins fail one of them is asked nevertheless, so only probes have the fallback serve."""
+    text = '[[routes]]\nforward_to = "a"\n[a]\nweighted_hosts = { x = 1, y = 1 }\neject = {}\nfallback = "b"\n'
+    text += "[b]\nweighted_hosts = { z = 1 }\n"
+    (warning,) = read(text).warnings
+    assert str(warning) == (
+        "pools.toml:6:12: a.fallback: hardly ever serves without health_check, as eject never takes out the last "
+        "origin that is up"
+    )
+    assert not read(text.replace("eject", 'health_check = { path = "/" }\neject')).warnings
 
 
 def test_a_permanent_redirect_of_a_fallback_gets_a_warning() -> None:
