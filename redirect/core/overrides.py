@@ -220,9 +220,10 @@ def _now(pool: Pool, origin: str, overrides: Sequence[Override], now: float) -> 
 def _check_room(pool: Pool, made: Override, others: Sequence[Override]) -> None:
     taken = {made.origin, *(each.origin for each in others)}
     most = PARTS - sum(max(each.first, each.last) for each in others)
-    if max(made.first, made.last) > most:
-        remedy = f"ask for at most {percent(most)}, or end one"
-        raise ValueError(f"to: other overrides have the rest of {pool.name}; {remedy}")
+    for key, parts, remedy in (("to", made.last, "ask for"), ("from", made.first, "begin with")):
+        if parts > most:
+            why = f"{percent(parts)} is too much, as other overrides have the rest of {pool.name}"
+            raise ValueError(f"{key}: {why}; {remedy} at most {percent(most)}, or end one")
     has_rest = any(each.weight and each.name not in taken for each in pool.origins)
     if not has_rest and min(made.first, made.last) < PARTS - sum(each.last for each in others):
         raise ValueError(

@@ -212,7 +212,14 @@ def test_what_is_left_out_is_the_share_of_now_and_a_day() -> None:
         ({"pool": "p", "origin": "a", "to": 1, "over": -1}, "over: -1 is no number of seconds from 0 to 2,592,000"),
         ({"pool": "p", "origin": "a", "to": 1, "hold": 0}, "hold: 0 is no number of seconds from 1 to"),
         ({"pool": "p", "origin": "a", "from": 5, "to": 9}, "over: from 5 % to 9 % takes 0 seconds; say how long"),
-        ({"pool": "p", "origin": "a", "to": 60}, "to: other overrides have the rest of p; ask for at most 50 %"),
+        (
+            {"pool": "p", "origin": "a", "to": 60},
+            "to: 60 % is too much, as other overrides have the rest of p; ask for at most 50 %",
+        ),
+        (
+            {"pool": "p", "origin": "a", "from": 60, "to": 10, "over": 9},
+            "from: 60 % is too much, as other overrides have the rest of p; begin with at most 50 %, or end one",
+        ),
         ({"pool": "q", "origin": "x", "to": 60}, "to: no other origin of q has a weight and no override"),
     ],
 )
