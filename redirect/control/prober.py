@@ -209,12 +209,13 @@ class Prober:
 
 
 def _places(config: Config) -> Mapping[Target, Sequence[_Place]]:
-    """The places of each target. Drained origins get no requests, and no probes."""
+    """The places of each target. Drained origins get no requests, and no probes, unless only an override drains them:
+    when it ends they get requests at once, or must not."""
     places: defaultdict[Target, list[_Place]] = defaultdict(list)
     for pool in config.pools.values():
         if pool.health_check is not None:
-            for origin in pool.origins:
-                if origin.weight:
+            for origin, weight_of_file in zip(pool.origins, pool.configured_weights, strict=True):
+                if origin.weight or weight_of_file:
                     called = pool.called(origin)
                     target = Target(origin.authority, pool.health_check, origin.path_prefix, called)
                     places[target].append((pool.name, origin.name))

@@ -20,6 +20,7 @@ from redirect.control.prober import Loop, Prober, TargetState
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
 from redirect.core.health import HealthStatus, decode, encode
+from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Config, Pool
 from redirect.core.pools import Origin as InPool
 from redirect.telemetry.scoreboard import Scoreboard
@@ -163,6 +164,27 @@ def test_drained_origins_are_not_probed(there: Origin) -> None:
 
         asyncio.run(run())
         assert other.asked == []
+
+
+@pytest.mark.slow
+def test_what_an_override_drains_is_probed(there: Origin) -> None:
+    """It gets requests again when the override ends, unless it is down."""
+    there.status = 500
+
+    async def run() -> None:
+        scoreboard = Scoreboard()
+        config = configuration(p=hosts(there.name, "127.0.0.1:1") + EVERY)
+        prober = Prober(scoreboard, config)
+        await until(lambda: states(scoreboard).get(("p", there.name)) is False, prober)
+        prober.use(with_overrides(config, [Override("p", "127.0.0.1:1", 1000, 1000, 0.0, 0.0, 60.0)], 1.0))
+        asked = len(there.asked)
+        await until(lambda: len(there.asked) > asked, prober)
+        assert states(scoreboard)["p", there.name] is False
+        prober.use(config)
+        prober.publish()
+        assert states(scoreboard)["p", there.name] is False
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow
