@@ -231,6 +231,14 @@ def test_what_was_due_is_not_told_where_shares_changed_and_the_log_has_no_weight
     assert {(row["due"], row["difference"]) for row in rows} == {(None, None)}
 
 
+@pytest.mark.parametrize("due", ["half", None, -1, 2])
+def test_a_due_share_that_is_none_is_that_of_an_older_version(due: object, log: Path) -> None:
+    """Whatever wrote the line."""
+    log.write_bytes(OUTAGE[0] + OUTAGE[1] + line(origin="origin-2", config="0ld", due=due, weights="both"))
+    result = run("report", "shares", "access.jsonl")
+    assert (result.exit_code, "pool-a: as due (p = 1)\n1 picks of an older version" in result.stdout) == (0, True)
+
+
 def test_groups_are_judged_one_by_one(config: str) -> None:
     """The picks of a faulty worker are not evened out by those of others."""
     origins = {1: ["origin-1"] * 200 + ["origin-2"] * 100, 2: ["origin-1"] * 100 + ["origin-2"] * 200}

@@ -129,7 +129,7 @@ def shares(counts: Counts, config: Config | None) -> Report:
     """
     pools = config.pools if config else {}
     select = "SELECT grp, pool, origin, config, due, weights, count FROM counts WHERE origin IS NOT NULL ORDER BY ALL"
-    counted = counts.rows(select)
+    counted = _checked(counts.rows(select))
     known = _known(counted)
     picks, others = _picks(counted, config, known)
     if counts.by is None:
@@ -168,7 +168,7 @@ def _classes(counts: Counts, config: Config | None, known: _Known) -> dict[str, 
         ) WHERE place <= {MAX_VALUES} ORDER BY ALL
     """  # noqa: S608  a constant
     tested: defaultdict[str, list[Uneven]] = defaultdict(list)
-    for (by, value, pool), picks in _picks(counts.rows(select), config, known)[0].items():
+    for (by, value, pool), picks in _picks(_checked(counts.rows(select)), config, known)[0].items():
         judged = verdict(picks, counts.filters)
         if judged.p is not None:
             total = picks.picked.total()
@@ -180,6 +180,11 @@ def _classes(counts: Counts, config: Config | None, known: _Known) -> dict[str, 
         uneven = [each for each in of_pool if each.p < ALARM_P / len(of_pool)]
         found[pool] = sorted(uneven, key=lambda each: (each.p, -each.picks))[:MAX_UNEVEN]
     return found
+
+
+def _checked(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows, with neither a share nor weights, as in the log of an older version, where the share is none."""
+    return [row if row[-3] is not None and 0 <= row[-3] <= 1 else (*row[:-3], None, None, row[-1]) for row in rows]
 
 
 def _known(rows: Iterable[tuple[Any, ...]]) -> _Known:
