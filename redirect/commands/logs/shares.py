@@ -183,7 +183,7 @@ def _classes(counts: Counts, config: Config | None, known: _Known) -> dict[str, 
 
 
 def _checked(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows, with neither a share nor weights, as in the log of an older version, where the share is none."""
+    """The rows; one whose share no service has written has neither share nor weights, as in the log of an older one."""
     return [row if row[-3] is not None and 0 <= row[-3] <= 1 else (*row[:-3], None, None, row[-1]) for row in rows]
 
 
@@ -210,7 +210,7 @@ def _picks(
     by_something_else: set[_Group] = set()
     changed: set[_Group] = set()
     for *group, origin, decided_by, share, weights, number in rows:
-        if share is None or not 0 <= share <= 1:  # of an older version, or what no service has written
+        if share is None:
             if not config or decided_by != config.hash or group[-1] not in pools:
                 others[decided_by] += number
                 continue
