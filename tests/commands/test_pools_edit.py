@@ -409,7 +409,7 @@ MANY = "[pool-a]\nis_default = true\nweighted_hosts = { " + ", ".join(f"o{number
         pytest.param(
             f"[[routes]]\nrespond = {{}}\n{MANY}",
             setting("o1", 1, "routes"),
-            'there is no pool "routes"; there are "pool-a"',
+            "[[routes]] is an array of tables, and no pool can have its name; take another one",
             id="routes",
         ),
         pytest.param(

@@ -121,7 +121,10 @@ def remove(text: str, pool: str, origin: str) -> str:
 
 def _entries(text: str, pool: str, remedy: str = "") -> list[_Entry]:
     """Returns the origins of the pool that have numbers for weights, in the order of the text."""
-    document = {name: table for name, table in tomllib.loads(text).items() if not isinstance(table, list)}
+    content = tomllib.loads(text)
+    if isinstance(content.get(pool), list):
+        raise EditError(f"[[{pool}]] is an array of tables, and no pool can have its name; take another one")
+    document = {name: table for name, table in content.items() if not isinstance(table, list)}
     if pool not in document:
         raise EditError(f"there is no pool {shown(pool)}{instead(pool, document)}{remedy}")
     table = document[pool]
