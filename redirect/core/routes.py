@@ -136,7 +136,7 @@ class Timeouts:
     connect: Annotated[float, seconds(0.1), "seconds to connect to an origin, with TLS"] = 1
     answer: Annotated[float, seconds(0.1), "seconds from the request sent to the head of the answer"] = 30
     idle: Annotated[float, seconds(0.1), "seconds between two pieces, in either direction"] = 60
-    total: Annotated[float | None, seconds(0.1), "seconds from the request read to the end of the answer"] = None
+    total: Annotated[float | None, seconds(0.1), "seconds from a request read, in its turn, to its answer's end"] = None
 
 
 @dataclass(frozen=True, slots=True)
