@@ -93,6 +93,7 @@ class HttpConnection(TimedConnection):
         self._unknown_method = b""
         self._pending: _Pending | None = None  # in BODY
         self._upload: ForwardingClient | None = None  # that takes the body in PASSING, or what follows a switch
+        self._pieces: list[bytes] = []  # of a body that is passed on, found in the chunk that is fed
         self._message_bytes = 0  # fed after the chunk in which the request began
         self._incomplete_bytes = 0  # fed since the parser last completed something
         self._body_bytes = 0
@@ -308,6 +309,7 @@ class HttpConnection(TimedConnection):
             self.parser.feed_data(chunk)
             refusal = self._exceeded_limit()
         except httptools.HttpParserUpgrade as upgrade:
+            self._pass_pieces()
             if self._state < LAST:  # the request is forwarded, and what follows is its body, or may be other requests
                 self._buffer = chunk[upgrade.args[0] :] + self._buffer
                 self._renew_parser()
@@ -324,12 +326,18 @@ class HttpConnection(TimedConnection):
             # Of a version that ends early the parser keeps the rest of the request before, if it has read one.
             is_ours = self.parser.get_http_version() in ("0.0", "0.1", "1.0", "1.1")
             refusal = self._exceeded_limit() or (limits.malformed(error) if is_ours else OTHER_VERSION)
+        self._pass_pieces()
         if refusal is not None and self._state is PASSING and self._upload:
             self._upload.exchange.refuse_request(refusal)
             if self._upload is not self._forwarding:  # it waits for others, and is answered in its turn
                 self._upload, self._state = None, LAST
         elif refusal is not None and self._state < LAST:
             self._refuse(refusal, in_target=in_target)
+
+    def _pass_pieces(self) -> None:
+        if self._pieces and self._upload is not None:
+            self._upload.exchange.request_data(b"".join(self._pieces))
+        self._pieces.clear()
 
     def _renew_parser(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
@@ -429,7 +437,7 @@ class HttpConnection(TimedConnection):
         """Passes on the body, or discards it; only its end tells the length of a chunked one."""
         self._incomplete_bytes = 0
         if self._upload is not None:
-            self._upload.exchange.request_data(body)
+            self._pieces.append(body)  # to be passed in one write: there may be hundreds
             return
         self._since = monotonic_ns()
         if not self._body_bytes:
@@ -444,6 +452,7 @@ class HttpConnection(TimedConnection):
         if self._upload is not None:
             if refusal := self._exceeded_limit():
                 raise _Stop(refusal)
+            self._pass_pieces()
             if self._upload.exchange.is_complete or not self.parser.should_upgrade():
                 self._end_upload(self._upload)
             return

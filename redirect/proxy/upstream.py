@@ -128,7 +128,7 @@ class Upstream(asyncio.Protocol):
     """`rest` takes a connection that waits for the next request, `forget` one that is lost."""
 
     __slots__ = (
-        "_forget", "_has_no_body", "_headers", "_held", "_is_paused", "_is_reusable", "_left", "_parser", "_reason",
+        "_forget", "_has_no_body", "_headers", "_is_paused", "_is_reusable", "_left", "_parser", "_pieces", "_reason",
         "_rest", "_splice", "_state", "_unparsed_bytes", "exchange", "has_end", "idle_since", "is_reused", "transport",
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ class Upstream(asyncio.Protocol):
         self._is_reusable = False
         self.has_end = True  # a length or a last chunk tells the end of the answer from its being cut
         self._left = _UNKNOWN  # bytes of the body that are still to come, if they are counted
-        self._held = b""  # the last bytes of the body, to be passed with its end
+        self._pieces: list[bytes] = []  # of the body, that the parser found in what came last
         self._splice: Splice | None = None  # passes the rest of it
         self._unparsed_bytes = 0  # since a part of the head was complete
         self._reason = b""
@@ -289,6 +289,7 @@ class Upstream(asyncio.Protocol):
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
+            self._pass_pieces()
             if isinstance(cause, FieldError):
                 self._fail(cause.error or _NO_HTTP, str(cause))
                 return
@@ -296,12 +297,22 @@ class Upstream(asyncio.Protocol):
                 _logger.error("a fault while an answer was read", exc_info=cause)
             self._fail(_NO_HTTP, f"what it sent is no HTTP: {error}")
             return
+        self._pass_pieces()
         if self.exchange is None:
             self._end_request(exchange)
         elif self._unparsed_bytes > MAX_HEAD_BYTES:  # trailers are limited, too
             self._fail(_SECTION_SIZE, _TOO_LARGE)
         else:
             exchange.flush()
+
+    def _pass_pieces(self) -> None:
+        if self._pieces and self.exchange is not None:
+            self.exchange.on_data(self._joined())
+
+    def _joined(self) -> bytes:
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        return body
 
     def eof_received(self) -> None:
         exchange = self.exchange
@@ -424,10 +435,7 @@ class Upstream(asyncio.Protocol):
         self._unparsed_bytes = 0
         if self._left > 0:
             self._left -= len(body)
-            if self._left == 0:
-                self._held = body  # goes out with the end, in one write
-                return
-        exchange.on_data(body)
+        self._pieces.append(body)  # to be passed in one write: there may be thousands
 
     def on_message_complete(self) -> None:
         exchange = self.exchange
@@ -436,8 +444,7 @@ class Upstream(asyncio.Protocol):
         _check_size(self._headers)
         # Also where Proxy-Connection or a trailer says that it is the last answer.
         self._is_reusable = self._is_reusable and self._parser.should_keep_alive()
-        held, self._held = self._held, b""
-        self._end(exchange, held, trailer_fields(self._headers))
+        self._end(exchange, self._joined(), trailer_fields(self._headers))
 
     # Ends of an exchange
 

@@ -23,6 +23,9 @@ MIB = 2**20
 MOST_AHEAD_BYTES = 24 * MIB
 SMALL_BUFFER_BYTES = 64 * 1024
 
+# A body of 600 bytes, in a chunk for each.
+SMALL_CHUNKS = chunks(*[b"\0"] * 600)
+
 # Bodies by how they are framed: the fields, the bytes, and what they mean.
 REQUESTS = {
     "none": ([], b"", b""),
@@ -100,6 +103,26 @@ async def test_pieces_of_a_request_pass_as_they_come(length: bool, forwarding: F
             assert await arrived.get() == piece
         await client.send(b"" if length else b"0\r\n\r\n")
         assert (await client.answer()).body == b"noted"
+
+
+async def test_small_chunks_that_came_together_pass_together(own: Forwarding) -> None:
+    """Each by itself would take as much time as a large one, both ways."""
+    sizes: list[int] = []
+
+    async def note(call: Call) -> None:
+        while sizes[-1:] != [0]:
+            sizes.append(len(await one_chunk(call)))
+        await call.write(head("200 OK", CHUNKED) + SMALL_CHUNKS)
+
+    async with own() as gateway:
+        gateway.origin.default = note
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", CHUNKED, "Connection: close") + SMALL_CHUNKS)
+        answered = await client.everything()
+        assert answered.count(b"\0") == 600
+        assert answered.count(b"\r\n1\r\n") < 10
+    assert sum(sizes) == 600
+    assert len(sizes) < 10
 
 
 async def one_chunk(call: Call) -> bytes:
