@@ -118,9 +118,10 @@ def _of_forwards(snapshot: Snapshot, config: Config, forgotten: _Places) -> Iter
         if any(numbers.responses):
             responses.add_metric(labels, _buckets(numbers.responses, OF_ORIGINS), numbers.response_sum)
     yield responses
-    samples: _Samples = [(numbers.in_flight, *labels) for labels, numbers in origins]
+    named = [each for each in origins if each[0][1]]  # a failure may be of none
+    samples: _Samples = [(numbers.in_flight, *labels) for labels, numbers in named]
     yield _of_origins("redirect_forwards_in_flight", "Requests that are forwarded at this moment.", samples)
-    samples = [(numbers.retries, *labels) for labels, numbers in origins]
+    samples = [(numbers.retries, *labels) for labels, numbers in named]
     meaning = "Requests for which another origin was tried in place of this one."
     yield _of_origins("redirect_forward_retries_total", meaning, samples)
     samples = [(count, *labels, error) for labels, numbers in origins for error, count in numbers.failures.items()]

@@ -188,6 +188,8 @@ def test_metrics_tell_what_became_of_forwards_by_origin(scoreboard: Scoreboard) 
     assert value(seen, "redirect_forward_failures_total", error="connection_refused", **origin) == 2
     assert value(seen, "redirect_forward_failures_total", error="destination_unavailable", pool="inner", origin="") == 1
     assert value(seen, "redirect_forwards_in_flight", **origin) == 3
+    of_none = {name for name, labels in seen if dict(labels).get("origin") == ""}
+    assert of_none <= {"redirect_forward_failures_total", "redirect_requests_total"}
     assert value(seen, "redirect_origin_connections", origin="origin-5:8000", state="idle") == 4
     assert value(seen, "redirect_origin_connections", origin="origin-5:8000", state="busy") == 2
     assert value(seen, "redirect_forward_bytes_total", direction="in") == 20
