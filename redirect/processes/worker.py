@@ -153,9 +153,9 @@ class RedirectWorker(UvicornWorker):
         to stop, and it would keep the next master from the port."""
         while os.getppid() == self.ppid:
             handler.recorder.report(len(server.server_state.connections))
-            handler.forwarder.report()
-            async for _ in in_steps(handler.recorder.dues.share_out()):
-                pass
+            for steps in (handler.forwarder.report(), handler.recorder.dues.share_out()):
+                async for _ in in_steps(steps):
+                    pass
             await asyncio.sleep(HEARTBEAT_SECONDS)
         _logger.error("the master (pid: %s) is gone, and this worker (pid: %s) ends", self.ppid, self.pid)
         os.kill(self.pid, signal.SIGTERM)

@@ -361,7 +361,8 @@ class Forwarding:
 
         def numbers() -> Forwards:
             recorder.flush()
-            app.state.handler.forwarder.report()
+            for _ in app.state.handler.forwarder.report():
+                pass
             return statistics.snapshot(scoreboard, Loading(0.0)).forwards
 
         gateway = Gateway(server.sockets[0].getsockname()[1], origins, records, numbers, app.state.handler)
