@@ -59,7 +59,7 @@ def _brought_back(stack: Stack, victim: Replica, exit_code: int) -> Injected:
 
 def pause_a_replica(stack: Stack) -> Injected:
     victim = stack.replicas()[0]
-    stack.docker("pause", victim.id)
+    stack.pause(victim)
     try:
         if not stack.replica(victim.id).state["Paused"]:
             raise FaultError("the replica was not paused")

@@ -23,6 +23,7 @@ from configuration import GOOD, PoolsFile
 from traffic import ROOT, Target
 
 REPLICAS = 2
+PAUSE_ATTEMPTS = 5
 WORKERS = 2  # of each, as docker-compose.yml has it
 
 OVERRIDE = """\
@@ -101,6 +102,14 @@ class Stack:
             os.kill(outside, signal.SIGKILL)
         except (OSError, ValueError):
             self.docker("exec", replica.id, "sh", "-c", f"kill -9 {process}")
+
+    def pause(self, replica: Replica) -> None:
+        """The engine cannot where the container starts processes at that moment, as its health check does."""
+        for _ in range(PAUSE_ATTEMPTS - 1):
+            with contextlib.suppress(RuntimeError):
+                self.docker("pause", replica.id)
+                return
+        self.docker("pause", replica.id)
 
     def compose(self, *arguments: str, timeout: float = 60) -> str:
         """Standard output of a compose command."""

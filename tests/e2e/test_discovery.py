@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from time import time
 
 import pytest
-from support.compose import ROOT
+from support.compose import CANNOT_PAUSE, PAUSE_ATTEMPTS, ROOT
 
 from redirect.control.docker import DockerProvider, ask_once
 from redirect.core.discovery import Discover, LeftOut, Member
@@ -33,8 +33,11 @@ HEALTH = ("--health-cmd=test ! -e /tmp/bad", "--health-interval=500ms", "--healt
 
 async def docker(*arguments: str) -> str:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec("docker", *arguments, stdout=pipe, stderr=pipe)
-    output, errors = await process.communicate()
+    for _ in range(PAUSE_ATTEMPTS):
+        process = await asyncio.create_subprocess_exec("docker", *arguments, stdout=pipe, stderr=pipe)
+        output, errors = await process.communicate()
+        if CANNOT_PAUSE not in errors.decode():
+            break
     assert process.returncode == 0, f"docker {' '.join(arguments)}: {errors.decode()}"
     return output.decode().strip()
 

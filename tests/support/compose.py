@@ -17,6 +17,10 @@ from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# What the engine says where a container starts processes while it is to be paused, as a health check does; it goes on.
+CANNOT_PAUSE = "unable to freeze"
+PAUSE_ATTEMPTS = 5
+
 T = TypeVar("T")
 AnyProject = TypeVar("AnyProject", bound="ComposeProject")
 
@@ -59,15 +63,18 @@ class ComposeProject:
     def docker(
         self, *arguments: str, timeout: float = 60, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            ["docker", *arguments],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        for _ in range(PAUSE_ATTEMPTS):
+            done = subprocess.run(
+                ["docker", *arguments],
+                env=self.environment,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+            if CANNOT_PAUSE not in done.stderr:
+                break
         if check and done.returncode:
             raise RuntimeError(f"docker {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}")
         return done
