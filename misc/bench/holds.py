@@ -1,6 +1,7 @@
 """Holds: for how long a worker's event loop is held at most while it applies a configuration of many pools.
 
-`python misc/bench/holds.py`, half a minute. Without HTTP and load: what a request waits for where it comes meanwhile.
+`python misc/bench/holds.py`, two and a half minutes. Without HTTP and load: what a request that comes
+meanwhile waits for.
 """
 
 import argparse
