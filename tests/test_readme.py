@@ -80,6 +80,7 @@ def pattern(output: str) -> str:
     """What a command may print where a document shows `output`: another date, another origin of the pool."""
     escaped = re.escape(output)
     escaped = re.sub(r"date:\\ .*", "date: .*", escaped)
+    escaped = re.sub(r"(x\\-request\\-id:\\ )\w+", r"\1[0-9a-f]{32}", escaped)
     return re.sub(r"(location:\\ http://origin\\-)\d", r"\1[456]", escaped)
 
 

@@ -16,8 +16,8 @@ _logger = logging.getLogger(__name__)
 SOURCES = {
     "redirect.edge._plain_head": "c46a26ef915c9e474eb7",
     "redirect.proxy._plain_fields": "e6891df704612bb9179a",
-    "redirect.telemetry._batch": "0d881cfcbaf5ff4fb934",
-    "redirect.telemetry._lines": "0e19c61cb151d09653d9",
+    "redirect.telemetry._batch": "51036c9c322be594547e",
+    "redirect.telemetry._lines": "41fe9a4b50dc32c7f602",
 }
 
 

@@ -26,7 +26,7 @@ from redirect.edge.asgi_forwarding import NO_SWITCH, AsgiClient
 from redirect.edge.documents import Controller, Documents
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, Reader, peer_of
-from redirect.edge.response import fields_and_body, with_id
+from redirect.edge.response import fields_and_body
 from redirect.proxy.forwarder import Forwarder
 from redirect.proxy.limits import Limits
 from redirect.telemetry.record import logged_head
@@ -68,15 +68,14 @@ def create_app(
                 return
             decision = refusal
         logged = logged_head(request.method, request.head)
-        if isinstance(decision, Route) or decision.prefix is None:
-            logged = handler.identified(logged)
+        request_id = handler.id_of(request.head)
         if isinstance(decision, Route):
-            decision = await _show(handler.documents, decision, request, scope, send, logged[-1])
+            decision = await _show(handler.documents, decision, request, scope, send, request_id)
         else:
-            fields, body = fields_and_body(with_id(decision, logged[-1]), request.target, scope["headers"])
+            fields, body = fields_and_body(decision, request.target, request_id, scope["headers"])
             await send({"type": "http.response.start", "status": decision.status, "headers": fields})
             await send({"type": "http.response.body", "body": body})
-        handler.recorder.write(decision, logged, request.target, started, config_hash)
+        handler.recorder.write(decision, logged, request_id, request.target, started, config_hash)
 
     # No route: a route owns a path, knows methods, and sends the client to its own Host for a slash.
     app.router.default = answer
@@ -106,12 +105,11 @@ async def _forward(
 
 
 async def _show(
-    documents: Documents, route: Route, request: Request, scope: Scope, send: Send, request_id: str | None
+    documents: Documents, route: Route, request: Request, scope: Scope, send: Send, request_id: str
 ) -> Decision:
     """Answers as the controller does; returns what is recorded."""
-    async with documents.answer(route, request.target, scope["headers"]) as answer:
-        fields = [*answer.fields, (b"x-request-id", (request_id or "").encode())]
-        await send({"type": "http.response.start", "status": answer.decision.status, "headers": fields})
+    async with documents.answer(route, request.target, request_id, scope["headers"]) as answer:
+        await send({"type": "http.response.start", "status": answer.decision.status, "headers": answer.fields})
         for piece, more in answer.pieces():
             await send({"type": "http.response.body", "body": piece, "more_body": more})
     return answer.decision

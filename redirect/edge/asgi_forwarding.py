@@ -13,7 +13,7 @@ from dataclasses import replace
 from starlette.types import Message, Receive, Send
 
 from redirect.core.decision import Decision
-from redirect.edge.response import fields_and_body, with_id
+from redirect.edge.response import fields_and_body
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field
 
@@ -112,8 +112,8 @@ class AsgiClient:
 
     def refuse(self, decision: Decision) -> None:
         exchange = self.exchange
-        decision = with_id(replace(decision, close=not exchange.is_complete), exchange.request_id)
-        fields, body = fields_and_body(decision, exchange.target, exchange.lines)
+        decision = replace(decision, close=not exchange.is_complete)
+        fields, body = fields_and_body(decision, exchange.target, exchange.request_id, exchange.lines)
         self._messages.put_nowait({"type": "http.response.start", "status": decision.status, "headers": fields})
         self._messages.put_nowait({"type": "http.response.body", "body": body})
         self._messages.put_nowait(None)

@@ -27,7 +27,7 @@ from redirect.edge.deadlines import BODY, DISCARDING, HEAD, IDLE, LAST, LINGERIN
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.handler import RequestHandler
 from redirect.edge.reader import EXTENSION, OTHER_VERSION, peer_of
-from redirect.edge.response import whole, with_id
+from redirect.edge.response import whole
 from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Exchange
 
@@ -518,8 +518,7 @@ class HttpConnection(TimedConnection):
 
     def refuse_forward(self, decision: Decision, exchange: Exchange, *, closes: bool) -> None:
         default, method, target = self.server_state.default_headers, exchange.method, exchange.target
-        named = with_id(decision, exchange.request_id)
-        self.write(whole(default, named, method, target, exchange.lines, close=closes))
+        self.write(whole(default, decision, method, target, exchange.request_id, exchange.lines, close=closes))
         self.on_forwarded(closes=closes)
 
     # Answering

@@ -19,7 +19,7 @@ import httptools
 
 from redirect.core.decision import Decision
 from redirect.core.routes import Route
-from redirect.edge.response import fields_and_body
+from redirect.edge.response import ID, fields_and_body
 from redirect.proxy.fields import Field
 
 # Of a document, in a worker.
@@ -90,22 +90,24 @@ class Documents:
         self._under_way: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def answer(self, route: Route, target: str, headers: Iterable[Field]) -> AsyncIterator[Answer]:
-        """The answer to a request for `target` with these fields; the block ends when it is sent."""
+    async def answer(
+        self, route: Route, target: str, request_id: str, headers: Iterable[Field]
+    ) -> AsyncIterator[Answer]:
+        """The answer to a request for `target` with this id and these fields; the block ends when it is sent."""
         document = route.show or ""
         if self._under_way[document] >= MAX_AT_ONCE:
-            yield _refused(route, target, headers, f"{MAX_AT_ONCE} requests for {document} are under way")
+            yield _refused(route, target, request_id, headers, f"{MAX_AT_ONCE} requests for {document} are under way")
             return
         self._under_way[document] += 1
         try:
-            yield await self._ask(route, target, headers)
+            yield await self._ask(route, target, request_id, headers)
         finally:
             self._under_way[document] -= 1
 
-    async def _ask(self, route: Route, target: str, headers: Iterable[Field]) -> Answer:
+    async def _ask(self, route: Route, target: str, request_id: str, headers: Iterable[Field]) -> Answer:
         controller = self._controller
         if controller is None:
-            return _refused(route, target, headers, "there is no controller")
+            return _refused(route, target, request_id, headers, "there is no controller")
         asking = asyncio.create_task(_exchange(controller, _request(route.show or "", target, headers)))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -115,13 +117,13 @@ class Documents:
                     await asyncio.wait({asking}, timeout=CHECK_SECONDS)
             status, response = asking.result()
         except (OSError, httptools.HttpParserError):  # a TimeoutError is an OSError
-            return _refused(route, target, headers, "the controller does not answer")
+            return _refused(route, target, request_id, headers, "the controller does not answer")
         except _TooLongError:
-            return _refused(route, target, headers, f"{route.show} has over {MAX_BODY_BYTES:,} bytes")
+            return _refused(route, target, request_id, headers, f"{route.show} has over {MAX_BODY_BYTES:,} bytes")
         finally:
             asking.cancel()
         decision = Decision(status, route=route.name, is_show=True)
-        return Answer(decision, response.fields, bytes(response.body))
+        return Answer(decision, [(ID, request_id.encode()), *response.fields], bytes(response.body))
 
 
 async def _exchange(controller: Controller, request: bytes) -> tuple[int, _Response]:
@@ -148,6 +150,6 @@ def _request(document: str, target: str, headers: Iterable[Field]) -> bytes:
     return b"GET %b HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n%b\r\n" % (path.encode(), b"".join(accepted))
 
 
-def _refused(route: Route, target: str, headers: Iterable[Field], detail: str) -> Answer:
+def _refused(route: Route, target: str, request_id: str, headers: Iterable[Field], detail: str) -> Answer:
     decision = Decision(503, detail=detail, route=route.name, is_show=True)
-    return Answer(decision, *fields_and_body(decision, target, headers))
+    return Answer(decision, *fields_and_body(decision, target, request_id, headers))

@@ -24,7 +24,7 @@ from redirect.edge.deadlines import IDLE
 from redirect.edge.forwarding import ForwardingClient
 from redirect.edge.keys import key_of
 from redirect.edge.limits import MAX_FED_BYTES
-from redirect.edge.response import head, opening, whole, with_id
+from redirect.edge.response import ID, head, opening, whole
 from redirect.proxy.exchange import Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, Traits
 from redirect.proxy.plain_fields import plain_request_fields
@@ -76,31 +76,33 @@ class FastPath(HttpConnection):
             text = target.decode("latin-1")
             if text.isascii() and text.isprintable() and " " not in text:
                 self._vain = 0
-                pool_requested, scheme, endpoint, client_ip, logged, passed = self._known
+                pool_requested, scheme, endpoint, client_ip, logged, given, passed = self._known
                 decision = self.handler.decide("GET", text, pool_requested, scheme, endpoint, client_ip, data)
                 if isinstance(decision, Decision):
-                    self._answer(decision, logged, "GET", text, target, data, started, False)
+                    request_id = given or next(self.handler.request_ids)
+                    self._answer(decision, logged, request_id, "GET", text, target, data, started, False)
                     return True
                 if passed is not None:
-                    return self._forward_plain(decision, "GET", text, client_ip, data, logged, passed, started)
-        read = self.handler.reader.plain(data, self._peer, self.scheme or "http")
-        if read is None:
+                    return self._forward_plain(decision, "GET", text, client_ip, data, logged, given, passed, started)
+        found = self.handler.reader.plain(data, self._peer, self.scheme or "http")
+        if found is None:
             return False
-        method, target, text, pool_requested, scheme, endpoint, host, client_ip, logged = read
+        method, target, text, pool_requested, scheme, endpoint, host, client_ip, logged, given = found
         decision = self.handler.decide(method, text, pool_requested, scheme, endpoint, client_ip, data)
         passed = None if isinstance(decision, Decision) else self._passed(data, host, scheme)
         if method == "GET":
             self._vain += 1
             if self._vain <= _MAX_VAIN or not self._vain % _RARELY:
-                self._known = pool_requested, scheme, endpoint, client_ip, logged, passed
+                self._known = pool_requested, scheme, endpoint, client_ip, logged, given, passed
                 self._target_end = len(_GET) - 1 + len(target) - len(data)
                 self._last_end = data[self._target_end :]
             else:
                 self._last_end = b""
         if isinstance(decision, Decision):
-            self._answer(decision, logged, method, text, target, data, started, False)
+            request_id = given or next(self.handler.request_ids)
+            self._answer(decision, logged, request_id, method, text, target, data, started, False)
             return True
-        return self._forward_plain(decision, method, text, client_ip, data, logged, passed, started)
+        return self._forward_plain(decision, method, text, client_ip, data, logged, given, passed, started)
 
     def _passed(self, data: bytes, host: str | None, scheme: str) -> "_Passed | None":
         """The host and the fields for an origin; None if the connection is to read them."""
@@ -117,16 +119,17 @@ class FastPath(HttpConnection):
 
     def _forward_plain(
         self, forward: Forward | Route, method: str, text: str, client_ip: str | None, data: bytes, logged: LoggedHead,
-        passed: "_Passed | None", started: int,
+        given: str | None, passed: "_Passed | None", started: int,
     ) -> bool:  # fmt: skip
         """Forwards a plain request; returns whether it could. The connection tells caches what they want to know."""
         if passed is None or isinstance(forward, Route) or forward.route.cache is not None:
             return False
         self._is_at_rest = False
         handler, (host, lines) = self.handler, passed
+        request_id = given or next(handler.request_ids)
         self._forwarding = client = ForwardingClient(self, is_http11=True, closes=False)
         client.exchange = exchange = Exchange(
-            handler.forwarder, client, forward, method, text, handler.identified(logged), lines, _PLAIN, host, started
+            handler.forwarder, client, forward, method, text, logged, request_id, lines, _PLAIN, host, started
         )
         if forward.is_by_key:
             exchange.key_of = partial(key_of, target=text, client_ip=client_ip, fields=data)
@@ -173,11 +176,12 @@ class FastPath(HttpConnection):
             super().respond(request, close=close)
             return
         self._is_at_rest = True
-        self._answer(decision, logged, method, text, text.encode("latin-1"), self.headers, started, close)
+        request_id = self.handler.id_of(head)
+        self._answer(decision, logged, request_id, method, text, text.encode("latin-1"), self.headers, started, close)
 
     def _answer(
-        self, decision: Decision, logged: LoggedHead, method: str, text: str, target: bytes, fields: Fields,
-        started: int, close: bool,
+        self, decision: Decision, logged: LoggedHead, request_id: str, method: str, text: str, target: bytes,
+        fields: Fields, started: int, close: bool,
     ) -> None:  # fmt: skip
         state, handler = self.server_state, self.handler
         default = state.default_headers
@@ -185,17 +189,15 @@ class FastPath(HttpConnection):
             _begins.renew(default)
         begin = decision.opening or opening(decision)
         if begin is not None and not close:
-            answer = b"".join((_begins[decision.status], begin, target, _END))
+            answer = b"".join((_begins[decision.status], request_id.encode(), begin, target, _END))
         else:
             close = close or decision.close
-            if decision.prefix is None:
-                logged = handler.identified(logged)
-            answer = whole(default, with_id(decision, logged[-1]), method, text, fields, close=close)
+            answer = whole(default, decision, method, text, request_id, fields, close=close)
         if self._read_progress is not None:
             self._written += len(answer)
         self.transport.write(answer)
         state.total_requests += 1
-        handler.recorder.write(decision, logged, text, started, handler.service.config.hash)
+        handler.recorder.write(decision, logged, request_id, text, started, handler.service.config.hash)
         self._since = started
         if close:
             self._is_at_rest = False
@@ -207,13 +209,14 @@ _Passed = tuple[bytes | None, bytes]
 
 _PLAIN = Traits()
 
-# The arguments of the service, the head's part of the access record, and what passes if it was forwarded.
-_Known = tuple[str | None, str, Endpoint | None, str | None, LoggedHead, _Passed | None]
+# The arguments of the service, the head's part of the access record, the id that came with it, and what passes where it
+# is forwarded.
+_Known = tuple[str | None, str, Endpoint | None, str | None, LoggedHead, str | None, _Passed | None]
 
 
 class _Begins(dict[int, bytes]):
-    """The begin of a redirect's response by its status, while the `default` fields stay the same: for a second, as the
-    date is one of them."""
+    """The begin of a redirect's response by its status, up to the id, while the `default` fields stay the same: for a
+    second, as the date is one of them."""
 
     default: Sequence[Field] = ()
 
@@ -222,7 +225,7 @@ class _Begins(dict[int, bytes]):
         self.default = default
 
     def __missing__(self, status: int) -> bytes:
-        self[status] = begin = head(status, self.default)
+        self[status] = begin = head(status, self.default) + ID + b": "
         return begin
 
 

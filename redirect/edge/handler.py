@@ -1,7 +1,7 @@
 """What both fronts share. They differ in how they receive a request and send the response, and in nothing else."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from redirect.core.authority import Endpoint
 from redirect.core.decision import FAULT, Decision
 from redirect.core.forward import Forward
-from redirect.core.request import Request
+from redirect.core.request import Head, Request
 from redirect.core.routes import Route
 from redirect.core.service import MissingKeyError, Service
 from redirect.edge.documents import Documents
@@ -19,7 +19,7 @@ from redirect.proxy.descriptors import DESCRIPTORS
 from redirect.proxy.exchange import Client, Exchange
 from redirect.proxy.fields import Field, FieldError, Fields, Forwarded, counted_down, request_fields
 from redirect.proxy.forwarder import Forwarder
-from redirect.telemetry.record import LoggedHead, RequestIds, logged_head
+from redirect.telemetry.record import logged_head, request_ids, valid_id
 from redirect.telemetry.recorder import Recorder
 
 _logger = logging.getLogger("uvicorn.error")
@@ -33,7 +33,7 @@ class RequestHandler:
     forwarder: Forwarder
     documents: Documents = field(default_factory=Documents)
     connections: Collection[Any] = ()  # those of this process, with heads that they keep
-    request_ids: RequestIds = field(default_factory=RequestIds, init=False)
+    request_ids: Iterator[str] = field(default_factory=request_ids, init=False)
 
     def __post_init__(self) -> None:
         self.reader.read_origins(is_needed=self.service.reads_origin)
@@ -98,22 +98,24 @@ class RequestHandler:
             lines, traits = request_fields(headers, about, is_http11=version == "1.1")
         except FieldError as error:
             return refusal(forward, error)
-        logged = self.identified(logged_head(method, head))
-        exchange = Exchange(self.forwarder, client, forward, method, target, logged, lines, traits, about.host, started)
+        exchange = Exchange(
+            self.forwarder, client, forward, method, target, logged_head(method, head), self.id_of(head), lines, traits,
+            about.host, started,
+        )  # fmt: skip
         if forward.is_by_key:
             exchange.key_of = partial(key_of, target=target, client_ip=head.client_ip, fields=headers)
         if forward.route.cache is not None:
             exchange.copy = self.forwarder.cache.copy(forward.route, request, headers)
         return exchange
 
+    def id_of(self, head: Head) -> str:
+        """The id that the client gave the request, if it is valid, or a new one."""
+        return valid_id(head.request_id) or next(self.request_ids)
+
     def about(self, host: str | None, scheme: str, peer: str | None) -> Forwarded:
         """What an origin is told of the request's way."""
         host_bytes = None if host is None else host.encode("latin-1")
         return Forwarded(host_bytes, (peer or "unknown").encode(), scheme.encode(), self.reader.trusts(peer))
-
-    def identified(self, head: LoggedHead) -> LoggedHead:
-        """The same with an id, which the origin gets, too."""
-        return head if head[-1] else (*head[:-1], self.request_ids.new())
 
 
 def _last_hop(forward: Forward, method: str) -> Decision:

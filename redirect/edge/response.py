@@ -1,14 +1,13 @@
 """The response to a decision, the same bytes whichever front sends them.
 
 The rule: a redirect has no body, a refusal is `application/problem+json` (RFC 9457), or a page with the same words
-where the client prefers that, and a response that ends the connection says so. All but redirects have X-Request-ID:
-of a redirect it would be a tenth of the cost.
+where the client prefers that, and a response that ends the connection says so. Each has the id by which the access log
+has the request, unless the file gives it one.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from html import escape
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -21,6 +20,7 @@ from redirect.proxy.fields import Field, Fields, values
 # uvicorn's, by which both fronts begin a response, with the phrases of our problem documents.
 STATUS_LINE.update({status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in NEW_TITLES.items()})
 
+ID = b"x-request-id"
 _EMPTY: Field = (b"content-length", b"0")
 CLOSE: Field = (b"connection", b"close")
 
@@ -39,12 +39,18 @@ _ACCEPTED = re.compile(rb"(?:^|,)\s*([^\s,;/]+/[^\s,;]+)([^,]*)")
 _WEIGHT = re.compile(rb";\s*[qQ]=([01](?:\.[0-9]{0,3})?)\s*(?:;|$)")
 
 
-def fields_and_body(decision: Decision, target: str, asked: Fields = b"") -> tuple[list[Field], bytes]:
-    """The header fields and the body of the response to a request for `target` with those fields."""
+def fields_and_body(decision: Decision, target: str, request_id: str, asked: Fields = b"") -> tuple[list[Field], bytes]:
+    """The header fields and the body of the response to a request for `target` with the `asked` fields."""
+    fields, body = _fields_and_body(decision, target, asked)
+    if not _has_id(decision):
+        fields.insert(0, (ID, request_id.encode()))
+    return [*fields, CLOSE] if decision.close else fields, body
+
+
+def _fields_and_body(decision: Decision, target: str, asked: Fields) -> tuple[list[Field], bytes]:
     location = decision.location(target)
     if location is not None:
-        fields, body = [*encoded(decision), (b"location", location.encode("latin-1")), _EMPTY], b""
-        return [*fields, CLOSE] if decision.close else fields, body
+        return [*encoded(decision), (b"location", location.encode("latin-1")), _EMPTY], b""
     if decision.body is not None:
         body = decision.body.encode()
         fields = [] if decision.status in (204, 304) else [(b"content-length", str(len(body)).encode())]
@@ -59,16 +65,11 @@ def fields_and_body(decision: Decision, target: str, asked: Fields = b"") -> tup
         fields = [(b"content-length", str(len(body)).encode()), (b"content-type", kind), (b"vary", b"accept")]
         if decision.status == 503 and all(name != "retry-after" for name, _ in decision.fields):
             fields.append((b"retry-after", str(RETRY_AFTER).encode()))
-    fields += encoded(decision)
-    return [*fields, CLOSE] if decision.close else fields, body
+    return fields + encoded(decision), body
 
 
-def with_id(decision: Decision, request_id: str | None) -> Decision:
-    """The same response with the id by which the access log has the request."""
-    has_one = any(name.lower() == "x-request-id" for name, _ in decision.fields)
-    if decision.prefix is not None or request_id is None or has_one:
-        return decision
-    return replace(decision, fields=(*decision.fields, ("x-request-id", request_id)))
+def _has_id(decision: Decision) -> bool:
+    return any(name.lower() == "x-request-id" for name, _ in decision.fields)
 
 
 def prefers_html(accept: bytes) -> bool:
@@ -89,22 +90,23 @@ def encoded(decision: Decision) -> list[Field]:
 
 
 def whole(
-    default: Sequence[Field], decision: Decision, method: str, target: str, asked: Fields, *, close: bool
-) -> bytes:
+    default: Sequence[Field], decision: Decision, method: str, target: str, request_id: str, asked: Fields,
+    *, close: bool,
+) -> bytes:  # fmt: skip
     """The bytes of a response that is rare enough to be built for each request. The `default` fields come first."""
-    fields, body = fields_and_body(decision, target, asked)
+    fields, body = fields_and_body(decision, target, request_id, asked)
     if close and CLOSE not in fields:
         fields.append(CLOSE)
     return head(decision.status, [*default, *fields]) + b"\r\n" + (b"" if method == "HEAD" else body)
 
 
 def opening(decision: Decision) -> bytes | None:
-    """What is behind the default fields of a redirect's response, up to the target, kept with the decision; None if it
-    is no redirect."""
-    if decision.prefix is None:
+    """What is behind the id of a redirect's response, up to the target, kept with the decision; None if it is no
+    redirect, or has an id of the file."""
+    if decision.prefix is None or _has_id(decision):
         return None
     fields = b"".join([b"%b: %b\r\n" % field for field in encoded(decision)])
-    decision.opening = made = fields + b"location: " + decision.prefix.encode("latin-1")
+    decision.opening = made = b"\r\n" + fields + b"location: " + decision.prefix.encode("latin-1")
     return made
 
 

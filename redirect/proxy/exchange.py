@@ -113,14 +113,13 @@ class Exchange:
         "_connecting", "_due", "_forward", "_forwarder", "_has_moved", "_host", "_id_line", "_is_retry", "_kept",
         "_key", "_logged", "_origin_status", "_refusal", "_sent_at", "_started", "_still_since", "_tried", "_untaken",
         "_upstream", "connections", "copy", "destination", "is_complete", "is_full", "key_of", "lines", "method",
-        "state", "takes_plain", "target", "traits",
+        "request_id", "state", "takes_plain", "target", "traits",
     )  # fmt: skip
 
     def __init__(
         self, forwarder: Forwarder, client: Client, forward: Forward, method: str, target: str, logged: LoggedHead,
-        lines: bytes, traits: Traits, host: bytes | None, started: int,
+        request_id: str, lines: bytes, traits: Traits, host: bytes | None, started: int,
     ) -> None:  # fmt: skip
-        """`logged` has the id of the request."""
         # Request
         self.state = WAITING
         self._forwarder = forwarder
@@ -129,7 +128,8 @@ class Exchange:
         self.method = method
         self.target = target
         self._logged = logged
-        self._id_line = b"x-request-id: %b\r\n" % (logged[-1] or "").encode()
+        self.request_id = request_id  # by which the logs here and at the origin have it
+        self._id_line = b"x-request-id: %b\r\n" % request_id.encode()
         self.lines = lines
         self.traits = traits
         self._host = host
@@ -162,11 +162,6 @@ class Exchange:
         self._untaken = 0  # bytes, at the last check, by the side that is full
         self.copy: Copy | None = None  # of the answer, where the route has a cache
         self.is_full = False  # the origin takes no more of the request for now
-
-    @property
-    def request_id(self) -> str:
-        """By which the logs here and at the origin have the request."""
-        return self._logged[-1] or ""
 
     @property
     def is_connected(self) -> bool:
@@ -603,7 +598,7 @@ class Exchange:
         if self.method == "HEAD" and forward.balancer.has_cycle and len(self._tried) == 1:
             decision = decision.without_pick()
         recorder = self._forwarder.recorder
-        recorder.write(decision, self._logged, self.target, self._started, self._config, outcome)
+        recorder.write(decision, self._logged, self.request_id, self.target, self._started, self._config, outcome)
         if forward.route.error_log is not None:
             about = self.method, self.target, self.request_id
             recorder.failures.write(forward.route.error_log, decision, outcome, error, *about, self._started)

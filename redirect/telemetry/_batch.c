@@ -8,10 +8,10 @@
 #include <Python.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "0d881cfcbaf5ff4fb934"
+#define SOURCE "51036c9c322be594547e"
 
 /* Places in a record, see record.py. The requested pool comes first in a head. */
-enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
+enum { DECISION, HEAD, REQUEST_ID, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
 
 /* Places in what a decision has as `counted_at`, see decision.py, and the numbers of a request's series. */
 enum { USE, REQUEST, ROUTE, IS_ALL, COUNTED_AT };

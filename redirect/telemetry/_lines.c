@@ -11,11 +11,11 @@
 #include <time.h>
 
 /* The first 20 digits of the SHA-1 of the other lines of this file, and the module's docstring. */
-#define SOURCE "0e19c61cb151d09653d9"
+#define SOURCE "41fe9a4b50dc32c7f602"
 
 /* Places in a record and in its head, see record.py, and in the part of a line that a decision determines. */
-enum { DECISION, HEAD, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
-enum { POOL_REQUESTED, METHOD, HOST, CLIENT_IP, AGENT, REFERER, TRACEPARENT, REQUEST_ID, FIELDS };
+enum { DECISION, HEAD, REQUEST_ID, TARGET, STARTED, ENDED, CONFIG, OUTCOME, RECORD };
+enum { POOL_REQUESTED, METHOD, HOST, CLIENT_IP, AGENT, REFERER, TRACEPARENT, FIELDS };
 enum { LEVEL, OPENING, HAS_TARGET, CLOSING, ENDS, DUE, PART };
 
 /* 00-, the trace, -, its parent, -, flags: the digits begin there. */
@@ -29,7 +29,7 @@ static PyObject *due_name, *part_name; /* attributes of a decision */
 
 /* What lines of a batch have in common. */
 typedef struct {
-    PyObject *parts, *tail, *ids;
+    PyObject *parts, *tail;
     long long to_wall, milliseconds; /* of `time` */
     char time[TIME + sizeof ".002Z"];
 } Batch;
@@ -202,7 +202,7 @@ part_of(Batch *batch, PyObject *decision)
 /* Writes the line of a record whose decision determines `part`; returns whether it is a usual one. An exception may be
  * set where it is not. */
 static int
-usual(Line *line, Batch *batch, PyObject *record, PyObject *part, long long id)
+usual(Line *line, Batch *batch, PyObject *record, PyObject *part)
 {
     PyObject **of_record = PySequence_Fast_ITEMS(record), *head = of_record[HEAD], *target = of_record[TARGET];
     long long started = PyLong_AsLongLong(of_record[STARTED]), ended = PyLong_AsLongLong(of_record[ENDED]);
@@ -226,8 +226,7 @@ usual(Line *line, Batch *batch, PyObject *record, PyObject *part, long long id)
         && LITERAL(line, ",\"user_agent\":") && json(line, of_head[AGENT])
         && LITERAL(line, ",\"referer\":") && json(line, of_head[REFERER])
         && LITERAL(line, ",\"trace_id\":") && trace(line, of_head[TRACEPARENT])
-        && LITERAL(line, ",\"request_id\":\"")
-        && (of_head[REQUEST_ID] == Py_None ? ascii(line, batch->ids) && number(line, id) : ascii(line, of_head[REQUEST_ID]))
+        && LITERAL(line, ",\"request_id\":\"") && ascii(line, of_record[REQUEST_ID])
         && LITERAL(line, "\",\"duration_us\":") && duration(line, started, ended)
         && ascii(line, batch->tail) && ascii(line, of_record[CONFIG]) && LITERAL(line, "\"")
         && ending(line, of_part[ENDS], of_record[OUTCOME]);
@@ -235,12 +234,12 @@ usual(Line *line, Batch *batch, PyObject *record, PyObject *part, long long id)
 
 /* Writes the line of `record` if it is a usual one, as `usual`. */
 static int
-add(Line *line, Batch *batch, PyObject *record, long long id)
+add(Line *line, Batch *batch, PyObject *record)
 {
     if (!PyTuple_Check(record) || PyTuple_GET_SIZE(record) != RECORD)
         return 0;
     PyObject *part = part_of(batch, PyTuple_GET_ITEM(record, DECISION));
-    int is_usual = part != NULL && usual(line, batch, record, part, id);
+    int is_usual = part != NULL && usual(line, batch, record, part);
     Py_XDECREF(part);
     return is_usual;
 }
@@ -253,7 +252,7 @@ reserve(PyObject **result, Py_ssize_t used, Py_ssize_t space)
 }
 
 static PyObject *
-lines(PyObject *formatter, Batch *batch, PyObject *records, long long first, Py_ssize_t max_bytes)
+lines(PyObject *formatter, Batch *batch, PyObject *records, Py_ssize_t max_bytes)
 {
     Py_ssize_t used = 0, count = PyList_GET_SIZE(records);
     PyObject *result = PyBytes_FromStringAndSize(NULL, count * USUAL_BYTES + max_bytes);
@@ -263,12 +262,12 @@ lines(PyObject *formatter, Batch *batch, PyObject *records, long long first, Py_
         PyObject *record = PyList_GET_ITEM(records, i);
         char *begin = PyBytes_AS_STRING(result) + used;
         Line line = {begin, begin + max_bytes};
-        if (add(&line, batch, record, first + i)) {
+        if (add(&line, batch, record)) {
             used += line.at - begin;
             continue;
         }
         PyObject *other = PyErr_Occurred() ? NULL
-            : PyObject_CallMethod(formatter, "line", "OLL", record, first + i, batch->to_wall);
+            : PyObject_CallMethod(formatter, "line", "OL", record, batch->to_wall);
         if (other != NULL && !PyBytes_Check(other))
             PyErr_Format(PyExc_TypeError, "line returned %R, not bytes", other);
         if (other != NULL && PyBytes_Check(other) && reserve(&result, used, PyBytes_GET_SIZE(other)) == 0) {
@@ -284,32 +283,29 @@ lines(PyObject *formatter, Batch *batch, PyObject *records, long long first, Py_
     return result;
 }
 
-/* make(formatter, records, number, to_wall, max_bytes): their lines, as bytes. */
+/* make(formatter, records, to_wall, max_bytes): their lines, as bytes. */
 static PyObject *
 make(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 5 || !PyList_Check(args[1]))
-        return PyErr_Format(PyExc_TypeError, "make takes a formatter, a list and three numbers");
-    Batch batch = {.to_wall = PyLong_AsLongLong(args[3]), .milliseconds = -1};
-    long long first = PyLong_AsLongLong(args[2]);
-    Py_ssize_t max_bytes = PyLong_AsSsize_t(args[4]);
+    if (count != 4 || !PyList_Check(args[1]))
+        return PyErr_Format(PyExc_TypeError, "make takes a formatter, a list and two numbers");
+    Batch batch = {.to_wall = PyLong_AsLongLong(args[2]), .milliseconds = -1};
+    Py_ssize_t max_bytes = PyLong_AsSsize_t(args[3]);
     if (PyErr_Occurred())
         return NULL;
-    if (first < 0 || first > LLONG_MAX / 2 || max_bytes < 0 || max_bytes > 1 << 20)
+    if (max_bytes < 0 || max_bytes > 1 << 20)
         return PyErr_Format(PyExc_ValueError, "make got a number out of its range");
     PyObject *result = NULL, *records = PyList_GetSlice(args[1], 0, PyList_GET_SIZE(args[1]));
     if (records != NULL && (batch.parts = PyObject_GetAttrString(args[0], "parts")) != NULL
-        && (batch.tail = PyObject_GetAttrString(args[0], "tail")) != NULL
-        && (batch.ids = PyObject_GetAttrString(args[0], "ids")) != NULL) {
+        && (batch.tail = PyObject_GetAttrString(args[0], "tail")) != NULL) {
         if (PyDict_Check(batch.parts))
-            result = lines(args[0], &batch, records, first, max_bytes);
+            result = lines(args[0], &batch, records, max_bytes);
         else
             PyErr_Format(PyExc_TypeError, "parts is %R, not a dict", batch.parts);
     }
     Py_XDECREF(records);
     Py_XDECREF(batch.parts);
     Py_XDECREF(batch.tail);
-    Py_XDECREF(batch.ids);
     return result;
 }
 

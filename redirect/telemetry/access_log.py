@@ -9,7 +9,6 @@ compiler, usual lines are formatted by `_lines.c`, and the others here; they are
 
 import json
 import os
-import secrets
 import socket
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _text
@@ -89,24 +88,18 @@ class LineFormatter:
 
     def __init__(self, *, is_compiled: bool = IS_COMPILED) -> None:
         self.parts: dict[Decision, _Part] = {}
-        # A generated id has 32 digits, half of them of this process alone.
-        self.ids = secrets.token_hex(8)
-        self._next_id = 10**15
         self.tail = f',"instance":{_text(socket.gethostname())},"worker":{os.getpid()},"config":"'
         self._make = _lines.make if is_compiled else _made
 
     def format(self, records: list[Record]) -> bytes:
         """The lines of a batch."""
-        number = self._next_id
-        self._next_id += len(records)
         to_wall = time_ns() - monotonic_ns()  # for each batch, since the wall clock may be set
-        return self._make(self, records, number, to_wall, MAX_LINE_BYTES)
+        return self._make(self, records, to_wall, MAX_LINE_BYTES)
 
-    def line(self, record: Record, number: int, to_wall: int) -> bytes:
-        """The line of a record. `number` is for its id; `to_wall` is what the wall clock is ahead of the monotonic
-        one, in nanoseconds."""
-        decision, head, target, started, ended, config, outcome = record
-        pool_requested, method, host, client_ip, user_agent, referer, traceparent, request_id = head
+    def line(self, record: Record, to_wall: int) -> bytes:
+        """The line of a record. `to_wall` is what the wall clock is ahead of the monotonic one, in nanoseconds."""
+        decision, head, request_id, target, started, ended, config, outcome = record
+        pool_requested, method, host, client_ip, user_agent, referer, traceparent = head
         level, opening, has_target, closing, ends, _ = self._part(decision)
         path, _, query = target.partition("?")
         line = (
@@ -115,7 +108,7 @@ class LineFormatter:
             f'"method":{_json(method)},"host":{_json(host)}'
             f',"path":{_json(path if target else None)},"query":{_text(query)}'  # refused before its target was read
             f',"client_ip":{_json(client_ip)},"user_agent":{_json(user_agent)},"referer":{_json(referer)}'
-            f',"trace_id":{_json(trace_id(traceparent))},"request_id":"{request_id or self.ids + str(number)}"'
+            f',"trace_id":{_json(trace_id(traceparent))},"request_id":"{request_id}"'
             f',"duration_us":{(ended - started) // 1000}{self.tail}{config}"{_ending(ends, outcome)}'
         )
         return (line if len(line) <= MAX_LINE_BYTES else fit(json.loads(line))).encode("ascii")
@@ -144,8 +137,8 @@ class LineFormatter:
         return part
 
 
-def _made(formatter: LineFormatter, records: list[Record], number: int, to_wall: int, _: int) -> bytes:
-    return b"".join([formatter.line(record, count, to_wall) for count, record in enumerate(records, number)])
+def _made(formatter: LineFormatter, records: list[Record], to_wall: int, _: int) -> bytes:
+    return b"".join([formatter.line(record, to_wall) for record in records])
 
 
 @lru_cache(maxsize=1024)

@@ -43,7 +43,7 @@ def _add_up(records: list[Record], *_: object) -> Sums:
 
 
 def _durations(records: list[Record]) -> DurationSums:
-    durations = [ended - started for _, _, _, started, ended, _, _ in records]
+    durations = [ended - started for _, _, _, _, started, ended, _, _ in records]
     return sum(durations), in_buckets(durations, BOUNDS_NS)
 
 

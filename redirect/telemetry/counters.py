@@ -16,7 +16,7 @@ from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import SECOND_ROWS, DurationNumbers, Slot
 from redirect.telemetry.snapshot import NO_DURATIONS
 
-_CONFIG = 5  # its place in a record
+_CONFIG = 6  # its place in a record
 
 
 class Counters:

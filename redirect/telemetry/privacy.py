@@ -34,11 +34,11 @@ class _PrivateFormatter(LineFormatter):
         return super().format([self._private(record) for record in records])
 
     def _private(self, record: Record) -> Record:
-        decision, (pool, method, host, client_ip, agent, referer, trace, request_id), target, *others = record
+        decision, (pool, method, host, client_ip, agent, referer, trace), request_id, target, *others = record
         client_ip = shortened(client_ip, self._kept_client_ip)
         referer = None if referer is None else self._url(referer)
-        head = pool, method, host, client_ip, agent, referer, trace, request_id
-        return (decision, head, self._url(target), *others)  # type: ignore[return-value]
+        head = pool, method, host, client_ip, agent, referer, trace
+        return (decision, head, request_id, self._url(target), *others)  # type: ignore[return-value]
 
     def _url(self, url: str) -> str:
         path, mark, query = url.partition("?")

@@ -7,6 +7,7 @@ Plain tuples: each request makes one and unpacks it, and named tuples take three
 
 import re
 import secrets
+from collections.abc import Iterator
 from itertools import count
 
 from redirect.core.decision import Decision, Outcome
@@ -19,29 +20,30 @@ _TRACEPARENT = re.compile(
 )
 
 # What is logged of a head, in the order of a line, None where it has none: requested pool, method, host, the client's
-# address, agent, referer and traceparent, unchanged; and the request's id, None if one is to be generated.
+# address, agent, referer and traceparent, unchanged.
 _Value = str | None
-LoggedHead = tuple[_Value, _Value, _Value, _Value, _Value, _Value, _Value, _Value]
+LoggedHead = tuple[_Value, _Value, _Value, _Value, _Value, _Value, _Value]
 
-# The decision; the head; the target; when the request was read and when the response was written, by `monotonic_ns`;
-# the hash of the configuration that decided; and the outcome of a request that was forwarded.
-Record = tuple[Decision, LoggedHead, str, int, int, str, Outcome | None]
+# The decision; the head; the id of the request; the target; when the request was read and when the response was
+# written, by `monotonic_ns`; the hash of the configuration that decided; and the outcome of a request that was
+# forwarded.
+Record = tuple[Decision, LoggedHead, str, str, int, int, str, Outcome | None]
 
 
-class RequestIds:
-    """Generates ids of 32 digits, which begin with 16 of this object alone."""
-
-    def __init__(self, begin: str | None = None) -> None:
-        self._begin = begin or secrets.token_hex(8)
-        self._next = count(10**15)
-
-    def new(self) -> str:
-        return f"{self._begin}{next(self._next)}"
+def request_ids(begin: str | None = None) -> Iterator[str]:
+    """Ids of 32 digits, which begin with 16 of this process alone. They take a fifth of the time of a number that is
+    formatted for each."""
+    begin = begin or secrets.token_hex(8)
+    ends = [f"{end:04}" for end in range(10_000)]
+    for block in count(10**11):
+        same = f"{begin}{block}"
+        for end in ends:
+            yield same + end
 
 
 def logged_head(method: str, head: Head) -> LoggedHead:
-    pool_requested, _, _, host, client_ip, user_agent, referer, request_id, traceparent = head
-    return pool_requested, method or None, host, client_ip, user_agent, referer, traceparent, valid_id(request_id)
+    pool_requested, _, _, host, client_ip, user_agent, referer, _, traceparent = head
+    return pool_requested, method or None, host, client_ip, user_agent, referer, traceparent
 
 
 def valid_id(request_id: str | None) -> str | None:

@@ -41,7 +41,7 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(
-        self, decision: Decision, head: LoggedHead, target: str, started: int, config: str,
+        self, decision: Decision, head: LoggedHead, request_id: str, target: str, started: int, config: str,
         outcome: Outcome | None = None,
     ) -> None:  # fmt: skip
         """Adds the record of a request that is answered now; `started` is by `monotonic_ns`, `config` the hash of the
@@ -49,7 +49,7 @@ class Recorder:
         records = self._records
         if not records:
             self._timer = asyncio.get_running_loop().call_later(MAX_BATCH_SECONDS, self.flush)
-        records.append((decision, head, target, started, monotonic_ns(), config, outcome))
+        records.append((decision, head, request_id, target, started, monotonic_ns(), config, outcome))
         if len(records) == MAX_BATCH_RECORDS:
             self.flush()
 

@@ -49,9 +49,9 @@ def work(scoreboard: Scoreboard) -> None:
     counters = Counters(scoreboard.slots()[0], CONFIG)
     forward = Decision(200, "pool", "one", None, route="/api")
     records: list[Any] = [
-        (Decision(302, "pool", "one", "http://one"), HEAD, "/", 0, 1500, CONFIG.hash, None),
-        (forward, HEAD, "/api", 0, 2_000_000, CONFIG.hash, Outcome(200, 1700, 1, 10, 20)),
-        (Decision(404, None, None, None), HEAD, "/", 0, 1500, CONFIG.hash, None),
+        (Decision(302, "pool", "one", "http://one"), HEAD, "id", "/", 0, 1500, CONFIG.hash, None),
+        (forward, HEAD, "id", "/api", 0, 2_000_000, CONFIG.hash, Outcome(200, 1700, 1, 10, 20)),
+        (Decision(404, None, None, None), HEAD, "id", "/", 0, 1500, CONFIG.hash, None),
     ]
     counters.count(records)
     counters.forwards.failed("pool", None, "destination_unavailable")

@@ -31,7 +31,7 @@ def on_a_connection(test: Callable[[Connection], Any], **options: Any) -> None:
 def test_redirects_and_refusals_are_answered_at_once() -> None:
 
     def test(connection: Connection) -> None:
-        assert connection.send(NEXT).startswith(b"HTTP/1.1 302 Found\r\nlocation: http://origin-1/next\r\n")
+        assert b"\r\nlocation: http://origin-1/next\r\n" in connection.send(NEXT)
         assert connection.send(head("GET / HTTP/1.1", host="origin-1")).startswith(b"HTTP/1.1 422 ")
         assert connection.send(head("GET / HTTP/1.1", host=None)).startswith(b"HTTP/1.1 400 ")
         assert connection.state.tasks == set()
@@ -83,7 +83,7 @@ def test_nothing_is_answered_at_once_while_writing_is_paused() -> None:
 def test_the_answer_that_pauses_writing_is_the_last_at_once() -> None:
 
     def test(connection: Connection) -> None:
-        connection.transport.high_water = 100
+        connection.transport.high_water = 200  # reached by two answers
         assert connection.send(NEXT) != b""
         assert connection.send(head("GET / HTTP/1.1", "X: 1")) != b""
         assert connection.send(NEXT) == b""
@@ -143,6 +143,17 @@ def test_only_heads_of_whole_requests_are_kept(pieces: list[bytes], tmp_path: Pa
     assert seen[0].essence == seen[1].essence
 
 
+@pytest.mark.parametrize("given", [[], ["X-Request-ID: a.b-7"]])
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_redirect_has_the_request_id_of_the_log(front: str, given: list[str], tmp_path: Path) -> None:
+    """The client's, or one of its own for each request, also where a head is known."""
+    pieces = [head(f"{method} /{n} HTTP/1.1", *given) for n in range(3) for method in ("GET", "HEAD")]
+    answers, _, records = Wire(front, tmp_path / "log").exchange(pieces)
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert (ids, len({*ids})) == ([record["request_id"] for record in records], 1 if given else len(pieces))
+    assert not given or ids[0] == "a.b-7"
+
+
 def test_two_requests_with_a_known_head_in_one_chunk_are_two() -> None:
 
     def test(connection: Connection) -> None:
@@ -186,11 +197,12 @@ def test_a_head_stays_known_behind_other_requests() -> None:
     """With other heads, with bodies, or of other methods."""
 
     def test(connection: Connection) -> None:
+        named = "X-Request-ID: 1"
         sent = [
-            NEXT,
-            head("GET /b HTTP/1.1", "X-Redirect-Pool-ID: pool-b"),
-            head("POST /c HTTP/1.1", "Content-Length: 4") + b"body",
-            head("HEAD /d HTTP/1.1"),
+            head("GET /a HTTP/1.1", named),
+            head("GET /b HTTP/1.1", named, "X-Redirect-Pool-ID: pool-b"),
+            head("POST /c HTTP/1.1", named, "Content-Length: 4") + b"body",
+            head("HEAD /d HTTP/1.1", named),
         ]
         answers = [connection.send(each) for each in sent]
         for _ in range(3):

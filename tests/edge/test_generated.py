@@ -46,7 +46,7 @@ from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.deadlines import IDLE, State
 from redirect.edge.plain_head import READER, plain_head_reader
-from redirect.telemetry.record import RequestIds
+from redirect.telemetry.record import request_ids
 
 SEED = int(os.environ.get("SEED", "20261121"))
 REQUESTS = int(os.environ.get("GENERATED", "10000"))
@@ -83,7 +83,7 @@ class Service:
         config = parse_config(POOLS, "pools.toml")
         self._recorder = new_recorder(config, str(log))
         app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies("10.0.0.0/8"), self._recorder, Random(1))
-        app.state.handler.request_ids = RequestIds("0" * 16)  # the same in each
+        app.state.handler.request_ids = request_ids("0" * 16)  # the same in each
         self._handler = app.state.handler
         self._handler.reader._read_plain = plain_head_reader("X-Redirect-Pool-ID", reader)
         self._config = served(app)

@@ -63,7 +63,7 @@ def test_a_target_stays_behind_the_origin(target: str, repeated: bool, wire: Wir
     sent = head(f"GET {target} HTTP/1.1")
     answer = wire.exchange([NEXT, sent] if repeated else [sent]).answers[-1]
     assert answer.location == f"http://origin-1{path if path.startswith('/') else '/' + path}"
-    assert {*answer.headers} == {"location", "content-length"}
+    assert {*answer.headers} == {"x-request-id", "location", "content-length"}
     assert urlsplit(urljoin("http://asked.example/a/b", answer.location)).netloc == "origin-1"
 
 
@@ -82,7 +82,7 @@ def test_a_target_that_is_none(target: str, wire: Wire) -> None:
 def test_a_field_stays_out_of_the_answer(field: str, wire: Wire) -> None:
     """No field of a request adds one to the answer, or changes the host or the path in it, from a trusted proxy too."""
     (answer,) = wire.exchange(head("GET /x HTTP/1.1", field), peer="127.0.0.1").answers
-    assert {*answer.headers} == {"location", "content-length"}
+    assert {*answer.headers} == {"x-request-id", "location", "content-length"}
     scheme = "https" if field == "X-Forwarded-Proto: https" else "http"
     host = "origin-2.example.com" if field == "X-Redirect-Pool-ID: pool-b" else "origin-1"
     assert answer.location == f"{scheme}://{host}/x"
@@ -103,7 +103,7 @@ def test_every_byte_in_a_target(target: str, wire: Wire) -> None:
             else:
                 assert 0x20 <= byte < 0x7F
                 assert answer.location == f"http://origin-1{target.format(chr(byte)).rstrip()}"
-                assert {*answer.headers} == {"location", "content-length"}
+                assert {*answer.headers} == {"x-request-id", "location", "content-length"}
 
 
 class CountedParser:

@@ -47,6 +47,6 @@ def test_a_browser_gets_a_page(method: str, wire: Wire) -> None:
 
 def test_what_a_page_says_of_the_request_is_no_markup() -> None:
     refusal = Decision(405, detail='</p><script>alert("1")</script>')
-    _, body = fields_and_body(refusal, "/", [(b"Accept", b"text/html")])
+    _, body = fields_and_body(refusal, "/", "id", [(b"Accept", b"text/html")])
     assert b"<script" not in body
     assert b"&lt;/p&gt;&lt;script&gt;alert(&quot;1&quot;)" in body

@@ -291,12 +291,14 @@ async def test_traceparent_passes_as_it_came(count: int, logged: str | None, for
 
 @pytest.mark.parametrize("sent", [[], ["X-Request-ID: mine"]])
 async def test_an_answer_has_the_request_id_of_the_log(sent: list[str], forwarding: Forwarding) -> None:
-    """Whoever gives it: in place of the origin's own id, and with each status but that of a redirect."""
+    """Whoever gives it, with each status: in place of the origin's own id, but for one of the file."""
     more = (
         '[[routes]]\npath = "/ours"\nrespond = { status = 200, body = "x" }\n'
         '[[routes]]\npath = "/named"\nrespond = { status = 200, headers = { "X-Request-ID" = "fixed" } }\n'
         '[[routes]]\npath = "/none"\nforward_to = "none"\n[none]\nweighted_hosts = { "127.0.0.1:1" = 1 }\n'
         '[[routes]]\npath = "/old"\nredirect_to = "moved"\n[moved]\nweighted_hosts = { a = 1 }\n'
+        '[[routes]]\npath = "/own"\nredirect_to = "own"\n'
+        '[own]\nweighted_hosts = { a = 1 }\nheaders = { "X-Request-ID" = "own" }\n'
         '[[routes]]\npath = "/shown"\nshow = "readyz"\n'
     )
     async with forwarding(more=more) as gateway:
@@ -304,10 +306,10 @@ async def test_an_answer_has_the_request_id_of_the_log(sent: list[str], forwardi
         gateway.origin.on("/chunked", says(head("200 OK", "Transfer-Encoding: chunked") + chunks(b"ok")))
         got = {
             path: (await gateway.ask(f"GET {path} HTTP/1.1", *sent)).all("X-Request-ID")
-            for path in ("/", "/chunked", "/ours", "/none", "/shown", "/a/../b", "/named", "/old")
+            for path in ("/", "/chunked", "/ours", "/none", "/shown", "/a/../b", "/named", "/old", "/own")
         }
         ids = {record["path"]: [record["request_id"]] for record in await gateway.records(len(got))}
-        assert got == {**ids, "/named": ["fixed"], "/old": []}
+        assert got == {**ids, "/named": ["fixed"], "/own": ["own"]}
         assert not sent or ids["/"] == ["mine"]
 
 

@@ -59,7 +59,7 @@ def serve(
         recorder = new_recorder(config, "off", scoreboard)
         for decision in decisions:
             outcome = OUTCOME if decision.is_forward else None
-            recorder.write(decision, logged, "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
+            recorder.write(decision, logged, "id", "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
         recorder.close()
 
     asyncio.run(answer())

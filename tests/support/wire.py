@@ -25,7 +25,7 @@ from redirect.edge.connection import HttpConnection
 from redirect.edge.fast_path import FastPath
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.log_writer import LogWriter
-from redirect.telemetry.record import RequestIds
+from redirect.telemetry.record import request_ids
 from redirect.telemetry.recorder import Recorder
 from redirect.telemetry.scoreboard import Scoreboard
 
@@ -252,7 +252,7 @@ class Wire:
             config = parse_config(pools, "pools.toml")
             recorder = new_recorder(config, str(self.log))
             app = create_app(config, "X-Redirect-Pool-ID", TrustedProxies(trusted), recorder, Random(1))
-            app.state.handler.request_ids = RequestIds("0" * 16)  # the same in each run
+            app.state.handler.request_ids = request_ids("0" * 16)  # the same in each run
             with contextlib.closing(recorder):
                 return [
                     await self._converse(served(app), pieces, KeptTransport(peer, high_water))

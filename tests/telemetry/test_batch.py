@@ -35,8 +35,8 @@ def added(adder: AddUp, batch: list[Any]) -> Sums:
 def recorded(
     decision: Decision, pool: str | None = None, ns: int = 1000, outcome: Outcome | None = None, started: int = 5
 ) -> Record:
-    head = pool, "GET", "a.example.com", None, None, None, None, None
-    return decision, head, "/", started, started + ns, "0" * 12, outcome
+    head = pool, "GET", "a.example.com", None, None, None, None
+    return decision, head, "id", "/", started, started + ns, "0" * 12, outcome
 
 
 @pytest.mark.parametrize("adder", ADDERS)
@@ -186,7 +186,7 @@ FORWARDS = tuple(
 )
 answers = st.builds(recorded, st.sampled_from(ANSWERS), st.sampled_from([None, "p", "q", "none"]))
 forwards = st.builds(
-    lambda decision, config: (*recorded(decision, outcome=FORWARDED)[:5], config, FORWARDED),
+    lambda decision, config: (*recorded(decision, outcome=FORWARDED)[:6], config, FORWARDED),
     st.sampled_from(FORWARDS),
     st.sampled_from([CONFIG.hash, "0" * 12]),
 )
@@ -194,7 +194,7 @@ forwards = st.builds(
 
 # All in one batch, and then each in a group of three.
 EACH = [recorded(decision) for decision in ANSWERS]
-EACH += [(*recorded(decision, outcome=FORWARDED)[:5], CONFIG.hash, FORWARDED) for decision in FORWARDS]
+EACH += [(*recorded(decision, outcome=FORWARDED)[:6], CONFIG.hash, FORWARDED) for decision in FORWARDS]
 
 
 @generated(100)

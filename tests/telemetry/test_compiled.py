@@ -19,7 +19,7 @@ BATCH: Any = vars(batch).get("_batch")
 
 # What a decision determines of a line, and a head: both usual.
 PART = ("info", ',"pool":"p","location":"http://a', True, '","status":302,', ("}\n",), None)
-HEAD = ("p", "GET", "a.example.com", "192.0.2.1", "curl/8", "/", f"00-{'a' * 32}-{'b' * 16}-01", "i")
+HEAD = ("p", "GET", "a.example.com", "192.0.2.1", "curl/8", "/", f"00-{'a' * 32}-{'b' * 16}-01")
 
 LINE = (
     b'{"time":"1970-01-01T00:00:00.005Z","level":"info","pool_requested":"p","pool":"p","location":"http://a/x?y",'
@@ -41,18 +41,26 @@ def decided(part: Any = PART, counted_at: Any = None) -> Decision:
 
 
 def recorded(decision: Any = None, **other: Any) -> Any:
-    values = {"head": HEAD, "target": "/x?y", "started": 1_000_000, "ended": 5_000_000, "config": "c", "outcome": None}
+    values = {
+        "head": HEAD,
+        "request_id": "i",
+        "target": "/x?y",
+        "started": 1_000_000,
+        "ended": 5_000_000,
+        "config": "c",
+        "outcome": None,
+    }
     return (decision or decided(), *(values | other).values())
 
 
 def formatter(**other: Any) -> Any:
     """A formatter as the compiled module knows it."""
-    return SimpleNamespace(**{"parts": {}, "tail": ',"config":"', "ids": "f" * 16, "line": lambda *_: LEFT} | other)
+    return SimpleNamespace(**{"parts": {}, "tail": ',"config":"', "line": lambda *_: LEFT} | other)
 
 
-def make(*records: Any, of: Any = None, number: Any = 10**15, to_wall: Any = 0, max_bytes: Any = 4096) -> Any:
+def make(*records: Any, of: Any = None, to_wall: Any = 0, max_bytes: Any = 4096) -> Any:
     """The lines of `records`, made by the compiled module."""
-    return LINES.make(of or formatter(), [*records], number, to_wall, max_bytes)
+    return LINES.make(of or formatter(), [*records], to_wall, max_bytes)
 
 
 def add_up(records: Any, bounds: Any = (1000,), counts: Any = None, use: Any = None, now_ms: Any = 7) -> Any:
@@ -82,9 +90,9 @@ def test_a_usual_line_is_made_where_it_fits() -> None:
         pytest.param(recorded(decided((*PART[:4], ["}\n"], None))), id="ends that are no tuple"),
         pytest.param(recorded(decided((*PART[:4], (1,), None))), id="an end that is no text"),
         pytest.param(recorded(decided(PART[:5])), id="a part that is too short"),
-        pytest.param(recorded(head=HEAD[:7]), id="a head that is too short"),
+        pytest.param(recorded(head=HEAD[:6]), id="a head that is too short"),
         pytest.param(recorded(target=""), id="no target"),
-        pytest.param(recorded()[:6], id="a record that is too short"),
+        pytest.param(recorded()[:7], id="a record that is too short"),
         pytest.param(recorded(ended=2**63 - 1), id="a time that is too late"),
         pytest.param(recorded(started=-(2**63)), id="a time that took too long"),
         pytest.param(recorded(started=5_000_001), id="a time that took less than nothing"),
@@ -100,7 +108,7 @@ def test_whatever_stands_in_a_record_is_refused_left_or_made() -> None:
     decision, *others = recorded()
     parts = [part for place in range(len(PART)) for part in with_each(PART, place, STRANGE)]
     heads = [head for place in range(len(HEAD)) for head in with_each(HEAD, place, STRANGE)]
-    records = [record for place in range(7) for record in with_each((decision, *others), place, STRANGE)]
+    records = [record for place in range(8) for record in with_each((decision, *others), place, STRANGE)]
     records += [
         recorded(decided(part), outcome=outcome) for part in [*STRANGE, *parts] for outcome in (None, (), (1,), [1])
     ]
@@ -110,9 +118,9 @@ def test_whatever_stands_in_a_record_is_refused_left_or_made() -> None:
             assert make(record, recorded()).endswith(LINE)
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(4))
 def test_whatever_is_an_argument_of_make_is_refused_or_taken(place: int) -> None:
-    arguments = with_each((formatter(), [recorded()], 10**15, 0, 4096), place, [*STRANGE, 2**63 - 1, -(2**63)])
+    arguments = with_each((formatter(), [recorded()], 0, 4096), place, [*STRANGE, 2**63 - 1, -(2**63)])
     for each in [*arguments, (), (formatter(),)] * access_log.IS_COMPILED:
         with suppress(*REFUSALS):
             assert isinstance(LINES.make(*each), bytes)
@@ -127,8 +135,6 @@ def test_whatever_is_an_argument_of_make_is_refused_or_taken(place: int) -> None
         pytest.param(lambda: make((), of=formatter(line=lambda *_: None)), TypeError, id="a line that is none"),
         pytest.param(lambda: make((), of=formatter(line=lambda *_: "x")), TypeError, id="a line that is text"),
         pytest.param(lambda: make((), of=formatter(line=lambda *_: 1 // 0)), ZeroDivisionError, id="an error of line"),
-        pytest.param(lambda: make(number=-1), ValueError, id="a number below 0"),
-        pytest.param(lambda: make(number=2**63 - 1), ValueError, id="a number that others cannot follow"),
         pytest.param(lambda: make(max_bytes=-1), ValueError, id="lines of less than nothing"),
         pytest.param(lambda: make(max_bytes=2**62), ValueError, id="lines that are too long"),
         pytest.param(lambda: make(to_wall=2**63), OverflowError, id="a wall clock that is too late"),
@@ -179,7 +185,7 @@ def test_a_list_that_is_emptied_meanwhile_is_formatted_whole() -> None:
         ((), LEFT),
     ] * access_log.IS_COMPILED:
         records[:] = [first, recorded()]
-        assert LINES.make(formatter(line=emptying.line), records, 10**15, 0, 4096) == made + LINE
+        assert LINES.make(formatter(line=emptying.line), records, 0, 4096) == made + LINE
 
 
 def test_a_list_that_is_emptied_meanwhile_is_added_up_whole() -> None:
@@ -195,7 +201,7 @@ def test_a_list_that_is_emptied_meanwhile_is_added_up_whole() -> None:
 
 def test_whatever_stands_in_a_batch_is_refused_or_counted() -> None:
     use = object()
-    records = [record for place in range(7) for record in with_each(recorded(), place, STRANGE)]
+    records = [record for place in range(8) for record in with_each(recorded(), place, STRANGE)]
     places = [
         (use, request, route, True) for request in [0, 5, 6, 2**63 - 1, *STRANGE] for route in [None, 7, 8, *STRANGE]
     ]
@@ -208,7 +214,7 @@ def test_whatever_stands_in_a_batch_is_refused_or_counted() -> None:
             assert add_up([record, recorded()], use=use)[1] >= {"p"}
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(4))
 def test_whatever_is_an_argument_of_add_up_is_refused_or_taken(place: int) -> None:
     good = [recorded()], (1000,), bytearray(64), object(), 7
     for each in [*with_each(good, place, [*STRANGE, (1,) * 65, 2**64, b"x" * 64]), (), good[:4]] * batch.IS_COMPILED:

@@ -43,7 +43,7 @@ def of(scoreboard: Scoreboard, origin: str = "o") -> OriginNumbers:
 
 def forwarded(origin_us: int | None, origin: str | None = "o", bytes_in: int = 0, bytes_out: int = 0) -> Record:
     decision = Decision(200, "p", origin, is_forward=True)
-    return decision, HEAD, "/", 0, 1, CONFIG.hash, Outcome(200, origin_us, 1, bytes_in, bytes_out)
+    return decision, HEAD, "id", "/", 0, 1, CONFIG.hash, Outcome(200, origin_us, 1, bytes_in, bytes_out)
 
 
 def test_responses_are_counted_in_buckets_by_origin(scoreboard: Scoreboard) -> None:

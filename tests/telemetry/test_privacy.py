@@ -19,7 +19,7 @@ def line(
 ) -> dict[str, Any]:
     """The line of a request for `target`."""
     head = Head("p", "http", None, "a.example", "203.0.113.77", 'agent "', referer, "id-1")
-    record: Record = (TO_1, logged_head("GET", head), target, 0, 1000, "hash", None)
+    record: Record = (TO_1, logged_head("GET", head), "id-1", target, 0, 1000, "hash", None)
     found: dict[str, Any] = json.loads(formatter(query, client_ip).format([record]))
     assert [*found] == [key.name for key in KEYS]
     assert (found["user_agent"], found["request_id"], found["pool_requested"]) == ('agent "', "id-1", "p")

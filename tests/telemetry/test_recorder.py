@@ -41,7 +41,7 @@ def test_a_pool_is_unknown_where_the_header_was_to_name_one_and_did_not(
     recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     for _ in range(2):
         asked = logged_head("GET", Head(named, "http", None, "a", None, None, None, None))
-        recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
+        recorder._records.append((decision, asked, "id", "/", 0, 1, CONFIG.hash, None))
         recorder.flush()
     assert recorder.numbers.unknown_pool == 2 * is_unknown
 
@@ -52,7 +52,7 @@ def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path
     decision = Decision(302, "p", "found-1", "http://found-1")
     before = sys.getrefcount(decision)
     asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
-    recorder._records.append((decision, asked, "/", 0, 1, CONFIG.hash, None))
+    recorder._records.append((decision, asked, "id", "/", 0, 1, CONFIG.hash, None))
     recorder.flush()
     assert sys.getrefcount(decision) > before
     recorder.use(CONFIG)
@@ -65,7 +65,7 @@ def test_a_forward_that_ends_under_another_configuration_is_none_of_its_picks(tm
     asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
     decision = Decision(200, "inner", "b", route="/api", is_forward=True)
     for config in (CONFIG.hash, "0" * 12, CONFIG.hash):
-        recorder._records.append((decision, asked, "/", 0, 1, config, Outcome(200, 1, 1, 0, 0)))
+        recorder._records.append((decision, asked, "id", "/", 0, 1, config, Outcome(200, 1, 1, 0, 0)))
     recorder.flush()
     (((_, index),)) = recorder.slot.series("requests")
     total, before, _, _ = recorder.slot.counts[index : index + 4]
@@ -86,8 +86,8 @@ def test_what_is_due_counts_the_picks_of_the_configuration_in_force(order: int, 
     decision = Decision(200, "p", "a", route="/api", is_forward=True)
     late, new = (replace(decision, due=Due(each, 1.0)) for each in weights)
     records: list[Record] = [
-        (new, asked, "/", 0, 1, CONFIG.hash, Outcome(200, 1, 1, 0, 0)),
-        (late, asked, "/", 0, 1, "0" * 12, Outcome(200, 1, 1, 0, 0)),
+        (new, asked, "id", "/", 0, 1, CONFIG.hash, Outcome(200, 1, 1, 0, 0)),
+        (late, asked, "id", "/", 0, 1, "0" * 12, Outcome(200, 1, 1, 0, 0)),
     ]
     recorder._records += records[::order]
     recorder.flush()

@@ -57,7 +57,7 @@ def work(
     async def answer() -> None:
         recorder = Recorder(Counters(scoreboard.slots()[slot], config), None)
         for origin in origins:
-            recorder.write(redirect_to(origin), HEAD, target, monotonic_ns() - 1500, config.hash)
+            recorder.write(redirect_to(origin), HEAD, "id", target, monotonic_ns() - 1500, config.hash)
         recorder.flush()
         if ends:
             recorder.close()
@@ -108,7 +108,7 @@ def test_what_is_due_follows_the_weights_of_each_pick(is_one_batch: bool, scoreb
             for _ in service.updates(health, 0.0):
                 pass
             for _ in range(4):
-                recorder.write(service.decide(None, "http", None), HEAD, "/", monotonic_ns(), PROBED.hash)
+                recorder.write(service.decide(None, "http", None), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
         recorder.flush()
 
     asyncio.run(answer())
@@ -131,7 +131,7 @@ def test_a_head_shifts_nothing_between_observed_and_due(scoreboard: Scoreboard) 
     async def answer() -> None:
         recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
         for method in ["HEAD"] * 50 + ["GET"] * 4:
-            recorder.write(service.decide(None, "http", None, method), HEAD, "/", monotonic_ns(), PROBED.hash)
+            recorder.write(service.decide(None, "http", None, method), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
         recorder.close()
 
     asyncio.run(answer())
@@ -192,9 +192,9 @@ def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
         recorder = Recorder(Counters(scoreboard.slots()[0], CONFIG), None)
         began = monotonic_ns() - 20_000_000_000
         for _ in range(2):
-            recorder.write(forwarded, HEAD, "/", began, CONFIG.hash, outcome)
-            recorder.write(redirect_to("one"), HEAD, "/", began, CONFIG.hash)
-            recorder.write(forwarded, HEAD, "/", began, CONFIG.hash, outcome)
+            recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
+            recorder.write(redirect_to("one"), HEAD, "id", "/", began, CONFIG.hash)
+            recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
         recorder.flush()
 
     asyncio.run(answer())
@@ -295,7 +295,7 @@ def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
 
     async def answer(target: str) -> None:
         recorder = new_recorder(config, target, scoreboard)
-        recorder.write(redirect_to("one"), HEAD, "/", monotonic_ns(), config.hash)
+        recorder.write(redirect_to("one"), HEAD, "id", "/", monotonic_ns(), config.hash)
         recorder.close()
 
     asyncio.run(answer("off"))
