@@ -176,7 +176,7 @@ class HttpConnection(TimedConnection):
         forwarding, self._forwarding, self._upload = self._forwarding, None, None
         if forwarding:
             forwarding.exchange.stop()
-            self.transport.abort()
+            forwarding.cut()
         self._feed()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]

@@ -18,6 +18,7 @@ from redirect.core.decision import Decision
 from redirect.edge import limits
 from redirect.edge.forwarding import ForwardingClient
 from redirect.proxy.untaken import untaken
+from redirect.proxy.upstream import reset
 
 
 class State(IntEnum):
@@ -98,7 +99,9 @@ class TimedConnection(HttpToolsProtocol):
     def _check_deadline(self) -> None:
         now, state = monotonic_ns(), self._state
         left = self._seconds_left(now)
-        if self._is_stalled(now) or (state is LATE and left <= 0):
+        if self._is_stalled(now):
+            reset(self.transport)  # without it what the kernel has would end as a whole answer does
+        elif state is LATE and left <= 0:
             self.transport.abort()
         elif left > 0:
             self._check_in(min(left, limits.READ_CHECK_SECONDS) if self._read_progress else left)

@@ -12,6 +12,7 @@ from support.gateway import PATIENCE_SECONDS, Client, Forwarding, Gateway
 from support.origin import Call, answer, chunk, chunks, head, says
 from support.wire import head as request
 
+from redirect.edge import limits
 from redirect.proxy.connections import Connections
 from redirect.proxy.upstream import Upstream
 
@@ -624,6 +625,43 @@ async def test_a_cut_answer_is_cut_for_a_client_of_http_1_0(sent: bytes, own: Fo
     async with cut(own, sent, how="close", version="1.0") as (_, client):
         assert (await client.body())[1] is None
         assert client.was_reset or b"Content-Length" in sent
+
+
+async def test_a_worker_that_ends_cuts_what_a_close_would_end(own: Forwarding) -> None:
+    async with cut(own, CUTS["chunked"], how="close", version="1.0") as (gateway, client):
+        for connection in list(gateway.handler.connections):
+            connection.silence()
+        assert (await client.body())[1] is None
+        assert client.was_reset
+
+
+async def test_a_client_that_stops_reading_is_not_told_that_it_has_all(
+    own: Forwarding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a whole answer that only a close ends, where its end waits here for longer than a client may rest."""
+    monkeypatch.setattr(limits, "CLIENT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "READ_CHECK_SECONDS", 0.05)
+    loop = asyncio.get_running_loop()
+    async with own() as gateway:
+        gateway.origin.default = says(head("200 OK", CHUNKED) + chunks(b"d" * MIB))
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            client.setblocking(False)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not gateway.handler.connections:
+                    await asyncio.sleep(0.001)
+                (connection,) = gateway.handler.connections
+                sink = connection.transport.get_extra_info("socket")
+                sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
+                await loop.sock_sendall(client, request("GET / HTTP/1.0"))
+                while not gateway.logged():
+                    await loop.sock_recv(client, 4096)
+                while gateway.handler.connections:
+                    await asyncio.sleep(0.01)
+            with suppress(ConnectionResetError):
+                while await loop.sock_recv(client, 2**16):
+                    pass
+                raise AssertionError("it ends as a whole answer does")
 
 
 async def test_a_reset_cuts_an_answer_that_a_close_would_end(forwarding: Forwarding) -> None:

@@ -103,11 +103,30 @@ def essential(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key not in VARYING} for record in records]
 
 
+class KeptSocket:
+    """In the place of a transport's socket: it takes options, and the kernel knows nothing of it."""
+
+    def __init__(self, peer: str) -> None:
+        self._peer = peer
+
+    def getpeername(self) -> tuple[str, int]:
+        return self._peer, 50000
+
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 8080
+
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+    def fileno(self) -> int:
+        raise OSError
+
+
 class KeptTransport(asyncio.Transport):
     """A transport that keeps what is written to it, for a client that reads at once or only when asked to."""
 
     def __init__(self, peer: str, high_water: float) -> None:
-        super().__init__({"peername": (peer, 50000), "sockname": ("127.0.0.1", 8080)})
+        super().__init__({"socket": KeptSocket(peer)})
         self.sent = b""
         self.unread = 0
         self.is_reading_paused = False
