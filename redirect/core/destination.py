@@ -12,6 +12,10 @@ from redirect.core.pools import Origin, Pool
 # Redirects of these statuses are kept by caches.
 PERMANENT = (301, 308)
 
+# That have caches keep what is not permanent, beside Cache-Control and its like for caches of one kind
+# (CDN-Cache-Control and others, RFC 9213).
+_LIFETIMES = ("expires", "surrogate-control", "x-accel-expires")
+
 # By which a proxy names scheme and host that were asked for. Both decide: the scheme is that of Location where the pool
 # has none, and a cached redirect would lead the host that it leads to in a circle, as http does https of the same host.
 _OF_PROXIES = ("X-Forwarded-Proto", "X-Forwarded-Host")
@@ -101,7 +105,8 @@ def redirect_fields(pool: Pool, vary: str | None = None) -> tuple[tuple[str, str
 
 def is_kept(pool: Pool) -> bool:
     """Whether caches may keep its redirects: permanent ones, and those whose headers say for how long."""
-    return pool.status in PERMANENT or any(name.lower() in ("cache-control", "expires") for name, _ in pool.headers)
+    names = [name.lower() for name, _ in pool.headers]
+    return pool.status in PERMANENT or any(name.endswith("cache-control") or name in _LIFETIMES for name in names)
 
 
 def _told_by(pool: Pool) -> str | None:

@@ -39,7 +39,10 @@ def test_a_cache_is_told_that_the_header_names_the_pool(status: int, varies: boo
     assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", f"{NAME}, {PROXIES}"),) if varies else ())
 
 
-@pytest.mark.parametrize("name", ["Cache-Control", "expires"])
+LIFETIMES = "Cache-Control expires CDN-Cache-Control cloudflare-cdn-cache-control Surrogate-Control X-Accel-Expires"
+
+
+@pytest.mark.parametrize("name", LIFETIMES.split())
 def test_a_cache_that_may_keep_it_is_told_as_well(name: str) -> None:
     assert dict(fields(f'{POOL}headers = {{ "{name}" = "x" }}\n{OTHER}'))["vary"] == f"{NAME}, {PROXIES}"
 
