@@ -175,8 +175,8 @@ class Cache:
             self._bytes -= _size(key, answer)
 
     def drop_all_of(self, key: Key) -> None:
-        """Whatever the encoding."""
-        for each in [each for each in self._answers if each[:-1] == key[:-1]]:
+        """Whatever the encoding, and the route: one may be for GET, and another for PUT."""
+        for each in [each for each in self._answers if each[1:-1] == key[1:-1]]:
             self.drop(each)
 
 

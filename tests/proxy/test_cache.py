@@ -432,6 +432,17 @@ async def test_what_is_known_to_be_wrong_is_dropped(request_line: str, later: by
         assert (await gateway.ask("GET /x HTTP/1.1", "Accept-Encoding: gzip")).status == 503
 
 
+async def test_a_request_by_another_route_drops_an_answer(forwarding: Forwarding) -> None:
+    writing = f'[[routes]]\npath_prefix = "/"\nmethods = ["PUT"]\nforward_to = "origins"\n{CACHE}\n'
+    async with forwarding(CACHE, more=writing) as gateway:
+        gateway.origin.default = says(PAGE)
+        for line in ("GET /x HTTP/1.1", "GET /y HTTP/1.1", "PUT /x HTTP/1.1"):
+            await gateway.ask(line)
+        await gateway.origin.stop()
+        assert (await gateway.ask("GET /x HTTP/1.1")).status == 503
+        assert (await gateway.ask("GET /y HTTP/1.1")).status == 200
+
+
 async def test_an_answer_is_not_used_beyond_its_age(forwarding: Forwarding, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1000.0
     monkeypatch.setattr(cache, "monotonic", lambda: clock)
