@@ -230,7 +230,7 @@ class Exchange:
         if self.is_complete or self.state is OVER:
             return
         self.is_complete = True
-        self._complete_at = monotonic_ns()
+        self._complete_at = self._sent_at = monotonic_ns()
         if self.traits.is_chunked:
             self._send(b"0\r\n\r\n")
 

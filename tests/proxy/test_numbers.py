@@ -256,3 +256,17 @@ async def test_durations_are_those_of_the_log(forwarding: Forwarding) -> None:
         assert durations.requests == 1
         assert durations.sum == pytest.approx(record["duration_us"] / 1e6, abs=1e-5)
         assert of(gateway).response_sum == record["origin_us"] / 1e6 < durations.sum - 0.09
+
+
+async def test_an_origin_has_no_part_in_how_long_its_client_sends(forwarding: Forwarding) -> None:
+    async with forwarding() as gateway:
+        gateway.origin.default = says(answer(b"ok"))
+        client = await gateway.client()
+        await client.send(request("POST / HTTP/1.1", "Content-Length: 2") + b"1")
+        await gateway.origin.until_asked()
+        await asyncio.sleep(0.1)
+        await client.send(b"2")
+        assert (await client.answer("POST")).body == b"ok"
+        record = await gateway.record()
+        assert record["origin_us"] < record["duration_us"] - 90_000
+        assert of(gateway).response_sum == record["origin_us"] / 1e6
