@@ -144,7 +144,9 @@ class LogWriter:
             return
         loop = asyncio.get_running_loop()
         if self._blocks:
+            is_blocking = os.get_blocking(self._file)
             loop.add_writer(self._file, self._flush)
+            os.set_blocking(self._file, is_blocking)  # libuv changes it, also for others that share a socket
             self._stop_waiting = partial(loop.remove_writer, self._file)
         else:
             self._stop_waiting = loop.call_later(RETRY_SECONDS, self._flush).cancel

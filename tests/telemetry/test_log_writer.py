@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter, try_target
 
@@ -52,7 +53,13 @@ def numbers(written: bytes) -> list[int]:
 
 
 def in_a_loop(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
+    """That of the service."""
+
+    async def run() -> None:
+        await asyncio.wait_for(test(), 30)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
 
 
 async def until(condition: Callable[[], bool]) -> None:
