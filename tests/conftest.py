@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from support.coroutines import pytest_pyfunc_call as pytest_pyfunc_call  # coroutines are tests
 from support.gateway import OWN, WAYS, Forwarding
 from support.service import Running, running
 from support.tls import localhost

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from support.app import MIB
-from support.coroutines import pytest_pyfunc_call as pytest_pyfunc_call
 from support.nginx import nginx_conf
 from support.programs import started, uvicorn
 from support.service import Running, free_port, running

@@ -1,4 +1,4 @@
-"""Coroutines as tests, on the event loop of the service. A conftest imports the hook for the tests of its folder."""
+"""Coroutines as tests, on the event loop of the service. The conftest of all tests imports the hook."""
 
 import asyncio
 import inspect

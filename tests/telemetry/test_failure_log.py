@@ -1,6 +1,5 @@
 """The error log of a route: what counts as a failure, and the lines."""
 
-import asyncio
 import json
 import os
 import re
@@ -53,7 +52,7 @@ def test_what_counts_as_a_failure(status: int, origin_status: int | None, error:
     assert what_failed(status, origin_status, error) == what
 
 
-async def write(logs: FailureLogs, target: str, decision: Decision, path: str = "/api/7?token=x") -> None:
+def write(logs: FailureLogs, target: str, decision: Decision, path: str = "/api/7?token=x") -> None:
     logs.write(target, decision, UNANSWERED, "connection_refused", "GET", path, "id-1", monotonic_ns())
 
 
@@ -61,10 +60,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("ascii").splitlines()]
 
 
-def test_a_line_has_every_key_in_order(tmp_path: Path) -> None:
+async def test_a_line_has_every_key_in_order(tmp_path: Path) -> None:
     """The query, in which secrets may be, is left to the access log."""
     path, logs = tmp_path / "errors", FailureLogs()
-    asyncio.run(write(logs, str(path), decided(503, detail="it refused")))
+    write(logs, str(path), decided(503, detail="it refused"))
     logs.close()
     (line,) = lines(path)
     assert list(line) == [key.name for key in KEYS]
@@ -88,9 +87,9 @@ def test_a_line_has_every_key_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("char", ["x", "\xff", "\x00", '"'])
-def test_a_line_is_short_whatever_the_client_sent(char: str, tmp_path: Path) -> None:
+async def test_a_line_is_short_whatever_the_client_sent(char: str, tmp_path: Path) -> None:
     path, logs = tmp_path / "errors", FailureLogs()
-    asyncio.run(write(logs, str(path), decided(503), "/" + char * 9000))
+    write(logs, str(path), decided(503), "/" + char * 9000)
     logs.close()
     (line,) = lines(path)
     assert path.stat().st_size <= MAX_LINE_BYTES
@@ -98,7 +97,7 @@ def test_a_line_is_short_whatever_the_client_sent(char: str, tmp_path: Path) -> 
     assert ("/" + char * 9000).startswith(line["path"])
 
 
-def test_logs_are_open_while_a_configuration_names_them(tmp_path: Path) -> None:
+async def test_logs_are_open_while_a_configuration_names_them(tmp_path: Path) -> None:
     """The file is there before the first failure; a request that began before its log was closed is still logged."""
     old, new = tmp_path / "old", tmp_path / "new"
     logs = FailureLogs()
@@ -107,18 +106,18 @@ def test_logs_are_open_while_a_configuration_names_them(tmp_path: Path) -> None:
     assert old.read_bytes() == b""
     logs.use([Route(error_log=str(new))])
     assert [*logs._writers] == [str(new)]
-    asyncio.run(write(logs, str(old), decided(503)))
+    write(logs, str(old), decided(503))
     assert len(lines(old)) == 1
     logs.use([])
     assert not logs._writers
 
 
-def test_a_renamed_log_is_opened_again(tmp_path: Path) -> None:
+async def test_a_renamed_log_is_opened_again(tmp_path: Path) -> None:
     path, logs = tmp_path / "errors", FailureLogs()
     logs.use([Route(error_log=str(path))])
     path.rename(tmp_path / "errors.1")
     logs.reopen()
-    asyncio.run(write(logs, str(path), decided(503)))
+    write(logs, str(path), decided(503))
     logs.close()
     assert (len(lines(path)), lines(tmp_path / "errors.1")) == (1, [])
 
@@ -132,27 +131,23 @@ def test_a_log_that_cannot_be_opened_is_reported_by_its_name(tmp_path: Path, cap
     logs.close()
 
 
-def test_a_hyphen_is_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_hyphen_is_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     """Standard output is the access log's."""
     logs = FailureLogs()
-    asyncio.run(write(logs, "-", decided(503)))
+    write(logs, "-", decided(503))
     logs.close()
     out, err = capfd.readouterr()
     assert (out, json.loads(err)["what"]) == ("", "refused")
 
 
-def test_a_pipe_that_is_not_read_holds_no_reload(tmp_path: Path) -> None:
+async def test_a_pipe_that_is_not_read_holds_no_reload(tmp_path: Path) -> None:
     """What waits is lost: the event loop goes on."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     logs = FailureLogs()
-
-    async def fill() -> None:
-        for _ in range(1000):
-            await write(logs, str(path), decided(503, detail="x" * 1000))
-
-    asyncio.run(fill())
+    for _ in range(1000):
+        write(logs, str(path), decided(503, detail="x" * 1000))
     before = monotonic_ns()
     logs.use([])
     assert monotonic_ns() - before < 500_000_000

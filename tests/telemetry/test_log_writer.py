@@ -12,11 +12,10 @@ import socket
 import stat
 import threading
 import tty
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter, try_target
 
@@ -52,16 +51,6 @@ def numbers(written: bytes) -> list[int]:
     return found
 
 
-def in_a_loop(test: Callable[[], Awaitable[None]]) -> None:
-    """That of the service."""
-
-    async def run() -> None:
-        await asyncio.wait_for(test(), 30)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
-
-
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.01)
@@ -87,6 +76,15 @@ def drain(end: int) -> bytes:
     return found
 
 
+async def drained(end: int, is_all: Callable[[bytes], bool]) -> bytes:
+    """What is read while the event loop goes on, once that is all."""
+    found = b""
+    while not is_all(found):
+        found += drain(end)
+        await asyncio.sleep(0)
+    return found
+
+
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of all writes."""
@@ -101,32 +99,24 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> None:
+async def test_a_batch_to_a_file_is_one_write(tmp_path: Path, writes: list[int]) -> None:
     """A file takes a batch at once, as long as it is not over 64 KiB."""
-
-    async def test() -> None:
-        log_writer = LogWriter(str(tmp_path / "log"))
-        log_writer.write(*lines(range(60)))
-        assert writes == [60 * 1024]
-        log_writer.write(*lines(range(60, 160)))
-        assert writes[1:] == [MAX_WRITE_BYTES, 36 * 1024]
-        log_writer.close()
-        assert log_writer.written == 160
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(tmp_path / "log"))
+    log_writer.write(*lines(range(60)))
+    assert writes == [60 * 1024]
+    log_writer.write(*lines(range(60, 160)))
+    assert writes[1:] == [MAX_WRITE_BYTES, 36 * 1024]
+    log_writer.close()
+    assert log_writer.written == 160
     assert numbers((tmp_path / "log").read_bytes()) == [*range(160)]
 
 
-def test_a_pipe_gets_whole_lines_of_at_most_4096_bytes_at_once(fifo: tuple[str, int], writes: list[int]) -> None:
+async def test_a_pipe_gets_whole_lines_of_at_most_4096_bytes_at_once(fifo: tuple[str, int], writes: list[int]) -> None:
     """So those of several processes do not tear."""
     path, end = fifo
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        log_writer.write(b"".join([line(n, 1500) for n in range(3)]) + line(3, MAX_LINE_BYTES), 4)
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    log_writer.write(b"".join([line(n, 1500) for n in range(3)]) + line(3, MAX_LINE_BYTES), 4)
+    log_writer.close()
     assert writes == [3000, 1500, MAX_LINE_BYTES]
     assert numbers(drain(end)) == [0, 1, 2, 3]
 
@@ -138,87 +128,66 @@ def test_a_pipe_is_tried_without_an_end_for_its_reader(fifo: tuple[str, int]) ->
     assert not select.select([reader], [], [], 0)[0]
 
 
-def test_a_pipe_that_is_not_read_loses_the_lines_over_the_limit(fifo: tuple[str, int]) -> None:
+async def test_a_pipe_that_is_not_read_loses_the_lines_over_the_limit(fifo: tuple[str, int]) -> None:
     """They are reported in their place."""
     path, end = fifo
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        for n in range(MANY):
-            log_writer.write(line(n))  # would stay here for ever
-        assert log_writer.written == PIPE_FULL
-        assert log_writer.lost == 500
-        read = b""
-        while numbers(read)[-1:] != [-500]:
-            read += drain(end)
-            await asyncio.sleep(0)
-        log_writer.write(line(MANY))
-        read += drain(end)
-        assert numbers(read) == [*range(MANY - 500), -500, MANY]
-        assert log_writer.written == len(numbers(read))
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    for n in range(MANY):
+        log_writer.write(line(n))  # would stay here for ever
+    assert log_writer.written == PIPE_FULL
+    assert log_writer.lost == 500
+    read = await drained(end, lambda read: numbers(read)[-1:] == [-500])
+    log_writer.write(line(MANY))
+    read += drain(end)
+    assert numbers(read) == [*range(MANY - 500), -500, MANY]
+    assert log_writer.written == len(numbers(read))
+    log_writer.close()
 
 
-def test_later_lines_come_behind_the_report_of_lost_ones(fifo: tuple[str, int]) -> None:
+async def test_later_lines_come_behind_the_report_of_lost_ones(fifo: tuple[str, int]) -> None:
     """Lines that find room again come behind the one that tells of those that did not."""
     path, end = fifo
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        for n in range(MANY):
-            log_writer.write(line(n))
-        read = os.read(end, 32 * 1024)
-        await until(lambda: log_writer.written > PIPE_FULL)
-        log_writer.write(line(MANY))
-        while numbers(read)[-1:] != [MANY]:
-            read += drain(end)
-            await asyncio.sleep(0)
-        assert numbers(read) == [*range(MANY - 500), -500, MANY]
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    for n in range(MANY):
+        log_writer.write(line(n))
+    read = os.read(end, 32 * 1024)
+    await until(lambda: log_writer.written > PIPE_FULL)
+    log_writer.write(line(MANY))
+    read += await drained(end, lambda more: numbers(read + more)[-1:] == [MANY])
+    assert numbers(read) == [*range(MANY - 500), -500, MANY]
+    log_writer.close()
 
 
-def test_a_pipe_without_a_reader_loses_lines_and_logs_it_once(
+async def test_a_pipe_without_a_reader_loses_lines_and_logs_it_once(
     fifo: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     path, end = fifo
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        os.close(end)
-        for n in range(MANY):
-            log_writer.write(line(n))
-        log_writer.close()
-        assert (log_writer.written, log_writer.lost) == (0, MANY)
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    os.close(end)
+    for n in range(MANY):
+        log_writer.write(line(n))
+    log_writer.close()
+    assert (log_writer.written, log_writer.lost) == (0, MANY)
     waits, lost = caplog.messages
     assert waits.startswith("access log: lines wait")
     assert waits.endswith("[Errno 32] Broken pipe")
     assert lost == f"access log: {MANY} lines were lost at the end"
 
 
-def test_lines_wait_for_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lines_wait_for_a_reader_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        os.close(end)
-        log_writer.write(line(0))
-        log_writer.write(line(1))
-        again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        await until(lambda: log_writer.written == 2)
-        assert numbers(drain(again)) == [0, 1]
-        log_writer.close()
-        os.close(again)
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    os.close(end)
+    log_writer.write(line(0))
+    log_writer.write(line(1))
+    again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    await until(lambda: log_writer.written == 2)
+    assert numbers(drain(again)) == [0, 1]
+    log_writer.close()
+    os.close(again)
 
 
 @contextlib.contextmanager
@@ -232,130 +201,102 @@ def longest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_loses_lines_and_tears_none(
+async def test_a_full_disk_loses_lines_and_tears_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once there is space again the loss is reported."""
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.01)
     path = tmp_path / "log"
-
-    async def test() -> None:
-        log_writer = LogWriter(str(path))
-        with longest_file(10_000):
-            for n in range(MANY):
-                log_writer.write(line(n))
-            assert numbers(path.read_bytes()) == [*range(9)]
-            waiting = MOST_WAITING // 1024
-            assert (log_writer.written, log_writer.lost) == (9, MANY - 9 - waiting)
-        await until(lambda: log_writer.written == 9 + waiting + 1)
-        assert numbers(path.read_bytes()) == [*range(9 + waiting), -(MANY - 9 - waiting)]
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(path))
+    with longest_file(10_000):
+        for n in range(MANY):
+            log_writer.write(line(n))
+        assert numbers(path.read_bytes()) == [*range(9)]
+        waiting = MOST_WAITING // 1024
+        assert (log_writer.written, log_writer.lost) == (9, MANY - 9 - waiting)
+    await until(lambda: log_writer.written == 9 + waiting + 1)
+    assert numbers(path.read_bytes()) == [*range(9 + waiting), -(MANY - 9 - waiting)]
+    log_writer.close()
     assert len(caplog.messages) == 1
 
 
-def test_a_disk_that_is_full_from_the_start_loses_lines(caplog: pytest.LogCaptureFixture) -> None:
-
-    async def test() -> None:
-        log_writer = LogWriter("/dev/full")
-        log_writer.write(line(0))
-        log_writer.close()
-        assert (log_writer.written, log_writer.lost) == (0, 1)
-
-    in_a_loop(test)
+async def test_a_disk_that_is_full_from_the_start_loses_lines(caplog: pytest.LogCaptureFixture) -> None:
+    log_writer = LogWriter("/dev/full")
+    log_writer.write(line(0))
+    log_writer.close()
+    assert (log_writer.written, log_writer.lost) == (0, 1)
     assert caplog.messages[0].endswith("[Errno 28] No space left on device")
 
 
-def test_reopen_writes_to_a_new_file_of_the_old_name(tmp_path: Path) -> None:
+async def test_reopen_writes_to_a_new_file_of_the_old_name(tmp_path: Path) -> None:
     path, rotated = tmp_path / "log", tmp_path / "log.1"
-
-    async def test() -> None:
-        log_writer = LogWriter(str(path))
-        log_writer.write(line(0))
-        path.rename(rotated)
-        log_writer.write(line(1))
-        log_writer.reopen()
-        log_writer.write(line(2))
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(path))
+    log_writer.write(line(0))
+    path.rename(rotated)
+    log_writer.write(line(1))
+    log_writer.reopen()
+    log_writer.write(line(2))
+    log_writer.close()
     assert numbers(rotated.read_bytes()) == [0, 1]
     assert numbers(path.read_bytes()) == [2]
 
 
-def test_reopen_writes_the_waiting_lines_to_the_new_file(tmp_path: Path) -> None:
+async def test_reopen_writes_the_waiting_lines_to_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.symlink_to("/dev/full")
-
-    async def test() -> None:
-        log_writer = LogWriter(str(path))
-        log_writer.write(line(0))
-        path.unlink()
-        log_writer.reopen()
-        assert numbers(path.read_bytes()) == [0]
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(path))
+    log_writer.write(line(0))
+    path.unlink()
+    log_writer.reopen()
+    assert numbers(path.read_bytes()) == [0]
+    log_writer.close()
 
 
-def test_reopen_keeps_the_old_file_if_the_path_cannot_be_opened(
+async def test_reopen_keeps_the_old_file_if_the_path_cannot_be_opened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-
-    async def test() -> None:
-        log_writer = LogWriter(str(folder / "log"))
-        folder.rename(tmp_path / "moved")
-        log_writer.reopen()
-        log_writer.write(line(0))
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(folder / "log"))
+    folder.rename(tmp_path / "moved")
+    log_writer.reopen()
+    log_writer.write(line(0))
+    log_writer.close()
     assert numbers((tmp_path / "moved" / "log").read_bytes()) == [0]
     (message,) = caplog.messages
     assert "cannot be opened again" in message
 
 
-def test_lines_wait_for_a_file_that_cannot_be_opened_yet(
+async def test_lines_wait_for_a_file_that_cannot_be_opened_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error log says so once."""
     monkeypatch.setattr("redirect.telemetry.log_writer.RETRY_SECONDS", 0.001)
     folder = tmp_path / "folder"
-
-    async def test() -> None:
-        log_writer = LogWriter(str(folder / "log"))
-        log_writer.write(line(0))
-        log_writer.reopen()
-        log_writer.write(line(1))
-        await asyncio.sleep(0.01)
-        assert log_writer.written == 0
-        folder.mkdir()
-        await until(lambda: log_writer.written == 2)
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(folder / "log"))
+    log_writer.write(line(0))
+    log_writer.reopen()
+    log_writer.write(line(1))
+    await asyncio.sleep(0.01)
+    assert log_writer.written == 0
+    folder.mkdir()
+    await until(lambda: log_writer.written == 2)
+    log_writer.close()
     assert numbers((folder / "log").read_bytes()) == [0, 1]
     assert [message for message in caplog.messages if "lines wait" in message] == caplog.messages[:1]
 
 
-def test_lines_for_a_file_that_is_never_opened_are_reported_as_lost(
+async def test_lines_for_a_file_that_is_never_opened_are_reported_as_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-
-    async def test() -> None:
-        log_writer = LogWriter(str(tmp_path / "folder" / "log"))
-        log_writer.write(*lines(range(3)))
-        log_writer.close()
-        assert (log_writer.written, log_writer.lost) == (0, 3)
-
-    in_a_loop(test)
+    log_writer = LogWriter(str(tmp_path / "folder" / "log"))
+    log_writer.write(*lines(range(3)))
+    log_writer.close()
+    assert (log_writer.written, log_writer.lost) == (0, 3)
     assert caplog.messages[-1] == "access log: 3 lines were lost at the end"
 
 
-def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
+async def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
     path, end = fifo
     os.set_blocking(end, True)
     read: list[bytes] = []
@@ -364,34 +305,27 @@ def test_close_waits_for_a_slow_reader(fifo: tuple[str, int]) -> None:
         while piece := os.read(end, 4096):
             read.append(piece)
 
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        log_writer.write(*lines(range(200)))
-        reader = threading.Thread(target=read_all)
-        reader.start()
-        log_writer.close()
-        reader.join()
-        assert log_writer.lost == 0
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    log_writer.write(*lines(range(200)))
+    reader = threading.Thread(target=read_all)
+    reader.start()
+    log_writer.close()
+    reader.join()
+    assert log_writer.lost == 0
     assert numbers(b"".join(read)) == [*range(200)]
 
 
 @pytest.mark.slow
-def test_close_does_not_wait_forever(
+async def test_close_does_not_wait_forever(
     fifo: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It logs how many lines were lost."""
     monkeypatch.setattr("redirect.telemetry.log_writer.CLOSE_TIMEOUT_SECONDS", 0.05)
     path, _ = fifo
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        log_writer.write(*lines(range(PIPE_FULL + 10)))
-        log_writer.close()
-        assert (log_writer.written, log_writer.lost) == (PIPE_FULL, 10)
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    log_writer.write(*lines(range(PIPE_FULL + 10)))
+    log_writer.close()
+    assert (log_writer.written, log_writer.lost) == (PIPE_FULL, 10)
     assert caplog.messages == ["access log: 10 lines were lost at the end"]
 
 
@@ -419,66 +353,48 @@ def sockets() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("ends", [os.pipe, terminal, sockets], ids=["pipe", "terminal", "socket"])
-def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[], tuple[int, int]]) -> None:
+async def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[], tuple[int, int]]) -> None:
     """And it still blocks for other processes that share it."""
     reading, writing = ends()
-
-    async def test() -> None:
-        with standard_output(writing):
-            log_writer = LogWriter("-")
-            for n in range(2000):
-                log_writer.write(line(n))
-            assert os.get_blocking(writing)
-            assert log_writer.lost > 0
-            os.set_blocking(reading, False)
-            read = b""
-            while numbers(read[: read.rfind(b"\n") + 1])[-1:] != [-log_writer.lost]:
-                read += drain(reading)
-                await asyncio.sleep(0)
-            assert numbers(read) == [*range(2000 - log_writer.lost), -log_writer.lost]
-            log_writer.close()
-
-    in_a_loop(test)
+    with standard_output(writing):
+        log_writer = LogWriter("-")
+        for n in range(2000):
+            log_writer.write(line(n))
+        assert os.get_blocking(writing)
+        assert log_writer.lost > 0
+        os.set_blocking(reading, False)
+        read = await drained(reading, lambda read: numbers(read[: read.rfind(b"\n") + 1])[-1:] == [-log_writer.lost])
+        assert numbers(read) == [*range(2000 - log_writer.lost), -log_writer.lost]
+        log_writer.close()
     assert stat.S_IFMT(os.fstat(writing).st_mode)  # still open
     os.close(reading)
     os.close(writing)
 
 
-def test_standard_output_stays_open(tmp_path: Path) -> None:
-
-    async def test() -> None:
-        with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
-            for n in range(2):
-                log_writer = LogWriter("-")
-                log_writer.write(line(n))
-                log_writer.reopen()
-                log_writer.close()
-
-    in_a_loop(test)
+async def test_standard_output_stays_open(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file, standard_output(file.fileno()):
+        for n in range(2):
+            log_writer = LogWriter("-")
+            log_writer.write(line(n))
+            log_writer.reopen()
+            log_writer.close()
     assert numbers((tmp_path / "log").read_bytes()) == [0, 1]
 
 
-def test_the_report_of_lost_lines_has_time_count_instance_and_worker(
+async def test_the_report_of_lost_lines_has_time_count_instance_and_worker(
     fifo: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     path, end = fifo
     caplog.set_level(logging.CRITICAL)
-
-    async def test() -> None:
-        log_writer = LogWriter(path)
-        for n in range(MANY):
-            log_writer.write(line(n))
-        read = b""
-        while b"lost" not in read:
-            read += drain(end)
-            await asyncio.sleep(0)
-        report = json.loads(read.splitlines()[-1])
-        assert list(report) == ["time", "level", "message", "lost", "instance", "worker"]
-        assert (report["level"], report["lost"], report["worker"]) == ("error", 500, os.getpid())
-        assert report["time"].endswith("Z")
-        log_writer.close()
-
-    in_a_loop(test)
+    log_writer = LogWriter(path)
+    for n in range(MANY):
+        log_writer.write(line(n))
+    read = await drained(end, lambda read: b"lost" in read)
+    report = json.loads(read.splitlines()[-1])
+    assert list(report) == ["time", "level", "message", "lost", "instance", "worker"]
+    assert (report["level"], report["lost"], report["worker"]) == ("error", 500, os.getpid())
+    assert report["time"].endswith("Z")
+    log_writer.close()
 
 
 def test_a_shells_file_is_appended_to(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """All workers of an instance together: nothing is lost with a worker, and nothing counted twice."""
 
-import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -53,16 +52,12 @@ def work(
     target: str = "/",
 ) -> None:
     """A worker in that slot answers requests."""
-
-    async def answer() -> None:
-        recorder = Recorder(Counters(scoreboard.slots()[slot], config), None)
-        for origin in origins:
-            recorder.write(redirect_to(origin), HEAD, "id", target, monotonic_ns() - 1500, config.hash)
-        recorder.flush()
-        if ends:
-            recorder.close()
-
-    asyncio.run(answer())
+    recorder = Recorder(Counters(scoreboard.slots()[slot], config), None)
+    for origin in origins:
+        recorder.write(redirect_to(origin), HEAD, "id", target, monotonic_ns() - 1500, config.hash)
+    recorder.flush()
+    if ends:
+        recorder.close()
 
 
 def counts(seen: Snapshot) -> dict[str, tuple[int, int]]:
@@ -70,7 +65,7 @@ def counts(seen: Snapshot) -> dict[str, tuple[int, int]]:
     return {origin or "": count[:2] for (_, origin, _), count in seen.requests.items()}
 
 
-def test_workers_add_up(scoreboard: Scoreboard) -> None:
+async def test_workers_add_up(scoreboard: Scoreboard) -> None:
     """What two workers count is one number, and what each counts shows at once."""
     work(scoreboard, 0, ["one", "two"])
     assert counts(look(scoreboard)) == {"one": (1, 1), "two": (1, 1)}
@@ -78,7 +73,7 @@ def test_workers_add_up(scoreboard: Scoreboard) -> None:
     assert counts(look(scoreboard)) == {"one": (1001, 1001), "two": (1, 1)}
 
 
-def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
+async def test_a_worker_that_is_replaced(scoreboard: Scoreboard) -> None:
     """The next worker in a slot counts on, whether the one before it ended in order or was killed."""
     for ends in (True, False, True):
         work(scoreboard, 0, ["one", "two"], ends=ends)
@@ -94,24 +89,20 @@ PROBED = parse_config(
 
 
 @pytest.mark.parametrize("is_one_batch", [False, True])
-def test_what_is_due_follows_the_weights_of_each_pick(is_one_batch: bool, scoreboard: Scoreboard) -> None:
+async def test_what_is_due_follows_the_weights_of_each_pick(is_one_batch: bool, scoreboard: Scoreboard) -> None:
     """Of four picks 2, 1 and 1 are due; while one is down, of four 2 and 2 to the others, as soon as these are counted.
     The next configuration has none of them."""
     service = new_service(PROBED, Random(1))
     down = {"pool": {"one": HealthStatus(False, 0.0, 0.0, "refused")}}
-
-    async def answer() -> None:
-        recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
-        for health in (NO_HEALTH, down):
-            if not is_one_batch:
-                recorder.flush()
-            for _ in service.updates(health, 0.0):
-                pass
-            for _ in range(4):
-                recorder.write(service.decide(None, "http", None), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
-        recorder.flush()
-
-    asyncio.run(answer())
+    recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
+    for health in (NO_HEALTH, down):
+        if not is_one_batch:
+            recorder.flush()
+        for _ in service.updates(health, 0.0):
+            pass
+        for _ in range(4):
+            recorder.write(service.decide(None, "http", None), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
+    recorder.flush()
     seen = look(scoreboard, PROBED)
     assert seen.dues == {"pool": {None: 4, "two": 2, "three": 2}}
     views = origin_views(PROBED.pools["pool"].shares(), seen.picks()["pool"], seen.dues["pool"])
@@ -124,24 +115,20 @@ def test_what_is_due_follows_the_weights_of_each_pick(is_one_batch: bool, scoreb
     assert look(scoreboard).dues == {}
 
 
-def test_a_head_shifts_nothing_between_observed_and_due(scoreboard: Scoreboard) -> None:
+async def test_a_head_shifts_nothing_between_observed_and_due(scoreboard: Scoreboard) -> None:
     """However many come before the GET: nothing else was due to them."""
     service = new_service(PROBED, Random(1))
-
-    async def answer() -> None:
-        recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
-        for method in ["HEAD"] * 50 + ["GET"] * 4:
-            recorder.write(service.decide(None, "http", None, method), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
-        recorder.close()
-
-    asyncio.run(answer())
+    recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
+    for method in ["HEAD"] * 50 + ["GET"] * 4:
+        recorder.write(service.decide(None, "http", None, method), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
+    recorder.close()
     seen = look(scoreboard, PROBED)
     views = origin_views(PROBED.pools["pool"].shares(), seen.picks()["pool"], seen.dues["pool"])
     assert sum(view.counted.total for view in views) == 54
     assert all(view.due == view.observed for view in views)
 
 
-def test_another_configuration(scoreboard: Scoreboard) -> None:
+async def test_another_configuration(scoreboard: Scoreboard) -> None:
     """What was counted under another configuration stays in the total, and is told from the rest."""
     other = configuration(one=1, two=9, three=1)
     work(scoreboard, 0, ["one", "one"])
@@ -151,7 +138,7 @@ def test_another_configuration(scoreboard: Scoreboard) -> None:
     assert counts(look(scoreboard)) == {"one": (2, 0), "two": (2, 1), "three": (1, 0)}
 
 
-def test_a_configuration_that_comes_back(scoreboard: Scoreboard) -> None:
+async def test_a_configuration_that_comes_back(scoreboard: Scoreboard) -> None:
     """A configuration that is in force again begins anew: what was counted when it was before is not told as its own,
     neither of an origin that was picked meanwhile nor of one that was not, in one slot as in another."""
     other = configuration(one=1, two=9)
@@ -165,7 +152,7 @@ def test_a_configuration_that_comes_back(scoreboard: Scoreboard) -> None:
     assert counts(look(scoreboard)) == {"one": (5, 2), "two": (3, 1)}
 
 
-def test_the_last_hit(scoreboard: Scoreboard) -> None:
+async def test_the_last_hit(scoreboard: Scoreboard) -> None:
     """Of each series the time of the last request is known."""
     before = int(time() * 1000)
     work(scoreboard, 0, ["one"])
@@ -174,7 +161,7 @@ def test_the_last_hit(scoreboard: Scoreboard) -> None:
     assert count == Count(1, 1, count.last_ms)
 
 
-def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
+async def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
     """Durations are counted in buckets, for ever and for each of the last sixty seconds."""
     work(scoreboard, 0, ["one"] * 3)
     seen = look(scoreboard)
@@ -184,20 +171,16 @@ def test_durations_and_seconds(scoreboard: Scoreboard) -> None:
     assert len(seen.answers.seconds) == SECONDS
 
 
-def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
+async def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
     """Their durations are no durations of answers; all are requests."""
     forwarded, outcome = Decision(200, "pool", "one", is_forward=True), Outcome(200, 1, 1, 0, 0)
-
-    async def answer() -> None:
-        recorder = Recorder(Counters(scoreboard.slots()[0], CONFIG), None)
-        began = monotonic_ns() - 20_000_000_000
-        for _ in range(2):
-            recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
-            recorder.write(redirect_to("one"), HEAD, "id", "/", began, CONFIG.hash)
-            recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
-        recorder.flush()
-
-    asyncio.run(answer())
+    recorder = Recorder(Counters(scoreboard.slots()[0], CONFIG), None)
+    began = monotonic_ns() - 20_000_000_000
+    for _ in range(2):
+        recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
+        recorder.write(redirect_to("one"), HEAD, "id", "/", began, CONFIG.hash)
+        recorder.write(forwarded, HEAD, "id", "/", began, CONFIG.hash, outcome)
+    recorder.flush()
     seen = look(scoreboard)
     assert (seen.answers.requests, seen.forwards.durations.requests) == (2, 4)
     assert 80 < seen.forwards.durations.sum < 90
@@ -205,7 +188,7 @@ def test_forwards_are_counted_apart(scoreboard: Scoreboard) -> None:
 
 
 @pytest.mark.parametrize("up", [0, 3, 1000])
-def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second shows once it is over, and is gone a minute later; its row is taken again. This holds from
     the first second of a machine's uptime on, when the clock has no time yet for a minute ago."""
 
@@ -229,7 +212,9 @@ def test_the_second_that_is_over(up: int, scoreboard: Scoreboard, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jump", [-3600, -30, 30, 3600])
-def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_seconds_after_the_clock_was_set(
+    jump: int, scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wherever the wall clock is set to, the last seconds are those that passed, and each has its own requests."""
     now, wall = 1000.0, 1_800_000_000.0
     for module in ("counters", "statistics"):
@@ -244,7 +229,7 @@ def test_seconds_after_the_clock_was_set(jump: int, scoreboard: Scoreboard, monk
     assert seen.time == wall
 
 
-def test_workers_that_live(scoreboard: Scoreboard) -> None:
+async def test_workers_that_live(scoreboard: Scoreboard) -> None:
     """A worker is told as long as its process lives: not if it ended, and not if it was killed."""
     work(scoreboard, 0, ["one"])
     work(scoreboard, 1, ["one"], ends=False)
@@ -258,7 +243,7 @@ def test_workers_that_live(scoreboard: Scoreboard) -> None:
     assert look(scoreboard).workers == []
 
 
-def test_the_last_lines(scoreboard: Scoreboard) -> None:
+async def test_the_last_lines(scoreboard: Scoreboard) -> None:
     """Who comes to look sees all of small batches, a few of full ones; who goes on looking sees all, once, by time."""
     sizes = [50, MAX_BATCH_RECORDS, 1]
     for size in sizes:
@@ -277,7 +262,7 @@ def test_the_last_lines(scoreboard: Scoreboard) -> None:
     assert statistics.lines(scoreboard, cursor)[0] == []
 
 
-def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the clock was set back, lines stay behind those that the same worker wrote before: the last are last."""
     for n, wall in enumerate((7200, 7300, 3600, 3700)):
         monkeypatch.setattr("redirect.telemetry.access_log.time_ns", lambda wall=wall: monotonic_ns() + wall * 10**9)
@@ -289,15 +274,11 @@ def test_lines_after_the_clock_was_set_back(scoreboard: Scoreboard, monkeypatch:
     assert records[-1]["path"] == "/3"
 
 
-def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
+async def test_lines_without_a_log(scoreboard: Scoreboard, tmp_path: object) -> None:
     """There are lines to look at whether they are logged or not."""
     config = parse_config(b'[pool]\nweighted_hosts = { "one" = 1 }\nis_default = true\n', "p")
-
-    async def answer(target: str) -> None:
+    for target in ("off", f"{tmp_path}/log"):
         recorder = new_recorder(config, target, scoreboard)
         recorder.write(redirect_to("one"), HEAD, "id", "/", monotonic_ns(), config.hash)
         recorder.close()
-
-    asyncio.run(answer("off"))
-    asyncio.run(answer(f"{tmp_path}/log"))
     assert len(statistics.lines(scoreboard, None)[0]) == 2
