@@ -96,8 +96,7 @@ async def test_pieces_of_a_request_pass_as_they_come(length: bool, forwarding: F
 
     async with forwarding() as gateway:
         gateway.origin.default = note
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 9" if length else CHUNKED))
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 9" if length else CHUNKED)
         assert await arrived.get() == b""
         for piece in (b"abc", b"def", b"ghi"):
             await client.send(piece if length else chunk(piece))
@@ -117,8 +116,7 @@ async def test_small_chunks_that_came_together_pass_together(own: Forwarding) ->
 
     async with own() as gateway:
         gateway.origin.default = note
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", CHUNKED, "Connection: close") + SMALL_CHUNKS)
+        client = await gateway.sent("POST / HTTP/1.1", CHUNKED, "Connection: close", body=SMALL_CHUNKS)
         answered = await client.everything()
         assert answered.count(b"\0") == 600
         assert answered.count(b"\r\n1\r\n") < 10
@@ -284,8 +282,7 @@ async def test_the_head_of_an_answer_and_each_piece_pass_as_they_come(framed: st
 
     async with forwarding() as gateway:
         gateway.origin.default = stream
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         assert (await client.head()).status_code == 200
         for piece in (b"one\n", b"two\n", b"six\n"):
             pieces.put_nowait(piece)
@@ -427,8 +424,7 @@ async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
 
     async with forwarding() as gateway:
         gateway.origin.default = wants
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", framed, "Expect: 100-continue"))
+        client = await gateway.sent("POST / HTTP/1.1", framed, "Expect: 100-continue")
         await gateway.origin.until_asked()
         ask_for_it.set()
         client.expect("POST")
@@ -457,8 +453,7 @@ async def test_no_100_is_said_before_the_origin_says_it(own: Forwarding) -> None
 
     async with own() as gateway:
         gateway.origin.default = refuse
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         got = await client.answer("POST")
         assert (got.status, got.body, got.interim) == (417, b"no", [])
         assert got.all("Connection") == ["close"]
@@ -529,8 +524,7 @@ async def test_an_early_answer_is_passed_where_the_origin_closes_at_once(own: Fo
         asked = asyncio.get_running_loop().run_in_executor(None, refuse, listener)
         async with own(hosts=f'"127.0.0.1:{listener.getsockname()[1]}" = 1') as gateway:
             for _ in range(count):
-                client = await gateway.client()
-                await client.send(request("POST / HTTP/1.1", f"Content-Length: {size}"))
+                client = await gateway.sent("POST / HTTP/1.1", f"Content-Length: {size}")
                 async with uploading(client, size):
                     got = await client.answer("POST")
                     assert (got.status, got.body, got.is_cut) == (413, b"big", False)
@@ -541,8 +535,7 @@ async def test_a_client_that_reads_only_when_it_has_sent_all_gets_an_early_refus
     """The rest of the body is read, and discarded."""
     async with own() as gateway:
         await gateway.origin.stop()
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", f"Content-Length: {32 * MIB}") + bytes(32 * MIB))
+        client = await gateway.sent("POST / HTTP/1.1", f"Content-Length: {32 * MIB}", body=bytes(32 * MIB))
         assert (await client.answer("POST")).status == 503
 
 
@@ -561,8 +554,7 @@ async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothi
     is_full = asyncio.Event()
     async with own(buffer=SMALL_BUFFER_BYTES) as gateway:
         gateway.origin.default = refuse
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", f"Content-Length: {64 * MIB}"))
+        client = await gateway.sent("POST / HTTP/1.1", f"Content-Length: {64 * MIB}")
         async with uploading(client, 64 * MIB):
             await gateway.origin.until_asked()
             await asyncio.sleep(seconds)
@@ -592,8 +584,7 @@ async def cut(
 
     async with forwarding() as gateway:
         gateway.origin.default = behave
-        client = await gateway.client()
-        await client.send(request(f"GET / HTTP/{version}"))
+        client = await gateway.sent(f"GET / HTTP/{version}")
         assert (await client.head()).status_code == 200
         go.set()
         yield gateway, client
@@ -810,8 +801,7 @@ async def test_a_large_upload_and_its_echo_arrive_as_they_were_sent(framed: str,
 
     async with forwarding() as gateway:
         gateway.origin.default = echo
-        client = await gateway.client()
-        await client.send(request("PUT / HTTP/1.1", f"Content-Length: {3 * MIB}" if framed == "length" else CHUNKED))
+        client = await gateway.sent("PUT / HTTP/1.1", f"Content-Length: {3 * MIB}" if framed == "length" else CHUNKED)
         for piece in pieces:
             await client.send(piece if framed == "length" else chunk(piece))
         await client.send(b"" if framed == "length" else b"0\r\n\r\n")

@@ -459,8 +459,7 @@ async def test_what_was_gathered_is_let_go_where_a_client_leaves(forwarding: For
     """Neither kept, nor counted."""
     async with forwarding(CACHE) as gateway:
         gateway.origin.default = says(head("200 OK", "Content-Length: 9") + b"part")
-        client = await gateway.client()
-        await client.send(b"GET /x HTTP/1.1\r\nHost: asked.example\r\n\r\n")
+        client = await gateway.sent("GET /x HTTP/1.1")
         await client.head()
         client.reset()
         await gateway.records(1)

@@ -37,8 +37,7 @@ async def left(gateway: Gateway, since: float, seconds: float = AT_ONCE_SECONDS)
 async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 4") + b"body")
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 4", body=b"body")
         await gateway.origin.until_asked()
         await left(gateway, leave(client, "reset"))
         assert (await gateway.records(1))[0]["bytes_in"] == 4
@@ -49,8 +48,7 @@ async def test_a_client_that_closes_while_the_origin_thinks_ends_its_work(forwar
     """A close looks like that of one that only stops to send: it is asked by a 100 whether it still reads."""
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked()
         await left(gateway, leave(client, "close"))
 
@@ -59,10 +57,9 @@ async def test_a_client_that_closes_while_the_origin_thinks_ends_its_work(forwar
 async def test_a_client_that_closes_in_the_queue_of_a_limit_leaves_it(own: Forwarding) -> None:
     async with own("limit = { in_flight = 1, queue = 1, wait = 5 }") as gateway:
         gateway.origin.default = hang
-        first, second = await gateway.client(), await gateway.client()
-        await first.send(request("GET /first HTTP/1.1"))
+        await gateway.sent("GET /first HTTP/1.1")
         await gateway.origin.until_asked()
-        await second.send(request("GET /second HTTP/1.1"))
+        second = await gateway.sent("GET /second HTTP/1.1")
         await asyncio.sleep(0.01)
         leave(second, "close")
         record = await gateway.record()
@@ -73,8 +70,7 @@ async def test_a_client_that_closes_in_the_queue_of_a_limit_leaves_it(own: Forwa
 async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 100") + b"body")
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 100", body=b"body")
         await gateway.origin.until_asked()
         await left(gateway, leave(client, "reset"))
 
@@ -84,8 +80,7 @@ async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwardin
     """What it still owes never comes."""
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"body"))
+        client = await gateway.sent("POST / HTTP/1.1", CHUNKED, body=chunk(b"body"))
         await gateway.origin.until_asked()
         since = leave(client, "close")
         peer = await gateway.origin.until_ended()
@@ -110,8 +105,7 @@ async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: 
 
     async with forwarding() as gateway:
         gateway.origin.default = endless
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         assert (await client.head()).status_code == 200
         await client.piece()
         since = leave(client, how)
@@ -180,8 +174,7 @@ async def test_a_half_closed_client_that_is_not_read_gets_all_its_answers(own: F
 async def test_a_client_that_leaves_while_the_origin_is_connected_to_ends_it(forwarding: Forwarding) -> None:
     """192.0.2.0/24 is nowhere, so nothing is refused or reached; where it is refused at once, nothing is aborted."""
     async with forwarding("timeouts = { connect = 2 }\nretries = 0", hosts='"192.0.2.1:9" = 1') as gateway:
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await asyncio.sleep(0.02)
         client.reset()
         assert (await gateway.record())["status"] in (499, 503)
@@ -197,8 +190,7 @@ async def test_a_half_closed_client_still_gets_its_answer(version: str, own: For
 
     async with own() as gateway:
         gateway.origin.default = think
-        client = await gateway.client()
-        await client.send(request(f"GET / HTTP/{version}"))
+        client = await gateway.sent(f"GET / HTTP/{version}")
         await gateway.origin.until_asked()
         client.write_eof()
         await asyncio.sleep(0.02)
@@ -258,8 +250,7 @@ async def test_no_request_is_lost_where_a_worker_stops_while_an_answer_comes(beg
 
     async with own() as gateway:
         gateway.origin.default = in_turn(pause, says(answer(b"ok")))
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         if began:
             await client.head()
         else:

@@ -130,8 +130,7 @@ async def closes_a_connection_that_rested_before_a_post(gateway: Gateway) -> Non
 async def has_clients_that_leave(gateway: Gateway) -> None:
     gateway.origin.default = hang
     for count in (1, 2, 3):
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked(count)
         client.reset()
         await gateway.origin.until_ended(count - 1)
@@ -140,8 +139,7 @@ async def has_clients_that_leave(gateway: Gateway) -> None:
 async def has_clients_that_leave_in_the_answer(gateway: Gateway) -> None:
     gateway.origin.default = says(head("200 OK", "content-length: 5") + b"ab")
     for count in (1, 2, 3):
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await client.head()
         client.reset()
         await gateway.origin.until_ended(count - 1)
@@ -149,8 +147,7 @@ async def has_clients_that_leave_in_the_answer(gateway: Gateway) -> None:
 
 async def has_clients_whose_body_does_not_go_on(gateway: Gateway) -> None:
     for _ in range(3):
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 5") + b"a")
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", body=b"a")
         assert (await client.answer("POST")).status == 408
 
 
@@ -191,8 +188,7 @@ async def test_an_origin_is_not_ejected_for_the_time_that_a_request_waited(waits
     limit = "limit = { in_flight = 1, queue = 1, wait = 3 }" if waits == "for a limit" else ""
     async with forwarding(f"{limit}\ntimeouts = {{ total = 0.6 }}", pool="eject = { fails = 1 }") as gateway:
         gateway.origin.default = later
-        first = await gateway.client()
-        await first.send(request("GET / HTTP/1.1"))
+        first = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked()
         second = await gateway.client() if limit else first
         await second.send(request("GET / HTTP/1.1"))
@@ -247,8 +243,7 @@ async def test_the_first_answer_on_trial_is_reported(forwarding: Forwarding) -> 
     async with forwarding(pool=POOL) as gateway:
         put_on_trial(gateway, 5.0)
         gateway.origin.default = says(head("200 OK", "content-length: 5") + b"ab")
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await client.head()
         assert outcomes(gateway)["passed_on_trial"] == 1
 
@@ -269,8 +264,7 @@ async def test_one_request_at_a_time_reaches_an_origin_on_trial(forwarding: Forw
         put_on_trial(gateway, 5.0)
         gateway.origin.default = hang
         for _ in range(12):
-            client = await gateway.client()
-            await client.send(request("GET / HTTP/1.1"))
+            await gateway.sent("GET / HTTP/1.1")
         await gateway.origins[1].until_asked(11)
         assert len(gateway.origin.asked) == 1
 
@@ -294,6 +288,5 @@ async def test_an_origin_on_trial_that_is_the_only_one_left_gets_all(forwarding:
             put_on_trial(gateway, 5.0, name)
             gateway.origin.default = hang
             for _ in range(3):
-                client = await gateway.client()
-                await client.send(request("GET / HTTP/1.1"))
+                await gateway.sent("GET / HTTP/1.1")
             await gateway.origin.until_asked(3)

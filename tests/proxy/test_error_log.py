@@ -53,8 +53,7 @@ async def test_what_is_no_failure_of_the_origin_has_no_line(forwarding: Forwardi
         gateway.origins[0].on("/once", close_at_once)
         for target in ("/", "/missing", "/once", "/once"):
             await gateway.ask(f"GET {target} HTTP/1.1")
-        client = await gateway.client()
-        await client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+        client = await gateway.sent("GET /hang HTTP/1.1")
         while not any(asked.target == "/hang" for origin in gateway.origins for asked in origin.asked):
             await asyncio.sleep(0.001)
         client.reset()

@@ -33,15 +33,9 @@ class Gate:
         await call.write(answer(call.asked.target.encode()))
 
 
-async def sent(gateway: Gateway, path: str) -> Client:
-    client = await gateway.client()
-    await client.send(request(f"GET {path} HTTP/1.1"))
-    return client
-
-
 async def under_way(gateway: Gateway, count: int, path: str = "/") -> list[Client]:
     """So many requests that the origin has."""
-    clients = [await sent(gateway, path) for _ in range(count)]
+    clients = [await gateway.sent(f"GET {path} HTTP/1.1") for _ in range(count)]
     await gateway.origin.until_asked(count)
     return clients
 
@@ -148,21 +142,19 @@ async def has_a_client_that_leaves(gateway: Gateway) -> None:
 
 async def has_a_client_that_leaves_in_the_answer(gateway: Gateway) -> None:
     gateway.origin.on("/half", says(head("200 OK", "content-length: 5") + b"ab"))
-    client = await sent(gateway, "/half")
+    client = await gateway.sent("GET /half HTTP/1.1")
     await client.head()
     client.reset()
     await gateway.origin.until_ended()
 
 
 async def does_not_go_on(gateway: Gateway) -> None:
-    client = await gateway.client()
-    await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"a"))
+    client = await gateway.sent("POST / HTTP/1.1", CHUNKED, body=chunk(b"a"))
     assert (await client.answer("POST")).status in (408, 504)
 
 
 async def is_refused_in_its_middle(gateway: Gateway) -> None:
-    client = await gateway.client()
-    await client.send(request("POST / HTTP/1.1", CHUNKED) + chunk(b"a"))
+    client = await gateway.sent("POST / HTTP/1.1", CHUNKED, body=chunk(b"a"))
     await gateway.origin.until_asked()
     await client.send(b"no chunk\r\n")
     assert (await client.answer("POST")).status in (0, 400)
@@ -189,7 +181,7 @@ async def test_a_request_is_no_longer_under_way_whatever_its_end(
         await end(gateway)
         asked = len(gateway.origin.asked)
         gateway.origin.on("/again", hang)
-        client = await sent(gateway, "/again")
+        client = await gateway.sent("GET /again HTTP/1.1")
         await gateway.origin.until_asked(asked + 1)
         assert (await gateway.ask("GET / HTTP/1.1")).error == "connection_limit_reached"
         client.reset()
@@ -204,8 +196,7 @@ async def test_without_an_origin_nothing_is_under_way(forwarding: Forwarding) ->
 async def test_a_tunnel_is_under_way_until_it_ends(own: Forwarding) -> None:
     async with own("limit = 1") as gateway:
         gateway.origin.on("/ws", says(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"))
-        client = await gateway.client()
-        await client.send(request("GET /ws HTTP/1.1", "Connection: upgrade", "Upgrade: echo"))
+        client = await gateway.sent("GET /ws HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
         assert await client.switched() == 101
         assert (await gateway.ask("GET / HTTP/1.1")).error == "connection_limit_reached"
         client.reset()
@@ -221,9 +212,9 @@ async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding)
     async with forwarding(QUEUE) as gateway:
         gateway.origin.default = gate = Gate()
         first, *_ = await under_way(gateway, 1, "/1")
-        second = await sent(gateway, "/2")
+        second = await gateway.sent("GET /2 HTTP/1.1")
         await arrived(gateway)
-        third = await sent(gateway, "/3")
+        third = await gateway.sent("GET /3 HTTP/1.1")
         await arrived(gateway)
         assert_full(await gateway.ask("GET /4 HTTP/1.1"), "/* has 1 requests under way, its limit")
         assert gateway.origin.targets == ["/1"]
@@ -247,7 +238,11 @@ async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forward
     """Those behind them do not wait either."""
     async with forwarding(QUEUE) as gateway:
         gateway.origin.default = gate = Gate()
-        clients = [*await under_way(gateway, 1, "/1"), await sent(gateway, "/2"), await sent(gateway, "/3")]
+        clients = [
+            *await under_way(gateway, 1, "/1"),
+            await gateway.sent("GET /2 HTTP/1.1"),
+            await gateway.sent("GET /3 HTTP/1.1"),
+        ]
         await arrived(gateway)
         config = gateway.handler.service.config
         routes = tuple(replace(route, limit=None) for route in config.routes)
@@ -262,12 +257,11 @@ async def leave_the_queue(gateway: Gateway, length: int, body: bytes) -> None:
     """A client whose request waits leaves, and another takes its place in the queue of one."""
     gateway.origin.default = gate = Gate()
     (first,) = await under_way(gateway, 1, "/1")
-    second = await gateway.client()
-    await second.send(request("PUT /2 HTTP/1.1", f"Content-Length: {length}") + body)
+    second = await gateway.sent("PUT /2 HTTP/1.1", f"Content-Length: {length}", body=body)
     await arrived(gateway)
     second.reset()
     assert (await gateway.record())["status"] == 499
-    third = await sent(gateway, "/3")
+    third = await gateway.sent("GET /3 HTTP/1.1")
     await arrived(gateway)
     gate.opened.set()
     assert [(await client.answer()).body for client in (first, third)] == [b"/1", b"/3"]
@@ -306,8 +300,7 @@ async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: 
     async with own(QUEUE) as gateway:
         gateway.origin.default = gate = Gate()
         await under_way(gateway, 1)
-        client = await gateway.client()
-        await client.send(request("POST /x HTTP/1.1", CHUNKED) + b"no chunk\r\n")
+        client = await gateway.sent("POST /x HTTP/1.1", CHUNKED, body=b"no chunk\r\n")
         assert (await client.answer("POST")).status == 400
         gate.opened.set()
         assert gateway.origin.targets == ["/"]
@@ -353,10 +346,9 @@ async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwa
             await call.write(answer(b"first"))
 
         gateway.origin.default = in_turn(hold, says(answer(b"later")))
-        first, second = await gateway.client(), await gateway.client()
-        await first.send(request("GET / HTTP/1.1"))
+        first = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked()
-        await second.send(request("POST / HTTP/1.1", "Content-Length: 1", "Expect: 100-continue"))
+        second = await gateway.sent("POST / HTTP/1.1", "Content-Length: 1", "Expect: 100-continue")
         await asyncio.sleep(0.5)
         release.set()
         assert (await first.answer()).status == 200
@@ -367,7 +359,7 @@ async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwa
 async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:
     async with forwarding(f"{QUEUE}\ntimeouts = {{ total = 0.2 }}") as gateway:
         gateway.origin.default = hang
-        await (await gateway.client()).send(request("POST / HTTP/1.1", "Content-Length: 1"))  # without its body
+        await gateway.sent("POST / HTTP/1.1", "Content-Length: 1")  # without its body
         await gateway.origin.until_asked()
         waited = await gateway.ask("GET / HTTP/1.1")
         assert (waited.status, waited.error) == (504, "connection_limit_reached")

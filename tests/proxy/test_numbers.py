@@ -110,8 +110,7 @@ async def test_a_used_connection_that_was_closed_is_no_failure(forwarding: Forwa
 async def test_a_client_that_leaves_is_no_failure_of_the_origin(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked()
         client.reset()
         assert (await gateway.record())["status"] == 499
@@ -120,8 +119,7 @@ async def test_a_client_that_leaves_is_no_failure_of_the_origin(forwarding: Forw
 
 async def test_a_body_of_the_client_that_stops_is_no_failure_of_the_origin(own: Forwarding) -> None:
     async with own("timeouts = { idle = 0.1 }") as gateway:
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 9") + b"part")
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 9", body=b"part")
         assert (await client.answer("POST")).status == 408
         assert of(gateway).failures == {}
 
@@ -150,8 +148,7 @@ async def test_a_tunnel_that_rests_is_no_failure_of_the_origin(own: Forwarding) 
 
     async with own("timeouts = { idle = 0.1 }") as gateway:
         gateway.origin.default = switch
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo"))
+        client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
         assert await client.switched() == 101
         assert await client.is_ended()
         assert (await gateway.record())["status"] == 101
@@ -195,9 +192,7 @@ async def test_what_is_under_way_is_told(forwarding: Forwarding) -> None:
     """Requests by origin, and connections, which rest behind an answer."""
     async with forwarding(origins=2) as gateway:
         gateway.origins[0].default = gateway.origins[1].default = hang
-        clients = [await gateway.client() for _ in range(4)]
-        for client in clients:
-            await client.send(request("GET / HTTP/1.1"))
+        clients = [await gateway.sent("GET / HTTP/1.1") for _ in range(4)]
         for origin in gateway.origins:
             await origin.until_asked(2)
         names = [origin.name for origin in gateway.origins]
@@ -231,8 +226,7 @@ async def test_tunnels_are_counted_while_they_are_open(own: Forwarding) -> None:
 
     async with own() as gateway:
         gateway.origin.default = switch
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo"))
+        client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
         assert await client.switched() == 101
         assert (gateway.numbers().tunnels, of(gateway).in_flight) == (1, 1)
         client.close()

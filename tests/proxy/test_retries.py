@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 from support.gateway import Forwarding, Gateway
 from support.origin import Behaviour, Call, answer, chunks, close_at_once, hang, head, in_turn, reset_at_once, says
-from support.wire import head as request
 
 CHUNKED = "Transfer-Encoding: chunked"
 LENGTH = "Content-Length: 4"
@@ -313,8 +312,7 @@ async def test_a_status_never_repeats_what_is_sent_once(
 async def test_an_answer_that_has_begun_is_never_tried_again(sent: bytes, forwarding: Forwarding) -> None:
     async with forwarding("retries = 5", origins=2) as gateway:
         be(gateway, says(sent, close=True))
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         assert (await client.answer()).is_cut
         assert sorted(counts(gateway)) == [0, 1]
 

@@ -52,8 +52,7 @@ async def midway(own: Forwarding, route: str = "", *, is_spliced: bool) -> Async
 
     async with own(route) as gateway:
         gateway.origin.default = behave
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await client.head()
         go.set()
         got = bytearray()

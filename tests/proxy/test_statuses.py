@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 from support.gateway import Answer, Forwarding, Gateway
 from support.origin import Behaviour, answer, close_at_once, hang, head, reset_at_once, says
-from support.wire import head as request
 
 from redirect.proxy.connections import Connections
 from redirect.proxy.descriptors import Descriptors
@@ -69,7 +68,7 @@ async def test_a_fault_in_a_check_of_one_request_is_none_of_the_others(
     async with own("timeouts = { answer = 0.3 }") as gateway:
         gateway.origin.default = hang
         for _ in range(3):
-            await (await gateway.client()).send(request("GET /broken HTTP/1.1"))
+            await gateway.sent("GET /broken HTTP/1.1")
         assert (await gateway.ask("GET /late HTTP/1.1")).status == 504
     assert caplog.messages == ["a request that is forwarded is not checked any more"] * 3
 

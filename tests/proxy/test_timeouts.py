@@ -170,8 +170,7 @@ async def test_interim_answers_do_not_put_off_the_end_of_answer(forwarding: Forw
 async def test_answer_begins_with_the_last_byte_of_the_request(forwarding: Forwarding) -> None:
     """However long the client takes for its body."""
     async with forwarding("timeouts = { answer = 0.1 }") as gateway:
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 5"))
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5")
         for _ in range(5):
             await asyncio.sleep(0.06)
             await client.send(b"b")
@@ -224,8 +223,7 @@ async def test_idle_ends_a_request_that_pauses(forwarding: Forwarding) -> None:
     """The client is late, not the origin."""
     async with forwarding("timeouts = { idle = 0.1 }") as gateway:
         gateway.origin.default = hang
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 5") + b"b")
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", body=b"b")
         got = await client.answer("POST")
         assert got.status in (408, 504)
         assert await client.is_ended()
@@ -252,8 +250,7 @@ async def test_a_client_that_was_asked_for_its_body_and_pauses_is_late(forwardin
 
     async with forwarding("timeouts = { answer = 5, idle = 0.1 }") as gateway:
         gateway.origin.default = ask_for_it
-        client = await gateway.client()
-        await client.send(request("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue"))
+        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         assert (await client.answer("POST")).status == 408
 
 
@@ -267,8 +264,7 @@ async def test_idle_does_not_limit_the_origin_before_its_head(forwarding: Forwar
 
     async with forwarding("timeouts = { idle = 0.1, answer = 5 }") as gateway:
         gateway.origin.default = think
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1"))
+        client = await gateway.sent("GET / HTTP/1.1")
         await asyncio.sleep(0.35)
         release.set()
         assert (await client.answer()).body == b"ok"

@@ -21,8 +21,7 @@ async def echo(call: Call) -> None:
 
 async def switched(gateway: Gateway, *fields: str, behind: bytes = b"") -> Client:
     """A client whose connection is a tunnel."""
-    client = await gateway.client()
-    await client.send(request("GET /chat HTTP/1.1", *(fields or UPGRADE)) + behind)
+    client = await gateway.sent("GET /chat HTTP/1.1", *(fields or UPGRADE), body=behind)
     assert await client.switched() == 101
     return client
 
@@ -71,8 +70,7 @@ async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> 
 
     async with own() as gateway:
         gateway.origin.default = late
-        client = await gateway.client()
-        await client.send(request("GET / HTTP/1.1", *UPGRADE))
+        client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
         await gateway.origin.until_asked()
         await client.send(b"not waiting")
         await asyncio.sleep(0.02)

@@ -268,6 +268,12 @@ class Gateway:
         self.clients.append(client)
         return client
 
+    async def sent(self, request_line: str, *fields: str, body: bytes = b"") -> Client:
+        """A client that has sent this request."""
+        client = await self.client()
+        await client.send(head(request_line, *fields) + body)
+        return client
+
     async def ask(
         self, request_line: str, *fields: str, body: bytes = b"", host: str | None = "asked.example"
     ) -> Answer:
