@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 from support.gateway import PATIENCE_SECONDS, Client, Forwarding, Gateway
-from support.origin import Call, answer, chunk, chunks, head, says
+from support.origin import Call, Gate, answer, begins, chunk, chunks, head, says
 from support.wire import head as request
 
 from redirect.edge import limits
@@ -155,21 +155,15 @@ async def test_pipelined_requests_are_answered_in_their_order(forwarding: Forwar
 
 
 async def test_a_forward_and_other_answers_keep_their_order(forwarding: Forwarding) -> None:
-    release = asyncio.Event()
-
-    async def wait(call: Call) -> None:
-        await release.wait()
-        await call.write(answer(b"late"))
-
     constant = '[[routes]]\npath = "/constant"\nrespond = { body = "constant" }\n'
     async with forwarding(more=constant) as gateway:
-        gateway.origin.on("/late", wait)
+        gateway.origin.on("/late", gate := Gate(says(answer(b"late"))))
         client = await gateway.client()
         await client.send(
             request("GET /late HTTP/1.1") + request("GET /constant HTTP/1.1") + request("GET /x HTTP/1.1")
         )
         await gateway.origin.until_asked()
-        release.set()
+        gate.open()
         assert [(await client.answer()).body for _ in range(3)] == [b"late", b"constant", b"ok"]
         actions = [record["action"] for record in await gateway.records(3)]
         assert actions == ["forward", "respond", "forward"]
@@ -178,21 +172,15 @@ async def test_a_forward_and_other_answers_keep_their_order(forwarding: Forwardi
 @pytest.mark.parametrize("bad", [b"x\r\n", b"0\r\n\r", b"1\r\na\r\n0\r\n" + b"x: y\r\n" * 101 + b"\r\n"])
 async def test_a_refusal_waits_for_the_answers_before_it(bad: bytes, own: Forwarding) -> None:
     """It is not taken for the answer to another request, and its own one reaches no origin."""
-    release = asyncio.Event()
-
-    async def wait(call: Call) -> None:
-        await release.wait()
-        await call.write(answer(b"late"))
-
     async with own() as gateway:
-        gateway.origin.on("/late", wait)
+        gateway.origin.on("/late", gate := Gate(says(answer(b"late"))))
         client = await gateway.client()
         refused = request("POST /refused HTTP/1.1", CHUNKED) + bad
         await client.send(request("GET /late HTTP/1.1") + request("GET /x HTTP/1.1") + refused)
         await client.send(request("GET /smuggled HTTP/1.1"))
         await gateway.origin.until_asked()
         await asyncio.sleep(0.02)
-        release.set()
+        gate.open()
         assert [(await client.answer()).body for _ in range(2)] == [b"late", b"ok"]
         assert (await client.answer()).status in (400, 431)
         assert await client.is_ended()
@@ -446,13 +434,8 @@ async def test_what_an_old_client_expects_is_not_passed(forwarding: Forwarding) 
 
 async def test_no_100_is_said_before_the_origin_says_it(own: Forwarding) -> None:
     """A final answer in its place is passed, and ends the connection: the body may come or not."""
-
-    async def refuse(call: Call) -> None:
-        await call.write(answer(b"no", status="417 Expectation Failed"))
-        await call.until_ended()
-
     async with own() as gateway:
-        gateway.origin.default = refuse
+        gateway.origin.default = begins(answer(b"no", status="417 Expectation Failed"))
         client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         got = await client.answer("POST")
         assert (got.status, got.body, got.interim) == (417, b"no", [])
@@ -489,13 +472,8 @@ async def uploading(client: Client, size: int) -> AsyncIterator[asyncio.Task[Non
 async def test_an_early_answer_is_passed_while_the_client_sends(framed: str, own: Forwarding) -> None:
     """Then both connections end: the rest of the body is not read. The origin reads none of it and closes."""
     size = 8_000_000 // 65536 * 65536
-
-    async def refuse(call: Call) -> None:
-        await call.write(answer(b"big", "Connection: close", status="413 Content Too Large"))
-        await call.until_ended()
-
     async with own() as gateway:
-        gateway.origin.default = refuse
+        gateway.origin.default = begins(answer(b"big", "Connection: close", status="413 Content Too Large"))
         client = await gateway.client()
         fields = f"Content-Length: {size}" if framed == "length" else CHUNKED
         await client.send(request("POST / HTTP/1.1", fields) + (b"" if framed == "length" else b"%x\r\n" % size))

@@ -7,13 +7,15 @@ from random import Random
 from types import MappingProxyType
 
 from support.gateway import Forwarding, Gateway
-from support.origin import Call, Origin, answer, close_at_once
+from support.origin import Gate, Origin, answer, close_at_once, says
 
 from redirect.core.balancer import Balancer
 from redirect.core.discovery import Discover
 from redirect.core.forward import Forward
 from redirect.core.health import HealthStatus
 from redirect.core.service import Service, balancers
+
+LATE = says(answer(b"late"))
 
 
 def keep(gateway: Gateway, *kept: Origin, none_found: str | None = None) -> None:
@@ -36,25 +38,20 @@ def keep(gateway: Gateway, *kept: Origin, none_found: str | None = None) -> None
 
 async def test_what_has_begun_is_finished_and_nothing_more_is_sent(forwarding: Forwarding) -> None:
     """Connections that rest there are closed."""
-    goes_on = asyncio.Event()
-
-    async def wait(call: Call) -> None:
-        await goes_on.wait()
-        await call.write(answer(b"late"))
-
+    gate = Gate(LATE)
     async with forwarding(origins=2) as gateway:
         leaving, staying = gateway.origins
-        leaving.on("/slow", wait)
+        leaving.on("/slow", gate)
         while not leaving.asked:
             await gateway.ask("GET / HTTP/1.1")  # a connection rests there
         before = len(leaving.asked)
-        staying.on("/slow", wait)
+        staying.on("/slow", gate)
         slow = [asyncio.create_task(gateway.ask("GET /slow HTTP/1.1")) for _ in range(2)]
         await leaving.until_asked(before + 1)
         keep(gateway, staying)
         assert [(await gateway.ask("GET / HTTP/1.1")).status for _ in range(4)] == [200] * 4
         assert len(leaving.asked) == before + 1
-        goes_on.set()
+        gate.open()
         assert [(each.status, each.body) for each in await asyncio.gather(*slow)] == [(200, b"late")] * 2
         await leaving.until_ended()
 
@@ -63,15 +60,9 @@ async def test_connections_to_an_origin_that_is_stopped_end_at_once_or_behind_th
     forwarding: Forwarding,
 ) -> None:
     """There are servers that wait for them to end. Before the next request to it there is a new one."""
-    goes_on = asyncio.Event()
-
-    async def wait(call: Call) -> None:
-        await goes_on.wait()
-        await call.write(answer(b"late"))
-
     async with forwarding() as gateway:
         origin = gateway.origin
-        origin.on("/slow", wait)
+        origin.on("/slow", gate := Gate(LATE))
         slow = asyncio.create_task(gateway.ask("GET /slow HTTP/1.1"))
         await origin.until_asked()
         await gateway.ask("GET / HTTP/1.1")  # a connection rests there
@@ -79,7 +70,7 @@ async def test_connections_to_an_origin_that_is_stopped_end_at_once_or_behind_th
         for _ in gateway.handler.forwarder.uses_health({"origins": {origin.name: status}, "gone": {"a": status}}):
             pass
         await origin.until_ended(1)
-        goes_on.set()
+        gate.open()
         assert (await slow).body == b"late"
         await origin.until_ended(0)
         assert (await gateway.ask("GET / HTTP/1.1")).status == 200
@@ -90,22 +81,13 @@ async def test_connections_to_an_origin_that_is_stopped_end_at_once_or_behind_th
 
 
 async def test_a_request_that_is_tried_again_gets_no_origin_that_left(forwarding: Forwarding) -> None:
-    leaves = asyncio.Event()
-
-    async def fail(call: Call) -> None:
-        leaves.set()
-        await gone.wait()
-        call.close()
-
-    gone = asyncio.Event()
+    gate = Gate(close_at_once)
     async with forwarding("retries = 2", origins=2) as gateway:
         for origin in gateway.origins:
-            origin.default = fail
+            origin.default = gate
         asking = asyncio.create_task(gateway.ask("GET / HTTP/1.1"))
-        await leaves.wait()
-        (asked,) = (origin for origin in gateway.origins if origin.asked)
-        keep(gateway, asked)
-        gone.set()
+        keep(gateway, await gateway.until_asked())
+        gate.open()
         assert (await asking).status == 502
         assert sum(len(origin.asked) for origin in gateway.origins) == 1
 
@@ -139,25 +121,18 @@ async def test_without_origins_the_answer_says_why(forwarding: Forwarding) -> No
 
 async def test_what_is_under_way_still_counts_where_other_origins_were_found(forwarding: Forwarding) -> None:
     """So the one with fewer requests is picked after a change, too."""
-    goes_on = asyncio.Event()
-
-    async def wait(call: Call) -> None:
-        await goes_on.wait()
-        await call.write(answer(b"late"))
-
+    gate = Gate(LATE)
     async with forwarding(pool='pick = "least_requests"', origins=3) as gateway:
         keep(gateway, *gateway.origins)  # they are found from here on
         for origin in gateway.origins:
-            origin.on("/slow", wait)
+            origin.on("/slow", gate)
         slow = asyncio.create_task(gateway.ask("GET /slow HTTP/1.1"))
-        while not any(origin.asked for origin in gateway.origins):
-            await asyncio.sleep(0.001)
-        (busy,) = (origin for origin in gateway.origins if origin.asked)
+        busy = await gateway.until_asked()
         free = next(origin for origin in gateway.origins if origin is not busy)
         keep(gateway, busy, free)
         (balancer,) = gateway.handler.service.balancers()
         picked = {balancer.pick() for _ in range(50)}
         assert {each.origin.name: each.requests for each in picked} == {busy.name: 1, free.name: 0}
-        goes_on.set()
+        gate.open()
         assert (await slow).status == 200
         assert {each.requests for each in picked} == {0}

@@ -6,7 +6,7 @@ import json
 import pytest
 from support.gateway import Client, Forwarding, Gateway
 from support.lateness import at_best, judge
-from support.origin import Call, answer, chunk, hang, head, in_turn, says
+from support.origin import Call, Gate, answer, chunk, echo, goes_on, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.proxy.forwarder import CHECK_SECONDS
@@ -92,19 +92,8 @@ async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwardin
 @at_best
 async def test_a_client_that_leaves_in_its_answer_ends_it(how: str, forwarding: Forwarding) -> None:
     """A close is seen when the next piece cannot be delivered."""
-
-    async def endless(call: Call) -> None:
-        await call.write(head("200 OK", CHUNKED))
-        while not call.peer.ended:
-            await call.write(chunk(b"d" * 1000))
-            try:
-                await asyncio.wait_for(call.peer.more(), 0.01)
-            except TimeoutError:
-                continue
-        call.close()
-
     async with forwarding() as gateway:
-        gateway.origin.default = endless
+        gateway.origin.default = goes_on(head("200 OK", CHUNKED), chunk(b"d" * 1000))
         client = await gateway.sent("GET / HTTP/1.1")
         assert (await client.head()).status_code == 200
         await client.piece()
@@ -182,20 +171,14 @@ async def test_a_client_that_leaves_while_the_origin_is_connected_to_ends_it(for
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 async def test_a_half_closed_client_still_gets_its_answer(version: str, own: Forwarding) -> None:
-    release = asyncio.Event()
-
-    async def think(call: Call) -> None:
-        await release.wait()
-        await call.write(answer(b"ok"))
-
     async with own() as gateway:
-        gateway.origin.default = think
+        gateway.origin.default = gate = Gate(says(answer(b"ok")))
         client = await gateway.sent(f"GET / HTTP/{version}")
         await gateway.origin.until_asked()
         client.write_eof()
         await asyncio.sleep(0.02)
         assert not gateway.origin.peers[0].ended
-        release.set()
+        gate.open()
         got = await client.answer()
         assert (got.status, got.body, got.is_cut) == (200, b"ok", False)
         assert got.interim == ([(100, [])] if version == "1.1" else [])  # whether it is there
@@ -214,15 +197,10 @@ async def test_a_half_closed_client_gets_all_its_answers(own: Forwarding) -> Non
 
 
 async def test_a_half_closed_client_gets_a_long_answer_to_a_long_request(own: Forwarding) -> None:
-    async def echo(call: Call) -> None:
-        await call.write(answer(await call.body()))
-
     body = b"0123456789abcdef" * 65536
     async with own() as gateway:
         gateway.origin.default = echo
-        client = await gateway.client()
-        sending = asyncio.create_task(client.send(request("PUT / HTTP/1.1", f"Content-Length: {len(body)}") + body))
-        await sending
+        client = await gateway.sent("PUT / HTTP/1.1", f"Content-Length: {len(body)}", body=body)
         client.write_eof()
         got = await client.answer("PUT")
         assert (got.body == body, got.is_cut) == (True, False)

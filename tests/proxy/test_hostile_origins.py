@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.gateway import Forwarding, connect
-from support.origin import Behaviour, Call, Origin, answer, chunk, chunks, head, in_turn, says
+from support.origin import Behaviour, Call, Origin, answer, begins, chunk, chunks, goes_on, head, in_turn, says
 
 CHUNKED = "Transfer-Encoding: chunked"
 OK = "HTTP/1.1 200 OK\r\n"
@@ -152,17 +152,7 @@ ENDLESS = [b"x-%d: aaaaaaaa\r\n", b"a", b"x: " + b"a" * 1000 + b"\r\n"]
 
 
 def endless(begin: bytes, piece: bytes) -> Behaviour:
-    async def behave(call: Call) -> None:
-        await call.write(begin + b"X: ")
-        while call.peer.count < 10**9 and not call.peer.ended:
-            await call.write(piece * 100)
-            try:
-                await asyncio.wait_for(call.peer.more(), 0.001)
-            except TimeoutError:
-                continue
-        call.close()
-
-    return behave
+    return goes_on(begin + b"X: ", piece * 100, pause=0.001)
 
 
 @pytest.mark.parametrize("piece", ENDLESS, ids=str)
@@ -299,12 +289,7 @@ async def test_an_answer_that_begins_with_a_bad_chunk_is_502(own: Forwarding) ->
 async def test_an_origin_that_answers_early_and_often_says_one_answer(forwarding: Forwarding) -> None:
     """While the request is under way."""
     async with forwarding("retries = 0") as gateway:
-
-        async def early(call: Call) -> None:
-            await call.write(answer(b"first") + EVIL)
-            await call.until_ended()
-
-        gateway.origin.on("/early", early)
+        gateway.origin.on("/early", begins(answer(b"first") + EVIL))
         client = await gateway.client()
         got = await client.ask("POST /early HTTP/1.1", "Content-Length: 4", body=b"body")
         assert (got.status, got.body) == (200, b"first")
@@ -312,17 +297,8 @@ async def test_an_origin_that_answers_early_and_often_says_one_answer(forwarding
 
 
 async def test_many_interim_answers_are_bounded_by_the_timeout(forwarding: Forwarding) -> None:
-    async def interim(call: Call) -> None:
-        while not call.peer.ended:
-            await call.write(head("103 Early Hints"))
-            try:
-                await asyncio.wait_for(call.peer.more(), 0.01)
-            except TimeoutError:
-                continue
-        call.close()
-
     async with forwarding("retries = 0\ntimeouts = { total = 0.2 }") as gateway:
-        gateway.origin.default = interim
+        gateway.origin.default = goes_on(b"", head("103 Early Hints"))
         got = await gateway.ask("GET / HTTP/1.1")
         assert got.status in (502, 504)
         await gateway.origin.until_ended()

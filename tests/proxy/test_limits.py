@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from support.gateway import Answer, Client, Forwarding, Gateway
-from support.origin import Call, answer, chunk, close_at_once, hang, head, in_turn, says
+from support.origin import Call, Gate, answer, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.core.routes import RequestLimit
@@ -21,16 +21,9 @@ CHUNKED = "Transfer-Encoding: chunked"
 QUEUE = "limit = { in_flight = 1, queue = 2, wait = 3 }"
 
 
-class Gate:
-    """A behaviour that answers once it is opened."""
-
-    def __init__(self) -> None:
-        self.opened = asyncio.Event()
-
-    async def __call__(self, call: Call) -> None:
-        await call.body()
-        await self.opened.wait()
-        await call.write(answer(call.asked.target.encode()))
+async def say_target(call: Call) -> None:
+    await call.body()
+    await call.write(answer(call.asked.target.encode()))
 
 
 async def under_way(gateway: Gateway, count: int, path: str = "/") -> list[Client]:
@@ -53,11 +46,11 @@ def assert_full(got: Answer, detail: str) -> None:
 async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding) -> None:
     """And one is taken again as soon as another has ended."""
     async with forwarding("limit = 3", conditions='path = "/api/smart"') as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         clients = await under_way(gateway, 3, "/api/smart")
         for _ in range(2):
             assert_full(await gateway.ask("GET /api/smart HTTP/1.1"), "/api/smart has 3 requests under way, its limit")
-        gate.opened.set()
+        gate.open()
         assert [(await client.answer()).status for client in clients] == [200] * 3
         assert (await gateway.ask("GET /api/smart HTTP/1.1")).status == 200
         assert len(gateway.origin.asked) == 4
@@ -67,12 +60,12 @@ async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding
 
 async def test_a_connection_goes_on_behind_a_refusal(forwarding: Forwarding) -> None:
     async with forwarding("limit = 1") as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         (first,) = await under_way(gateway, 1, "/first")
         client = await gateway.client()
         for target in ("/a", "/b"):
             assert (await client.ask(f"GET {target} HTTP/1.1")).status == 503
-        gate.opened.set()
+        gate.open()
         assert (await first.answer()).status == 200
         assert (await client.ask("GET /c HTTP/1.1")).body == b"/c"
         assert gateway.origin.targets == ["/first", "/c"]
@@ -82,14 +75,14 @@ async def test_refusals_of_many_pipelined_requests_do_not_nest(forwarding: Forwa
     """Each ends in the call that begins the next one: 96 of them were more than Python's stack takes."""
     free = '[[routes]]\npath = "/free"\nforward_to = "origins"\n'
     async with forwarding("limit = 1", more=free) as gateway:
-        gateway.origin.on("/free", gate := Gate())
+        gateway.origin.on("/free", gate := Gate(say_target))
         gateway.origin.on("/full", hang)
         await under_way(gateway, 1, "/full")
         client = await gateway.client()
         many = b"".join(request(f"GET /{each} HTTP/1.1", host="a") for each in range(120))
         await client.send(request("GET /free HTTP/1.1") + many + request("GET /free HTTP/1.1"))
         await gateway.origin.until_asked(2)
-        gate.opened.set()
+        gate.open()
         answers = [await client.answer() for _ in range(122)]
         assert [got.status for got in answers] == [200, *[503] * 120, 200]
 
@@ -210,7 +203,7 @@ async def test_a_tunnel_is_under_way_until_it_ends(own: Forwarding) -> None:
 async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding) -> None:
     """And one more than the queue holds is refused at once."""
     async with forwarding(QUEUE) as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         first, *_ = await under_way(gateway, 1, "/1")
         second = await gateway.sent("GET /2 HTTP/1.1")
         await arrived(gateway)
@@ -218,7 +211,7 @@ async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding)
         await arrived(gateway)
         assert_full(await gateway.ask("GET /4 HTTP/1.1"), "/* has 1 requests under way, its limit")
         assert gateway.origin.targets == ["/1"]
-        gate.opened.set()
+        gate.open()
         assert [(await client.answer()).body for client in (first, second, third)] == [b"/1", b"/2", b"/3"]
         assert gateway.origin.targets == ["/1", "/2", "/3"]
         assert (await gateway.ask("GET /5 HTTP/1.1")).status == 200
@@ -237,25 +230,22 @@ async def test_one_that_waits_too_long_is_refused(forwarding: Forwarding) -> Non
 async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forwarding: Forwarding) -> None:
     """Those behind them do not wait either."""
     async with forwarding(QUEUE) as gateway:
-        gateway.origin.default = gate = Gate()
-        clients = [
-            *await under_way(gateway, 1, "/1"),
-            await gateway.sent("GET /2 HTTP/1.1"),
-            await gateway.sent("GET /3 HTTP/1.1"),
-        ]
+        gateway.origin.default = gate = Gate(say_target)
+        clients = await under_way(gateway, 1, "/1")
+        clients += [await gateway.sent(f"GET {path} HTTP/1.1") for path in ("/2", "/3")]
         await arrived(gateway)
         config = gateway.handler.service.config
         routes = tuple(replace(route, limit=None) for route in config.routes)
         gateway.handler.use(new_service(replace(config, routes=routes), Random(1)))
         await gateway.origin.until_asked(3)
-        gate.opened.set()
+        gate.open()
         assert [(await client.answer()).body for client in clients] == [b"/1", b"/2", b"/3"]
         assert (await gateway.ask("GET /4 HTTP/1.1")).status == 200
 
 
 async def leave_the_queue(gateway: Gateway, length: int, body: bytes) -> None:
     """A client whose request waits leaves, and another takes its place in the queue of one."""
-    gateway.origin.default = gate = Gate()
+    gateway.origin.default = gate = Gate(say_target)
     (first,) = await under_way(gateway, 1, "/1")
     second = await gateway.sent("PUT /2 HTTP/1.1", f"Content-Length: {length}", body=body)
     await arrived(gateway)
@@ -263,7 +253,7 @@ async def leave_the_queue(gateway: Gateway, length: int, body: bytes) -> None:
     assert (await gateway.record())["status"] == 499
     third = await gateway.sent("GET /3 HTTP/1.1")
     await arrived(gateway)
-    gate.opened.set()
+    gate.open()
     assert [(await client.answer()).body for client in (first, third)] == [b"/1", b"/3"]
     assert gateway.origin.targets == ["/1", "/3"]
 
@@ -286,23 +276,23 @@ async def test_a_client_that_leaves_while_it_is_not_read_is_taken_out_of_the_que
 async def test_the_body_of_one_that_waits_arrives_whole(forwarding: Forwarding) -> None:
     body = b"0123456789abcdef" * 16_384
     async with forwarding(QUEUE) as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         await under_way(gateway, 1)
         client = await gateway.client()
         asking = asyncio.create_task(client.ask("POST /body HTTP/1.1", f"Content-Length: {len(body)}", body=body))
         await arrived(gateway)
-        gate.opened.set()
+        gate.open()
         assert (await asking).status == 200
         assert gateway.origin.asked[-1].body == body
 
 
 async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: Forwarding) -> None:
     async with own(QUEUE) as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         await under_way(gateway, 1)
         client = await gateway.sent("POST /x HTTP/1.1", CHUNKED, body=b"no chunk\r\n")
         assert (await client.answer("POST")).status == 400
-        gate.opened.set()
+        gate.open()
         assert gateway.origin.targets == ["/"]
         assert (await gateway.ask("GET /again HTTP/1.1")).status == 200
 
@@ -310,13 +300,13 @@ async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: 
 async def test_a_request_that_waits_blames_no_origin_for_its_long_body(forwarding: Forwarding) -> None:
     """What is not kept of the body is not taken meanwhile: no origin has got it."""
     async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.2 }}") as gateway:
-        gateway.origin.default = gate = Gate()
+        gateway.origin.default = gate = Gate(say_target)
         (first,) = await under_way(gateway, 1)
         second = await gateway.client()
         body = b"x" * 200_000
         await second.send(request("POST /long HTTP/1.1", f"Content-Length: {len(body)}") + body[:100_000])
         await asyncio.sleep(0.5)
-        gate.opened.set()
+        gate.open()
         assert (await first.answer()).status == 200
         await second.send(body[100_000:])
         assert (await second.answer("POST")).status == 200
@@ -339,18 +329,13 @@ async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit
 async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwarding: Forwarding) -> None:
     """For `wait`, and not for `idle` alone."""
     async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.1 }}") as gateway:
-        release = asyncio.Event()
-
-        async def hold(call: Call) -> None:
-            await release.wait()
-            await call.write(answer(b"first"))
-
-        gateway.origin.default = in_turn(hold, says(answer(b"later")))
+        gate = Gate(says(answer(b"first")))
+        gateway.origin.default = in_turn(gate, says(answer(b"later")))
         first = await gateway.sent("GET / HTTP/1.1")
         await gateway.origin.until_asked()
         second = await gateway.sent("POST / HTTP/1.1", "Content-Length: 1", "Expect: 100-continue")
         await asyncio.sleep(0.5)
-        release.set()
+        gate.open()
         assert (await first.answer()).status == 200
         await second.send(b"b")
         assert (await second.answer("POST")).body == b"later"

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Behaviour, Call, answer, chunk, close_at_once, hang, head, in_turn, says
+from support.origin import Behaviour, Call, answer, begins, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.core import balancer
@@ -27,17 +27,12 @@ async def drop(call: Call) -> None:
     call.close()
 
 
-async def pause(call: Call) -> None:
-    await call.write(head("200 OK", "Transfer-Encoding: chunked") + chunk(b"d"))
-    await call.until_ended()
-
-
 FAILURES: dict[str, tuple[Behaviour, str]] = {
     "closed": (close_at_once, "http_response_incomplete"),
     "no HTTP": (says(b"SSH-2.0-OpenSSH_9.9\r\n"), "http_protocol_error"),
     "no answer in time": (hang, "http_response_timeout"),
     "cut in the answer": (drop, "http_response_incomplete"),
-    "late in the answer": (pause, "http_response_timeout"),
+    "late in the answer": (begins(head("200 OK", "Transfer-Encoding: chunked") + chunk(b"d")), "http_response_timeout"),
 }
 
 
@@ -128,12 +123,8 @@ async def test_a_body_of_the_client_that_stops_is_no_failure_of_the_origin(own: 
 async def test_an_answer_that_the_client_does_not_take_is_no_failure_of_the_origin(
     timeout: str, forwarding: Forwarding
 ) -> None:
-    async def download(call: Call) -> None:
-        await call.write(head("200 OK", f"Content-Length: {2**24}") + b"d" * 2**24)
-        await call.until_ended()
-
     async with forwarding(f"timeouts = {{ {timeout} }}", buffer=64 * 1024) as gateway:
-        gateway.origin.default = download
+        gateway.origin.default = begins(answer(b"d" * 2**24))
         client = await gateway.client(buffer=64 * 1024)
         await client.send(request("GET / HTTP/1.1"))
         record = await gateway.record()
@@ -142,12 +133,8 @@ async def test_an_answer_that_the_client_does_not_take_is_no_failure_of_the_orig
 
 
 async def test_a_tunnel_that_rests_is_no_failure_of_the_origin(own: Forwarding) -> None:
-    async def switch(call: Call) -> None:
-        await call.write(SWITCH)
-        await call.until_ended()
-
     async with own("timeouts = { idle = 0.1 }") as gateway:
-        gateway.origin.default = switch
+        gateway.origin.default = begins(SWITCH)
         client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
         assert await client.switched() == 101
         assert await client.is_ended()
@@ -220,12 +207,8 @@ async def test_bytes_of_both_bodies_are_added_up(forwarding: Forwarding) -> None
 
 
 async def test_tunnels_are_counted_while_they_are_open(own: Forwarding) -> None:
-    async def switch(call: Call) -> None:
-        await call.write(SWITCH)
-        await call.until_ended()
-
     async with own() as gateway:
-        gateway.origin.default = switch
+        gateway.origin.default = begins(SWITCH)
         client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
         assert await client.switched() == 101
         assert (gateway.numbers().tunnels, of(gateway).in_flight) == (1, 1)

@@ -3,11 +3,10 @@
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 from support.gateway import PATIENCE_SECONDS, Forwarding
-from support.origin import Call, answer, chunk, hang, head, in_turn, says
+from support.origin import Call, Gate, answer, begins, chunk, goes_on, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.edge import forwarding as forwarding_client
@@ -74,6 +73,14 @@ async def test_answer_ends_with_504(forwarding: Forwarding) -> None:
         assert record["detail"]
         gateway.origin.default = says(answer(b"ok"))
         assert (await client.ask("GET / HTTP/1.1")).body == b"ok"  # the client's connection goes on
+
+
+async def drip(call: Call) -> None:
+    await call.write(head("200 OK", CHUNKED))
+    for _ in range(6):
+        await asyncio.sleep(0.06)
+        await call.write(chunk(b"d"))
+    await call.write(b"0\r\n\r\n")
 
 
 class Taken:
@@ -144,24 +151,14 @@ async def test_what_the_other_side_has_not_taken_is_counted_in_the_kernel_as_wel
 @pytest.mark.parametrize("interim", ["", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK\r\nX: y\r\n"])
 async def test_answer_ends_when_the_head_is_whole(interim: str, forwarding: Forwarding) -> None:
     """Neither an interim answer nor a part of the head is one."""
-
-    async def begin(call: Call) -> None:
-        await call.write(interim.encode())
-        await call.until_ended()
-
     async with forwarding("timeouts = { answer = 0.1 }") as gateway:
-        gateway.origin.default = begin
+        gateway.origin.default = begins(interim.encode())
         assert (await gateway.ask("GET / HTTP/1.1")).status == 504
 
 
 async def test_interim_answers_do_not_put_off_the_end_of_answer(forwarding: Forwarding) -> None:
-    async def go_on(call: Call) -> None:
-        while True:
-            await call.write(head("102 Processing"))
-            await asyncio.sleep(0.02)
-
     async with forwarding("timeouts = { answer = 0.1 }") as gateway:
-        gateway.origin.default = go_on
+        gateway.origin.default = goes_on(b"", head("102 Processing"))
         begin = asyncio.get_running_loop().time()
         assert (await gateway.ask("GET / HTTP/1.1")).status == 504
         assert seconds(begin) < SOON_SECONDS
@@ -178,26 +175,15 @@ async def test_answer_begins_with_the_last_byte_of_the_request(forwarding: Forwa
 
 
 async def test_answer_does_not_limit_the_body(forwarding: Forwarding) -> None:
-    async def drip(call: Call) -> None:
-        await call.write(head("200 OK", CHUNKED))
-        for _ in range(5):
-            await asyncio.sleep(0.06)
-            await call.write(chunk(b"d"))
-        await call.write(b"0\r\n\r\n")
-
     async with forwarding("timeouts = { answer = 0.1 }") as gateway:
         gateway.origin.default = drip
         got = await gateway.ask("GET / HTTP/1.1")
-        assert (got.body, got.is_cut) == (b"ddddd", False)
+        assert (got.body, got.is_cut) == (b"dddddd", False)
 
 
 async def test_idle_cuts_an_answer_that_pauses(forwarding: Forwarding) -> None:
-    async def pause(call: Call) -> None:
-        await call.write(head("200 OK", CHUNKED) + chunk(b"d"))
-        await call.until_ended()
-
     async with forwarding("timeouts = { idle = 0.1 }") as gateway:
-        gateway.origin.default = pause
+        gateway.origin.default = begins(head("200 OK", CHUNKED) + chunk(b"d"))
         begin = asyncio.get_running_loop().time()
         got = await gateway.ask("GET / HTTP/1.1")
         assert (got.status, got.body, got.is_cut) == (200, b"d", True)
@@ -207,13 +193,6 @@ async def test_idle_cuts_an_answer_that_pauses(forwarding: Forwarding) -> None:
 
 
 async def test_idle_does_not_limit_an_answer_that_goes_on(forwarding: Forwarding) -> None:
-    async def drip(call: Call) -> None:
-        await call.write(head("200 OK", CHUNKED))
-        for _ in range(6):
-            await asyncio.sleep(0.06)
-            await call.write(chunk(b"d"))
-        await call.write(b"0\r\n\r\n")
-
     async with forwarding("timeouts = { idle = 0.2 }") as gateway:
         gateway.origin.default = drip
         assert (await gateway.ask("GET / HTTP/1.1")).body == b"dddddd"
@@ -244,29 +223,19 @@ async def test_a_client_that_was_not_asked_for_its_body_is_not_late(forwarding: 
 
 
 async def test_a_client_that_was_asked_for_its_body_and_pauses_is_late(forwarding: Forwarding) -> None:
-    async def ask_for_it(call: Call) -> None:
-        await call.write(head("100 Continue"))
-        await call.until_ended()
-
     async with forwarding("timeouts = { answer = 5, idle = 0.1 }") as gateway:
-        gateway.origin.default = ask_for_it
+        gateway.origin.default = begins(head("100 Continue"))
         client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 5", "Expect: 100-continue")
         assert (await client.answer("POST")).status == 408
 
 
 async def test_idle_does_not_limit_the_origin_before_its_head(forwarding: Forwarding) -> None:
     """That is what `answer` does: the request is sent, and nothing is between two pieces."""
-    release = asyncio.Event()
-
-    async def think(call: Call) -> None:
-        await release.wait()
-        await call.write(answer(b"ok"))
-
     async with forwarding("timeouts = { idle = 0.1, answer = 5 }") as gateway:
-        gateway.origin.default = think
+        gateway.origin.default = gate = Gate(says(answer(b"ok")))
         client = await gateway.sent("GET / HTTP/1.1")
         await asyncio.sleep(0.35)
-        release.set()
+        gate.open()
         assert (await client.answer()).body == b"ok"
 
 
@@ -279,16 +248,8 @@ async def test_total_ends_with_504_before_the_head(forwarding: Forwarding) -> No
 
 
 async def test_total_cuts_an_answer_that_goes_on(forwarding: Forwarding) -> None:
-    async def drip(call: Call) -> None:
-        await call.write(head("200 OK", CHUNKED))
-        while not call.peer.ended:
-            await call.write(chunk(b"d"))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(call.peer.more(), 0.02)
-        call.close()
-
     async with forwarding("timeouts = { total = 0.2 }") as gateway:
-        gateway.origin.default = drip
+        gateway.origin.default = goes_on(head("200 OK", CHUNKED), chunk(b"d"))
         begin = asyncio.get_running_loop().time()
         got = await gateway.ask("GET / HTTP/1.1")
         assert (got.status, got.is_cut) == (200, True)

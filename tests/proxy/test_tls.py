@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Call, Origin, answer
+from support.origin import Origin, echo
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
@@ -57,9 +57,6 @@ async def test_the_certificate_is_that_of_the_origin(
 
 
 async def test_bodies_go_through_both_ways(forwarding: Forwarding, trusted: ssl.SSLContext) -> None:
-    async def echo(call: Call) -> None:
-        await call.write(answer(await call.body()))
-
     async with serving(trusted) as origin:
         origin.default = echo
         async with forwarding(pool=SECURE, origins=0, hosts=f'"localhost:{origin.port}" = 1') as gateway:

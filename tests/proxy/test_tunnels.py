@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.gateway import Client, Forwarding, Gateway
-from support.origin import Behaviour, Call, answer, head, says
+from support.origin import Behaviour, Call, Gate, answer, head, says
 from support.wire import head as request
 
 SWITCH = head("101 Switching Protocols", "Connection: upgrade", "Upgrade: echo", "Sec-WebSocket-Accept: x=")
@@ -62,19 +62,13 @@ async def test_bytes_behind_the_heads_are_passed(own: Forwarding) -> None:
 
 async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> None:
     """The client did not wait; an origin that answers without a switch never gets them as a request."""
-    release = asyncio.Event()
-
-    async def late(call: Call) -> None:
-        await release.wait()
-        await echo(call)
-
     async with own() as gateway:
-        gateway.origin.default = late
+        gateway.origin.default = gate = Gate(echo)
         client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
         await gateway.origin.until_asked()
         await client.send(b"not waiting")
         await asyncio.sleep(0.02)
-        release.set()
+        gate.open()
         assert await client.switched() == 101
         assert await client.raw(11) == b"not waiting"
 

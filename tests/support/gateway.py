@@ -268,6 +268,14 @@ class Gateway:
         self.clients.append(client)
         return client
 
+    async def until_asked(self) -> Origin:
+        """The one origin that was asked, once it is."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (asked := [origin for origin in self.origins if origin.asked]):
+                await asyncio.sleep(0.001)
+        (origin,) = asked
+        return origin
+
     async def sent(self, request_line: str, *fields: str, body: bytes = b"") -> Client:
         """A client that has sent this request."""
         client = await self.client()

@@ -325,6 +325,50 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
     return behave
 
 
+class Gate:
+    """Waits until it is opened, and goes on as another behaviour."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self._opened = asyncio.Event()
+
+    async def __call__(self, call: Call) -> None:
+        await self._opened.wait()
+        await self._behaviour(call)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+def begins(data: bytes) -> Behaviour:
+    """Writes this, and nothing more until the other side ends the connection."""
+
+    async def behave(call: Call) -> None:
+        await call.write(data)
+        await call.until_ended()
+
+    return behave
+
+
+def goes_on(begin: bytes, piece: bytes, pause: float = 0.01) -> Behaviour:
+    """Writes a piece after each pause, until the other side ends the connection."""
+
+    async def behave(call: Call) -> None:
+        await call.write(begin)
+        while not call.peer.ended:
+            await call.write(piece)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(call.peer.more(), pause)
+        call.close()
+
+    return behave
+
+
+async def echo(call: Call) -> None:
+    """Answers with the body of the request."""
+    await call.write(answer(await call.body()))
+
+
 async def hang(call: Call) -> None:
     """Reads the request, says nothing, and notes how the connection ended."""
     await call.body()
