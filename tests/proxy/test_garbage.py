@@ -9,10 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Behaviour, Call, hang, head, says
+from support.origin import SWITCH, UPGRADE, Behaviour, close_at_once, hang, head, says, tunnel
 from support.wire import head as request
-
-from .test_tunnels import SWITCH, UPGRADE, echo
 
 CHUNKED = b"3\r\nabc\r\n0\r\n\r\n"
 GET = request("GET / HTTP/1.1")
@@ -77,20 +75,10 @@ async def test_a_request_that_was_forwarded_is_no_garbage(sent: bytes, status: i
         assert await garbage(ask) == []
 
 
-def ends(data: bytes = b"") -> Behaviour:
-    """Says something, and ends the connection."""
-
-    async def behave(call: Call) -> None:
-        await call.write(data)
-        call.close()
-
-    return behave
-
-
 @pytest.mark.parametrize(
     ("behaviour", "sent", "got"),
     [
-        pytest.param(echo, TUNNEL, len(SWITCH), id="in a tunnel"),
+        pytest.param(tunnel, TUNNEL, len(SWITCH), id="in a tunnel"),
         pytest.param(hang, GET, 0, id="before the answer"),
         pytest.param(hang, request("POST / HTTP/1.1", "Content-Length: 9") + b"abc", 0, id="within the request"),
         pytest.param(says(head("200 OK", "Content-Length: 99") + b"abc"), GET, 50, id="within the answer"),
@@ -116,10 +104,10 @@ async def test_what_a_client_leaves_is_no_garbage(behaviour: Behaviour, sent: by
 @pytest.mark.parametrize(
     ("behaviour", "sent"),
     [
-        pytest.param(ends(SWITCH), TUNNEL, id="a tunnel that the origin ends"),
-        pytest.param(ends(head("200 OK", "Content-Length: 9") + b"abc"), GET, id="an answer that is cut"),
-        pytest.param(ends(), GET, id="no answer"),
-        pytest.param(ends(b"220 ready\r\n"), GET, id="no HTTP"),
+        pytest.param(says(SWITCH, close=True), TUNNEL, id="a tunnel that the origin ends"),
+        pytest.param(says(head("200 OK", "Content-Length: 9") + b"abc", close=True), GET, id="an answer that is cut"),
+        pytest.param(close_at_once, GET, id="no answer"),
+        pytest.param(says(b"220 ready\r\n", close=True), GET, id="no HTTP"),
         pytest.param(hang, GET, id="a late answer"),
         pytest.param(hang, request("GET /refused HTTP/1.1"), id="no connection"),
         pytest.param(hang, request("GET /unknown HTTP/1.1"), id="no address"),

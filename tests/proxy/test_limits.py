@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from support.gateway import Answer, Client, Forwarding, Gateway
-from support.origin import Call, Gate, answer, chunk, close_at_once, hang, head, in_turn, says
+from support.origin import SWITCH, UPGRADE, Call, Gate, answer, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
 from redirect.core.routes import RequestLimit
@@ -188,8 +188,8 @@ async def test_without_an_origin_nothing_is_under_way(forwarding: Forwarding) ->
 
 async def test_a_tunnel_is_under_way_until_it_ends(own: Forwarding) -> None:
     async with own("limit = 1") as gateway:
-        gateway.origin.on("/ws", says(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"))
-        client = await gateway.sent("GET /ws HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
+        gateway.origin.on("/ws", says(SWITCH))
+        client = await gateway.sent("GET /ws HTTP/1.1", *UPGRADE)
         assert await client.switched() == 101
         assert (await gateway.ask("GET / HTTP/1.1")).error == "connection_limit_reached"
         client.reset()

@@ -5,14 +5,25 @@ from math import inf
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Behaviour, Call, answer, begins, chunk, close_at_once, hang, head, in_turn, says
+from support.origin import (
+    SWITCH,
+    UPGRADE,
+    Behaviour,
+    Call,
+    answer,
+    begins,
+    chunk,
+    close_at_once,
+    hang,
+    head,
+    in_turn,
+    says,
+)
 from support.wire import head as request
 
 from redirect.core import balancer
 from redirect.core.health import HealthStatus
 from redirect.telemetry.snapshot import Connections, OriginNumbers
-
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
 
 
 def of(gateway: Gateway, origin: int = 0) -> OriginNumbers:
@@ -135,7 +146,7 @@ async def test_an_answer_that_the_client_does_not_take_is_no_failure_of_the_orig
 async def test_a_tunnel_that_rests_is_no_failure_of_the_origin(own: Forwarding) -> None:
     async with own("timeouts = { idle = 0.1 }") as gateway:
         gateway.origin.default = begins(SWITCH)
-        client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
+        client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
         assert await client.switched() == 101
         assert await client.is_ended()
         assert (await gateway.record())["status"] == 101
@@ -209,7 +220,7 @@ async def test_bytes_of_both_bodies_are_added_up(forwarding: Forwarding) -> None
 async def test_tunnels_are_counted_while_they_are_open(own: Forwarding) -> None:
     async with own() as gateway:
         gateway.origin.default = begins(SWITCH)
-        client = await gateway.sent("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: echo")
+        client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
         assert await client.switched() == 101
         assert (gateway.numbers().tunnels, of(gateway).in_flight) == (1, 1)
         client.close()

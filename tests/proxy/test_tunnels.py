@@ -4,19 +4,8 @@ import asyncio
 
 import pytest
 from support.gateway import Client, Forwarding, Gateway
-from support.origin import Behaviour, Call, Gate, answer, head, says
+from support.origin import SWITCH, UPGRADE, Behaviour, Call, Gate, answer, head, says, tunnel
 from support.wire import head as request
-
-SWITCH = head("101 Switching Protocols", "Connection: upgrade", "Upgrade: echo", "Sec-WebSocket-Accept: x=")
-UPGRADE = ["Connection: Upgrade", "Upgrade: echo", "Sec-WebSocket-Key: dGhl", "sec-websocket-version: 13"]
-
-
-async def echo(call: Call) -> None:
-    """Switches and says everything again, until the other side ends."""
-    await call.write(SWITCH)
-    call.closed = True
-    while data := await call.peer.at_once():
-        await call.write(data)
 
 
 async def switched(gateway: Gateway, *fields: str, behind: bytes = b"") -> Client:
@@ -32,7 +21,7 @@ CONNECTIONS = ["Upgrade", "upgrade", "keep-alive, Upgrade", "Upgrade , keep-aliv
 @pytest.mark.parametrize("connection", CONNECTIONS)
 async def test_an_upgrade_passes_and_both_sides_become_a_pipe(connection: str, own: Forwarding) -> None:
     async with own() as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         client = await switched(gateway, f"Connection: {connection}", *UPGRADE[1:])
         asked = gateway.origin.asked[0]
         assert [value.lower() for value in asked.all("Connection")] == ["upgrade"]
@@ -63,7 +52,7 @@ async def test_bytes_behind_the_heads_are_passed(own: Forwarding) -> None:
 async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> None:
     """The client did not wait; an origin that answers without a switch never gets them as a request."""
     async with own() as gateway:
-        gateway.origin.default = gate = Gate(echo)
+        gateway.origin.default = gate = Gate(tunnel)
         client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
         await gateway.origin.until_asked()
         await client.send(b"not waiting")
@@ -76,7 +65,7 @@ async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> 
 @pytest.mark.parametrize("how", ["close", "reset", "write_eof"])
 async def test_the_end_of_the_client_ends_the_origin(how: str, own: Forwarding) -> None:
     async with own() as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         client = await switched(gateway)
         await client.send(b"x")
         assert await client.raw(1) == b"x"
@@ -112,7 +101,7 @@ async def test_the_end_of_the_origin_ends_the_client(how: str, own: Forwarding) 
 async def test_much_passes_both_ways_at_once(own: Forwarding) -> None:
     whole = bytes(range(256)) * 8192
     async with own() as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         client = await switched(gateway)
         sending = asyncio.create_task(client.send(whole))
         assert await client.raw(len(whole)) == whole
@@ -121,7 +110,7 @@ async def test_much_passes_both_ways_at_once(own: Forwarding) -> None:
 
 async def test_idle_ends_a_tunnel(own: Forwarding) -> None:
     async with own("timeouts = { idle = 0.1, answer = 5 }") as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         client = await switched(gateway)
         assert await client.is_ended()
         await gateway.origin.until_ended()
@@ -129,7 +118,7 @@ async def test_idle_ends_a_tunnel(own: Forwarding) -> None:
 
 async def test_answer_and_idle_do_not_end_a_tunnel_that_is_used(own: Forwarding) -> None:
     async with own("timeouts = { idle = 0.2, answer = 0.1 }") as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         client = await switched(gateway)
         for _ in range(6):
             await asyncio.sleep(0.06)
@@ -206,7 +195,7 @@ async def test_asgi_does_not_upgrade(forwarding: Forwarding) -> None:
     if forwarding.is_own:
         return
     async with forwarding() as gateway:
-        gateway.origin.default = echo
+        gateway.origin.default = tunnel
         got = await gateway.ask("GET / HTTP/1.1", *UPGRADE)
         assert got.status == 501
         assert got.detail

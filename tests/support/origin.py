@@ -369,6 +369,14 @@ async def echo(call: Call) -> None:
     await call.write(answer(await call.body()))
 
 
+async def tunnel(call: Call) -> None:
+    """Switches to another protocol and says everything again, until the other side ends."""
+    await call.write(SWITCH)
+    call.closed = True
+    while data := await call.peer.at_once():
+        await call.write(data)
+
+
 async def hang(call: Call) -> None:
     """Reads the request, says nothing, and notes how the connection ended."""
     await call.body()
@@ -394,6 +402,11 @@ def answer(body: bytes = b"", *fields: str, status: str = "200 OK") -> bytes:
 def head(status: str, *fields: str) -> bytes:
     """The head of an answer; characters are bytes."""
     return "".join(f"{line}\r\n" for line in [f"HTTP/1.1 {status}", *fields, ""]).encode("latin-1")
+
+
+# Another protocol is asked for, and spoken from here on.
+UPGRADE = ["Connection: Upgrade", "Upgrade: echo", "Sec-WebSocket-Key: dGhl", "sec-websocket-version: 13"]
+SWITCH = head("101 Switching Protocols", "Connection: upgrade", "Upgrade: echo", "Sec-WebSocket-Accept: x=")
 
 
 def chunks(*pieces: bytes, trailers: str = "") -> bytes:
