@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
+from support.health import down
 
 from redirect.core.authority import Authority
 from redirect.core.balancer import Balancer, effective_weights
@@ -27,10 +28,6 @@ def pool(*, slow_start: float = 0, ignores_all_down: bool = False, **weights: in
     origins = tuple(Origin(name, Authority(name, None), weight) for name, weight in weights.items())
     when_all_down = "ignore" if ignores_all_down else "refuse"
     return Pool("p", origins, 302, slow_start=slow_start, when_all_down=when_all_down)
-
-
-def down(*names: str) -> Statuses:
-    return {name: HealthStatus(False, 0.0, 0.0, "refused") for name in names}
 
 
 def up(**since: float) -> Statuses:

@@ -3,12 +3,12 @@
 from random import Random
 
 import pytest
+from support.health import apply, down
+from support.toml import read
 
-from redirect.config.loader import parse_config
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
 from redirect.core.forward import Forward
-from redirect.core.health import Health, HealthStatus
 from redirect.core.service import MissingKeyError, Service, new_service
 
 POOLS = """
@@ -39,10 +39,8 @@ fallback = "q"
 KEYS = [b"%d" % number for number in range(300)]
 
 
-def serving(*down: str, seed: int = 1, toml: str = POOLS) -> Service:
-    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
-    health: Health = {"p": statuses}
-    return new_service(parse_config(toml.encode(), "pools.toml"), Random(seed), health)
+def serving(*failing: str, seed: int = 1, toml: str = POOLS) -> Service:
+    return new_service(read(toml), Random(seed), {"p": down(*failing)})
 
 
 def origins(service: Service, asked: Endpoint | None = None) -> list[str | None]:
@@ -68,17 +66,16 @@ def test_an_origin_that_is_down_moves_its_own_clients_alone() -> None:
     for before, after in zip(origins(serving()), origins(serving("a")), strict=True):
         assert after == before or before == "a"
     service = serving("a")
-    for _ in service.updates({"p": {}}, 0):
-        pass
+    apply(service, {"p": {}})
     assert origins(service) == origins(serving())
 
 
 def test_a_fallback_picks_by_its_own_key() -> None:
-    down = ("a", "b", "c")
-    decisions = [serving(*down, seed=seed).decide(None, "http", None, "GET", b"192.0.2.1") for seed in range(5)]
+    all_down = ("a", "b", "c")
+    decisions = [serving(*all_down, seed=seed).decide(None, "http", None, "GET", b"192.0.2.1") for seed in range(5)]
     assert {(each.pool, each.fallback_for) for each in decisions} == {("q", "p")}
     assert len({each.origin for each in decisions}) == 1
-    assert {*origins(serving(*down))} == {"d", "e"}
+    assert {*origins(serving(*all_down))} == {"d", "e"}
 
 
 def test_a_loop_leads_a_client_to_the_next_origin_in_its_order() -> None:

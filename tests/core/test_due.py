@@ -3,6 +3,8 @@
 from dataclasses import replace
 from random import Random
 
+from support.health import down
+
 from redirect.config.loader import parse_config
 from redirect.core.balancer import Balancer
 from redirect.core.cycles import Cycles
@@ -12,7 +14,6 @@ from redirect.core.overrides import Override, with_overrides
 from redirect.core.pools import Pool
 from redirect.core.service import Service, balancers, new_service
 
-DOWN = {"a": HealthStatus(False, 0.0, 0.0, "refused")}
 BACK = {"a": HealthStatus(True, 0.0, 0.0, "answered 200")}
 
 TOML = b"""
@@ -45,7 +46,7 @@ def due(of: Balancer) -> dict[str, float]:
 def test_the_share_of_an_origin_that_is_down_is_due_to_the_others() -> None:
     of = balancer()
     assert due(of) == {"a": 0.5, "b": 0.25, "c": 0.25}
-    of.update(DOWN, 0.0)
+    of.update(down("a"), 0.0)
     assert due(of) == {"b": 0.5, "c": 0.5}
     of.update({}, 0.0)
     assert due(of) == {"a": 0.5, "b": 0.25, "c": 0.25}
@@ -62,7 +63,7 @@ def test_a_pick_keeps_what_was_due() -> None:
     before = of.pick().due
     assert before is not None
     share = before.share
-    of.update(DOWN, 0.0)
+    of.update(down("a"), 0.0)
     assert before.share == share
 
 

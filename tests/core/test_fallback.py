@@ -3,11 +3,11 @@
 from random import Random
 
 import pytest
+from support.health import down
 from support.toml import read, refused
 
 from redirect.core.decision import Decision
 from redirect.core.forward import Forward
-from redirect.core.health import Health, HealthStatus
 from redirect.core.service import Service, new_service
 
 CHAIN = """
@@ -27,15 +27,13 @@ status = 307
 """
 
 
-def serving(toml: str, *down: str) -> Service:
+def serving(toml: str, *failing: str) -> Service:
     """The service while the origins called so are down."""
-    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
-    health: Health = dict.fromkeys("abc", statuses)
-    return new_service(read(toml), Random(1), health)
+    return new_service(read(toml), Random(1), dict.fromkeys("abc", down(*failing)))
 
 
 @pytest.mark.parametrize(
-    ("down", "decision"),
+    ("failing", "decision"),
     [
         ([], Decision(302, "a", "a-1", "http://a-1")),
         (["a-1"], Decision(302, "b", "b-1", "http://b-1", fallback_for="a")),
@@ -46,9 +44,9 @@ def serving(toml: str, *down: str) -> Service:
         ),
     ],
 )
-def test_the_first_pool_of_the_chain_with_an_eligible_origin_serves(down: list[str], decision: Decision) -> None:
+def test_the_first_pool_of_the_chain_with_an_eligible_origin_serves(failing: list[str], decision: Decision) -> None:
     """With its own status; the decision says for which pool."""
-    assert serving(CHAIN, *down).decide("a", "http", None) == decision
+    assert serving(CHAIN, *failing).decide("a", "http", None) == decision
 
 
 def test_a_chain_may_be_long() -> None:

@@ -4,21 +4,20 @@ from collections import Counter
 from random import Random
 
 import pytest
+from support.health import apply, down
 
 from redirect.config.loader import ConfigError, parse_config
 from redirect.core.authority import Endpoint
 from redirect.core.decision import Decision
-from redirect.core.health import HealthStatus
 from redirect.core.service import Service, new_service
 
 OLD: Endpoint = ("old.example", 80)
 PROBED = 'health_check = { path = "/" }'
 
 
-def serving(lines: str, hosts: str = '"old.example" = 6, "b.example" = 3, "c.example" = 1', *down: str) -> Service:
+def serving(lines: str, hosts: str = '"old.example" = 6, "b.example" = 3, "c.example" = 1', *failing: str) -> Service:
     toml = f"[p]\nis_default = true\nweighted_hosts = {{ {hosts} }}\n{lines}"
-    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
-    return new_service(parse_config(toml.encode(), "pools.toml"), Random(1), {"p": statuses})
+    return new_service(parse_config(toml.encode(), "pools.toml"), Random(1), {"p": down(*failing)})
 
 
 def asked(service: Service, count: int = 1, scheme: str = "http", host: Endpoint = OLD) -> Counter[str | None]:
@@ -40,8 +39,7 @@ def test_a_head_before_a_get_sees_what_next_will_pick() -> None:
         shown = [service.decide(None, "http", OLD, "HEAD").origin for _ in range(2)]
         assert {*shown, service.decide(None, "http", OLD).origin} == {shown[0]}
     service.decide(None, "http", OLD, "HEAD")
-    for _ in service.updates({"p": {"b.example": HealthStatus(False, 0.0, 0.0, "refused")}}, 0):
-        pass
+    apply(service, {"p": down("b.example")})
     assert service.decide(None, "http", OLD).origin == "c.example"
 
 
@@ -65,8 +63,7 @@ def test_next_refuses_only_where_no_other_origin_is_left() -> None:
 def test_next_knows_which_origins_are_down() -> None:
     service = serving(f'on_loop = "next"\n{PROBED}')
     assert len(asked(service, 50)) == 2
-    for _ in service.updates({"p": {"b.example": HealthStatus(False, 0.0, 0.0, "refused")}}, 0):
-        pass
+    apply(service, {"p": down("b.example")})
     assert asked(service, 50).keys() == {"http://c.example"}
 
 

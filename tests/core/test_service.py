@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import generated
+from support.health import apply, down
 
 from redirect.config.loader import parse_config
 from redirect.core.authority import Authority, Endpoint
@@ -347,11 +348,6 @@ weighted_hosts = { "b-1" = 1, "b-2" = 1 }
 """
 
 
-def update(service: Service, health: Health, now: float) -> None:
-    for _ in service.updates(health, now):
-        pass
-
-
 def after(before: Service, toml: str, health: Health = NO_HEALTH, now: float = 0) -> Service:
     """The service that takes the place of `before`."""
     config = parse_config(toml.encode(), "pools.toml")
@@ -400,9 +396,9 @@ weighted_hosts = { "a-1" = 1 }
 """
 
 
-def health(*down: str, **up: float) -> Health:
+def health(*failing: str, **up: float) -> Health:
     """Origins that are down, and when others came back, in each of the pools and in one that is gone."""
-    statuses = {name: HealthStatus(False, 0.0, 0.0, "refused") for name in down}
+    statuses = down(*failing)
     statuses |= {name.replace("_", "-"): HealthStatus(True, 0.0, at, "answered 200") for name, at in up.items()}
     return dict.fromkeys(["a", "b", "gone"], statuses)
 
@@ -415,18 +411,18 @@ def picked(service: Service, pool: str | None, count: int) -> Counter[str | None
 def test_an_origin_that_is_down_gets_nothing(requested: str | None) -> None:
     """In a pool that is named or is the default, until the origin is up again."""
     service = serving(PROBED)
-    update(service, health("a-1"), 0)
+    apply(service, health("a-1"))
     assert picked(service, requested, 4) == {"a-2": 2, "a-3": 2}
-    update(service, health("a-1", "a-2", "a-3"), 0)
+    apply(service, health("a-1", "a-2", "a-3"))
     assert service.decide(requested, "http", None) == Decision(503, "a", detail="no origin of a is eligible")
-    update(service, NO_HEALTH, 0)
+    apply(service, NO_HEALTH)
     assert picked(service, requested, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
 
 
 def test_a_pool_without_probes_has_no_health() -> None:
     """What is left of the time when it was probed, or of another pool of its name, changes nothing."""
     service = serving(PROBED)
-    update(service, health("a-1"), 0)
+    apply(service, health("a-1"))
     assert picked(service, "b", 3) == {"a-1": 3}
     unprobed = after(service, PROBED.replace('health_check = { path = "/" }\nslow_start = 10\n', ""), health("a-1"))
     assert picked(unprobed, None, 4) == {"a-1": 2, "a-2": 1, "a-3": 1}
@@ -436,7 +432,7 @@ def test_an_origin_that_comes_back_starts_slowly() -> None:
     service = serving(PROBED)
     current = health("a-2", a_1=100)
     for now, count in [(102, 2), (102.5, 2), (105, 5), (110, 10), (120, 10)]:
-        update(service, current, now)
+        apply(service, current, now)
         assert picked(service, None, 2 * count + 10) == {"a-1": 2 * count, "a-3": 10}
 
 
@@ -448,7 +444,7 @@ def test_a_new_service_starts_where_the_old_one_is() -> None:
     assert picked(new, None, 20) == {"a-1": 10, "a-3": 10}
     assert picked(changed, None, 40) == {"a-1": 10, "a-3": 10, "a-4": 20}
     for service in (new, changed):
-        update(service, current, 110)
+        apply(service, current, 110)
     assert picked(new, None, 3) == {"a-1": 2, "a-3": 1}
     assert picked(changed, None, 5) == {"a-1": 2, "a-3": 1, "a-4": 2}
 
@@ -470,12 +466,12 @@ def test_health_is_applied_a_pool_at_a_time() -> None:
 def test_a_service_has_the_health_of_its_last_update(changed: str) -> None:
     """Whatever the service before it had, also where a pool kept its balancer."""
     before = serving(PROBED)
-    update(before, health("a-1"), 0)
+    apply(before, health("a-1"))
     service = after(before, changed, health("a-1"))
     assert picked(service, None, 4)["a-1"] == 0
-    update(service, NO_HEALTH, 0)
+    apply(service, NO_HEALTH)
     assert picked(service, None, 12)["a-1"] > 0
-    update(service, health("a-1"), 0)
+    apply(service, health("a-1"))
     assert picked(service, None, 4)["a-1"] == 0
 
 
@@ -484,8 +480,8 @@ def test_a_redirect_is_worked_out_once() -> None:
     prepared answers."""
     service = serving(PROBED)
     before = [service.decide(None, "http", None) for _ in range(4)]
-    update(service, health(), 0)
+    apply(service, health())
     assert {id(service.decide(None, "http", None)) for _ in range(4)} == {id(each) for each in before}
-    update(service, health("a-1"), 0)
-    update(service, health(), 0)
+    apply(service, health("a-1"))
+    apply(service, health())
     assert {service.decide(None, "http", None) for _ in range(4)} == {*before}

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.gateway import Forwarding, Gateway
+from support.health import apply, down
 from support.origin import Behaviour, Call, answer, close_at_once, hang, head, in_turn, reset_at_once, says
 from support.wire import head as request
 
@@ -33,9 +34,7 @@ def outcomes(gateway: Gateway) -> dict[str, int]:
 def put_on_trial(gateway: Gateway, since: float, *others: str) -> None:
     """The first origin; `others` are down."""
     statuses = {gateway.origin.name: HealthStatus(True, 0.0, since, "on trial", 1)}
-    statuses |= {name: HealthStatus(False, 0.0, since, "refused") for name in others}
-    for _ in gateway.handler.service.updates({"origins": statuses}, since):
-        pass
+    apply(gateway.handler.service, {"origins": statuses | down(*others)}, since)
 
 
 async def fail(gateway: Gateway, count: int, behaviour: Behaviour = close_at_once) -> None:

@@ -1,9 +1,8 @@
 """Forwards of a pool without an eligible origin: those of its fallback."""
 
 from support.gateway import Forwarding, Gateway
+from support.health import apply, down
 from support.origin import Origin, answer, says
-
-from redirect.core.health import HealthStatus
 
 POOL = """
 eject = {}
@@ -16,9 +15,7 @@ eject = {}
 
 def take_down(gateway: Gateway, **origins: str) -> None:
     """Those of these pools."""
-    down = HealthStatus(False, 0.0, 0.0, "refused")
-    for _ in gateway.handler.service.updates({pool: {origin: down} for pool, origin in origins.items()}, 0):
-        pass
+    apply(gateway.handler.service, {pool: down(origin) for pool, origin in origins.items()})
 
 
 async def test_the_fallback_answers_while_no_origin_is_eligible(forwarding: Forwarding) -> None:

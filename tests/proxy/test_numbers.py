@@ -5,6 +5,7 @@ from math import inf
 
 import pytest
 from support.gateway import Forwarding, Gateway
+from support.health import apply, down
 from support.origin import (
     SWITCH,
     UPGRADE,
@@ -22,7 +23,6 @@ from support.origin import (
 from support.wire import head as request
 
 from redirect.core import balancer
-from redirect.core.health import HealthStatus
 from redirect.telemetry.snapshot import Connections, OriginNumbers
 
 
@@ -60,16 +60,9 @@ async def test_a_failure_is_counted_by_its_cause(behaviour: Behaviour, error: st
 async def test_the_record_has_what_was_due_at_the_pick(forwarding: Forwarding) -> None:
     """Whatever became of the origins' health until the answer came."""
     async with forwarding("", pool="eject = {}", origins=2) as gateway:
-        service = gateway.handler.service
-
-        def fail_the_first(statuses: dict[str, HealthStatus]) -> None:
-            for _ in service.updates({"origins": statuses}, 0.0):
-                pass
-
-        down = {gateway.origin.name: HealthStatus(False, 0.0, 0.0, "ejected", 1)}
 
         async def other_health(call: Call) -> None:
-            fail_the_first(down)
+            apply(gateway.handler.service, {"origins": down(gateway.origin.name)})
             await call.write(answer())
 
         for origin in gateway.origins:

@@ -7,12 +7,13 @@ from random import Random
 from time import monotonic_ns, time
 
 import pytest
+from support.health import apply, down
 from support.wire import new_recorder
 
 from redirect.admin.view import origin_views
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
-from redirect.core.health import NO_HEALTH, HealthStatus
+from redirect.core.health import NO_HEALTH
 from redirect.core.pools import Config
 from redirect.core.request import Head
 from redirect.core.service import new_service
@@ -93,13 +94,11 @@ async def test_what_is_due_follows_the_weights_of_each_pick(is_one_batch: bool, 
     """Of four picks 2, 1 and 1 are due; while one is down, of four 2 and 2 to the others, as soon as these are counted.
     The next configuration has none of them."""
     service = new_service(PROBED, Random(1))
-    down = {"pool": {"one": HealthStatus(False, 0.0, 0.0, "refused")}}
     recorder = Recorder(Counters(scoreboard.slots()[0], PROBED), None)
-    for health in (NO_HEALTH, down):
+    for health in (NO_HEALTH, {"pool": down("one")}):
         if not is_one_batch:
             recorder.flush()
-        for _ in service.updates(health, 0.0):
-            pass
+        apply(service, health)
         for _ in range(4):
             recorder.write(service.decide(None, "http", None), HEAD, "id", "/", monotonic_ns(), PROBED.hash)
     recorder.flush()
