@@ -14,10 +14,9 @@ from redirect.control.prober import Prober
 from redirect.control.publisher import Publisher, publish_loading
 from redirect.core.decision import Decision, Outcome
 from redirect.core.overrides import Override, pack
-from redirect.core.request import Head
-from redirect.telemetry.record import logged_head
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Loading
+from support.logged import HEAD
 from support.wire import new_recorder
 
 POOLS = b"""
@@ -53,7 +52,7 @@ def serve(
 ) -> None:
     """One worker answers requests and ends."""
     config = parse_config(POOLS, "pools.toml")
-    logged = logged_head("GET", Head(pool_requested, "http", None, "a", None, None, None, None))
+    logged = pool_requested, *HEAD[1:]
 
     async def answer() -> None:
         recorder = new_recorder(config, "off", scoreboard)

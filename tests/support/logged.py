@@ -7,8 +7,12 @@ from random import Random
 
 from redirect.core.service import new_service
 from redirect.telemetry import access_log
+from redirect.telemetry.record import LoggedHead
 from support.service import ROOT
 from support.toml import load
+
+# What is logged of the head of a GET for the host a.
+HEAD: LoggedHead = None, "GET", "a", None, None, None, None
 
 KEYS = [key.name for key in access_log.KEYS]
 

@@ -21,6 +21,13 @@ def listens(port: int) -> bool:
     return False
 
 
+def ended_process() -> int:
+    """The id of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 @contextlib.contextmanager
 def started(command: list[str], port: int) -> Iterator[None]:
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:

@@ -1,20 +1,17 @@
 """What a worker counts of forwards, and what all workers of an instance make of it."""
 
-import os
-
 import pytest
+from support.logged import HEAD
+from support.programs import ended_process
 
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
-from redirect.core.request import Head
 from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
 from redirect.telemetry.forwards import ForwardCounters
-from redirect.telemetry.record import Record, logged_head
+from redirect.telemetry.record import Record
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, Connections, Forwards, Loading, OriginNumbers
-
-HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
 CONFIG = parse_config(b'[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { o = 1 }\n', "pools.toml")
 
@@ -26,11 +23,7 @@ def worker(scoreboard: Scoreboard, slot: int = 0) -> ForwardCounters:
 
 def dies(scoreboard: Scoreboard, slot: int = 0) -> None:
     """Its worker is killed."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    scoreboard.slots()[slot].numbers.pid = child
+    scoreboard.slots()[slot].numbers.pid = ended_process()
 
 
 def look(scoreboard: Scoreboard) -> Forwards:

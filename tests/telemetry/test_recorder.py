@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.logged import HEAD
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
 from redirect.core.due import Due, Weights
-from redirect.core.request import Head
-from redirect.telemetry.record import Record, logged_head
+from redirect.telemetry.record import Record
+from redirect.telemetry.recorder import Recorder
 
 CONFIG = parse_config(
     b"[[routes]]\npath_prefix = '/api'\nforward_to = 'inner'\n"
@@ -20,6 +21,19 @@ CONFIG = parse_config(
     "pools.toml",
 )
 BY_HEADER = Decision(302, "p", "a", "http://a")
+FORWARDED = Outcome(200, 1, 1, 0, 0)
+
+
+def record(decision: Decision, outcome: Outcome | None = None, config: str = CONFIG.hash) -> Record:
+    return decision, HEAD, "id", "/", 0, 1, config, outcome
+
+
+def recorded(folder: Path, *records: Record) -> Recorder:
+    """A recorder that has counted and logged these together."""
+    recorder = new_recorder(CONFIG, str(folder / "log"))
+    recorder._records += records
+    recorder.flush()
+    return recorder
 
 
 @pytest.mark.parametrize(
@@ -40,20 +54,16 @@ def test_a_pool_is_unknown_where_the_header_was_to_name_one_and_did_not(
 ) -> None:
     recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     for _ in range(2):
-        asked = logged_head("GET", Head(named, "http", None, "a", None, None, None, None))
-        recorder._records.append((decision, asked, "id", "/", 0, 1, CONFIG.hash, None))
+        recorder._records.append((decision, (named, *HEAD[1:]), "id", "/", 0, 1, CONFIG.hash, None))
         recorder.flush()
     assert recorder.numbers.unknown_pool == 2 * is_unknown
 
 
 def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path) -> None:
     """Discovery finds other origins again and again, under the same hash of the file."""
-    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
     decision = Decision(302, "p", "found-1", "http://found-1")
     before = sys.getrefcount(decision)
-    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
-    recorder._records.append((decision, asked, "id", "/", 0, 1, CONFIG.hash, None))
-    recorder.flush()
+    recorder = recorded(tmp_path, record(decision))
     assert sys.getrefcount(decision) > before
     recorder.use(CONFIG)
     assert sys.getrefcount(decision) == before
@@ -61,12 +71,9 @@ def test_nothing_is_kept_of_decisions_that_will_not_be_made_again(tmp_path: Path
 
 def test_a_forward_that_ends_under_another_configuration_is_none_of_its_picks(tmp_path: Path) -> None:
     """It is counted, for its origin was picked by the one before."""
-    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
-    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
     decision = Decision(200, "inner", "b", route="/api", is_forward=True)
-    for config in (CONFIG.hash, "0" * 12, CONFIG.hash):
-        recorder._records.append((decision, asked, "id", "/", 0, 1, config, Outcome(200, 1, 1, 0, 0)))
-    recorder.flush()
+    configs = (CONFIG.hash, "0" * 12, CONFIG.hash)
+    recorder = recorded(tmp_path, *[record(decision, FORWARDED, config) for config in configs])
     (((_, index),)) = recorder.slot.series("requests")
     total, before, _, _ = recorder.slot.counts[index : index + 4]
     assert (total, total - before) == (3, 2)
@@ -81,16 +88,10 @@ def test_what_is_due_counts_the_picks_of_the_configuration_in_force(order: int, 
     pool = replace(pool, origins=tuple(origins))
     weights = [Weights(pool, [1, *[0] * (others + 1)]), Weights(pool, pool.configured_weights)]
     assert [each.is_configured for each in weights] == [False, True]
-    recorder = new_recorder(CONFIG, str(tmp_path / "log"))
-    asked = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
     decision = Decision(200, "p", "a", route="/api", is_forward=True)
     late, new = (replace(decision, due=Due(each, 1.0)) for each in weights)
-    records: list[Record] = [
-        (new, asked, "id", "/", 0, 1, CONFIG.hash, Outcome(200, 1, 1, 0, 0)),
-        (late, asked, "id", "/", 0, 1, "0" * 12, Outcome(200, 1, 1, 0, 0)),
-    ]
-    recorder._records += records[::order]
-    recorder.flush()
+    records = [record(new, FORWARDED), record(late, FORWARDED, "0" * 12)]
+    recorder = recorded(tmp_path, *records[::order])
     for _ in recorder.dues.share_out():
         pass
     assert recorder.slot.series("due") == []

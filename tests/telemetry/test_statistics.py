@@ -8,6 +8,8 @@ from time import monotonic_ns, time
 
 import pytest
 from support.health import apply, down
+from support.logged import HEAD
+from support.programs import ended_process
 from support.wire import new_recorder
 
 from redirect.admin.view import origin_views
@@ -15,16 +17,12 @@ from redirect.config.loader import parse_config
 from redirect.core.decision import Decision, Outcome
 from redirect.core.health import NO_HEALTH
 from redirect.core.pools import Config
-from redirect.core.request import Head
 from redirect.core.service import new_service
 from redirect.telemetry import statistics
 from redirect.telemetry.counters import Counters
-from redirect.telemetry.record import logged_head
 from redirect.telemetry.recorder import KEPT_LINES, MAX_BATCH_RECORDS, Recorder
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import BOUNDS_US, SECONDS, Count, Loading, Snapshot
-
-HEAD = logged_head("GET", Head(None, "http", None, "a", None, None, None, None))
 
 
 def configuration(**weights: int) -> Config:
@@ -234,11 +232,7 @@ async def test_workers_that_live(scoreboard: Scoreboard) -> None:
     work(scoreboard, 1, ["one"], ends=False)
     (worker,) = look(scoreboard).workers
     assert (worker.pid, worker.requests, worker.config) == (os.getpid(), 1, CONFIG.hash)
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    scoreboard.slots()[1].numbers.pid = child
+    scoreboard.slots()[1].numbers.pid = ended_process()
     assert look(scoreboard).workers == []
 
 
