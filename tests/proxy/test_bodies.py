@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import pytest
-from support.gateway import PATIENCE_SECONDS, Client, Forwarding, Gateway
+from support.coroutines import PATIENCE_SECONDS, until
+from support.gateway import Client, Forwarding, Gateway
 from support.origin import Call, Gate, answer, begins, chunk, chunks, head, says
 from support.wire import head as request
 
@@ -539,9 +540,8 @@ async def test_an_early_answer_ends_the_connection_of_an_origin_that_reads_nothi
             is_full.set()
             assert (await client.answer("POST")).status == 413
         connection = gateway.origin.peers[0].socket
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01":  # established
-                await asyncio.sleep(0.01)
+        established = b"\x01"
+        await until(lambda: connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != established)
         is_answered.set()
 
 

@@ -1,11 +1,11 @@
 """The error log of a route: which requests stand there, over each way in."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.coroutines import until
 from support.gateway import Forwarding
 from support.origin import Behaviour, answer, close_at_once, hang, head, says
 
@@ -54,8 +54,7 @@ async def test_what_is_no_failure_of_the_origin_has_no_line(forwarding: Forwardi
         for target in ("/", "/missing", "/once", "/once"):
             await gateway.ask(f"GET {target} HTTP/1.1")
         client = await gateway.sent("GET /hang HTTP/1.1")
-        while not any(asked.target == "/hang" for origin in gateway.origins for asked in origin.asked):
-            await asyncio.sleep(0.001)
+        await until(lambda: any("/hang" in origin.targets for origin in gateway.origins))
         client.reset()
         records = await gateway.records(5)
         assert sorted(record["status"] for record in records) == [200, 200, 200, 404, 499]

@@ -8,6 +8,7 @@ import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
+from support.coroutines import until
 from support.gateway import Forwarding, Gateway
 from support.origin import SWITCH, UPGRADE, Behaviour, close_at_once, hang, head, says, tunnel
 from support.wire import head as request
@@ -130,7 +131,5 @@ async def test_what_an_origin_fails_is_no_garbage(behaviour: Behaviour, sent: by
 
 
 async def nothing_is_open(gateway: Gateway) -> None:
-    async with asyncio.timeout(30):
-        while gateway.handler.connections:
-            await asyncio.sleep(0.001)
+    await until(lambda: not gateway.handler.connections)
     await asyncio.sleep(0.01)  # for the connections to origins

@@ -4,11 +4,11 @@ import asyncio
 import gc
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Event
 
 import pytest
-from support.gateway import PATIENCE_SECONDS
+from support.coroutines import until
 
 from redirect.proxy import names
 from redirect.proxy.names import Addresses, Name
@@ -42,12 +42,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
 
 def waiting(name: Name, count: int) -> list[asyncio.Task[Addresses]]:
     return [asyncio.create_task(name.addresses()) for _ in range(count)]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_silent_name_server_holds_up_no_other_name(server: NameServer) -> None:

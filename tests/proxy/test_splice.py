@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
-from support.gateway import PATIENCE_SECONDS, Client, Forwarding, Gateway
+from support.coroutines import until
+from support.gateway import Client, Forwarding, Gateway
 from support.origin import Call, answer, head, in_turn, says
 from support.wire import head as request
 
@@ -240,9 +241,7 @@ def pairs() -> Iterator[Pairs]:
 
 
 async def until_said(kept: Kept) -> str:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not kept.said:
-            await asyncio.sleep(0.001)
+    await until(lambda: kept.said)
     (said,) = kept.said
     return said
 
@@ -269,9 +268,7 @@ async def test_descriptors_that_are_closed_and_used_again_meanwhile_are_not_writ
     assert other.fileno() == number
     with other, theirs:
         origin.send(b"body")
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while kept.size < 4:
-                await asyncio.sleep(0.001)
+        await until(lambda: kept.size >= 4)
         assert client.recv(100) == b"body"
         theirs.setblocking(False)
         with pytest.raises(BlockingIOError):

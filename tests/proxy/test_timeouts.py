@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from support.gateway import PATIENCE_SECONDS, Forwarding
+from support.coroutines import until
+from support.gateway import Forwarding
 from support.origin import Call, Gate, answer, begins, chunk, goes_on, hang, head, in_turn, says
 from support.wire import head as request
 
@@ -141,9 +142,7 @@ async def test_what_the_other_side_has_not_taken_is_counted_in_the_kernel_as_wel
         assert 0 < held < before
         read.recv(20_000, socket.MSG_WAITALL)
         read.recv(200_000, socket.MSG_WAITALL)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while untaken(transport) == before:
-                await asyncio.sleep(0.01)
+        await until(lambda: untaken(transport) != before)
         assert untaken(transport) < before
         transport.abort()
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import inspect
+from collections.abc import Callable
 
 import pytest
 import uvloop
+
+# For anything that a test waits for.
+PATIENCE_SECONDS = 30.0
 
 # Of a whole test: one that waits for what never comes fails by itself.
 TEST_SECONDS = 20.0
@@ -24,3 +28,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return True
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Returns once it is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():
+            await asyncio.sleep(0.001)

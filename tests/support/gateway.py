@@ -27,6 +27,7 @@ from redirect.edge.handler import RequestHandler
 from redirect.telemetry import statistics
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Forwards, Loading
+from support.coroutines import PATIENCE_SECONDS, until
 from support.origin import Fields, Origin, reset
 from support.wire import head, new_recorder, served
 
@@ -36,9 +37,6 @@ WAYS: dict[str, type[HttpToolsProtocol]] = {**OWN, "asgi": HttpToolsProtocol}
 
 # What a server adds to each answer.
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
-
-# No test waits longer for anything.
-PATIENCE_SECONDS = 30.0
 
 _ROUTE = """
 [[routes]]
@@ -270,10 +268,8 @@ class Gateway:
 
     async def until_asked(self) -> Origin:
         """The one origin that was asked, once it is."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (asked := [origin for origin in self.origins if origin.asked]):
-                await asyncio.sleep(0.001)
-        (origin,) = asked
+        await until(lambda: any(origin.asked for origin in self.origins))
+        (origin,) = (origin for origin in self.origins if origin.asked)
         return origin
 
     async def sent(self, request_line: str, *fields: str, body: bytes = b"") -> Client:
@@ -303,9 +299,7 @@ class Gateway:
 
     async def records(self, count: int) -> list[dict[str, Any]]:
         """The records, once there are so many; a moment later there are no more."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(self._records()) < count:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(self._records()) >= count)
         records = self._records()
         assert len(records) == count, records
         return records
@@ -387,14 +381,8 @@ class Forwarding:
                 server.close()
                 for client in gateway.clients:
                     client.reset()
-                await _gone(state)
-
-
-async def _gone(state: ServerState) -> None:
-    """Returns when nothing is left of the connections: none outlives its client."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while state.connections or state.tasks:
-            await asyncio.sleep(0.001)
+                # No connection outlives its client.
+                await until(lambda: not state.connections and not state.tasks)
 
 
 async def _settled() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from support.coroutines import until
 
 from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter, try_target
 
@@ -49,11 +50,6 @@ def numbers(written: bytes) -> list[int]:
         record = json.loads(each)
         found.append(record["n"] if "n" in record else -record["lost"])
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
