@@ -2,7 +2,7 @@
 
 from support.gateway import Forwarding, Gateway
 from support.health import apply, down
-from support.origin import Origin, answer, says
+from support.origin import answer, says, started
 
 POOL = """
 eject = {}
@@ -20,24 +20,19 @@ def take_down(gateway: Gateway, **origins: str) -> None:
 
 async def test_the_fallback_answers_while_no_origin_is_eligible(forwarding: Forwarding) -> None:
     """The record has it as the pool, and says for which; counts of what is under way end at nothing."""
-    standby = Origin()
-    standby.default = says(answer(b"from the standby"))
-    await standby.start()
-    try:
-        async with forwarding(pool=POOL % standby.name) as gateway:
-            take_down(gateway, origins=gateway.origin.name)
-            got = await gateway.ask("GET /x HTTP/1.1")
-            assert (got.status, got.body) == (200, b"from the standby")
-            take_down(gateway, origins="another")
-            assert (await gateway.ask("GET /x HTTP/1.1")).body != b"from the standby"
-            records = await gateway.records(2)
-            assert [(record["pool"], record["origin"], record["fallback_for"]) for record in records] == [
-                ("standby", standby.name, "origins"),
-                ("origins", gateway.origin.name, None),
-            ]
-            assert not +gateway.handler.forwarder._requests
-    finally:
-        await standby.stop()
+    behaviour = says(answer(b"from the standby"))
+    async with started(behaviour) as standby, forwarding(pool=POOL % standby.name) as gateway:
+        take_down(gateway, origins=gateway.origin.name)
+        got = await gateway.ask("GET /x HTTP/1.1")
+        assert (got.status, got.body) == (200, b"from the standby")
+        take_down(gateway, origins="another")
+        assert (await gateway.ask("GET /x HTTP/1.1")).body != b"from the standby"
+        records = await gateway.records(2)
+        assert [(record["pool"], record["origin"], record["fallback_for"]) for record in records] == [
+            ("standby", standby.name, "origins"),
+            ("origins", gateway.origin.name, None),
+        ]
+        assert not +gateway.handler.forwarder._requests
 
 
 async def test_where_the_fallback_has_no_eligible_origin_either_it_is_503(forwarding: Forwarding) -> None:

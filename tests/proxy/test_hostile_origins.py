@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from support.gateway import Forwarding, connect
-from support.origin import Behaviour, Call, Origin, answer, begins, chunk, chunks, goes_on, head, in_turn, says
+from support.origin import Behaviour, Call, answer, begins, chunk, chunks, goes_on, head, in_turn, says, started
 
 CHUNKED = "Transfer-Encoding: chunked"
 OK = "HTTP/1.1 200 OK\r\n"
@@ -306,11 +306,9 @@ async def test_many_interim_answers_are_bounded_by_the_timeout(forwarding: Forwa
 
 async def test_the_origin_is_reached_without_the_gateway() -> None:
     """A check of the script: `EVIL` is an answer that a client would take."""
-    origin = Origin()
-    origin.greeting = EVIL
-    await origin.start()
-    client = await connect(origin.port)
-    got = await client.answer()
-    client.close()
-    await origin.stop()
+    async with started() as origin:
+        origin.greeting = EVIL
+        client = await connect(origin.port)
+        got = await client.answer()
+        client.close()
     assert (got.status, got.body, got.has("x-evil")) == (200, b"evil", True)

@@ -1,29 +1,32 @@
 """The scripted origin and the client of these tests, against each other: what they say of the gateway is true."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from support.gateway import Client, connect
-from support.origin import Behaviour, Origin, answer, chunk, chunks, close_at_once, hang, head, reset_at_once, says
+from support.origin import (
+    Behaviour,
+    Origin,
+    answer,
+    chunk,
+    chunks,
+    close_at_once,
+    hang,
+    head,
+    reset_at_once,
+    says,
+    started,
+)
 from support.wire import head as request
 
 
 @asynccontextmanager
 async def served(behaviour: Behaviour | None = None) -> AsyncIterator[tuple[Origin, Client]]:
-    origin = Origin()
-    if behaviour:
-        origin.default = behaviour
-    await origin.start()
-    client = await connect(origin.port)
-    try:
+    async with started(behaviour) as origin:
+        client = await connect(origin.port)
         yield origin, client
-    finally:
         client.close()
-        await origin.stop()
-        await asyncio.sleep(0)
-    assert origin.faults == []
 
 
 async def test_requests_are_kept_as_they_came() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from support.gateway import Forwarding
-from support.origin import Origin
+from support.origin import started
 
 MIRROR = """
 [[routes]]
@@ -16,11 +16,7 @@ weighted_hosts = { "%s" = { weight = 1, path_prefix = "/pub" } }
 
 @pytest.mark.parametrize(("key", "asked"), [("", "/pub/api/x?y"), ("strip_prefix = true", "/pub/x?y")])
 async def test_the_prefix_stands_before_what_the_route_asks_for(key: str, asked: str, forwarding: Forwarding) -> None:
-    mirror = Origin()
-    await mirror.start()
-    try:
+    async with started() as mirror:
         async with forwarding(more=MIRROR % (key, mirror.name)) as gateway:
             assert (await gateway.ask("GET /api/x?y HTTP/1.1")).status == 200
         assert [each.target for each in mirror.asked] == [asked]
-    finally:
-        await mirror.stop()

@@ -1,8 +1,6 @@
 """Origins over TLS: what has to be right of a certificate, and what goes through."""
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -10,7 +8,7 @@ from types import MappingProxyType
 
 import pytest
 from support.gateway import Forwarding, Gateway
-from support.origin import Origin, echo
+from support.origin import echo, started
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
@@ -19,16 +17,6 @@ from redirect.core.service import Service, balancers
 
 SECURE = 'scheme = "https"'
 LARGE = bytes(range(256)) * 4096
-
-
-@asynccontextmanager
-async def serving(tls: ssl.SSLContext | None) -> AsyncIterator[Origin]:
-    origin = Origin()
-    await origin.start(tls=tls)
-    try:
-        yield origin
-    finally:
-        await origin.stop()
 
 
 def have_found(gateway: Gateway, port: int) -> None:
@@ -48,7 +36,7 @@ async def test_the_certificate_is_that_of_the_origin(
     forwarding: Forwarding, trusted: ssl.SSLContext, route: str, host: str
 ) -> None:
     """Whatever `Host` has; and one connection serves several requests."""
-    async with serving(trusted) as origin:
+    async with started(tls=trusted) as origin:
         hosts = f'"localhost:{origin.port}" = 1'
         async with forwarding(route, pool=SECURE, origins=0, hosts=hosts) as gateway:
             assert [(await gateway.ask("GET /a HTTP/1.1")).status for _ in range(3)] == [200] * 3
@@ -57,16 +45,17 @@ async def test_the_certificate_is_that_of_the_origin(
 
 
 async def test_bodies_go_through_both_ways(forwarding: Forwarding, trusted: ssl.SSLContext) -> None:
-    async with serving(trusted) as origin:
-        origin.default = echo
-        async with forwarding(pool=SECURE, origins=0, hosts=f'"localhost:{origin.port}" = 1') as gateway:
-            got = await gateway.ask("POST / HTTP/1.1", f"Content-Length: {len(LARGE)}", body=LARGE)
-            assert got.body == LARGE
+    async with (
+        started(echo, trusted) as origin,
+        forwarding(pool=SECURE, origins=0, hosts=f'"localhost:{origin.port}" = 1') as gateway,
+    ):
+        got = await gateway.ask("POST / HTTP/1.1", f"Content-Length: {len(LARGE)}", body=LARGE)
+        assert got.body == LARGE
 
 
 async def test_a_certificate_of_another_name_is_refused(forwarding: Forwarding, trusted: ssl.SSLContext) -> None:
     """Nothing of the request is sent there."""
-    async with serving(trusted) as origin:
+    async with started(tls=trusted) as origin:
         async with forwarding(pool=SECURE, origins=0, hosts=f'"127.0.0.1:{origin.port}" = 1') as gateway:
             got = await gateway.ask("GET / HTTP/1.1")
         assert (got.status, got.error) == (503, "tls_certificate_error")
@@ -79,7 +68,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
 ) -> None:
     (tmp_path / "none.pem").touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    async with serving(trusted) as origin:
+    async with started(tls=trusted) as origin:
         async with forwarding(pool=SECURE, origins=0, hosts=f'"localhost:{origin.port}" = 1') as gateway:
             got = await gateway.ask("GET / HTTP/1.1")
         assert (got.status, got.error) == (503, "tls_certificate_error")
@@ -89,7 +78,7 @@ async def test_a_certificate_that_is_not_trusted_is_refused(
 async def test_an_origin_that_does_not_speak_tls_is_told_from_one_with_a_wrong_certificate(
     forwarding: Forwarding, trusted: ssl.SSLContext
 ) -> None:
-    async with serving(None) as origin:
+    async with started() as origin:
         origin.greeting = b"HTTP/1.1 400 Bad Request\r\n\r\n"
         async with forwarding(pool=SECURE, origins=0, hosts=f'"localhost:{origin.port}" = 1') as gateway:
             got = await gateway.ask("GET / HTTP/1.1")
@@ -100,7 +89,7 @@ async def test_an_address_that_dns_found_has_the_certificate_of_the_name(
     forwarding: Forwarding, trusted: ssl.SSLContext
 ) -> None:
     """The name is in `Host` as well."""
-    async with serving(trusted) as origin:
+    async with started(tls=trusted) as origin:
         async with forwarding(pool=SECURE) as gateway:
             have_found(gateway, origin.port)
             assert (await gateway.ask("GET / HTTP/1.1")).status == 200

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import gunicorn.config
 import h11
@@ -49,8 +49,14 @@ TWO_REQUESTS = {
 QUIET_SECONDS = 0.05
 
 
-def read_again(peer: Peer) -> list[tuple[str, str]]:
-    """Methods and targets of the requests on a connection; whole ones only."""
+class Read(NamedTuple):
+    """Methods and targets of the requests on a connection, and whether the last one has not ended."""
+
+    requests: list[tuple[str, str]]
+    is_unfinished: bool
+
+
+def read_again(peer: Peer) -> Read:
     server = h11.Connection(h11.SERVER, max_incomplete_event_size=2**20)
     server.receive_data(bytes(peer.received))
     requests: list[tuple[str, str]] = []
@@ -63,13 +69,13 @@ def read_again(peer: Peer) -> list[tuple[str, str]]:
             server.send(h11.EndOfMessage())
             server.start_next_cycle()
         elif isinstance(event, h11.ConnectionClosed):  # nothing was sent on it
-            return requests
+            return Read(requests, False)
         elif event is h11.NEED_DATA:
-            if server.their_state is h11.IDLE:
-                assert server.trailing_data[0] == b"", "bytes behind the last request"
-            return requests
+            is_unfinished = server.their_state is not h11.IDLE
+            assert is_unfinished or server.trailing_data[0] == b"", "bytes behind the last request"
+            return Read(requests, is_unfinished)
         elif isinstance(event, h11.EndOfMessage) and not server.trailing_data[0]:
-            return requests
+            return Read(requests, False)
 
 
 class _Request(GunicornRequest):  # type: ignore[misc]  # gunicorn has no types
@@ -84,7 +90,7 @@ class _Parser(RequestParser):  # type: ignore[misc]
 
 
 def read_by_gunicorn(peer: Peer) -> list[tuple[str, str]]:
-    """The same by another reading of the RFC."""
+    """The requests by another reading of the RFC."""
     config = gunicorn.config.Config()
     config.set("limit_request_fields", 200)  # some are ours
     config.set("limit_request_field_size", 2**16)
@@ -97,20 +103,6 @@ def read_by_gunicorn(peer: Peer) -> list[tuple[str, str]]:
     except NoMoreData:
         pass
     return requests
-
-
-def unfinished(peer: Peer) -> bool:
-    """Whether the last request on a connection has not ended."""
-    server = h11.Connection(h11.SERVER, max_incomplete_event_size=2**20)
-    server.receive_data(bytes(peer.received))
-    while (event := server.next_event()) is not h11.NEED_DATA and not isinstance(event, h11.ConnectionClosed):
-        if event is h11.PAUSED:
-            server.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
-            server.send(h11.EndOfMessage())
-            server.start_next_cycle()
-        elif isinstance(event, h11.EndOfMessage) and not server.trailing_data[0]:
-            return False
-    return server.their_state not in (h11.IDLE, h11.CLOSED)
 
 
 def cut(request: tuple[str, str]) -> tuple[str, str]:
@@ -147,30 +139,30 @@ async def test_an_origin_is_asked_what_was_logged(name: str, own: Forwarding) ->
     async with own("retries = 0") as gateway:
         gateway.origin.default = says(answer(b"ok"))
         records = await send(gateway, CORPUS[name] + (b"" if name.startswith("unfinished") else NEXT))
-        asked = Counter(cut(request) for peer in gateway.origin.peers for request in read_again(peer))
-        for peer in gateway.origin.peers:
-            assert read_by_gunicorn(peer) == read_again(peer)
+        read = [read_again(peer) for peer in gateway.origin.peers]
+        asked = Counter(cut(request) for each in read for request in each.requests)
+        assert [read_by_gunicorn(peer) for peer in gateway.origin.peers] == [each.requests for each in read]
         assert asked <= logged(records), "the origin was asked more than was logged"
         assert asked >= logged(record for record in records if record["origin_status"]), "or less"
         assert "smuggled" not in repr(asked) or name in TWO_REQUESTS
-        for peer in gateway.origin.peers:
-            assert not unfinished(peer) or any(record["status"] >= 400 for record in records)
+        for each in read:
+            assert not each.is_unfinished or any(record["status"] >= 400 for record in records)
 
 
 def test_the_second_parser_finds_what_is_too_much() -> None:
     """A check of this file: h11 sees a request that was hidden."""
     peer = Peer.__new__(Peer)
     peer.received = bytearray()
-    assert read_again(peer) == read_by_gunicorn(peer) == []
-    assert not unfinished(peer)
+    assert read_again(peer) == ([], False)
+    assert read_by_gunicorn(peer) == []
     peer.received = bytearray(
         b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n"
     )
-    assert read_again(peer) == read_by_gunicorn(peer) == [("POST", "/a"), ("GET", "/b")]
-    assert not unfinished(peer)
+    whole = [("POST", "/a"), ("GET", "/b")]
+    assert read_again(peer) == (whole, False)
+    assert read_by_gunicorn(peer) == whole
     peer.received += b"POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"
-    assert read_again(peer)[2:] == [("POST", "/c")]
-    assert unfinished(peer)
+    assert read_again(peer) == ([*whole, ("POST", "/c")], True)
 
 
 async def converse(gateway: Gateway, pieces: list[bytes]) -> None:
@@ -194,7 +186,7 @@ async def forwarded(gateway: Gateway, requests: list[list[bytes]]) -> int:
     for at in range(0, len(requests), CLIENTS):
         await asyncio.gather(*(converse(gateway, pieces) for pieces in requests[at : at + CLIENTS]))
     await asyncio.sleep(QUIET_SECONDS)
-    read = [read_again(peer) for peer in gateway.origin.peers]
+    read = [read_again(peer).requests for peer in gateway.origin.peers]
     assert [read_by_gunicorn(peer) for peer in gateway.origin.peers] == read
     asked = Counter(cut(request) for requests in read for request in requests)
     records = gateway.logged()

@@ -8,8 +8,8 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 # Of one connection, for a second opinion; what is behind them is only counted.
@@ -295,6 +295,18 @@ class Origin:
             await self.behaviours.get(asked.target.partition("?")[0], self.default)(call)
             if call.closed:
                 return
+
+
+@asynccontextmanager
+async def started(behaviour: Behaviour | None = None, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+    origin = Origin()
+    origin.default = behaviour or origin.default
+    await origin.start(tls=tls)
+    try:
+        yield origin
+    finally:
+        await origin.stop()
+    assert origin.faults == []
 
 
 # Behaviours
