@@ -3,8 +3,6 @@
 import asyncio
 import gc
 from dataclasses import replace
-from random import Random
-from types import MappingProxyType
 
 from support.gateway import Forwarding, Gateway
 from support.origin import Gate, Origin, answer, close_at_once, says
@@ -13,27 +11,16 @@ from redirect.core.balancer import Balancer
 from redirect.core.discovery import Discover
 from redirect.core.forward import Forward
 from redirect.core.health import HealthStatus
-from redirect.core.service import Service, balancers
 
 LATE = says(answer(b"late"))
 
 
 def keep(gateway: Gateway, *kept: Origin, none_found: str | None = None) -> None:
     """Has the pool these origins from now on, as a worker does when they were published."""
-    before = gateway.handler.service
-    pool = before.config.pools["origins"]
+    pool = gateway.handler.service.config.pools["origins"]
     names = [origin.name for origin in kept]
-    changed = replace(
-        pool,
-        origins=tuple(origin for origin in pool.origins if origin.name in names),
-        discover=Discover("a", port=80),
-        none_found=none_found,
-    )
-    config = replace(before.config, pools=MappingProxyType({"origins": changed}))
-    service = Service(config, dict(balancers(config, Random(1), before=before)))
-    gateway.handler.use(service)
-    for balancer in before.balancers():
-        service.succeed(balancer)
+    origins = tuple(origin for origin in pool.origins if origin.name in names)
+    gateway.use(replace(pool, origins=origins, discover=Discover("a", port=80), none_found=none_found))
 
 
 async def test_what_has_begun_is_finished_and_nothing_more_is_sent(forwarding: Forwarding) -> None:

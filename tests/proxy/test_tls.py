@@ -3,8 +3,6 @@
 import ssl
 from dataclasses import replace
 from pathlib import Path
-from random import Random
-from types import MappingProxyType
 
 import pytest
 from support.gateway import Forwarding, Gateway
@@ -12,8 +10,7 @@ from support.origin import echo, started
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover
-from redirect.core.pools import Origin as Member
-from redirect.core.service import Service, balancers
+from redirect.core.pools import Origin
 
 SECURE = 'scheme = "https"'
 LARGE = bytes(range(256)) * 4096
@@ -21,14 +18,9 @@ LARGE = bytes(range(256)) * 4096
 
 def have_found(gateway: Gateway, port: int) -> None:
     """Has the pool the address that DNS found for localhost."""
-    before = gateway.handler.service
-    pool = replace(
-        before.config.pools["origins"],
-        discover=Discover("localhost", port=port),
-        origins=(Member("127.0.0.1", Authority("127.0.0.1", port), 1),),
-    )
-    config = replace(before.config, pools=MappingProxyType({"origins": pool}))
-    gateway.handler.use(Service(config, dict(balancers(config, Random(1), before=before))))
+    found = Origin("127.0.0.1", Authority("127.0.0.1", port), 1)
+    pool = gateway.handler.service.config.pools["origins"]
+    gateway.use(replace(pool, discover=Discover("localhost", port=port), origins=(found,)))
 
 
 @pytest.mark.parametrize(("route", "host"), [("", "localhost:{}"), ("pass_host = true", "asked.example")])

@@ -19,6 +19,8 @@ from uvicorn.server import ServerState
 
 from redirect.config.loader import parse_config
 from redirect.core.forwarded import TrustedProxies
+from redirect.core.pools import Pool
+from redirect.core.service import Service, balancers
 from redirect.edge.asgi import create_app
 from redirect.edge.connection import HttpConnection
 from redirect.edge.documents import Controller
@@ -292,6 +294,15 @@ class Gateway:
         answer = await self.ask(request_line, *fields, body=body, host=host)
         assert sum(len(origin.asked) for origin in self.origins) == before + 1, answer
         return max((origin.asked[-1] for origin in self.origins if origin.asked), key=lambda asked: asked.time)
+
+    def use(self, pool: Pool) -> None:
+        """Has another pool in place of the one of its name, as a worker has when it was published."""
+        before = self.handler.service
+        config = before.config.with_pools([pool])
+        service = Service(config, dict(balancers(config, Random(1), before=before)))
+        self.handler.use(service)
+        for balancer in before.balancers():
+            service.succeed(balancer)
 
     def logged(self) -> list[dict[str, Any]]:
         """The records up to now."""
