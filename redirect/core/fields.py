@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from redirect.core.keys import refuse
+from redirect.core.keys import Limit, refuse
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 
@@ -22,11 +22,15 @@ def is_value(text: str) -> bool:
     return _VALUE.fullmatch(text) is not None
 
 
-def header_fields(values: Any, reserved: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
-    """The fields of a table; `reserved` are those that have another way to be said. Values may be secrets: no message
-    has one."""
-    refuse(_faults(values, OF_THE_MESSAGE | reserved))
-    return tuple(values.items())
+def table_of_fields(example: str, *reserved: str) -> Limit:
+    """Takes a table of fields, but for those that have another way to be said, which are `reserved`. Values may be
+    secrets: no message has one."""
+
+    def convert(values: Any) -> tuple[tuple[str, str], ...]:
+        refuse(_faults(values, OF_THE_MESSAGE.union(reserved)))
+        return tuple(values.items())
+
+    return Limit(f"must be a table of header fields such as {{ {example} }}", convert=convert)
 
 
 def _faults(values: Any, reserved: frozenset[str]) -> Iterator[str]:

@@ -7,14 +7,13 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any
 
 from redirect.core.authority import Authority
 from redirect.core.cors import Cors
 from redirect.core.discovery import Discover
-from redirect.core.fields import TOKEN, header_fields
+from redirect.core.fields import TOKEN, table_of_fields
 from redirect.core.keys import HOST, Limit, one_of, refuse, seconds, text, whole
 from redirect.core.routes import PATH_RULE, Route, path_prefix
 
@@ -41,10 +40,7 @@ def _hash_on(value: str) -> str:
 
 _HASH_ON = Limit('must be "client_ip", "header:NAME", "cookie:NAME" or "query:NAME"', convert=_hash_on)
 _TABLE = Limit('must be a table such as { path = "/healthz" }')
-_FIELDS = Limit(
-    'must be a table of header fields such as { "cache-control" = "no-store" }',
-    convert=partial(header_fields, reserved=frozenset(["location", "content-type"])),
-)
+_FIELDS = table_of_fields('"cache-control" = "no-store"', "location", "content-type")
 _PATH_RULE = "must begin with / and have at most 1024 visible ASCII characters without #"
 _PATH = Limit(_PATH_RULE, {"pattern": r"^/[!-\"$-~]{0,1023}$"})  # clients keep a fragment (#) to themselves
 
@@ -69,10 +65,7 @@ def _is_expected(value: Any) -> bool:
 
 _EXPECTED_RULE = 'must be a whole number from 200 to 599, a class such as "2xx", or an array of these'
 _EXPECTED = Limit(_EXPECTED_RULE, convert=_expected)
-_PROBE_FIELDS = Limit(
-    'must be a table of header fields such as { authorization = "Bearer ..." }',
-    convert=partial(header_fields, reserved=frozenset(["host", "expect"])),
-)
+_PROBE_FIELDS = table_of_fields('authorization = "Bearer ..."', "host", "expect")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
 from redirect.core.authority import Endpoint, parse
-from redirect.core.fields import TOKEN, header_fields, is_value
+from redirect.core.fields import TOKEN, is_value, table_of_fields
 from redirect.core.keys import FLAG, Limit, distinct, one_of, refuse, seconds, text, whole
 
 MAX_PATH_CHARACTERS = 1024
@@ -118,10 +118,7 @@ _HOST_LIMIT = Limit('must be a host with an optional port, or "*." before one', 
 _METHODS_RULE = 'must be an array of methods such as ["GET", "POST"], each once'
 _METHODS_LIMIT = Limit(_METHODS_RULE, convert=distinct(_fault_of_method))
 _RETRY_ON_LIMIT = Limit("must be an array of 502, 503 and 504", convert=_statuses)
-_FIELDS_LIMIT = Limit(
-    'must be a table of header fields such as { "cache-control" = "no-store" }',
-    convert=partial(header_fields, reserved=frozenset(["content-type"])),
-)
+_FIELDS_LIMIT = table_of_fields('"cache-control" = "no-store"', "content-type")
 _TYPE_LIMIT = Limit('must be a media type such as "text/html; charset=utf-8"', convert=_media_type)
 _TIMEOUTS_LIMIT = Limit("must be a table such as { answer = 5 }")
 _CACHE_LIMIT = Limit("must be a table such as { stale_if_down = 300 }")
