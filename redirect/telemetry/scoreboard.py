@@ -214,8 +214,7 @@ class Scoreboard:
             for index, name in enumerate(_NOTICES)
         )
         counts = {route.limit.index: route.limit.in_flight for route in routes if route.limit is not None}
-        limits = range(MAX_LIMITS if hasattr(os, "eventfd") else 0)
-        self.tokens = [new_tokens(counts.get(index, 0)) for index in limits]
+        self.tokens = [new_tokens(counts.get(index, 0)) for index in range(MAX_LIMITS)]
         self.common.run = secrets.randbits(63)
         self.kept = Slot(self._file, _KEPT_SLOT)  # the controller writes it; `since_ms` last
         self._slots: list[Slot] = []
