@@ -60,7 +60,7 @@ class Connections:
         self._place = place
         self.name = f"{place.host}:{place.port}"
         self._host = place.host.strip("[]")
-        self._name = Name(self._host, place.port)
+        self._name = None if _is_address(self._host) else Name(self._host, place.port)
         self._idle: deque[Upstream] = deque()
         self._is_closed = False
 
@@ -128,7 +128,7 @@ class Connections:
     async def _connect(self) -> Upstream:
         loop, (scheme, _, port, called) = asyncio.get_running_loop(), self._place
         tls, name = (_tls(), called.strip("[]")) if scheme == "https" else (None, None)
-        if _is_address(self._host):
+        if self._name is None:
             _, upstream = await loop.create_connection(self._make, self._host, port, ssl=tls, server_hostname=name)
             return upstream
         found = await self._name.addresses()
@@ -138,7 +138,6 @@ class Connections:
         return upstream
 
 
-@functools.lru_cache(maxsize=4096)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)

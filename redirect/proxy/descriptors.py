@@ -49,13 +49,12 @@ class Descriptors:
     def allow_splice(self) -> bool:
         """Whether the body that was counted last may have its own: connections come first, so that half of theirs stay
         free."""
-        limit, most = _limits()
-        connections = self.clients + max(self.origins, self.clients)
-        return limit == resource.RLIM_INFINITY or connections + self.splices * _OF_SPLICE <= most // 2
+        _, most = _limits()
+        return 2 * (self.clients + max(self.origins, self.clients) + self.splices * _OF_SPLICE) <= most
 
     def _suffice_for(self, connections: int) -> bool:
         limit, most = _limits()
-        if limit == resource.RLIM_INFINITY or connections + self.splices * _OF_SPLICE <= most:
+        if connections + self.splices * _OF_SPLICE <= most:
             return True
         self._refused += 1
         if monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
@@ -65,10 +64,10 @@ class Descriptors:
         return False
 
 
-def _limits() -> tuple[int, int]:
+def _limits() -> tuple[int, float]:
     """The system's, and how many of these are for connections."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit, limit - min(RESERVED_DESCRIPTORS, limit // 2)
+    return limit, inf if limit == resource.RLIM_INFINITY else limit - min(RESERVED_DESCRIPTORS, limit // 2)
 
 
 # All connections of the process share them.
