@@ -214,9 +214,8 @@ async def settled() -> None:
 
 def new_recorder(config: Config, target: str, scoreboard: Scoreboard | None = None) -> Recorder:
     """A recorder of a worker by itself, that logs to `target`."""
-    scoreboard = scoreboard or Scoreboard()
-    scoreboard.make_slot(0)
-    return Recorder(Counters(scoreboard.slots()[0], config), None if target == "off" else LogWriter(target))
+    slot = (scoreboard or Scoreboard()).make_slot(0)
+    return Recorder(Counters(slot, config), None if target == "off" else LogWriter(target))
 
 
 def served(app: Any, **options: Any) -> uvicorn.Config:

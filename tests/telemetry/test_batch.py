@@ -206,9 +206,7 @@ def test_the_slot_has_the_same_numbers_whichever_adds_up(batches: list[list[Reco
     for adder in ADDERS:
         for decision in ANSWERS + FORWARDS:
             decision.counted_at = None
-        scoreboard = Scoreboard()
-        scoreboard.make_slot(0)
-        (slot,) = scoreboard.slots()
+        slot = Scoreboard().make_slot(0)
         with (
             patch("redirect.telemetry.scoreboard.time", return_value=1000.0),
             patch("redirect.telemetry.counters.time", return_value=1000.0),

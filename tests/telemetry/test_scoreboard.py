@@ -1,27 +1,26 @@
 """Memory that workers share: what one writes all read, and what it leaves stays."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Kind, Labels, Scoreboard
+from redirect.telemetry.scoreboard import KINDS, RING_BYTES, Kind, Labels, Scoreboard, Slot
 from redirect.telemetry.snapshot import Counted
 
 
 @pytest.fixture
-def scoreboard() -> Scoreboard:
-    scoreboard = Scoreboard()
-    scoreboard.make_slot(0)
-    return scoreboard
+def slot(scoreboard: Scoreboard) -> Slot:
+    return scoreboard.slots()[0]
 
 
-def in_another_process(what: object) -> None:
+def in_another_process(what: Callable[[], object]) -> None:
     """Does it in a child of this process."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            assert callable(what)
             what()
             status = 0
         finally:
@@ -44,9 +43,8 @@ def test_what_one_process_writes_another_reads(scoreboard: Scoreboard) -> None:
     assert slot.kept_lines(0) == (b"a line\n", 7)
 
 
-def test_a_slot_that_is_free_holds_no_tokens(scoreboard: Scoreboard) -> None:
+def test_a_slot_that_is_free_holds_no_tokens(slot: Slot) -> None:
     """Whether a worker ended in order or was killed in the middle of a step."""
-    slot = scoreboard.slots()[0]
     slot.numbers.pid, slot.numbers.held[3].tokens, slot.numbers.held[3].steps = 7, 2, 5
     slot.numbers.requests = 9
     slot.free()
@@ -87,18 +85,16 @@ def test_kinds_of_series_are_apart(scoreboard: Scoreboard, monkeypatch: pytest.M
     assert [slot.counts[index] for index in indices] == [*range(len(indices))]
 
 
-def test_what_a_worker_left_half_written_is_no_count(scoreboard: Scoreboard) -> None:
+def test_what_a_worker_left_half_written_is_no_count(slot: Slot) -> None:
     """A series begins at 0 where a worker was killed while it added one with a longer key."""
-    slot = scoreboard.slots()[0]
     slot.add_series("requests", ("a longer name", "o" * 100, 302))
     slot.numbers.series_bytes = 0
     index = slot.add_series("requests", ("p", "o", 302))
     assert [*slot.counts[index : index + len(KINDS["requests"].numbers)]] == [0, 0, 0, 0]
 
 
-def test_series_grow(scoreboard: Scoreboard) -> None:
+def test_series_grow(slot: Slot) -> None:
     """There is room for many series, of whatever names, and a reader finds those that came since it looked."""
-    slot = scoreboard.slots()[0]
     keys: list[Counted] = [(None, None, 400), ("p", None, 503), ("é\u2028", 'o"', 302)]
     keys += [("pool", f"origin-{n}", 302) for n in range(5000)]
 
@@ -107,14 +103,13 @@ def test_series_grow(scoreboard: Scoreboard) -> None:
             slot.counts[slot.add_series("requests", key)] = 1
 
     for begin, end in ((0, 3), (3, 5003)):
-        in_another_process(lambda new=keys[begin:end]: add(new))
+        in_another_process(partial(add, keys[begin:end]))
         assert [key for key, _ in slot.series("requests")] == keys[:end]
         assert sum(slot.counts[index] for _, index in slot.series("requests")) == end
 
 
-def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
+def test_a_slot_that_is_full(slot: Slot) -> None:
     """A slot that has no room for another series says so, and has what it had."""
-    slot = scoreboard.slots()[0]
     slot.add_series("requests", ("p", "o", 302))
     used, slot.numbers.series_bytes = slot.numbers.series_bytes, 2**30 - RING_BYTES - 64
     with pytest.raises(ValueError, match="no space"):
@@ -123,9 +118,8 @@ def test_a_slot_that_is_full(scoreboard: Scoreboard) -> None:
     assert [key for key, _ in slot.series("requests")] == [("p", "o", 302)]
 
 
-def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
+def test_the_ring_keeps_the_last_lines(slot: Slot) -> None:
     """Lines are read once each, whole, in their order; of more than the ring holds the oldest are gone."""
-    slot = scoreboard.slots()[0]
     lines = [b"%06d" % n + b"." * (n % 90) + b"\n" for n in range(30_000)]
     read: list[bytes] = []
     cursor = 0
@@ -144,18 +138,16 @@ def test_the_ring_keeps_the_last_lines(scoreboard: Scoreboard) -> None:
 
 
 @pytest.mark.parametrize("length", [7, 8, 1000, RING_BYTES - 1, RING_BYTES])
-def test_more_at_once_than_the_ring_holds(length: int, scoreboard: Scoreboard) -> None:
+def test_more_at_once_than_the_ring_holds(length: int, slot: Slot) -> None:
     """Of a batch that is longer than the ring its last lines are kept, as many as there is room for, whole."""
-    slot = scoreboard.slots()[0]
     slot.keep_lines(b"before\n")
     lines = [b"%06d" % n + b"." * (length - 7) + b"\n" for n in range(RING_BYTES // length + 2)]
     slot.keep_lines(b"".join(lines))
     assert slot.kept_lines(7)[0].splitlines(keepends=True) == lines[-(RING_BYTES // length) :]
 
 
-def test_a_line_that_the_ring_does_not_hold(scoreboard: Scoreboard) -> None:
+def test_a_line_that_the_ring_does_not_hold(slot: Slot) -> None:
     """A line that is longer than the ring is not kept, and what comes after it is."""
-    slot = scoreboard.slots()[0]
     slot.keep_lines(b"." * RING_BYTES + b"\n")
     assert slot.kept_lines(0) == (b"", 0)
     slot.keep_lines(b"a line\n")
@@ -192,7 +184,7 @@ def test_a_notice_is_read_whole(scoreboard: Scoreboard, monkeypatch: pytest.Monk
     notice = scoreboard.health
     assert (notice.number, notice.read()) == (0, b"")
     for number, content in enumerate((b"x" * 3_000_000, b"y"), 1):
-        in_another_process(lambda content=content: notice.publish(content))
+        in_another_process(partial(notice.publish, content))
         assert (notice.number, notice.read()) == (number, content)
     with monkeypatch.context() as small:
         small.setattr("redirect.telemetry.scoreboard._STRIDE", 1000)
