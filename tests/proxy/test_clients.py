@@ -249,8 +249,7 @@ async def test_no_request_is_lost_where_a_worker_stops_while_an_answer_comes(beg
 async def test_connections_to_an_origin_outlive_their_clients(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         for _ in range(3):
-            client = await gateway.client()
-            assert (await client.ask("GET / HTTP/1.1", "Connection: close")).body == b"ok"
+            assert (await gateway.ask("GET / HTTP/1.1", "Connection: close")).body == b"ok"
         assert [(asked.connection, asked.nth) for asked in gateway.origin.asked] == [(0, 1), (0, 2), (0, 3)]
 
 

@@ -60,8 +60,7 @@ async def test_names_that_connection_lists_are_dropped_both_ways(listing: list[s
     fields = ["X-Drop: 1", *[f"Connection: {names}" for names in listing], "x-drop: 2", "X-Dropped: 3"]
     async with forwarding() as gateway:
         gateway.origin.default = says(answer(b"ok", *fields))
-        client = await gateway.client()
-        got = await client.ask("GET / HTTP/1.1", *fields)
+        got = await gateway.ask("GET / HTTP/1.1", *fields)
         (asked,) = gateway.origin.asked
         assert (asked.all("X-Drop"), asked.all("X-Dropped")) == ([], ["3"])
         assert (got.status, got.body, got.all("X-Drop"), got.all("X-Dropped")) == (200, b"ok", [], ["3"])
@@ -163,7 +162,7 @@ async def test_h2c_never_reaches_an_origin(fields: list[str], forwarding: Forwar
 async def test_via_is_appended_both_ways(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = says(answer(b"ok", "Via: 1.0 behind"))
-        got = await (await gateway.client()).ask("GET / HTTP/1.1", "Via: 1.0 before, 1.1 between")
+        got = await gateway.ask("GET / HTTP/1.1", "Via: 1.0 before, 1.1 between")
         (asked,) = gateway.origin.asked
         sent, received = (re.split(r",\s*", ",".join(party.all("Via"))) for party in (asked, got))
         assert sent[:2] == ["1.0 before", "1.1 between"]
@@ -177,7 +176,7 @@ async def test_via_of_several_fields_stays_in_order(forwarding: Forwarding) -> N
     """Both ways: each proxy appends itself to the end (RFC 9110, section 7.6.3)."""
     async with forwarding() as gateway:
         gateway.origin.default = says(answer(b"ok", "Via: 1.0 behind", "Via: 1.1 between"))
-        got = await (await gateway.client()).ask("GET / HTTP/1.1", "Via: 1.0 before", "Via: 1.1 after")
+        got = await gateway.ask("GET / HTTP/1.1", "Via: 1.0 before", "Via: 1.1 after")
         (asked,) = gateway.origin.asked
         sent, received = (re.split(r",\s*", ",".join(party.all("Via"))) for party in (asked, got))
         assert sent[:2] == ["1.0 before", "1.1 after"]
@@ -384,8 +383,7 @@ async def test_order_and_repeats_are_kept_to_the_client_of_another_server(forwar
 async def test_cookies_are_never_joined(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = says(answer(b"ok", "Set-Cookie: a=1; Path=/", "set-cookie: b=2", "Set-Cookie: a=1"))
-        client = await gateway.client()
-        got = await client.ask("GET / HTTP/1.1", "Cookie: a=1", "Cookie: b=2")
+        got = await gateway.ask("GET / HTTP/1.1", "Cookie: a=1", "Cookie: b=2")
         assert got.all("Set-Cookie") == ["a=1; Path=/", "b=2", "a=1"]
         assert gateway.origin.asked[0].all("Cookie") == ["a=1", "b=2"]
 
@@ -486,8 +484,7 @@ async def test_a_route_may_ask_for_another_path_with_the_same_query(query: str, 
 async def test_methods_are_passed(method: str, own: Forwarding) -> None:
     async with own() as gateway:
         gateway.origin.default = says(answer(b""))
-        client = await gateway.client()
-        await client.ask(f"{method} /x HTTP/1.1", "Content-Length: 0")
+        await gateway.ask(f"{method} /x HTTP/1.1", "Content-Length: 0")
         assert [asked.line for asked in gateway.origin.asked] == [f"{method} /x HTTP/1.1"]
 
 

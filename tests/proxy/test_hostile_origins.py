@@ -290,8 +290,7 @@ async def test_an_origin_that_answers_early_and_often_says_one_answer(forwarding
     """While the request is under way."""
     async with forwarding("retries = 0") as gateway:
         gateway.origin.on("/early", begins(answer(b"first") + EVIL))
-        client = await gateway.client()
-        got = await client.ask("POST /early HTTP/1.1", "Content-Length: 4", body=b"body")
+        got = await gateway.ask("POST /early HTTP/1.1", "Content-Length: 4", body=b"body")
         assert (got.status, got.body) == (200, b"first")
         assert (await gateway.ask("GET / HTTP/1.1")).body == b"ok"
 
