@@ -8,11 +8,16 @@ from redirect.core.overrides import Override
 
 TWO = '[a]\nis_default = true\nweighted_hosts = { "x" = 4, "y" = 1 }\n[b]\nweighted_hosts = { "z" = 1 }\n'
 ROUTE = '[[routes]]\npath = "/r"\nredirect_to = "b"\n'
+FORWARD = ROUTE.replace("redirect", "forward")
 
 
-def lines(before: str, after: str) -> list[str]:
+def lines(before: str, after: str, *overrides: Override) -> list[str]:
     old, new = (parse_config(toml.encode(), "pools.toml") for toml in (before, after))
-    return listed(changes(old, new))
+    return listed(changes(old, new, overrides))
+
+
+def override(origin: str) -> Override:
+    return Override("a", origin, 300, 300, 0.0, 0.0, 60.0)
 
 
 CASES = {
@@ -55,7 +60,7 @@ CASES = {
     "a new route": ("[a]", ROUTE + "[a]", ["route /r is new: redirect_to b"]),
     "a pool that is forwarded to": (
         "[a]",
-        ROUTE.replace("redirect", "forward") + "[a]",
+        FORWARD + "[a]",
         [
             "warning: pool b cannot be named any more, as requests are forwarded to it: those that name it get a, "
             "the default pool",
@@ -88,8 +93,7 @@ def test_changes(old: str, new: str, expected: list[str]) -> None:
 
 
 def test_a_key_of_a_route_is_told_with_both_values() -> None:
-    forward = ROUTE.replace("redirect", "forward")
-    assert lines(forward + TWO, f"{forward}retries = 0\n{TWO}") == ["route /r: retries 1 -> 0"]
+    assert lines(FORWARD + TWO, f"{FORWARD}retries = 0\n{TWO}") == ["route /r: retries 1 -> 0"]
 
 
 def test_shares_have_as_many_digits_as_tell_them_apart() -> None:
@@ -98,7 +102,7 @@ def test_shares_have_as_many_digits_as_tell_them_apart() -> None:
 
 
 def test_what_stands_in_for_a_forwarded_pool_cannot_be_named_either() -> None:
-    before = ROUTE.replace("redirect", "forward") + TWO + '[c]\nweighted_hosts = { "w" = 1 }\n'
+    before = FORWARD + TWO + '[c]\nweighted_hosts = { "w" = 1 }\n'
     found = lines(before, before.replace("[b]", '[b]\nfallback = "c"'))
     assert found[0] == (
         "warning: pool c cannot be named any more, as requests are forwarded to it: those that name it get a, "
@@ -113,7 +117,7 @@ def test_a_route_that_does_something_else_or_is_gone() -> None:
 
 
 def test_a_pool_that_no_route_forwards_to_any_more_is_a_warning() -> None:
-    before = ROUTE.replace("redirect", "forward") + TWO
+    before = FORWARD + TWO
     assert lines(before, before.replace('"b"', '"a"'))[0] == "warning: no route forwards to pool b any more"
 
 
@@ -199,26 +203,21 @@ def test_many_origins_of_a_pool_are_one_line() -> None:
 )
 def test_an_override_that_a_weight_does_not_change_is_told(weight: int, begin: list[str]) -> None:
     """As a warning where the origin is drained."""
-    old, new = (parse_config(toml.encode(), "pools.toml") for toml in (TWO, TWO.replace('"y" = 1', f'"y" = {weight}')))
-    override = Override("a", "y", 300, 300, 0.0, 0.0, 60.0)
-    found = listed(changes(old, new, [override]))
+    found = lines(TWO, TWO.replace('"y" = 1', f'"y" = {weight}'), override("y"))
     assert found[: len(begin)] == begin
     assert sum("keeps its override" in line for line in found) == 1
     assert sum(line.startswith("pool a, in the file: ") for line in found) == 1
-    assert not any("override" in line for line in listed(changes(old, old, [override])))
+    assert lines(TWO, TWO, override("y")) == []
 
 
 @pytest.mark.parametrize("toml", [TWO.replace('"x" = 4, ', ""), TWO.replace("[a]", "[other]")])
 def test_an_override_that_ends_with_its_origin_is_told(toml: str) -> None:
     """Its share is none of the file's, so nothing else tells of it; also where the file has it drained."""
     for weight in (4, 0):
-        old, new = (parse_config(text.encode(), "p") for text in (TWO.replace('"x" = 4', f'"x" = {weight}'), toml))
-        found = listed(changes(old, new, [Override("a", "x", 300, 300, 0.0, 0.0, 60.0)]))
+        found = lines(TWO.replace('"x" = 4', f'"x" = {weight}'), toml, override("x"))
         assert "warning: pool a: x is gone, and its override with it, 30 %" in found
 
 
 def test_an_override_of_a_pool_that_is_to_find_its_origins_is_not_gone() -> None:
     discovering = TWO.replace('weighted_hosts = { "x" = 4, "y" = 1 }', 'discover = { name = "a", port = 1 }')
-    old, new = (parse_config(text.encode(), "pools.toml") for text in (TWO, discovering))
-    found = listed(changes(old, new, [Override("a", "x", 300, 300, 0.0, 0.0, 60.0)]))
-    assert not any("override" in line for line in found)
+    assert not any("override" in line for line in lines(TWO, discovering, override("x")))
