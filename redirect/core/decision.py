@@ -58,7 +58,6 @@ class Decision:
     is_show: bool = False
     served_from: str | None = None  # "cache" in place of an origin that does not answer
     fallback_for: str | None = None  # the pool that was asked, where another one serves in its place
-    is_peek: bool = False  # no pick was taken for it
     leads_to: Endpoint | None = field(default=None, compare=False)  # for requests to it the redirect would be a loop
     due: Due | None = field(default=None, compare=False)  # when its origin was picked
 
@@ -73,7 +72,7 @@ class Decision:
         """The same for a request that was shown what the next pick will be: nothing else was due to it."""
         if self.pool is None or self.origin is None:
             return self
-        return replace(self, is_peek=True, due=Due(Certain(self.pool, self.origin), 1.0))
+        return replace(self, due=Due(Certain(self.pool, self.origin), 1.0))
 
     @property
     def action(self) -> str:
