@@ -308,9 +308,7 @@ class Slot:
         """
         key = json.dumps((kind, *labels)).encode("ascii")
         key += b" " * (-len(key) % _NUMBER_BYTES)
-        numbers = bytes(
-            _NUMBER_BYTES * len(KINDS[kind].numbers)
-        )  # what a worker that died meanwhile left there is cleared
+        numbers = bytes(_NUMBER_BYTES * len(KINDS[kind].numbers))  # clears what a worker that died had begun there
         series = len(key).to_bytes(_NUMBER_BYTES, sys.byteorder) + key + numbers
         begin: int = self.numbers.series_bytes
         end = begin + len(series)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
@@ -448,22 +448,17 @@ async def test_no_100_is_said_before_the_origin_says_it(own: Forwarding) -> None
 # Early answers
 
 
-def upload(client: Client, size: int, piece: bytes = b"z" * 65536) -> asyncio.Task[None]:
-    """Sends that many bytes, or as many as are taken."""
+@asynccontextmanager
+async def uploading(client: Client, size: int) -> AsyncIterator[None]:
+    """While that many bytes are sent, or as many as are taken."""
 
     async def send() -> None:
-        with suppress(ConnectionError):
-            for _ in range(size // len(piece)):
-                await client.send(piece)
+        for _ in range(size // 65536):
+            await client.send(b"z" * 65536)
 
-    return asyncio.create_task(send())
-
-
-@asynccontextmanager
-async def uploading(client: Client, size: int) -> AsyncIterator[asyncio.Task[None]]:
-    task = upload(client, size)
+    task = asyncio.create_task(send())
     try:
-        yield task
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

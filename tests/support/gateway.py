@@ -30,7 +30,7 @@ from redirect.telemetry import statistics
 from redirect.telemetry.scoreboard import Scoreboard
 from redirect.telemetry.snapshot import Forwards, Loading
 from support.coroutines import PATIENCE_SECONDS, until
-from support.origin import Fields, Origin, reset
+from support.origin import Fields, Origin, reset, started
 from support.wire import head, new_recorder, served
 
 # The ways in. Behind uvicorn's own protocol there is nothing but the ASGI app.
@@ -347,16 +347,12 @@ class Forwarding:
         controller: Controller | None = None,
     ) -> AsyncIterator[Gateway]:
         """Runs the gateway before so many origins; `hosts` has further ones, `more` is TOML before the route."""
-        behind = [Origin() for _ in range(origins)]
         async with AsyncExitStack() as stack:
-            for origin in behind:
-                stack.push_async_callback(origin.stop)
-                await origin.start(buffer)
+            behind = [await stack.enter_async_context(started(buffer=buffer)) for _ in range(origins)]
             named = hosts.format(", ".join(f'"{origin.name}" = 1' for origin in behind))
             toml = more + _ROUTE.format(conditions=conditions, route=route, hosts=named, pool=pool)
             yield await stack.enter_async_context(self.serve(toml, behind, trusted, controller))
         await _settled()
-        assert [fault for origin in behind for fault in origin.faults] == []
 
     @asynccontextmanager
     async def serve(

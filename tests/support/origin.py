@@ -298,10 +298,12 @@ class Origin:
 
 
 @asynccontextmanager
-async def started(behaviour: Behaviour | None = None, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+async def started(
+    behaviour: Behaviour | None = None, tls: ssl.SSLContext | None = None, buffer: int | None = None
+) -> AsyncIterator[Origin]:
     origin = Origin()
     origin.default = behaviour or origin.default
-    await origin.start(tls=tls)
+    await origin.start(buffer, tls)
     try:
         yield origin
     finally:
