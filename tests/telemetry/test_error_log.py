@@ -4,11 +4,11 @@ import fcntl
 import json
 import logging
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.ends import drain, sockets
 
 from redirect.telemetry.error_log import ErrorLog, JsonFormatter
 
@@ -19,20 +19,8 @@ def pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def sockets() -> tuple[int, int]:
-    reading, writing = socket.socketpair()
-    return reading.detach(), writing.detach()
-
-
 def read(reading: int) -> str:
-    os.set_blocking(reading, False)
-    found = b""
-    try:
-        while piece := os.read(reading, 65536):
-            found += piece
-    except BlockingIOError:
-        pass
-    return found.decode()
+    return drain(reading).decode()
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import os
 import pty
 import resource
 import select
-import socket
 import stat
 import threading
 import tty
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.coroutines import until
+from support.ends import drain, sockets
 
 from redirect.telemetry.log_writer import MAX_LINE_BYTES, MAX_WRITE_BYTES, LogWriter, try_target
 
@@ -61,15 +61,6 @@ def fifo(tmp_path: Path) -> Iterator[tuple[str, int]]:
     yield path, end
     with contextlib.suppress(OSError):
         os.close(end)
-
-
-def drain(end: int) -> bytes:
-    """What can be read now."""
-    found = b""
-    with contextlib.suppress(BlockingIOError):
-        while piece := os.read(end, 65536):
-            found += piece
-    return found
 
 
 async def drained(end: int, is_all: Callable[[bytes], bool]) -> bytes:
@@ -343,11 +334,6 @@ def terminal() -> tuple[int, int]:
     return reading, writing
 
 
-def sockets() -> tuple[int, int]:
-    reading, writing = socket.socketpair()
-    return reading.detach(), writing.detach()
-
-
 @pytest.mark.parametrize("ends", [os.pipe, terminal, sockets], ids=["pipe", "terminal", "socket"])
 async def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[], tuple[int, int]]) -> None:
     """And it still blocks for other processes that share it."""
@@ -358,7 +344,6 @@ async def test_standard_output_that_is_not_read_does_not_block(ends: Callable[[]
             log_writer.write(line(n))
         assert os.get_blocking(writing)
         assert log_writer.lost > 0
-        os.set_blocking(reading, False)
         read = await drained(reading, lambda read: numbers(read[: read.rfind(b"\n") + 1])[-1:] == [-log_writer.lost])
         assert numbers(read) == [*range(2000 - log_writer.lost), -log_writer.lost]
         log_writer.close()
