@@ -413,8 +413,7 @@ async def test_a_client_that_expects_100_sends_its_body_after_the_origins_100(
 
     async with forwarding() as gateway:
         gateway.origin.default = wants
-        client = await gateway.sent("POST / HTTP/1.1", framed, "Expect: 100-continue")
-        await gateway.origin.until_asked()
+        client = await gateway.begun("POST / HTTP/1.1", framed, "Expect: 100-continue")
         ask_for_it.set()
         client.expect("POST")
         assert getattr(await client.event(), "status_code", None) == 100

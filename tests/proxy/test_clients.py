@@ -37,8 +37,7 @@ async def left(gateway: Gateway, since: float, seconds: float = AT_ONCE_SECONDS)
 async def test_a_client_that_resets_while_the_origin_thinks_ends_its_work(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 4", body=b"body")
-        await gateway.origin.until_asked()
+        client = await gateway.begun("POST / HTTP/1.1", "Content-Length: 4", body=b"body")
         await left(gateway, leave(client, "reset"))
         assert (await gateway.records(1))[0]["bytes_in"] == 4
 
@@ -48,8 +47,7 @@ async def test_a_client_that_closes_while_the_origin_thinks_ends_its_work(forwar
     """A close looks like that of one that only stops to send: it is asked by a 100 whether it still reads."""
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.sent("GET / HTTP/1.1")
-        await gateway.origin.until_asked()
+        client = await gateway.begun("GET / HTTP/1.1")
         await left(gateway, leave(client, "close"))
 
 
@@ -57,8 +55,7 @@ async def test_a_client_that_closes_while_the_origin_thinks_ends_its_work(forwar
 async def test_a_client_that_closes_in_the_queue_of_a_limit_leaves_it(own: Forwarding) -> None:
     async with own("limit = { in_flight = 1, queue = 1, wait = 5 }") as gateway:
         gateway.origin.default = hang
-        await gateway.sent("GET /first HTTP/1.1")
-        await gateway.origin.until_asked()
+        await gateway.begun("GET /first HTTP/1.1")
         second = await gateway.sent("GET /second HTTP/1.1")
         await asyncio.sleep(0.01)
         leave(second, "close")
@@ -70,8 +67,7 @@ async def test_a_client_that_closes_in_the_queue_of_a_limit_leaves_it(own: Forwa
 async def test_a_client_that_resets_in_its_request_ends_it(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.sent("POST / HTTP/1.1", "Content-Length: 100", body=b"body")
-        await gateway.origin.until_asked()
+        client = await gateway.begun("POST / HTTP/1.1", "Content-Length: 100", body=b"body")
         await left(gateway, leave(client, "reset"))
 
 
@@ -80,8 +76,7 @@ async def test_a_client_that_closes_in_its_request_ends_it(forwarding: Forwardin
     """What it still owes never comes."""
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.sent("POST / HTTP/1.1", CHUNKED, body=chunk(b"body"))
-        await gateway.origin.until_asked()
+        client = await gateway.begun("POST / HTTP/1.1", CHUNKED, body=chunk(b"body"))
         since = leave(client, "close")
         peer = await gateway.origin.until_ended()
         judge(peer.ended_at - since, AT_ONCE_SECONDS)
@@ -173,8 +168,7 @@ async def test_a_client_that_leaves_while_the_origin_is_connected_to_ends_it(for
 async def test_a_half_closed_client_still_gets_its_answer(version: str, own: Forwarding) -> None:
     async with own() as gateway:
         gateway.origin.default = gate = Gate(says(answer(b"ok")))
-        client = await gateway.sent(f"GET / HTTP/{version}")
-        await gateway.origin.until_asked()
+        client = await gateway.begun(f"GET / HTTP/{version}")
         client.write_eof()
         await asyncio.sleep(0.02)
         assert not gateway.origin.peers[0].ended

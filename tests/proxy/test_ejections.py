@@ -129,8 +129,7 @@ async def closes_a_connection_that_rested_before_a_post(gateway: Gateway) -> Non
 async def has_clients_that_leave(gateway: Gateway) -> None:
     gateway.origin.default = hang
     for count in (1, 2, 3):
-        client = await gateway.sent("GET / HTTP/1.1")
-        await gateway.origin.until_asked(count)
+        client = await gateway.begun("GET / HTTP/1.1")
         client.reset()
         await gateway.origin.until_ended(count - 1)
 
@@ -187,8 +186,7 @@ async def test_an_origin_is_not_ejected_for_the_time_that_a_request_waited(waits
     limit = "limit = { in_flight = 1, queue = 1, wait = 3 }" if waits == "for a limit" else ""
     async with forwarding(f"{limit}\ntimeouts = {{ total = 0.6 }}", pool="eject = { fails = 1 }") as gateway:
         gateway.origin.default = later
-        first = await gateway.sent("GET / HTTP/1.1")
-        await gateway.origin.until_asked()
+        first = await gateway.begun("GET / HTTP/1.1")
         second = await gateway.client() if limit else first
         await second.send(request("GET / HTTP/1.1"))
         assert [(await client.answer()).status for client in (first, second)] == [200, 504 if limit else 200]

@@ -64,8 +64,7 @@ async def test_a_request_that_was_forwarded_is_no_garbage(sent: bytes, status: i
     full = '[[routes]]\npath = "/full"\nforward_to = "origins"\nlimit = 1\n'
     async with own(more=full) as gateway:
         gateway.origin.on("/full", hang)
-        await gateway.sent("GET /full HTTP/1.1")
-        await gateway.origin.until_asked()
+        await gateway.begun("GET /full HTTP/1.1")
         gateway.origin.on("/chunks", says(head("200 OK", "Transfer-Encoding: chunked") + CHUNKED))
         client = await gateway.client()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from support.gateway import Answer, Client, Forwarding, Gateway
+from support.gateway import Answer, Forwarding, Gateway
 from support.origin import SWITCH, UPGRADE, Call, Gate, answer, chunk, close_at_once, hang, head, in_turn, says
 from support.wire import head as request
 
@@ -26,13 +26,6 @@ async def say_target(call: Call) -> None:
     await call.write(answer(call.asked.target.encode()))
 
 
-async def under_way(gateway: Gateway, count: int, path: str = "/") -> list[Client]:
-    """So many requests that the origin has."""
-    clients = [await gateway.sent(f"GET {path} HTTP/1.1") for _ in range(count)]
-    await gateway.origin.until_asked(count)
-    return clients
-
-
 async def arrived(gateway: Gateway) -> None:
     """Returns when what was sent has arrived: a request that was sent later was answered."""
     await asyncio.sleep(0.02)
@@ -47,7 +40,7 @@ async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding
     """And one is taken again as soon as another has ended."""
     async with forwarding("limit = 3", conditions='path = "/api/smart"') as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        clients = await under_way(gateway, 3, "/api/smart")
+        clients = [await gateway.begun("GET /api/smart HTTP/1.1") for _ in range(3)]
         for _ in range(2):
             assert_full(await gateway.ask("GET /api/smart HTTP/1.1"), "/api/smart has 3 requests under way, its limit")
         gate.open()
@@ -61,7 +54,7 @@ async def test_one_more_than_the_limit_is_refused_at_once(forwarding: Forwarding
 async def test_a_connection_goes_on_behind_a_refusal(forwarding: Forwarding) -> None:
     async with forwarding("limit = 1") as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        (first,) = await under_way(gateway, 1, "/first")
+        first = await gateway.begun("GET /first HTTP/1.1")
         client = await gateway.client()
         for target in ("/a", "/b"):
             assert (await client.ask(f"GET {target} HTTP/1.1")).status == 503
@@ -77,7 +70,7 @@ async def test_refusals_of_many_pipelined_requests_do_not_nest(forwarding: Forwa
     async with forwarding("limit = 1", more=free) as gateway:
         gateway.origin.on("/free", gate := Gate(say_target))
         gateway.origin.on("/full", hang)
-        await under_way(gateway, 1, "/full")
+        await gateway.begun("GET /full HTTP/1.1")
         client = await gateway.client()
         many = b"".join(request(f"GET /{each} HTTP/1.1", host="a") for each in range(120))
         await client.send(request("GET /free HTTP/1.1") + many + request("GET /free HTTP/1.1"))
@@ -98,7 +91,7 @@ async def test_each_route_has_a_limit_of_its_own(forwarding: Forwarding) -> None
     free = '[[routes]]\npath = "/free"\nforward_to = "origins"\n'
     async with forwarding("limit = 1", more=other + free) as gateway:
         gateway.origin.on("/", hang)
-        await under_way(gateway, 1)
+        await gateway.begun("GET / HTTP/1.1")
         assert_full(await gateway.ask("GET /x HTTP/1.1"), "/* has 1 requests under way, its limit")
         assert (await gateway.ask("GET /other HTTP/1.1")).status == 200
         assert (await gateway.ask("GET /free HTTP/1.1")).status == 200
@@ -128,7 +121,7 @@ async def is_late(gateway: Gateway) -> None:
 
 async def has_a_client_that_leaves(gateway: Gateway) -> None:
     gateway.origin.on("/hangs", hang)
-    (client,) = await under_way(gateway, 1, "/hangs")
+    client = await gateway.begun("GET /hangs HTTP/1.1")
     client.reset()
     await gateway.origin.until_ended()
 
@@ -147,8 +140,7 @@ async def does_not_go_on(gateway: Gateway) -> None:
 
 
 async def is_refused_in_its_middle(gateway: Gateway) -> None:
-    client = await gateway.sent("POST / HTTP/1.1", CHUNKED, body=chunk(b"a"))
-    await gateway.origin.until_asked()
+    client = await gateway.begun("POST / HTTP/1.1", CHUNKED, body=chunk(b"a"))
     await client.send(b"no chunk\r\n")
     assert (await client.answer("POST")).status in (0, 400)
 
@@ -204,7 +196,7 @@ async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding)
     """And one more than the queue holds is refused at once."""
     async with forwarding(QUEUE) as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        first, *_ = await under_way(gateway, 1, "/1")
+        first = await gateway.begun("GET /1 HTTP/1.1")
         second = await gateway.sent("GET /2 HTTP/1.1")
         await arrived(gateway)
         third = await gateway.sent("GET /3 HTTP/1.1")
@@ -220,7 +212,7 @@ async def test_those_that_wait_are_served_in_their_order(forwarding: Forwarding)
 async def test_one_that_waits_too_long_is_refused(forwarding: Forwarding) -> None:
     async with forwarding("limit = { in_flight = 1, queue = 1, wait = 0.2 }") as gateway:
         gateway.origin.default = hang
-        await under_way(gateway, 1)
+        await gateway.begun("GET / HTTP/1.1")
         for _ in range(2):  # the first one has left the queue
             since = asyncio.get_running_loop().time()
             assert_full(await gateway.ask("GET / HTTP/1.1"), "/* has 1 requests under way, its limit")
@@ -231,7 +223,7 @@ async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forward
     """Those behind them do not wait either."""
     async with forwarding(QUEUE) as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        clients = await under_way(gateway, 1, "/1")
+        clients = [await gateway.begun("GET /1 HTTP/1.1")]
         clients += [await gateway.sent(f"GET {path} HTTP/1.1") for path in ("/2", "/3")]
         await arrived(gateway)
         config = gateway.handler.service.config
@@ -246,7 +238,7 @@ async def test_those_that_wait_go_on_where_a_reload_takes_the_limit_away(forward
 async def leave_the_queue(gateway: Gateway, length: int, body: bytes) -> None:
     """A client whose request waits leaves, and another takes its place in the queue of one."""
     gateway.origin.default = gate = Gate(say_target)
-    (first,) = await under_way(gateway, 1, "/1")
+    first = await gateway.begun("GET /1 HTTP/1.1")
     second = await gateway.sent("PUT /2 HTTP/1.1", f"Content-Length: {length}", body=body)
     await arrived(gateway)
     second.reset()
@@ -277,7 +269,7 @@ async def test_the_body_of_one_that_waits_arrives_whole(forwarding: Forwarding) 
     body = b"0123456789abcdef" * 16_384
     async with forwarding(QUEUE) as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        await under_way(gateway, 1)
+        await gateway.begun("GET / HTTP/1.1")
         client = await gateway.client()
         asking = asyncio.create_task(client.ask("POST /body HTTP/1.1", f"Content-Length: {len(body)}", body=body))
         await arrived(gateway)
@@ -289,7 +281,7 @@ async def test_the_body_of_one_that_waits_arrives_whole(forwarding: Forwarding) 
 async def test_a_body_that_is_malformed_is_refused_while_the_request_waits(own: Forwarding) -> None:
     async with own(QUEUE) as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        await under_way(gateway, 1)
+        await gateway.begun("GET / HTTP/1.1")
         client = await gateway.sent("POST /x HTTP/1.1", CHUNKED, body=b"no chunk\r\n")
         assert (await client.answer("POST")).status == 400
         gate.open()
@@ -301,7 +293,7 @@ async def test_a_request_that_waits_blames_no_origin_for_its_long_body(forwardin
     """What is not kept of the body is not taken meanwhile: no origin has got it."""
     async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.2 }}") as gateway:
         gateway.origin.default = gate = Gate(say_target)
-        (first,) = await under_way(gateway, 1)
+        first = await gateway.begun("GET / HTTP/1.1")
         second = await gateway.client()
         body = b"x" * 200_000
         await second.send(request("POST /long HTTP/1.1", f"Content-Length: {len(body)}") + body[:100_000])
@@ -318,7 +310,7 @@ async def test_one_that_waited_too_long_makes_way_for_another_route_with_a_limit
     async with own("limit = { in_flight = 1, queue = 1, wait = 0.1 }", more=other) as gateway:
         gateway.origin.on("/", hang)
         gateway.origin.on("/other", hang)
-        await under_way(gateway, 1)
+        await gateway.begun("GET / HTTP/1.1")
         client = await gateway.client()
         await client.send(request("GET /late HTTP/1.1") + request("GET /other HTTP/1.1"))
         assert (await client.answer()).status == 503
@@ -331,8 +323,7 @@ async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwa
     async with forwarding(f"{QUEUE}\ntimeouts = {{ idle = 0.1 }}") as gateway:
         gate = Gate(says(answer(b"first")))
         gateway.origin.default = in_turn(gate, says(answer(b"later")))
-        first = await gateway.sent("GET / HTTP/1.1")
-        await gateway.origin.until_asked()
+        first = await gateway.begun("GET / HTTP/1.1")
         second = await gateway.sent("POST / HTTP/1.1", "Content-Length: 1", "Expect: 100-continue")
         await asyncio.sleep(0.5)
         gate.open()
@@ -344,8 +335,7 @@ async def test_a_client_that_was_not_asked_for_its_body_waits_in_the_queue(forwa
 async def test_a_deadline_of_the_route_holds_in_the_queue(forwarding: Forwarding) -> None:
     async with forwarding(f"{QUEUE}\ntimeouts = {{ total = 0.2 }}") as gateway:
         gateway.origin.default = hang
-        await gateway.sent("POST / HTTP/1.1", "Content-Length: 1")  # without its body
-        await gateway.origin.until_asked()
+        await gateway.begun("POST / HTTP/1.1", "Content-Length: 1")  # without its body
         waited = await gateway.ask("GET / HTTP/1.1")
         assert (waited.status, waited.error) == (504, "connection_limit_reached")
         assert "under way, its limit" in waited.detail

@@ -109,8 +109,7 @@ async def test_a_used_connection_that_was_closed_is_no_failure(forwarding: Forwa
 async def test_a_client_that_leaves_is_no_failure_of_the_origin(forwarding: Forwarding) -> None:
     async with forwarding() as gateway:
         gateway.origin.default = hang
-        client = await gateway.sent("GET / HTTP/1.1")
-        await gateway.origin.until_asked()
+        client = await gateway.begun("GET / HTTP/1.1")
         client.reset()
         assert (await gateway.record())["status"] == 499
         assert (of(gateway).failures, of(gateway).in_flight) == ({}, 0)

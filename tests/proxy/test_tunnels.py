@@ -53,8 +53,7 @@ async def test_bytes_before_the_switch_are_passed_behind_it(own: Forwarding) -> 
     """The client did not wait; an origin that answers without a switch never gets them as a request."""
     async with own() as gateway:
         gateway.origin.default = gate = Gate(tunnel)
-        client = await gateway.sent("GET / HTTP/1.1", *UPGRADE)
-        await gateway.origin.until_asked()
+        client = await gateway.begun("GET / HTTP/1.1", *UPGRADE)
         await client.send(b"not waiting")
         await asyncio.sleep(0.02)
         gate.open()

@@ -280,6 +280,13 @@ class Gateway:
         await client.send(head(request_line, *fields) + body)
         return client
 
+    async def begun(self, request_line: str, *fields: str, body: bytes = b"") -> Client:
+        """A client whose request the first origin has."""
+        before = len(self.origin.asked)
+        client = await self.sent(request_line, *fields, body=body)
+        await self.origin.until_asked(before + 1)
+        return client
+
     async def ask(
         self, request_line: str, *fields: str, body: bytes = b"", host: str | None = "asked.example"
     ) -> Answer:
