@@ -35,21 +35,17 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_documents_are_rendered_one_after_another_and_probes_beside_them() -> None:
+async def test_documents_are_rendered_one_after_another_and_probes_beside_them() -> None:
     """For requests that are still waited for."""
-
-    async def test() -> None:
-        rendering = Rendering()
-        app = one_at_a_time(rendering)
-        async with asyncio.TaskGroup() as tasks:
-            for path, has_left in (("/stats", False), ("/metrics", True), ("/status", False)):
-                tasks.create_task(ask(app, path, has_left=has_left))
-            await settled()
-            assert rendering.begun == ["/stats"]
-            for path in PROBE_PATHS:
-                await ask(app, path)
-            assert rendering.begun == ["/stats", "/healthz", "/readyz"]
-            rendering.may_end.set()
-        assert rendering.begun == ["/stats", "/healthz", "/readyz", "/status"]
-
-    asyncio.run(test())
+    rendering = Rendering()
+    app = one_at_a_time(rendering)
+    async with asyncio.TaskGroup() as tasks:
+        for path, has_left in (("/stats", False), ("/metrics", True), ("/status", False)):
+            tasks.create_task(ask(app, path, has_left=has_left))
+        await settled()
+        assert rendering.begun == ["/stats"]
+        for path in PROBE_PATHS:
+            await ask(app, path)
+        assert rendering.begun == ["/stats", "/healthz", "/readyz"]
+        rendering.may_end.set()
+    assert rendering.begun == ["/stats", "/healthz", "/readyz", "/status"]

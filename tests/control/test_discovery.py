@@ -1,6 +1,5 @@
 """What providers found, as origins and health: what is published of it, and what stays across reloads."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -223,45 +222,37 @@ def test_an_instance_that_starts_waits_for_the_first_answer(monkeypatch: pytest.
     assert not discovery(Provider(), waits=True).waits
 
 
-def test_what_is_found_is_published(tmp_path: Path) -> None:
+async def test_what_is_found_is_published(tmp_path: Path) -> None:
     """As a difference to what was published before, and with the hash of the file. A reload keeps it."""
     file = tmp_path / "pools.toml"
     file.write_text(TOML + STATIC)
     first, scoreboard = configuration(TOML + STATIC), Scoreboard()
     publish_loading(scoreboard, Loading(1.0, None, None, first.hash, 0))
-
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        await publisher.use_found([Pool("p", origins("one"), discover=A)])
-        head, pieces = unpack(scoreboard.change.read())
-        assert (head.base, head.version) == ((first.hash, 0), (first.hash, 1))
-        assert [pool.name for piece in pieces for pool in piece] == ["p"]
-        await publisher.use_found([Pool("p", origins("one"), discover=A)])
-        assert scoreboard.change.number == 1
-        file.write_text(TOML + STATIC + "status = 307\n")
-        assert await publisher.look()
-        config, since = published(scoreboard, first)
-        assert (config.pools["p"].origins, config.pools["static"].status, config.change) == (origins("one"), 307, 2)
-        assert ("p", "one") in since
-        again = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        assert again.config.version == config.version
-        assert again.config.pools["p"].origins == origins("one")
-
-    asyncio.run(work())
+    publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+    await publisher.use_found([Pool("p", origins("one"), discover=A)])
+    head, pieces = unpack(scoreboard.change.read())
+    assert (head.base, head.version) == ((first.hash, 0), (first.hash, 1))
+    assert [pool.name for piece in pieces for pool in piece] == ["p"]
+    await publisher.use_found([Pool("p", origins("one"), discover=A)])
+    assert scoreboard.change.number == 1
+    file.write_text(TOML + STATIC + "status = 307\n")
+    assert await publisher.look()
+    config, since = published(scoreboard, first)
+    assert (config.pools["p"].origins, config.pools["static"].status, config.change) == (origins("one"), 307, 2)
+    assert ("p", "one") in since
+    again = Publisher(scoreboard, str(file), first, Loader(str(file)))
+    assert again.config.version == config.version
+    assert again.config.pools["p"].origins == origins("one")
 
 
-def test_what_came_and_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_came_and_left_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     first, scoreboard = configuration(), Scoreboard()
     publish_loading(scoreboard, Loading(1.0, None, None, first.hash, 0))
-
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(tmp_path / "pools.toml"), first, Loader("pools.toml"))
-        await publisher.use_found([Pool("p", origins("one"), discover=A)])
-        await publisher.use_found([Pool("p", origins(*"abcdefghijkl"), discover=A)])
-        await publisher.use_found([Pool("p", (), discover=A, none_found="DNS has no address of a")])
-
-    asyncio.run(work())
+    publisher = Publisher(scoreboard, str(tmp_path / "pools.toml"), first, Loader("pools.toml"))
+    await publisher.use_found([Pool("p", origins("one"), discover=A)])
+    await publisher.use_found([Pool("p", origins(*"abcdefghijkl"), discover=A)])
+    await publisher.use_found([Pool("p", (), discover=A, none_found="DNS has no address of a")])
     assert caplog.messages[0] == "origins of p: 1; one (one:80) came"
     assert caplog.messages[1].endswith("j (j:80) and 2 more came; one (one:80) left")
     assert caplog.messages[2].startswith("origins of p: none: DNS has no address of a; a (a:80), ")

@@ -1,6 +1,5 @@
 """What the controller knows of its instance: states of origins, and whether all workers have the configuration."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -37,14 +36,6 @@ def scoreboard() -> Scoreboard:
 
 def look(scoreboard: Scoreboard, config: Config = CONFIG, *, waits: bool = False) -> Instance:
     """The instance with this configuration, whose health checks have not begun."""
-
-    async def make() -> Instance:
-        return look_at(scoreboard, config, waits=waits)
-
-    return asyncio.run(make())
-
-
-def look_at(scoreboard: Scoreboard, config: Config, *, waits: bool = False) -> Instance:
     return Instance(
         scoreboard,
         Publisher(scoreboard, "pools.toml", config, Loader("pools.toml")),
@@ -53,7 +44,7 @@ def look_at(scoreboard: Scoreboard, config: Config, *, waits: bool = False) -> I
     )
 
 
-def test_states_of_origins(scoreboard: Scoreboard) -> None:
+async def test_states_of_origins(scoreboard: Scoreboard) -> None:
     """A probed origin is down, or up again, since its state changed; a drained one is draining; without health checks
     all are up, since the start."""
     found = {name: HealthStatus(name == "b", 200.0, 5.0, f"probe of {name}") for name in "abc"}
@@ -70,7 +61,7 @@ def test_states_of_origins(scoreboard: Scoreboard) -> None:
     assert instance.state(unprobed, unprobed.origins[0]) == OriginState("up", 100.0)
 
 
-def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
+async def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
     """Without health checks, too; one on trial is up."""
     route = '[[routes]]\nforward_to = "p"\n[p]\nweighted_hosts = { a = 1, b = 1, c = 1 }\neject = {}\n'
     config = parse_config(route.encode(), "pools.toml")
@@ -84,7 +75,7 @@ def test_states_of_origins_that_may_be_ejected(scoreboard: Scoreboard) -> None:
     }
 
 
-def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:
+async def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scoreboard) -> None:
     first, second = [Counters(scoreboard.slots()[slot], CONFIG) for slot in range(2)]
     instance = look(scoreboard, OTHER)
     assert not instance.is_applied()
@@ -94,7 +85,7 @@ def test_a_configuration_is_applied_once_every_worker_has_it(scoreboard: Scorebo
     assert instance.is_applied()
 
 
-def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Scoreboard) -> None:
+async def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Scoreboard) -> None:
     worker = Counters(scoreboard.slots()[0], CONFIG)
     instance = look(scoreboard, OTHER)
     for ago, config, is_late in ((0, OTHER, False), (APPLY_MS + 1000, OTHER, True), (APPLY_MS + 1000, CONFIG, False)):
@@ -104,7 +95,7 @@ def test_a_worker_without_the_configuration_is_late_after_a_while(scoreboard: Sc
     worker.slot.free()
 
 
-def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> None:
+async def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> None:
     instance = look(scoreboard)
     instance.note_readiness()
     assert instance.readiness() == "starting"
@@ -121,7 +112,7 @@ def test_an_instance_is_ready_while_a_worker_serves(scoreboard: Scoreboard) -> N
     worker.slot.free()
 
 
-def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard) -> None:
+async def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard) -> None:
     config = parse_config(b'[p]\nis_default = true\ndiscover = { name = "a", port = 80 }\n', "pools.toml")
     scoreboard.common.has_begun = 1
     Counters(scoreboard.slots()[0], config)
@@ -133,7 +124,7 @@ def test_an_instance_that_waits_for_origins_is_not_ready(scoreboard: Scoreboard)
     assert instance.readiness() == READY
 
 
-def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(scoreboard: Scoreboard) -> None:
+async def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(scoreboard: Scoreboard) -> None:
     """A request that comes then finds them. Later it stays ready while others are found."""
     scoreboard.common.has_begun = 1
     worker = Counters(scoreboard.slots()[0], CONFIG)
@@ -147,7 +138,7 @@ def test_an_instance_is_ready_once_its_workers_have_the_origins_that_were_found(
     assert instance.readiness() == READY
 
 
-def test_an_instance_that_was_ready_is_so_for_the_next_controller(scoreboard: Scoreboard) -> None:
+async def test_an_instance_that_was_ready_is_so_for_the_next_controller(scoreboard: Scoreboard) -> None:
     """Though one of its workers, which hangs, has not the newest configuration, and nothing ever asked the controller
     before."""
     scoreboard.common.has_begun = 1
@@ -160,23 +151,19 @@ def test_an_instance_that_was_ready_is_so_for_the_next_controller(scoreboard: Sc
     assert following.readiness() == READY
 
 
-def test_an_instance_is_not_ready_while_origins_that_were_found_are_published(scoreboard: Scoreboard) -> None:
+async def test_an_instance_is_not_ready_while_origins_that_were_found_are_published(scoreboard: Scoreboard) -> None:
     """Its workers have the configuration before, which is still the one in use."""
     scoreboard.common.has_begun = 1
     Counters(scoreboard.slots()[0], CONFIG)
-
-    async def publish() -> None:
-        instance = look_at(scoreboard, CONFIG)
-        async with instance.publisher._lock:
-            instance.note_readiness()
-            assert instance.readiness() == "starting"
+    instance = look(scoreboard)
+    async with instance.publisher._lock:
         instance.note_readiness()
-        assert instance.readiness() == READY
+        assert instance.readiness() == "starting"
+    instance.note_readiness()
+    assert instance.readiness() == READY
 
-    asyncio.run(publish())
 
-
-def test_a_worker_without_the_origins_that_were_found_is_late(scoreboard: Scoreboard) -> None:
+async def test_a_worker_without_the_origins_that_were_found_is_late(scoreboard: Scoreboard) -> None:
     """Also where it has the configuration of the same file."""
     instance = look(scoreboard, replace(CONFIG, change=3))
     Counters(scoreboard.slots()[0], replace(CONFIG, change=2))

@@ -169,7 +169,7 @@ def test_kept_requests_are_none_of_the_configuration_in_force(tmp_path: Path) ->
     assert {count.since_load for count in look(run(tmp_path, works=False)).requests.values()} == {0}
 
 
-def test_numbers_say_since_when_they_count(tmp_path: Path) -> None:
+async def test_numbers_say_since_when_they_count(tmp_path: Path) -> None:
     """The start of the first run that was kept; without one the start."""
 
     async def since(folder: Path | None) -> float:
@@ -181,8 +181,8 @@ def test_numbers_say_since_when_they_count(tmp_path: Path) -> None:
         return instance.counted_since
 
     run(tmp_path)
-    assert asyncio.run(since(tmp_path)) == SINCE_MS / 1000
-    assert asyncio.run(since(None)) == 5 * SINCE_MS / 1000
+    assert await since(tmp_path) == SINCE_MS / 1000
+    assert await since(None) == 5 * SINCE_MS / 1000
 
 
 def test_a_controller_that_is_replaced_counts_nothing_twice(tmp_path: Path) -> None:
@@ -391,28 +391,24 @@ def test_a_fault_of_this_program_ends_nothing(
     assert StateFile(tmp_path).read() is not None
 
 
-def test_numbers_are_kept_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_numbers_are_kept_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash loses is what was counted since the last write."""
     monkeypatch.setattr(keeper_module, "INTERVAL_SECONDS", 0.01)
     scoreboard = started()
-
-    async def crash() -> None:
-        task = asyncio.create_task(Keeper(scoreboard, tmp_path).run())
-        for times in (1, 2):
-            work(scoreboard)
-            while (kept := StateFile(tmp_path).read()) is None or kept.rows.get('["routes", "/api", 200]') != [times]:
-                await asyncio.sleep(0.01)
-        task.cancel()
-
-    asyncio.run(crash())
+    task = asyncio.create_task(Keeper(scoreboard, tmp_path).run())
+    for times in (1, 2):
+        work(scoreboard)
+        while (kept := StateFile(tmp_path).read()) is None or kept.rows.get('["routes", "/api", 200]') != [times]:
+            await asyncio.sleep(0.01)
+    task.cancel()
 
 
-def test_an_end_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_end_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does a start: the master would kill the controller."""
     monkeypatch.setattr(keeper_module, "MAX_WAIT_SECONDS", 0.01)
     keeper = Keeper(started(), tmp_path)
     keeper._lock.acquire()
-    asyncio.run(keeper.keep())
+    await keeper.keep()
     assert not (tmp_path / NAME).exists()
 
 

@@ -92,20 +92,15 @@ def test_a_worker_between_a_token_and_its_note_is_waited_for(scoreboard: Scorebo
     assert left(scoreboard) == 4
 
 
-def test_the_next_controller_goes_on(scoreboard: Scoreboard) -> None:
+async def test_the_next_controller_goes_on(scoreboard: Scoreboard) -> None:
     """It finds what the one before left, also of limits that are no more."""
     Limits(scoreboard, routes(a=5))
     take(scoreboard, 0, 2)
     scoreboard.slots()[0].free()
-    limits = Limits(scoreboard, ())
-    asyncio.run(reconciled(limits))
+    Limits(scoreboard, ()).reconcile()
     assert left(scoreboard) == 0
     Limits(scoreboard, routes(a=5)).reconcile()
     assert left(scoreboard) == 5
-
-
-async def reconciled(limits: Limits) -> None:
-    limits.reconcile()
 
 
 def test_a_limit_that_grows_has_more_tokens_at_once(scoreboard: Scoreboard) -> None:
@@ -115,39 +110,32 @@ def test_a_limit_that_grows_has_more_tokens_at_once(scoreboard: Scoreboard) -> N
     assert (left(scoreboard, 0), left(scoreboard, 1)) == (4, 2)
 
 
-def test_a_limit_that_shrinks_takes_tokens_as_they_come(scoreboard: Scoreboard) -> None:
+async def test_a_limit_that_shrinks_takes_tokens_as_they_come(scoreboard: Scoreboard) -> None:
     """As many as are too many, and no more."""
-
-    async def work() -> None:
-        limits = Limits(scoreboard, routes(a=5))
-        take(scoreboard, 0, 4)
-        limits.use(routes(a=2))
-        assert left(scoreboard) == 0
-        note = held(scoreboard, 0)
-        for under_way, free in ((3, 0), (2, 0), (1, 1), (0, 2)):
-            note.steps += 1
-            os.eventfd_write(scoreboard.tokens[0], 1)
-            note.tokens -= 1
-            note.steps += 1
-            await asyncio.sleep(0.01)
-            limits.reconcile()
-            assert limits.states() == {"/a": LimitState(2, under_way)}
-            assert left(scoreboard) == free
-
-    asyncio.run(work())
+    limits = Limits(scoreboard, routes(a=5))
+    take(scoreboard, 0, 4)
+    limits.use(routes(a=2))
+    assert left(scoreboard) == 0
+    note = held(scoreboard, 0)
+    for under_way, free in ((3, 0), (2, 0), (1, 1), (0, 2)):
+        note.steps += 1
+        os.eventfd_write(scoreboard.tokens[0], 1)
+        note.tokens -= 1
+        note.steps += 1
+        await asyncio.sleep(0.01)
+        limits.reconcile()
+        assert limits.states() == {"/a": LimitState(2, under_way)}
+        assert left(scoreboard) == free
 
 
-def test_a_limit_that_shrinks_and_grows_again(scoreboard: Scoreboard) -> None:
-    async def work() -> None:
-        limits = Limits(scoreboard, routes(a=5))
-        take(scoreboard, 0, 5)
-        limits.use(routes(a=1))
-        limits.use(routes(a=6))
-        assert left(scoreboard) == 1
-        await asyncio.sleep(0.01)  # nothing takes it any more
-        assert left(scoreboard) == 1
-
-    asyncio.run(work())
+async def test_a_limit_that_shrinks_and_grows_again(scoreboard: Scoreboard) -> None:
+    limits = Limits(scoreboard, routes(a=5))
+    take(scoreboard, 0, 5)
+    limits.use(routes(a=1))
+    limits.use(routes(a=6))
+    assert left(scoreboard) == 1
+    await asyncio.sleep(0.01)  # nothing takes it any more
+    assert left(scoreboard) == 1
 
 
 def test_while_workers_take_and_give_none_is_lost_or_made(scoreboard: Scoreboard) -> None:

@@ -81,32 +81,28 @@ def test_answers(answer: bytes, said: str | None) -> None:
     assert found == said or (said is not None and found is not None and found.startswith(said))
 
 
-def request_of(**keys: Any) -> list[str]:
+async def request_of(**keys: Any) -> list[str]:
     """The lines of what is sent."""
+    heads: asyncio.Queue[bytes] = asyncio.Queue()
 
-    async def run() -> list[str]:
-        heads: asyncio.Queue[bytes] = asyncio.Queue()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.put_nowait(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+        writer.close()
 
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            heads.put_nowait(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            check = HealthCheck("/x", port=server.sockets[0].getsockname()[1], **keys)
-            assert await probe(Target(parse("127.0.0.1"), check)) is None
-        return heads.get_nowait().decode("ascii").splitlines()
-
-    return asyncio.run(run())
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        check = HealthCheck("/x", port=server.sockets[0].getsockname()[1], **keys)
+        assert await probe(Target(parse("127.0.0.1"), check)) is None
+    return heads.get_nowait().decode("ascii").splitlines()
 
 
-def test_a_head_is_asked_for_and_its_length_believed_to_be_that_of_a_get() -> None:
-    assert request_of(method="HEAD")[0] == "HEAD /x HTTP/1.1"
+async def test_a_head_is_asked_for_and_its_length_believed_to_be_that_of_a_get() -> None:
+    assert (await request_of(method="HEAD"))[0] == "HEAD /x HTTP/1.1"
 
 
-def test_a_probe_has_fields_of_its_own() -> None:
+async def test_a_probe_has_fields_of_its_own() -> None:
     """They take the place of what it has anyway, by whatever spelling."""
-    lines = request_of(headers=(("Authorization", "Bearer s3cret"), ("USER-AGENT", "mine")))
+    lines = await request_of(headers=(("Authorization", "Bearer s3cret"), ("USER-AGENT", "mine")))
     assert lines[1:] == [
         "host: 127.0.0.1",
         "user-agent: mine",
@@ -144,21 +140,18 @@ def test_nobody_there() -> None:
         pytest.param("elsewhere.example", "its certificate is not valid: Hostname mismatch", id="another name"),
     ],
 )
-def test_tls(trusted: ssl.SSLContext, host: str, said: str | None) -> None:
+async def test_tls(trusted: ssl.SSLContext, host: str, said: str | None) -> None:
     """Over https a certificate has to be valid, for the name that is asked for."""
 
-    async def ask() -> str | None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(4096)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            writer.close()
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
 
-        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=trusted) as server:
-            port = server.sockets[0].getsockname()[1]
-            check = HealthCheck("/", "https", host, port, 5, 5, 5, 2, 3)
-            return await probe(Target(parse("127.0.0.1"), check))
-
-    found = asyncio.run(ask())
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=trusted) as server:
+        port = server.sockets[0].getsockname()[1]
+        check = HealthCheck("/", "https", host, port, 5, 5, 5, 2, 3)
+        found = await probe(Target(parse("127.0.0.1"), check))
     assert found == said or (said is not None and found is not None and found.startswith(said))
 
 

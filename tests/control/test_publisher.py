@@ -3,10 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -65,16 +63,11 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(work())
-
-
-def test_a_reload_says_what_it_does_to_traffic(
+async def test_a_reload_says_what_it_does_to_traffic(
     scoreboard: Scoreboard, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the log and in what the admin listener shows, until the next change."""
-
-    async def work() -> None:
+    with caplog.at_level("INFO", "gunicorn.error"):
         publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
         file.write_bytes(NEW)
         await publisher.look()
@@ -89,25 +82,19 @@ def test_a_reload_says_what_it_does_to_traffic(
             loading(scoreboard).changes[0] == "warning: pool q is gone: requests that name it get p, the default pool"
         )
 
-    with caplog.at_level("INFO", "gunicorn.error"):
-        run(work)
 
-
-def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Scoreboard, file: Path) -> None:
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        assert not await publisher.look()
-        assert (scoreboard.change.number, published(scoreboard, FIRST)) == (0, (FIRST, {}))
-        file.write_bytes(NEW)
-        assert await publisher.look()
-        new = parse_config(NEW, str(file))
-        assert published(scoreboard, FIRST)[0] == publisher.config == new
-        head, pieces = unpack(scoreboard.change.read())
-        assert (head.base, head.version) == ((FIRST.hash, 0), (new.hash, 1))
-        assert sum(len(piece) for piece in pieces) == 2
-        assert loading(scoreboard).config == new.hash
-
-    run(work)
+async def test_a_changed_file_is_published_whole_and_as_a_difference(scoreboard: Scoreboard, file: Path) -> None:
+    publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    assert not await publisher.look()
+    assert (scoreboard.change.number, published(scoreboard, FIRST)) == (0, (FIRST, {}))
+    file.write_bytes(NEW)
+    assert await publisher.look()
+    new = parse_config(NEW, str(file))
+    assert published(scoreboard, FIRST)[0] == publisher.config == new
+    head, pieces = unpack(scoreboard.change.read())
+    assert (head.base, head.version) == ((FIRST.hash, 0), (new.hash, 1))
+    assert sum(len(piece) for piece in pieces) == 2
+    assert loading(scoreboard).config == new.hash
 
 
 def test_the_next_controller_ends_what_the_one_before_began(scoreboard: Scoreboard, file: Path) -> None:
@@ -122,94 +109,77 @@ def test_the_next_controller_ends_what_the_one_before_began(scoreboard: Scoreboa
     assert scoreboard.change.number == 1
 
 
-def test_a_route_keeps_the_tokens_of_its_limit(scoreboard: Scoreboard, file: Path) -> None:
+async def test_a_route_keeps_the_tokens_of_its_limit(scoreboard: Scoreboard, file: Path) -> None:
     """They are as many as the file says before workers have it."""
     route = b'[[routes]]\npath = "/%b"\nforward_to = "p"\nlimit = %d\n'
-
-    async def work() -> None:
-        first = parse_config(OLD + route % (b"a", 3) + route % (b"b", 4), "pools.toml")
-        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        file.write_bytes(OLD + route % (b"b", 5) + route % (b"c", 6))
-        assert await publisher.look()
-        config, _ = published(scoreboard, first)
-        assert [route.limit.index for route in config.routes if route.limit] == [1, 2]
-        assert publisher.config == config
-        assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
-        assert [os.eventfd_read(scoreboard.tokens[index]) for index in (*[1] * 5, *[2] * 6)] == [1] * 11
-        file.write_bytes(BAD)
-        await publisher.look()
-        assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
-
-    run(work)
+    first = parse_config(OLD + route % (b"a", 3) + route % (b"b", 4), "pools.toml")
+    publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+    file.write_bytes(OLD + route % (b"b", 5) + route % (b"c", 6))
+    assert await publisher.look()
+    config, _ = published(scoreboard, first)
+    assert [route.limit.index for route in config.routes if route.limit] == [1, 2]
+    assert publisher.config == config
+    assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
+    assert [os.eventfd_read(scoreboard.tokens[index]) for index in (*[1] * 5, *[2] * 6)] == [1] * 11
+    file.write_bytes(BAD)
+    await publisher.look()
+    assert publisher.limits.states() == {"/b": LimitState(5, 0), "/c": LimitState(6, 0)}
 
 
-def test_a_bad_file_changes_nothing_but_the_error(scoreboard: Scoreboard, file: Path) -> None:
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        file.write_bytes(BAD)
-        assert not await publisher.look()
-        assert (publisher.config, scoreboard.change.number) == (FIRST, 0)
-        state = loading(scoreboard)
-        assert "pools.toml:2:28" in (state.error or "")
-        assert (state.loaded_at, state.config) == (1.0, FIRST.hash)
-        file.write_bytes(OLD)
-        assert await publisher.look()
-        assert loading(scoreboard).error is None
-        assert scoreboard.change.number == 0  # the workers have it
-
-    run(work)
+async def test_a_bad_file_changes_nothing_but_the_error(scoreboard: Scoreboard, file: Path) -> None:
+    publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    file.write_bytes(BAD)
+    assert not await publisher.look()
+    assert (publisher.config, scoreboard.change.number) == (FIRST, 0)
+    state = loading(scoreboard)
+    assert "pools.toml:2:28" in (state.error or "")
+    assert (state.loaded_at, state.config) == (1.0, FIRST.hash)
+    file.write_bytes(OLD)
+    assert await publisher.look()
+    assert loading(scoreboard).error is None
+    assert scoreboard.change.number == 0  # the workers have it
 
 
-def test_a_forced_look_loads_what_did_not_change(scoreboard: Scoreboard, file: Path) -> None:
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        assert await publisher.look(force=True)
-        assert (loading(scoreboard).loaded_at > 1.0, scoreboard.change.number) == (True, 0)
-
-    run(work)
+async def test_a_forced_look_loads_what_did_not_change(scoreboard: Scoreboard, file: Path) -> None:
+    publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    assert await publisher.look(force=True)
+    assert (loading(scoreboard).loaded_at > 1.0, scoreboard.change.number) == (True, 0)
 
 
-def test_a_fault_of_this_program_changes_nothing(
+async def test_a_fault_of_this_program_changes_nothing(
     scoreboard: Scoreboard, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise KeyError("boom")
 
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        file.write_bytes(NEW)
-        with monkeypatch.context() as patched:
-            patched.setattr(Loader, "parse", fail)
-            assert not await publisher.look()
-        assert "a fault of this service" in (loading(scoreboard).error or "")
-        assert publisher.config is FIRST
-
-    run(work)
+    publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    file.write_bytes(NEW)
+    with monkeypatch.context() as patched:
+        patched.setattr(Loader, "parse", fail)
+        assert not await publisher.look()
+    assert "a fault of this service" in (loading(scoreboard).error or "")
+    assert publisher.config is FIRST
     assert "KeyError: 'boom'" in caplog.text
 
 
-def test_the_next_controller_goes_on(scoreboard: Scoreboard, file: Path) -> None:
+async def test_the_next_controller_goes_on(scoreboard: Scoreboard, file: Path) -> None:
     """A publisher that takes the place of one that died has its configuration, and loads nothing again but a file that
     was bad, since it may be good by now."""
-
-    async def work() -> None:
-        first = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        file.write_bytes(NEW)
-        assert await first.look()
-        second = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        assert (second.config, second.since) == (first.config, first.since)
-        assert not await second.look()
-        file.write_bytes(BAD)
-        assert not await second.look()
-        file.write_bytes(NEW)
-        third = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        assert await third.look()
-        assert loading(scoreboard).error is None
-
-    run(work)
+    first = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    file.write_bytes(NEW)
+    assert await first.look()
+    second = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    assert (second.config, second.since) == (first.config, first.since)
+    assert not await second.look()
+    file.write_bytes(BAD)
+    assert not await second.look()
+    file.write_bytes(NEW)
+    third = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    assert await third.look()
+    assert loading(scoreboard).error is None
 
 
-def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
+async def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
     scoreboard: Scoreboard, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As where a network mount stalls. It is logged and counted once, and once more when it ends."""
@@ -222,35 +192,32 @@ def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
         ends.wait()
         return path.read_bytes()
 
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), config, Loader(str(file)))
-        file.write_bytes(FOUND + b"# another")
-        looks = [asyncio.create_task(publisher.look()) for _ in range(2)]
-        await asyncio.to_thread(begins.wait)
-        assert (publisher.note_hang(), publisher.trouble) == (False, None)
-        now[0] += HUNG_SECONDS + 1
-        assert publisher.note_hang()
-        assert not publisher.note_hang()
-        trouble = publisher.trouble
-        assert trouble is not None
-        assert trouble.reason == f"{file}: not read, as its file system has not answered for 5 s"
-        assert not publisher.is_busy
-        async with asyncio.timeout(10):
-            await publisher.override({"pool": "p", "origin": "new", "to": 20})
-            await publisher.step()
-            await publisher.use_found([replace(config.pools["f"], origins=config.pools["p"].origins)])
-            assert await publisher.end_override("p", "new")
-        assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
-        ends.set()
-        assert [await look for look in looks] == [True, False]
-        assert (publisher.trouble, publisher.note_hang()) == (None, False)
-        assert publisher.config.hash == content_hash(FOUND + b"# another")
-        assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
-
     monkeypatch.setattr(file_provider, "read_config", hang)
     try:
         with caplog.at_level("INFO", "gunicorn.error"):
-            run(work)
+            publisher = Publisher(scoreboard, str(file), config, Loader(str(file)))
+            file.write_bytes(FOUND + b"# another")
+            looks = [asyncio.create_task(publisher.look()) for _ in range(2)]
+            await asyncio.to_thread(begins.wait)
+            assert (publisher.note_hang(), publisher.trouble) == (False, None)
+            now[0] += HUNG_SECONDS + 1
+            assert publisher.note_hang()
+            assert not publisher.note_hang()
+            trouble = publisher.trouble
+            assert trouble is not None
+            assert trouble.reason == f"{file}: not read, as its file system has not answered for 5 s"
+            assert not publisher.is_busy
+            async with asyncio.timeout(10):
+                await publisher.override({"pool": "p", "origin": "new", "to": 20})
+                await publisher.step()
+                await publisher.use_found([replace(config.pools["f"], origins=config.pools["p"].origins)])
+                assert await publisher.end_override("p", "new")
+            assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
+            ends.set()
+            assert [await look for look in looks] == [True, False]
+            assert (publisher.trouble, publisher.note_hang()) == (None, False)
+            assert publisher.config.hash == content_hash(FOUND + b"# another")
+            assert [origin.name for origin in publisher.config.pools["f"].origins] == ["old", "new"]
     finally:
         ends.set()
     assert caplog.text.count("has not answered for 5 s") == 1
@@ -267,15 +234,11 @@ def test_a_look_that_hangs_holds_up_the_next_look_and_nothing_else(
         pytest.param("x" * 2000 + "\ny", "x" * MAX_ERROR_CHARACTERS + "…\nand 1 more, LOG", id="a long line, another"),
     ],
 )
-def test_of_many_faults_some_are_shown(error: str, shown: str, scoreboard: Scoreboard, file: Path) -> None:
+async def test_of_many_faults_some_are_shown(error: str, shown: str, scoreboard: Scoreboard, file: Path) -> None:
     """Of a long list of faults as many as there is space for are shown, each whole, and how many more there are."""
-
-    async def work() -> None:
-        publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
-        publisher._report_error(error)
-        assert loading(scoreboard).error == shown.replace("LOG", "see the error log")
-
-    run(work)
+    publisher = Publisher(scoreboard, str(file), FIRST, Loader(str(file)))
+    publisher._report_error(error)
+    assert loading(scoreboard).error == shown.replace("LOG", "see the error log")
 
 
 def test_since_when_an_origin_is_in_its_state() -> None:
@@ -304,12 +267,11 @@ def weights(config: Config) -> dict[str, int]:
     return {origin.name: origin.weight for origin in config.pools["p"].origins}
 
 
-def test_a_ramp_goes_its_way_beside_the_file_and_ends(
+async def test_a_ramp_goes_its_way_beside_the_file_and_ends(
     scoreboard: Scoreboard, file: Path, clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A reload on the way changes what the file says and not the ramp; the log says when the file has to be written."""
-
-    async def work() -> None:
+    with caplog.at_level("INFO", "gunicorn.error"):
         file.write_bytes(TWO)
         publisher = Publisher(scoreboard, str(file), parse_config(TWO, str(file)), Loader(str(file)))
         await publisher.override({"pool": "p", "origin": "new", "from": 10, "to": 50, "over": 40, "hold": 60})
@@ -339,57 +301,42 @@ def test_a_ramp_goes_its_way_beside_the_file_and_ends(
         assert publisher.overrides == []
         assert "the override of new of p: 10 % to 50 % ends: its time is over, and the file counts" in caplog.text
 
-    with caplog.at_level("INFO", "gunicorn.error"):
-        run(work)
 
-
-def test_an_override_outlives_the_controller_and_ends_when_it_is_asked_for(
+async def test_an_override_outlives_the_controller_and_ends_when_it_is_asked_for(
     scoreboard: Scoreboard, file: Path, clock: list[float]
 ) -> None:
-    async def work() -> None:
-        file.write_bytes(TWO)
-        first = parse_config(TWO, str(file))
-        await Publisher(scoreboard, str(file), first, Loader(str(file))).override(
-            {"pool": "p", "origin": "new", "to": 20}
-        )
-        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        await publisher.step()
-        assert weights(publisher.config) == {"old": 4, "new": 1}
-        assert publisher.compare(TWO) == []
-        assert await publisher.end_override("p", "new")
-        assert not await publisher.end_override("p", "new")
-        assert weights(publisher.config) == {"old": 1, "new": 0}
-
-    run(work)
+    file.write_bytes(TWO)
+    first = parse_config(TWO, str(file))
+    await Publisher(scoreboard, str(file), first, Loader(str(file))).override({"pool": "p", "origin": "new", "to": 20})
+    publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+    await publisher.step()
+    assert weights(publisher.config) == {"old": 4, "new": 1}
+    assert publisher.compare(TWO) == []
+    assert await publisher.end_override("p", "new")
+    assert not await publisher.end_override("p", "new")
+    assert weights(publisher.config) == {"old": 1, "new": 0}
 
 
-def test_an_override_ends_with_its_origin(scoreboard: Scoreboard, file: Path, clock: list[float]) -> None:
-    async def work() -> None:
-        file.write_bytes(TWO)
-        publisher = Publisher(scoreboard, str(file), parse_config(TWO, str(file)), Loader(str(file)))
-        await publisher.override({"pool": "p", "origin": "new", "to": 20})
-        file.write_bytes(OLD)
-        await publisher.look()
-        await publisher.step()
-        assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1})
-
-    run(work)
+async def test_an_override_ends_with_its_origin(scoreboard: Scoreboard, file: Path, clock: list[float]) -> None:
+    file.write_bytes(TWO)
+    publisher = Publisher(scoreboard, str(file), parse_config(TWO, str(file)), Loader(str(file)))
+    await publisher.override({"pool": "p", "origin": "new", "to": 20})
+    file.write_bytes(OLD)
+    await publisher.look()
+    await publisher.step()
+    assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1})
 
 
-def test_an_override_that_the_run_before_ended_meanwhile_ends(
+async def test_an_override_that_the_run_before_ended_meanwhile_ends(
     scoreboard: Scoreboard, file: Path, clock: list[float]
 ) -> None:
     """An instance begins with those that are kept; the first master of an upgrade goes on until it is told to stop."""
-
-    async def work() -> None:
-        file.write_bytes(TWO)
-        kept = pack_overrides([Override("p", "new", 200, 200, clock[0], 0, 100)])
-        first = go_on(scoreboard, parse_config(TWO, str(file)), kept)
-        publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
-        await publisher.step()
-        assert weights(publisher.config) == {"old": 4, "new": 1}
-        scoreboard.overrides.publish(b"[]")  # as the keeper does
-        await publisher.step()
-        assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1, "new": 0})
-
-    run(work)
+    file.write_bytes(TWO)
+    kept = pack_overrides([Override("p", "new", 200, 200, clock[0], 0, 100)])
+    first = go_on(scoreboard, parse_config(TWO, str(file)), kept)
+    publisher = Publisher(scoreboard, str(file), first, Loader(str(file)))
+    await publisher.step()
+    assert weights(publisher.config) == {"old": 4, "new": 1}
+    scoreboard.overrides.publish(b"[]")  # as the keeper does
+    await publisher.step()
+    assert (publisher.overrides, weights(publisher.config)) == ([], {"old": 1, "new": 0})

@@ -152,25 +152,21 @@ def test_deadlines_stay(on_a_connection: On) -> None:
     on_a_connection(test)
 
 
-def test_a_connection_made_last() -> None:
+async def test_a_connection_made_last() -> None:
     """A connection that the kernel handed over before the listener was closed, and that is made after, is told too."""
-
-    async def run() -> None:
-        config = uvicorn.Config(Starlette(), log_config=None, lifespan="off")
-        config.load()
-        server = Server(config)
-        server.servers = []
-        server.lifespan = config.lifespan_class(config)
-        ending = asyncio.create_task(server.shutdown())
-        await asyncio.sleep(0)
-        connection = Connection()
-        server.server_state.connections.add(connection.protocol)
-        await asyncio.sleep(0.09)
-        assert b"\r\nconnection: close\r\n" in connection.send(NEXT)
-        server.server_state.connections.clear()
-        await ending
-
-    asyncio.run(run())
+    config = uvicorn.Config(Starlette(), log_config=None, lifespan="off")
+    config.load()
+    server = Server(config)
+    server.servers = []
+    server.lifespan = config.lifespan_class(config)
+    ending = asyncio.create_task(server.shutdown())
+    await asyncio.sleep(0)
+    connection = Connection()
+    server.server_state.connections.add(connection.protocol)
+    await asyncio.sleep(0.09)
+    assert b"\r\nconnection: close\r\n" in connection.send(NEXT)
+    server.server_state.connections.clear()
+    await ending
 
 
 class Clients:

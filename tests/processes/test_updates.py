@@ -67,18 +67,14 @@ def picked(handler: RequestHandler, pool: str | None = None) -> str | None:
     return handler.service.decide(pool, "http", None).origin
 
 
-def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:
+async def test_a_difference_is_applied(scoreboard: Scoreboard) -> None:
     handler, updates = worker(scoreboard)
-
-    async def work() -> None:
-        await updates.apply()
-        assert picked(handler) == "old"
-        publish(scoreboard, NEW, OLD)
-        await updates.apply()
-        assert picked(handler) == "new"
-        assert scoreboard.slots()[0].numbers.config == int(NEW.hash, 16)
-
-    asyncio.run(work())
+    await updates.apply()
+    assert picked(handler) == "old"
+    publish(scoreboard, NEW, OLD)
+    await updates.apply()
+    assert picked(handler) == "new"
+    assert scoreboard.slots()[0].numbers.config == int(NEW.hash, 16)
 
 
 def found(state: str, *hosts: str) -> Config:
@@ -88,63 +84,51 @@ def found(state: str, *hosts: str) -> Config:
     return with_found(config, [Pool("q", members, discover=Discover("q", port=80), none_found=state)])
 
 
-def test_origins_that_were_found_are_applied(scoreboard: Scoreboard) -> None:
+async def test_origins_that_were_found_are_applied(scoreboard: Scoreboard) -> None:
     """Other pools go on where they were in their cycles; one without origins says why."""
     handler, updates = worker(scoreboard, found("", "one"))
     before = {each.pool.name: each for each in handler.service.balancers()}
-
-    async def work() -> None:
-        publish(scoreboard, found("DNS has no address of q"), found("", "one"))
-        await updates.apply()
-        assert handler.service.decide("q", "http", None).detail == "q is configured, but DNS has no address of q"
-        assert before["p"] in handler.service.balancers()
-        assert scoreboard.slots()[0].numbers.change == 1
-        publish(scoreboard, found("", "two"), replace(found(""), change=1))
-        await updates.apply()
-        assert handler.service.decide("q", "http", None).prefix == "http://two:80"
-
-    asyncio.run(work())
+    publish(scoreboard, found("DNS has no address of q"), found("", "one"))
+    await updates.apply()
+    assert handler.service.decide("q", "http", None).detail == "q is configured, but DNS has no address of q"
+    assert before["p"] in handler.service.balancers()
+    assert scoreboard.slots()[0].numbers.change == 1
+    publish(scoreboard, found("", "two"), replace(found(""), change=1))
+    await updates.apply()
+    assert handler.service.decide("q", "http", None).prefix == "http://two:80"
 
 
-def test_a_request_that_began_before_gets_no_origin_that_has_gone(scoreboard: Scoreboard) -> None:
+async def test_a_request_that_began_before_gets_no_origin_that_has_gone(scoreboard: Scoreboard) -> None:
     """However many changes there were since."""
     handler, updates = worker(scoreboard, found("", "one"))
     (balancer,) = (each for each in handler.service.balancers() if each.pool.name == "q")
     forward = Forward(Route(forward_to="q"), balancer, None, None)
-
-    async def work() -> None:
-        configs = [found("", *hosts) for hosts in (("one",), ("two",), ("three",))]
-        for before, config in pairwise(configs):
-            publish(scoreboard, config, before)
-            await updates.apply()
-        assert forward.balancer.pick().origin.name == "three"
-
-    asyncio.run(work())
+    configs = [found("", *hosts) for hosts in (("one",), ("two",), ("three",))]
+    for before, config in pairwise(configs):
+        publish(scoreboard, config, before)
+        await updates.apply()
+    assert forward.balancer.pick().origin.name == "three"
 
 
-def test_an_origin_that_is_found_down_is_never_used(scoreboard: Scoreboard) -> None:
+async def test_an_origin_that_is_found_down_is_never_used(scoreboard: Scoreboard) -> None:
     """Its health is known before the origin."""
     handler, updates = worker(scoreboard, found(""))
     down = HealthStatus(False, 1.0, 1.0, "docker calls it unhealthy", member="down")
-
-    async def work() -> None:
-        await updates.apply()
-        scoreboard.health.publish(encode({"q": {"one": down}}))
-        publish(scoreboard, found("", "one"), found(""))
-        seen = {handler.service.decide("q", "http", None).detail}
-        applying = asyncio.ensure_future(updates.apply())
-        while not applying.done():
-            await asyncio.sleep(0)
-            seen.add(handler.service.decide("q", "http", None).detail)
-        assert seen == {
-            "q is configured, but DNS was not asked for q yet",
-            "no origin of q is eligible: one is down, docker calls it unhealthy",
-        }
-
-    asyncio.run(work())
+    await updates.apply()
+    scoreboard.health.publish(encode({"q": {"one": down}}))
+    publish(scoreboard, found("", "one"), found(""))
+    seen = {handler.service.decide("q", "http", None).detail}
+    applying = asyncio.ensure_future(updates.apply())
+    while not applying.done():
+        await asyncio.sleep(0)
+        seen.add(handler.service.decide("q", "http", None).detail)
+    assert seen == {
+        "q is configured, but DNS was not asked for q yet",
+        "no origin of q is eligible: one is down, docker calls it unhealthy",
+    }
 
 
-def test_an_origin_that_is_found_down_while_health_is_read_is_never_used(
+async def test_an_origin_that_is_found_down_while_health_is_read_is_never_used(
     scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Health is read in steps, and meanwhile more of both is published."""
@@ -152,33 +136,25 @@ def test_an_origin_that_is_found_down_while_health_is_read_is_never_used(
     handler, updates = worker(scoreboard, found(""))
     down = HealthStatus(False, 1.0, 1.0, "docker calls it unhealthy", member="down")
     many = {f"other-{number}": {"a": down} for number in range(2 * LINE_STATUSES)}
-
-    async def work() -> None:
-        publish(scoreboard, found(""), found(""))
-        scoreboard.health.publish(encode(many))
-        applying = asyncio.ensure_future(updates.apply())
-        await asyncio.sleep(0)
-        scoreboard.health.publish(encode({**many, "q": {"one": down}}))
-        publish(scoreboard, found("", "one"), replace(found(""), change=1))
-        await applying
-        assert handler.service.decide("q", "http", None).prefix is None
-        await updates.apply()
-        reason = "no origin of q is eligible: one is down, docker calls it unhealthy"
-        assert handler.service.decide("q", "http", None).detail == reason
-
-    asyncio.run(work())
+    publish(scoreboard, found(""), found(""))
+    scoreboard.health.publish(encode(many))
+    applying = asyncio.ensure_future(updates.apply())
+    await asyncio.sleep(0)
+    scoreboard.health.publish(encode({**many, "q": {"one": down}}))
+    publish(scoreboard, found("", "one"), replace(found(""), change=1))
+    await applying
+    assert handler.service.decide("q", "http", None).prefix is None
+    await updates.apply()
+    reason = "no origin of q is eligible: one is down, docker calls it unhealthy"
+    assert handler.service.decide("q", "http", None).detail == reason
 
 
-def test_a_worker_that_missed_a_change_reads_all_of_the_configuration(scoreboard: Scoreboard) -> None:
+async def test_a_worker_that_missed_a_change_reads_all_of_the_configuration(scoreboard: Scoreboard) -> None:
     handler, updates = worker(scoreboard)
-
-    async def work() -> None:
-        publish(scoreboard, NEW, OLD)
-        publish(scoreboard, NEWEST, NEW)
-        await updates.apply()
-        assert (picked(handler), handler.service.config.hash) == ("newest", NEWEST.hash)
-
-    asyncio.run(work())
+    publish(scoreboard, NEW, OLD)
+    publish(scoreboard, NEWEST, NEW)
+    await updates.apply()
+    assert (picked(handler), handler.service.config.hash) == ("newest", NEWEST.hash)
 
 
 def test_a_worker_that_began_with_the_configuration_keeps_its_service(scoreboard: Scoreboard) -> None:
@@ -189,52 +165,40 @@ def test_a_worker_that_began_with_the_configuration_keeps_its_service(scoreboard
     assert handler.service is service
 
 
-def test_a_limit_has_the_index_that_was_published(scoreboard: Scoreboard) -> None:
+async def test_a_limit_has_the_index_that_was_published(scoreboard: Scoreboard) -> None:
     """Also where all else of the configuration is what this worker has."""
     route = '[[routes]]\npath = "/{}"\nforward_to = "p"\nlimit = 1\n'
     config = configuration("old", more=route.format("a"))
     again = replace(config, routes=numbered(config.routes, (), [1] + [0] * (MAX_LIMITS - 1)))
     handler, updates = worker(scoreboard, config)
-
-    async def work() -> None:
-        publish(scoreboard, NEW, config)
-        publish(scoreboard, again, NEW)
-        await updates.apply()
-        assert [route.limit.index for route in handler.service.config.routes if route.limit] == [1]
-
-    asyncio.run(work())
+    publish(scoreboard, NEW, config)
+    publish(scoreboard, again, NEW)
+    await updates.apply()
+    assert [route.limit.index for route in handler.service.config.routes if route.limit] == [1]
 
 
-def test_pools_that_go_and_pools_that_stay(scoreboard: Scoreboard) -> None:
+async def test_pools_that_go_and_pools_that_stay(scoreboard: Scoreboard) -> None:
     """A pool that did not change goes on where it was in its cycle; one that went is the default pool's."""
     text = '[q]\nweighted_hosts = { "a" = 1, "b" = 1, "c" = 1 }\n[r]\nweighted_hosts = { "r" = 1 }\n'
     before, after = configuration("old", more=text), configuration("new", more=text.partition("[r]")[0])
     handler, updates = worker(scoreboard, before)
-
-    async def work() -> None:
-        first = [picked(handler, "q") for _ in range(2)]
-        publish(scoreboard, after, before)
-        await updates.apply()
-        assert {*first, picked(handler, "q")} == {"a", "b", "c"}
-        assert picked(handler, "r") == "new"
-
-    asyncio.run(work())
+    first = [picked(handler, "q") for _ in range(2)]
+    publish(scoreboard, after, before)
+    await updates.apply()
+    assert {*first, picked(handler, "q")} == {"a", "b", "c"}
+    assert picked(handler, "r") == "new"
 
 
-def test_health_is_applied_and_reported(scoreboard: Scoreboard) -> None:
+async def test_health_is_applied_and_reported(scoreboard: Scoreboard) -> None:
     config = configuration("a", "b")
     handler, updates = worker(scoreboard, config)
-
-    async def work() -> None:
-        scoreboard.health.publish(encode({"p": {"a": HealthStatus(False, 1.0, 1.0, "down")}}))
-        await updates.apply()
-        assert {picked(handler) for _ in range(4)} == {"b"}
-        assert scoreboard.slots()[0].numbers.health == scoreboard.health.number == 1
-
-    asyncio.run(work())
+    scoreboard.health.publish(encode({"p": {"a": HealthStatus(False, 1.0, 1.0, "down")}}))
+    await updates.apply()
+    assert {picked(handler) for _ in range(4)} == {"b"}
+    assert scoreboard.slots()[0].numbers.health == scoreboard.health.number == 1
 
 
-def test_what_fails_is_tried_again(
+async def test_what_fails_is_tried_again(
     scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that could not apply a configuration keeps what it has, logs it, and tries again by itself."""
@@ -249,16 +213,12 @@ def test_what_fails_is_tried_again(
         return balancers(*arguments)
 
     monkeypatch.setattr("redirect.processes.updates.balancers", fail_twice)
-
-    async def work() -> None:
-        publish(scoreboard, NEW, OLD)
-        running = asyncio.create_task(updates.run())
-        async with asyncio.timeout(20):
-            while picked(handler) != "new":
-                await asyncio.sleep(0)
-        running.cancel()
-
-    asyncio.run(work())
+    publish(scoreboard, NEW, OLD)
+    running = asyncio.create_task(updates.run())
+    async with asyncio.timeout(20):
+        while picked(handler) != "new":
+            await asyncio.sleep(0)
+    running.cancel()
     assert caplog.text.count("KeyError: 'boom'") == 2
 
 
@@ -384,7 +344,7 @@ def test_what_was_frozen_and_is_garbage_is_freed(scoreboard: Scoreboard) -> None
     assert seen() is None
 
 
-def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two items that took a while other tasks run."""
     monkeypatch.setattr("redirect.processes.updates.STEP_SECONDS", 0)
     seen: list[object] = []
@@ -392,11 +352,8 @@ def test_steps_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     async def note() -> None:
         seen.append("other")
 
-    async def work() -> None:
-        tasks = [asyncio.create_task(note()) for _ in range(3)]
-        async for item in in_steps(range(3)):
-            seen.append(item)
-        await asyncio.gather(*tasks)
-
-    asyncio.run(work())
+    tasks = [asyncio.create_task(note()) for _ in range(3)]
+    async for item in in_steps(range(3)):
+        seen.append(item)
+    await asyncio.gather(*tasks)
     assert seen.index("other") < seen.index(2)
