@@ -13,11 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tomli_w
-from support.service import CLIENT, Running, configs, running, status, wait_for, workers
+from support.clients import both_workers
+from support.service import CLIENT, NEW, Running, put_in_force, running, status, wait_for, workers
 from support.wire import head
-
-from redirect.config.loader import content_hash
 
 # Seconds within which a worker that hangs is reported.
 SEEN_SECONDS = 5
@@ -70,7 +68,7 @@ def clock(tmp_path: Path) -> Clock:
 @pytest.fixture
 def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
     with running(tmp_path, command=(sys.executable, "-c", SERVICE, str(tmp_path / "shift"))) as service:
-        wait_for(lambda: len(workers(service)) == 2)
+        both_workers(service)
         yield service
 
 
@@ -102,9 +100,7 @@ def test_a_clock_that_is_set(hours: int, service: Running, clock: Clock) -> None
     wait_for(lambda: requests(service) >= 2 * counted)
 
     # What is written now has a time that the service takes for one that is long past, or still to come.
-    content = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}}).encode()
-    service.pools.write_bytes(content)
-    wait_for(lambda: configs(service) == {content_hash(content)})
+    put_in_force(service, NEW)
     assert clock.differs(datetime.fromisoformat(status(service)["configuration"]["loaded_at"])) < HOUR / 2
     assert CLIENT.get(service.admin_url).status_code == 200
 

@@ -5,17 +5,27 @@ import os
 import re
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import tomli_w
+from support.clients import Load, both_workers
 from support.lateness import at_best, judge
-from support.service import CLIENT, Running, configs, controller, is_ready, running, status, wait_for, workers
+from support.service import (
+    CLIENT,
+    NEW,
+    Running,
+    configs,
+    controller,
+    is_ready,
+    put_in_force,
+    replace_controller,
+    running,
+    status,
+    wait_for,
+    workers,
+)
 
 from redirect.config.loader import content_hash
 
@@ -47,58 +57,12 @@ def metric(service: Running, name: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-class Load:
-    """Requests without a pause, on connections that are kept; every answer is a redirect."""
-
-    def __init__(self, port: int) -> None:
-        self.answered = 0
-        self.failed: list[str] = []
-        self._port = port
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
-
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._ended.is_set():
-            try:
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status == 302:
-                    self.answered += 1
-                else:
-                    self.failed.append(str(answer.status))
-            except (OSError, http.client.HTTPException) as error:
-                self.failed.append(repr(error))
-                connection.close()
-        connection.close()
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-
-@contextmanager
-def load(service: Running) -> Iterator[Load]:
-    asking = Load(service.port)
-    asking.start()
-    try:
-        yield asking
-    finally:
-        asking.stop()
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 @at_best
 def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_path: Path) -> None:
     """No request fails, the page and the metrics are back within five seconds, and no counter is lost."""
-    with running(tmp_path) as service, load(service) as asking:
-        wait_for(lambda: asking.answered > 100)
+    with running(tmp_path) as service, Load(service) as load:
+        wait_for(lambda: load.answered > 100)
         before = controller(service)
         os.kill(before, how)
         began = time.monotonic()
@@ -106,9 +70,9 @@ def test_a_controller_that_dies_or_hangs_under_load(how: signal.Signals, tmp_pat
         judge(time.monotonic() - began, BACK_SECONDS + A_LITTLE)
         assert [answer.status_code for answer in answers] == [200, 200]
         assert controller(service) not in (0, before)
-        asking.stop()
-        wait_for(lambda: metric(service, "redirect_request_duration_seconds_count") == asking.answered)
-        assert asking.failed == []
+        load.end()
+        wait_for(lambda: metric(service, "redirect_request_duration_seconds_count") == load.answered)
+        assert load.faults == []
         reason = "died" if how == signal.SIGKILL else "hung"
         assert metric(service, f'redirect_processes_{reason}_total{{process="controller"}}') == 1
         assert 0 <= metric(service, "redirect_controller_last_seen_seconds") < 1
@@ -120,8 +84,7 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
     """A worker without a heartbeat is reported and counted within five seconds, and replaced within
     REDIRECT_WORKER_TIMEOUT."""
     with running(tmp_path, REDIRECT_WORKER_TIMEOUT="6") as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        hung = min(workers(service))
+        hung = min(both_workers(service))
         began = time.monotonic()
         os.kill(hung, signal.SIGSTOP)
         wait_for(lambda: f"worker (pid: {hung}) shows no heartbeat" in service.stderr())
@@ -130,7 +93,7 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
         assert metric(service, f'redirect_worker_last_seen_seconds{{worker="{hung}"}}') > 2
         wait_for(lambda: hung not in workers(service))
         judge(time.monotonic() - began, 6 + A_LITTLE)
-        wait_for(lambda: len(workers(service)) == 2)
+        both_workers(service)
         assert CLIENT.get(service.url).status_code == 302
         assert "was sent SIGKILL" not in service.stderr()  # by the master, and not as memory ran out
 
@@ -139,8 +102,7 @@ def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_p
     """However long ago it was to have begun: here after 2 s, and the end of a process takes a while."""
     command = (sys.executable, "-c", SLOW_TO_EXIT)
     with running(tmp_path, command=command) as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        before = workers(service)
+        before = both_workers(service)
         time.sleep(5)
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
@@ -150,13 +112,11 @@ def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_p
 
 def test_a_worker_that_was_killed_is_counted(tmp_path: Path) -> None:
     with running(tmp_path) as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        os.kill(min(workers(service)), signal.SIGKILL)
+        os.kill(min(both_workers(service)), signal.SIGKILL)
         wait_for(lambda: metric(service, 'redirect_processes_died_total{process="worker"}') == 1)
         assert "was sent SIGKILL! Perhaps out of memory?" in service.stderr()
-        wait_for(lambda: len(workers(service)) == 2)
+        before = both_workers(service)
         service.process.send_signal(signal.SIGHUP)  # workers that end in order are not
-        before = workers(service)
         wait_for(lambda: len(workers(service)) == 2 and not workers(service) & before)
         assert metric(service, 'redirect_processes_died_total{process="worker"}') == 1
 
@@ -177,8 +137,7 @@ def test_a_master_that_hangs_is_seen(tmp_path: Path) -> None:
 def test_a_service_that_was_stopped_and_goes_on_keeps_its_processes(tmp_path: Path) -> None:
     """As by Ctrl-Z and fg, or a machine that slept. Children that go on wake the master, which looks again at once."""
     with running(tmp_path, REDIRECT_WORKER_TIMEOUT="5") as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        children = [*workers(service), controller(service)]
+        children = [*both_workers(service), controller(service)]
         for pid in (service.process.pid, *children):
             os.kill(pid, signal.SIGSTOP)
         time.sleep(6)
@@ -212,13 +171,13 @@ def test_a_worker_that_cannot_apply_a_configuration_tries_again(tmp_path: Path) 
     fails = tmp_path / "fails"
     with running(tmp_path, command=(sys.executable, "-c", STUBBORN), FAILS=str(fails)) as service:
         name = "redirect_config_last_reload_successful"
-        old, new = service.pools.read_bytes(), tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
+        old = service.pools.read_bytes()
         fails.touch()
-        service.pools.write_text(new)
+        service.pools.write_bytes(NEW)
         wait_for(lambda: metric(service, name) == 0)
         assert configs(service) == {content_hash(old)}
         fails.unlink()
-        wait_for(lambda: configs(service) == {content_hash(new.encode())})
+        wait_for(lambda: configs(service) == {content_hash(NEW)})
         assert metric(service, name) == 1
     assert "KeyError: 'boom'" in service.stderr()
 
@@ -250,31 +209,24 @@ def test_the_instance_is_shutting_down_until_its_last_worker_ends(tmp_path: Path
 
 def test_a_controller_that_takes_over_has_the_configuration_and_its_error(tmp_path: Path) -> None:
     with running(tmp_path) as service:
-        good = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
-        service.pools.write_text(good)
-        wait_for(lambda: configs(service) == {content_hash(good.encode())})
+        put_in_force(service, NEW)
         service.pools.write_text("bad")
         wait_for(lambda: status(service)["configuration"]["last_error"] is not None)
-        before = controller(service)
-        os.kill(before, signal.SIGKILL)
-        wait_for(lambda: controller(service) not in (0, before))
+        replace_controller(service)
         seen = status(service)["configuration"]
-        assert (seen["hash"], "not TOML" in seen["last_error"]) == (content_hash(good.encode()), True)
-        service.pools.write_text(good)
+        assert (seen["hash"], "not TOML" in seen["last_error"]) == (content_hash(NEW), True)
+        service.pools.write_bytes(NEW)
         wait_for(lambda: status(service)["configuration"]["last_error"] is None)
 
 
 def test_an_instance_that_serves_is_ready_whichever_controller_is_asked(tmp_path: Path) -> None:
     """Also where one took the place of another while a worker hangs, which has not the newest configuration."""
     with running(tmp_path, REDIRECT_WORKER_TIMEOUT="60") as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        hung, before = min(workers(service)), controller(service)
+        hung = min(both_workers(service))
         os.kill(hung, signal.SIGSTOP)
-        good = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}})
-        service.pools.write_text(good)
-        wait_for(lambda: content_hash(good.encode()) in configs(service))
-        os.kill(before, signal.SIGKILL)
-        wait_for(lambda: controller(service) not in (0, before))
+        service.pools.write_bytes(NEW)
+        wait_for(lambda: content_hash(NEW) in configs(service))
+        replace_controller(service)
         answer = CLIENT.get(f"{service.admin_url}/readyz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
         assert len(configs(service)) == 2  # the hung worker is still the same

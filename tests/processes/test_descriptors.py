@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomli_w
-from support.service import Running, configs, running, wait_for, workers
+from support.clients import both_workers
+from support.service import NEW, Running, put_in_force, running, wait_for, workers
 from support.wire import FRONTS, head
 
 from redirect.admin.listener import MAX_CONNECTIONS
-from redirect.config.loader import content_hash
 from redirect.proxy.descriptors import RESERVED_DESCRIPTORS
 
 pytestmark = pytest.mark.processes
@@ -53,7 +52,7 @@ HERE = head("GET /here HTTP/1.1")
 def limited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     log = str(tmp_path / "log")
     with running(tmp_path, command=(sys.executable, "-c", LIMITED, request.param), REDIRECT_ACCESS_LOG=log) as service:
-        wait_for(lambda: len(workers(service)) == 2)
+        both_workers(service)
         yield service
 
 
@@ -154,9 +153,7 @@ def test_a_full_worker_still_reopens_its_log_reloads_and_is_replaced(limited: Ru
         limited.process.send_signal(signal.SIGUSR1)
         wait_for(log.exists)
 
-        content = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}}).encode()
-        limited.pools.write_bytes(content)
-        wait_for(lambda: configs(limited) == {content_hash(content)})
+        put_in_force(limited, NEW)
         assert all(is_answered(client) for client in served)
         wait_for(lambda: log.read_text().count('"location":"http://new/here"') == len(served))
 
@@ -188,5 +185,4 @@ def test_the_service_raises_its_limit_to_the_hard_limit(tmp_path: Path) -> None:
         "from redirect.commands.main import cli; cli(['serve'])"
     )
     with running(tmp_path, command=(sys.executable, "-c", given)) as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        assert {resource.prlimit(worker, resource.RLIMIT_NOFILE) for worker in workers(service)} == {(hard, hard)}
+        assert {resource.prlimit(worker, resource.RLIMIT_NOFILE) for worker in both_workers(service)} == {(hard, hard)}

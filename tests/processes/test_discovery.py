@@ -1,8 +1,6 @@
 """Origins that come and go, in the processes of an instance: a scripted Docker daemon has the containers."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 import tomli_w
 from support.docker import Daemon, container
 from support.docker_thread import docker
-from support.service import CLIENT, Running, controller, running, status, wait_for
+from support.service import CLIENT, Running, replace_controller, running, status, wait_for
 
 from redirect.control.docker import POLL_SECONDS
 
@@ -59,10 +57,8 @@ def test_origins_come_and_go(tmp_path: Path) -> None:
         assert CLIENT.get(f"{service.url}/").headers["retry-after"] == "5"
         change(start, "http://172.18.0.1:8080/")
 
-        pid = controller(service)
         found.do(lambda daemon: daemon.answers.update(_ping=_nothing))
-        os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: controller(service) not in (0, pid))
+        replace_controller(service)
         wait_for(lambda: bool(_trouble(service)))
         assert answers(service, "http://172.18.0.1:8080/")
         service.pools.write_text(tomli_w.dumps(POOLS | {"static": POOLS["static"] | {"status": 307}}))

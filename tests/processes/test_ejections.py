@@ -4,19 +4,11 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from support.origins import Origin, origin
+from support.origins import Origin
 from support.service import CLIENT, Running, controller, is_applied, running, status, wait_for, workers
-
-
-@pytest.fixture
-def origins() -> Iterator[list[Origin]]:
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(origin()) for _ in range(3)]
 
 
 def configuration(*names: str, **keys: Any) -> dict[str, Any]:

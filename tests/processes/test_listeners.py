@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from support.service import POOLS, ROOT, environment, free_port, wait_for
+from support.service import POOLS, ROOT, ended, environment, free_port, wait_for
 
 from redirect.processes import listeners
 from redirect.processes.listeners import Given, bound, take_given
@@ -139,8 +139,7 @@ def test_both_listeners_on_unix_sockets(are_given: bool, tmp_path: Path) -> None
             wait_for(lambda: listens(paths["public"]))
             got = client.get("http://a/x", headers={"X-Forwarded-Proto": "https"})
             assert got.headers["location"].startswith("https://origin-")
-        reload = [sys.executable, "-m", "redirect", "reload", "--admin-bind", admin]
-        assert subprocess.run(reload, cwd=ROOT, env=environment(), check=False).returncode == 0
+        assert ended(sys.executable, "-m", "redirect", "reload", "--admin-bind", admin).returncode == 0
         process.terminate()
         assert process.wait(30) == 0
     for each in sockets:

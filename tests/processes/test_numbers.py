@@ -8,9 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,12 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.clients import Load
 from support.service import (
     CLIENT,
     ROOT,
     Running,
+    ended,
     environment,
     free_port,
     is_ready,
@@ -52,31 +52,6 @@ def ask(service: Running, count: int) -> int:
             except (http.client.HTTPException, OSError):  # its worker ended before it answered
                 continue
     return answered
-
-
-class Load:
-    """Clients that ask for as long as the block lasts. `answered` tells how often they were."""
-
-    def __init__(self, service: Running) -> None:
-        self._service = service
-        self._ended = threading.Event()
-        self._clients = ThreadPoolExecutor(4)
-        self.answered = 0
-
-    def __enter__(self) -> "Load":
-        self._counts = [self._clients.submit(self._ask) for _ in range(4)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.answered = sum(count.result() for count in self._counts)
-        self._clients.shutdown()
-
-    def _ask(self) -> int:
-        count = 0
-        while not self._ended.is_set():
-            count += ask(self._service, 1)
-        return count
 
 
 def records(*files: Path) -> list[dict[str, Any]]:
@@ -153,7 +128,7 @@ def test_workers_that_end(how: signal.Signals, tmp_path: Path) -> None:
     """HUP, and TERM to a worker, lose no line and no count; kill -9 loses at most a batch, and tears nothing."""
     log = tmp_path / "log"
     with running(tmp_path, REDIRECT_ACCESS_LOG=str(log)) as service:
-        with Load(service) as load:
+        with Load(service, keeps=False) as load:
             wait_for(lambda: len(records_so_far(log)) > 200)
             before = metrics(service)["redirect_requests_total"]
             for _ in range(3):
@@ -187,7 +162,7 @@ def test_the_log_is_opened_again(tmp_path: Path) -> None:
     log = tmp_path / "log"
     files = [log]
     with running(tmp_path, REDIRECT_ACCESS_LOG=str(log)) as service:
-        with Load(service) as load:
+        with Load(service, keeps=False) as load:
             for n in range(3):
                 wait_for(lambda: len(records_so_far(log)) > 100)
                 files.append(log.rename(tmp_path / f"log.{n}"))
@@ -253,9 +228,9 @@ def test_a_start_with_closed_standard_output(closed: str, tmp_path: Path) -> Non
     """An access log that is to go there would be lost, or in the error log's place; one in a file is not."""
     shell = f'exec {sys.executable} "$@" {closed}'
     command = ("bash", "-c", shell, "bash", *("-m", "redirect", "serve"))
-    ended = subprocess.run(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, check=False, timeout=30)
-    message = b"REDIRECT_ACCESS_LOG: cannot open '-': Bad file descriptor; name another file\n"
-    assert (ended.returncode, ended.stderr) == (2, b"" if "2>&-" in closed else message)
+    done = ended(*command)
+    message = "REDIRECT_ACCESS_LOG: cannot open '-': Bad file descriptor; name another file\n"
+    assert (done.returncode, done.stderr) == (2, "" if "2>&-" in closed else message)
     with running(tmp_path, command=command, REDIRECT_ACCESS_LOG=str(tmp_path / "log")) as service:
         assert CLIENT.get(f"{service.url}/").status_code == 302
         for pid in (service.process.pid, *workers(service)):

@@ -1,10 +1,9 @@
 """Probes in a service that runs: origins that are down get no requests, and everybody sees it."""
 
-import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,6 @@ from support.service import CLIENT, Running, controller, is_applied, is_ready, r
 from support.tls import CERTIFICATE, localhost
 
 CHECK = {"path": "/healthz", "interval": 0.2, "timeout": 5, "passes": 1, "fails": 2}
-
-
-@pytest.fixture
-def origins() -> Iterator[list[Origin]]:
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(origin()) for _ in range(3)]
 
 
 def pool(origins: Sequence[Origin], **keys: Any) -> dict[str, Any]:

@@ -1,21 +1,31 @@
 """Another TOML in a running service: in force in every worker, by itself, and no request notices."""
 
-import http.client
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import tomli_w
-from support.service import CLIENT, ROOT, Running, configs, controller, environment, running, status, wait_for, workers
+from support.clients import Load, both_workers
+from support.service import (
+    CLIENT,
+    NEW,
+    Running,
+    configs,
+    controller,
+    ended,
+    is_ready,
+    put_in_force,
+    running,
+    status,
+    wait_for,
+    workers,
+)
 
 from redirect.config.loader import content_hash
 
@@ -29,61 +39,25 @@ def pools(*origins: str, **more: Any) -> bytes:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
     with running(tmp_path, pools={"p": {"weighted_hosts": {"old": 1}, "is_default": True}}) as service:
-        wait_for(lambda: len(workers(service)) == 2)
+        both_workers(service)
         yield service
 
 
-class Seen:
-    """What clients on connections that are kept alive saw: where they were sent, and what went wrong."""
-
-    def __init__(self) -> None:
-        self.locations: list[str] = []
-        self.faults: list[str] = []
-
-    def elsewhere(self, location: str) -> int:
-        """How many were not sent there; one of each client's answers may have been on its way when it was."""
-        return sum(each != location for each in self.locations)
-
-
-@contextmanager
-def clients(service: Running) -> Iterator[Seen]:
-    seen, ended = Seen(), threading.Event()
-
-    def use() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
-        while not ended.is_set():
-            try:
-                connection.request("GET", "/")
-                response = connection.getresponse()
-                response.read()
-                seen.locations.append(response.headers["location"])
-            except (OSError, http.client.HTTPException) as error:
-                seen.faults.append(repr(error))
-        connection.close()
-
-    threads = [threading.Thread(target=use) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
+def elsewhere(load: Load, location: str) -> int:
+    """How many were not sent there; one of each client's answers may have been on its way when it was."""
+    return sum(each != location for each in load.locations)
 
 
 def test_a_changed_file_is_in_force(service: Running) -> None:
     """A file that is replaced is in force in every worker, without another process, and its records say so."""
     before = workers(service)
-    with clients(service) as seen:
+    with Load(service, CLIENTS) as load:
         for n in range(3):
-            content = pools(f"new-{n}")
-            service.pools.write_bytes(content)
-            wait_for(lambda: configs(service) == {content_hash(content)})  # noqa: B023
-            seen.locations.clear()
-            wait_for(lambda: len(seen.locations) > 200)
-            assert seen.elsewhere(f"http://new-{n}/") <= CLIENTS
-    assert seen.faults == []
+            put_in_force(service, pools(f"new-{n}"))
+            load.locations.clear()
+            wait_for(lambda: len(load.locations) > 200)
+            assert elsewhere(load, f"http://new-{n}/") <= CLIENTS
+    assert load.faults == []
     assert workers(service) == before
     wait_for(lambda: CLIENT.get(f"{service.admin_url}/stats").json()["pools"]["p"]["origins"]["new-2"]["picks"] > 200)
     last = json.loads(service.lines()[-1])
@@ -128,39 +102,28 @@ def test_a_fault_of_ours_changes_nothing(tmp_path: Path) -> None:
         wait_for(lambda: "a fault of this service" in (status(service)["configuration"]["last_error"] or ""))
         assert "KeyError" in service.stderr()
         assert CLIENT.get(service.url).status_code == 302
-        service.pools.write_bytes(pools("new"))
-        wait_for(lambda: configs(service) == {content_hash(pools("new"))})
+        put_in_force(service, NEW)
 
 
 def test_a_worker_that_dies_while_the_file_is_bad(service: Running) -> None:
     """A worker that takes another's place has the last good configuration, not that of the start, and no bad one."""
-    content = pools("new")
-    service.pools.write_bytes(content)
-    wait_for(lambda: configs(service) == {content_hash(content)})
+    put_in_force(service, NEW)
     service.pools.write_bytes(b"no TOML")
     wait_for(lambda: status(service)["configuration"]["last_error"] is not None)
     before = workers(service)
     for worker in before:
         os.kill(worker, signal.SIGKILL)
-    wait_for(lambda: len(workers(service) - before) == 2 if reachable(service) else False)
+    wait_for(lambda: len(workers(service) - before) == 2 if is_ready(service.admin_url) else False)
     assert CLIENT.get(service.url).headers["location"] == "http://new/"
-    assert configs(service) == {content_hash(content)}
-
-
-def reachable(service: Running) -> bool:
-    try:
-        return CLIENT.get(f"{service.admin_url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
+    assert configs(service) == {content_hash(NEW)}
 
 
 def test_reload_on_demand(service: Running) -> None:
     """POST /reload answers once the file is in force in every worker, or says why it is not."""
-    content = pools("new")
-    service.pools.write_bytes(content)
+    service.pools.write_bytes(NEW)
     answer = CLIENT.post(f"{service.admin_url}/reload", timeout=30)
-    assert (answer.status_code, answer.json()) == (200, {"path": str(service.pools), "hash": content_hash(content)})
-    assert configs(service) == {content_hash(content)}
+    assert (answer.status_code, answer.json()) == (200, {"path": str(service.pools), "hash": content_hash(NEW)})
+    assert configs(service) == {content_hash(NEW)}
     assert CLIENT.post(f"{service.admin_url}/reload", timeout=30).status_code == 200  # the same again
 
     service.pools.write_bytes(pools("new", status=200))
@@ -172,23 +135,14 @@ def test_reload_on_demand(service: Running) -> None:
 def redirect_reload(service: Running, **variables: str) -> tuple[int, str]:
     """Exit code and output of the command."""
     bind = service.admin_url.removeprefix("http://")
-    ended = subprocess.run(
-        [sys.executable, "-m", "redirect", "reload", "--admin-bind", bind],
-        cwd=ROOT,
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return ended.returncode, ended.stdout
+    done = ended(sys.executable, "-m", "redirect", "reload", "--admin-bind", bind, **variables)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_command(service: Running) -> None:
     """redirect reload says what is in force, or what is wrong, with exit code 1."""
-    content = pools("new")
-    service.pools.write_bytes(content)
-    assert redirect_reload(service) == (0, f"{service.pools} is in force: {content_hash(content)}\n")
+    service.pools.write_bytes(NEW)
+    assert redirect_reload(service) == (0, f"{service.pools} is in force: {content_hash(NEW)}\n")
     service.pools.write_bytes(b"no TOML")
     code, said = redirect_reload(service)
     assert (code, said.startswith(f"{service.pools}:1:4: ")) == (1, True), said
@@ -207,10 +161,7 @@ def test_the_command_where_nothing_runs(service: Running) -> None:
     service.stop()
     code, said = redirect_reload(service)
     assert (code, "does the service run there?" in said) == (1, True)
-    ended = subprocess.run(
-        [sys.executable, "-m", "redirect", "reload", "--admin-bind", "off"], cwd=ROOT, env=environment(), check=False
-    )
-    assert ended.returncode == 2
+    assert ended(sys.executable, "-m", "redirect", "reload", "--admin-bind", "off").returncode == 2
 
 
 def test_reload_is_not_for_pages_from_elsewhere(service: Running) -> None:
@@ -222,26 +173,24 @@ def test_reload_is_not_for_pages_from_elsewhere(service: Running) -> None:
 def test_a_large_configuration(service: Running) -> None:
     """A configuration that takes a while to read is in force like any other, and requests are answered meanwhile."""
     many = {f"pool-{n}": {"weighted_hosts": {"a": 1, "b": 2}} for n in range(5000)}
-    content = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}, **many}).encode()
-    with clients(service) as seen:
-        service.pools.write_bytes(content)
-        wait_for(lambda: configs(service) == {content_hash(content)})
-        seen.locations.clear()
-        wait_for(lambda: len(seen.locations) > 50)
-        assert seen.elsewhere("http://new/") <= CLIENTS
-    assert seen.faults == []
+    with Load(service, CLIENTS) as load:
+        put_in_force(service, NEW + tomli_w.dumps(many).encode())
+        load.locations.clear()
+        wait_for(lambda: len(load.locations) > 50)
+        assert elsewhere(load, "http://new/") <= CLIENTS
+    assert load.faults == []
 
 
 def test_a_file_that_is_replaced_all_the_time(service: Running) -> None:
     """While the file is replaced again and again, no request is lost, and the last one is in force in the end."""
-    with clients(service) as seen:
+    with Load(service, CLIENTS) as load:
         for n in range(60):
             (service.pools.parent / "aside").write_bytes(pools(f"new-{n}"))
             (service.pools.parent / "aside").replace(service.pools)
             threading.Event().wait(0.05)
         wait_for(lambda: configs(service) == {content_hash(pools("new-59"))})
-    assert seen.faults == []
-    assert len(seen.locations) > 100
+    assert load.faults == []
+    assert len(load.locations) > 100
 
 
 # The file system of the TOML does not answer while there is a file.

@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from support.clients import clients_of_both, patched
-from support.service import CLIENT, POOLS, ROOT, Running, environment, free_port, is_ready, running, wait_for, workers
+from support.clients import both_workers, clients_of_both, patched
+from support.programs import listens
+from support.service import CLIENT, POOLS, Running, ended, environment, free_port, is_ready, running, wait_for, workers
 
 from redirect.config.schema import POOL_KEYS
 from redirect.processes.master import SHORT_LIFE_SECONDS
@@ -44,18 +45,10 @@ def locations(url: str, count: int, **headers: str) -> Iterator[str]:
 
 def start_fails(*options: str, **variables: str) -> tuple[int, str]:
     """The exit code and the message of a start that has to fail."""
-    variables = {"REDIRECT_SERVER_PORT": str(free_port()), "REDIRECT_ADMIN_BIND": "off"} | variables
-    ended = subprocess.run(
-        [sys.executable, "-m", "redirect", "serve", *options],
-        cwd=ROOT,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout == ""
-    return ended.returncode, ended.stderr
+    variables = {"REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "off"} | variables
+    done = ended(sys.executable, "-m", "redirect", "serve", *options, **variables)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -137,22 +130,10 @@ cli(["serve"])
 """
 
 
-def test_a_start_without_files_ends_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
-    ended = subprocess.run(
-        [sys.executable, "-c", FULL, "all"],
-        cwd=ROOT,
-        env=environment(
-            REDIRECT_POOLS_CONFIG_PATH=str(tmp_path / "pools.toml"),
-            REDIRECT_SERVER_PORT=str(free_port()),
-            REDIRECT_ADMIN_BIND="off",
-        ),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 3
-    assert b"there can be no worker: [Errno 28] No space left on device" in ended.stderr
+def test_a_start_without_files_ends_with_the_reason() -> None:
+    done = ended(sys.executable, "-c", FULL, "all", REDIRECT_SERVER_PORT="0", REDIRECT_ADMIN_BIND="off")
+    assert done.returncode == 3
+    assert "there can be no worker: [Errno 28] No space left on device" in done.stderr
 
 
 def test_a_full_dev_shm_is_done_without(tmp_path: Path) -> None:
@@ -186,27 +167,14 @@ cli(["serve"])
 
 
 @pytest.mark.parametrize("when", [WHILE_IT_IS_MADE, AS_ITS_LOOP_BEGINS], ids=["while it is made", "as its loop begins"])
-def test_a_worker_that_is_told_to_stop_before_it_serves_exits(when: str, tmp_path: Path) -> None:
+def test_a_worker_that_is_told_to_stop_before_it_serves_exits(when: str) -> None:
     """It does not serve while Python exits: what it answered then would be in no log."""
-    (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
-    ended = subprocess.run(
-        [sys.executable, "-c", TOLD_TO_STOP + when],
-        cwd=ROOT,
-        env=environment(
-            REDIRECT_POOLS_CONFIG_PATH=str(tmp_path / "pools.toml"),
-            REDIRECT_SERVER_PORT=str(free_port()),
-            REDIRECT_ADMIN_BIND="off",
-            REDIRECT_WORKERS="1",
-        ),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "Worker exiting" in ended.stderr
-    assert "Started server process" not in ended.stderr
-    assert is_calm(ended.stderr), ended.stderr
+    settings = {"REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "off", "REDIRECT_WORKERS": "1"}
+    done = ended(sys.executable, "-c", TOLD_TO_STOP + when, **settings)
+    assert done.returncode == 0, done.stderr
+    assert "Worker exiting" in done.stderr
+    assert "Started server process" not in done.stderr
+    assert is_calm(done.stderr), done.stderr
 
 
 def is_calm(log: str) -> bool:
@@ -299,18 +267,9 @@ def test_without_admin_listener(tmp_path: Path) -> None:
     """REDIRECT_ADMIN_BIND=off runs the service without the admin listener."""
     port = free_port()
     (tmp_path / "pools.toml").write_text(tomli_w.dumps(POOLS))
-    options = [
-        "--port",
-        str(port),
-        "--host",
-        "127.0.0.1",
-        "--config",
-        str(tmp_path / "pools.toml"),
-        "--admin-bind",
-        "off",
-    ]
+    options = f"--port {port} --host 127.0.0.1 --config {tmp_path}/pools.toml --admin-bind off --workers 1".split()
     process = subprocess.Popen(
-        [sys.executable, "-m", "redirect", "serve", "--workers", "1", "--access-log", str(tmp_path / "log"), *options],
+        [sys.executable, "-m", "redirect", "serve", "--access-log", str(tmp_path / "log"), *options],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -325,11 +284,6 @@ def test_without_admin_listener(tmp_path: Path) -> None:
     assert stdout == b""
     assert stderr.count(b"http://") == 1
     wait_for(lambda: len((tmp_path / "log").read_text().splitlines()) == 1)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
@@ -468,17 +422,9 @@ cli(["serve"])
 """
     for setting in ({"REDIRECT_SERVER_PORT": str(port)}, {"REDIRECT_ADMIN_BIND": f"127.0.0.1:{port}"}):
         ours = {"REDIRECT_SERVER_HOST": "127.0.0.1", "REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "127.0.0.1:0"}
-        ended = subprocess.run(
-            [sys.executable, "-c", faster],
-            cwd=ROOT,
-            env=environment(**ours | setting),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert ended.returncode == 3, ended.stderr
-        assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in ended.stderr
+        done = ended(sys.executable, "-c", faster, **ours | setting)
+        assert done.returncode == 3, done.stderr
+        assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in done.stderr
 
 
 # Serves, and is sent a signal, which the argument names, as it starts.
@@ -499,10 +445,8 @@ main("serve")
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT"])
 def test_a_stop_before_it_serves(how: str) -> None:
     """TERM or Ctrl-C while the service starts ends it, with exit code 0 and no word."""
-    ended = subprocess.run(
-        [sys.executable, "-c", TOLD_FIRST, how], cwd=ROOT, env=environment(), capture_output=True, check=False
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    done = ended(sys.executable, "-c", TOLD_FIRST, how)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("how", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
@@ -519,8 +463,7 @@ def test_an_upgrade_that_cannot_begin_changes_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     command = ("bash", "-c", 'cd "$1" && exec "$2" -m redirect serve', "bash", str(folder), sys.executable)
     with running(tmp_path, command=command) as service:
-        wait_for(lambda: len(workers(service)) == 2)
-        before = workers(service)
+        before = both_workers(service)
         folder.rmdir()
 
         def is_tried_again() -> bool:

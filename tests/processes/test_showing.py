@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support.service import CLIENT, POOLS, Running, controller, free_port, is_ready, running, wait_for, workers
+from support.clients import both_workers
+from support.service import CLIENT, POOLS, Running, controller, free_port, is_ready, running, wait_for
 
 DOCUMENTS = ("stats", "status", "healthz", "readyz", "metrics")
 SHOWN = {**POOLS, "routes": [{"path": f"/{each}", "show": each} for each in DOCUMENTS]}
@@ -96,7 +97,7 @@ def test_without_an_admin_listener_the_controller_answers_workers_alone(tmp_path
     with without_admin(tmp_path) as service:
         for document in DOCUMENTS:
             assert CLIENT.get(f"{service.admin_url}/{document}").status_code == 200
-        wait_for(lambda: len(workers(service)) == 2)
+        both_workers(service)
         sockets = unix_sockets(controller(service))
         assert sockets
         assert all(each == ["00000000"] for each in sockets)  # no name, and not that of a listener

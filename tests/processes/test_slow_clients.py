@@ -1,17 +1,15 @@
 """Clients that are late, over the network: they are cut off while others are served."""
 
-import http.client
 import socket
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from support.clients import Load
 from support.service import CLIENT, Running, running, wait_for
 from support.wire import NEXT
 
@@ -26,33 +24,6 @@ from redirect.commands.main import cli
 
 cli(["serve"])
 """
-
-
-class Asking:
-    """A client that asks all the time, on one connection, for as long as the block lasts. Whatever goes wrong is
-    raised at its end."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._ended = threading.Event()
-        self._client = ThreadPoolExecutor(1)
-        self.answered = 0
-
-    def __enter__(self) -> "Asking":
-        self._asked = self._client.submit(self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._asked.result()
-        self._client.shutdown()
-
-    def _ask(self) -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)) as client:
-            while not self._ended.is_set():
-                client.request("GET", "/")
-                assert client.getresponse().read() == b""
-                self.answered += 1
 
 
 def drip(clients: list[socket.socket]) -> Iterator[bytes]:
@@ -80,13 +51,14 @@ def begun(port: int) -> socket.socket:
 
 def test_clients_that_send_byte_by_byte_get_408_while_others_are_served(tmp_path: Path) -> None:
     with running(tmp_path, command=(sys.executable, "-c", SHORT)) as service, ExitStack() as stack:
-        with Asking(service.port) as asking:
+        with Load(service, 1) as load:
             answers = [*drip([stack.enter_context(begun(service.port)) for _ in range(1000)])]
         assert len(answers) == 1000
         assert all(answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n") for answer in answers)
-        assert asking.answered > 0
-        statuses = Counter(record["status"] for record in service.records(1000 + asking.answered))
-        assert statuses == {408: 1000, 302: asking.answered}
+        assert load.answered > 0
+        assert load.faults == []
+        statuses = Counter(record["status"] for record in service.records(1000 + load.answered))
+        assert statuses == {408: 1000, 302: load.answered}
         wait_for(lambda: connections(service) == 0)
 
 

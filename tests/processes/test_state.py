@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import CLIENT, Running, controller, running, status, wait_for
+from support.service import CLIENT, Running, replace_controller, running, status, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -28,12 +28,6 @@ def stats(service: Running) -> dict[str, Any]:
 def answered(service: Running) -> int:
     count: int = stats(service)["requests_count"]["success"]
     return count
-
-
-def replace_controller(service: Running, how: signal.Signals) -> None:
-    before = controller(service)
-    os.kill(before, how)
-    wait_for(lambda: controller(service) not in (0, before))
 
 
 @pytest.mark.slow
@@ -61,7 +55,7 @@ def test_numbers_outlive_a_restart(tmp_path: Path) -> None:
     with running(tmp_path, REDIRECT_STATE_DIR=str(directory)) as service:
         assert answered(service) == 25
         ask(service, 1)
-        replace_controller(service, signal.SIGKILL)
+        replace_controller(service)
         wait_for(lambda: answered(service) == 26)
         assert service.stop() == 0
         assert "the numbers are not kept" not in service.stderr()

@@ -1,7 +1,9 @@
 """Clients that talk to a running service on connections that they keep."""
 
+import http.client
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
@@ -38,6 +40,53 @@ class Client:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class Load:
+    """Clients that ask all the time, for as long as the block lasts: where they were sent, and what went wrong. They
+    keep their connections, or have a new one for each request, so that every worker has its part."""
+
+    def __init__(self, service: Running, clients: int = 4, *, keeps: bool = True) -> None:
+        self.locations: list[str] = []
+        self.faults: list[str] = []
+        self._port = service.port
+        self._keeps = keeps
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def answered(self) -> int:
+        return len(self.locations)
+
+    def _ask(self) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            while not self._ended.is_set():
+                try:
+                    connection.request("GET", "/")
+                    answer = connection.getresponse()
+                    answer.read()
+                    if answer.status == 302:
+                        self.locations.append(answer.headers["location"])
+                    else:
+                        self.faults.append(str(answer.status))
+                except (OSError, http.client.HTTPException) as error:
+                    self.faults.append(repr(error))
+                    connection.close()
+                if not self._keeps:
+                    connection.close()
 
 
 def both_workers(service: Running) -> set[int]:

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import tomli_w
 
+from redirect.config.loader import content_hash
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 30
 
@@ -26,6 +28,8 @@ POOLS: dict[str, Any] = {
     "pool-c": {"weighted_hosts": {"origin-7": 1}, "status": 307},
 }
 
+# Another TOML, which sends all requests to one origin.
+NEW = tomli_w.dumps({"p": {"weighted_hosts": {"new": 1}, "is_default": True}}).encode()
 
 # Each request on a connection of its own, so that any worker may answer it. What httpx does without a client reads all
 # certificates of the system for each request: 24 ms, beside 1.
@@ -59,6 +63,13 @@ def environment(**variables: str) -> dict[str, str]:
     """This process's environment without settings of ours, and with `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REDIRECT_", "FORWARDED_"))}
     return kept | variables
+
+
+def ended(*command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """A command that was run to its end, with `variables` in its environment."""
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 class Running:
@@ -178,6 +189,12 @@ def configs(service: Running) -> set[str]:
     return {worker["config"] for worker in status(service)["workers"]}
 
 
+def put_in_force(service: Running, content: bytes) -> None:
+    """Writes the TOML, and waits until every worker has it."""
+    service.pools.write_bytes(content)
+    wait_for(lambda: configs(service) == {content_hash(content)})
+
+
 def workers(service: Running) -> set[int]:
     """The workers there are; none where the admin listener ends before it answers."""
     try:
@@ -192,3 +209,9 @@ def controller(service: Running) -> int:
     children = {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
     found = children - workers(service)
     return found.pop() if len(found) == 1 else 0
+
+
+def replace_controller(service: Running, how: signal.Signals = signal.SIGKILL) -> None:
+    before = controller(service)
+    os.kill(before, how)
+    wait_for(lambda: controller(service) not in (0, before))
