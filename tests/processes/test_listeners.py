@@ -12,6 +12,7 @@ import httpx
 import pytest
 import tomli_w
 from support.service import POOLS, ROOT, ended, environment, free_port, wait_for
+from support.wire import NEXT
 
 from redirect.processes import listeners
 from redirect.processes.listeners import Given, bound, take_given
@@ -136,7 +137,7 @@ def test_both_listeners_on_unix_sockets(are_given: bool, tmp_path: Path) -> None
     ):
         ends.callback(process.terminate)  # whatever fails: it is waited for
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(paths["public"])), timeout=30) as client:
-            wait_for(lambda: listens(paths["public"]))
+            wait_for(lambda: answers(paths["public"]))
             got = client.get("http://a/x", headers={"X-Forwarded-Proto": "https"})
             assert got.headers["location"].startswith("https://origin-")
         assert ended(sys.executable, "-m", "redirect", "reload", "--admin-bind", admin).returncode == 0
@@ -147,6 +148,11 @@ def test_both_listeners_on_unix_sockets(are_given: bool, tmp_path: Path) -> None
     assert [path.exists() for path in paths.values()] == [are_given] * 2
 
 
-def listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
+def answers(path: Path) -> bool:
+    """Whether the service does. It listens before, for a moment, to see that it can."""
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.settimeout(5)
+        client.connect(str(path))
+        client.sendall(NEXT)
+        return client.recv(4096).startswith(b"HTTP/1.1 302 ")
+    return False
