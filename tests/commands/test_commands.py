@@ -3,20 +3,17 @@
 import json
 import os
 import re
-import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from support.command import run
+from support.origin import answer
+from support.origins import answering
 from support.service import running
 
-from redirect.commands.main import cli
 from redirect.commands.serve import serve
 from redirect.config import loader
 from redirect.config.settings import Settings, variable
@@ -33,10 +30,6 @@ status = 308
 """
 
 OVERRIDE = {"pool": "api", "origin": "10.0.0.1:1", "share": 5, "to": 5, "reached": "8:00", "ends": "9:00"}
-
-
-def run(*arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(cli, arguments, env=variables)
 
 
 def test_the_version_and_the_reader_in_use_are_printed() -> None:
@@ -649,33 +642,6 @@ def test_explain_needs_a_good_file(file: Path) -> None:
     assert result.stderr == "redirect_pools_config.toml:1:1: holds no pool; a pool begins with a line like [pool-a]\n"
 
 
-@contextmanager
-def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
-    """Something that answers one request so; where it is."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(status)
-            for name, value in fields.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_GET(self) -> None:
-            self.do_POST()
-
-        def log_request(self, *args: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            thread.join()
-
-
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -691,16 +657,17 @@ def answering(status: int, body: bytes, **fields: str) -> Iterator[str]:
 )
 def test_reload_where_something_else_answers(status: int, body: bytes) -> None:
     """What is not said as the admin listener says it is said to come from something else; exit code 1."""
-    with answering(status, body) as bind:
+    with answering(answer(body, status=f"{status} Said"), ends=False) as bind:
         result = run("reload", "--admin-bind", bind)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"what answers at {bind} is not the admin listener of this service; name another address\n"
 
 
-@pytest.mark.parametrize("fields", [{}, {"retry_after": "3600"}, {"retry_after": "Fri, 20 Nov 2026 19:43:06 GMT"}])
-def test_reload_where_it_is_no_use_to_wait(fields: dict[str, str]) -> None:
+@pytest.mark.parametrize("fields", [[], ["Retry-After: 3600"], ["Retry-After: Fri, 20 Nov 2026 19:43:06 GMT"]])
+def test_reload_where_it_is_no_use_to_wait(fields: list[str]) -> None:
     """A refusal that is not worth another try, or not soon, is printed; exit code 1."""
-    with answering(503, b'{"detail": "not now"}', **fields) as bind:
+    refusal = answer(b'{"detail": "not now"}', *fields, status="503 Service Unavailable")
+    with answering(refusal, ends=False) as bind:
         result = run("reload", "--admin-bind", bind)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "not now\n")
 
@@ -721,15 +688,15 @@ def test_check_says_what_a_file_changes_of_another_one(file: Path) -> None:
 def test_check_says_what_a_file_changes_of_standard_input(file: Path) -> None:
     """One of the two may be standard input, which can be read once."""
     old = POOLS.replace('"origin-1" = 2', '"origin-1" = 1')
-    result = CliRunner().invoke(cli, ["check", "--diff", "-", str(file)], input=old)
+    result = run("check", "--diff", "-", str(file), content=old)
     assert (result.exit_code, result.stdout) == (
         0,
         "pool pool-a: origin-1: 50 % -> 66.7 %, origin-2.example.com: 50 % -> 33.3 %\n",
     )
-    bad = CliRunner().invoke(cli, ["check", "--diff", "-", str(file)], input="[p]\n")
+    bad = run("check", "--diff", "-", str(file), content="[p]\n")
     assert bad.exit_code == 1
     assert bad.stderr.startswith("standard input:1:1: ")
-    both = CliRunner().invoke(cli, ["check", "--diff", "-", "-"], input=old)
+    both = run("check", "--diff", "-", "-", content=old)
     assert (both.exit_code, both.stderr) == (
         2,
         "standard input is compared with itself: name another file with --diff\n",
@@ -738,9 +705,9 @@ def test_check_says_what_a_file_changes_of_standard_input(file: Path) -> None:
 
 def test_check_says_what_a_file_changes_of_what_is_in_force(file: Path) -> None:
     """By the admin listener; where there is none, the exit code is 1."""
-    with answering(200, b'{"changes": ["warning: pool q is gone"]}') as bind:
+    with answering(answer(b'{"changes": ["warning: pool q is gone"]}'), ends=False) as bind:
         assert run("check", "--admin-bind", bind, "--diff").stdout == "warning: pool q is gone\n"
-    with answering(200, b"[]") as bind:
+    with answering(answer(b"[]"), ends=False) as bind:
         assert run("check", "--admin-bind", bind, "--diff").exit_code == 1
 
 
@@ -779,9 +746,9 @@ def test_init_writes_a_toml_to_begin_with(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_check_reads_standard_input() -> None:
-    good = CliRunner().invoke(cli, ["check", "-"], input=b'[p]\nweighted_hosts = { "a" = 1 }\nis_default = true\n')
+    good = run("check", "-", content=b'[p]\nweighted_hosts = { "a" = 1 }\nis_default = true\n')
     assert (good.exit_code, good.stdout) == (0, "p  302  default\n  a  weight       1  100.00%\n")
-    bad = CliRunner().invoke(cli, ["check", "-"], input=b"[p]\n")
+    bad = run("check", "-", content=b"[p]\n")
     assert bad.exit_code == 1
     assert bad.stderr.startswith("standard input:1:1: ")
 
@@ -798,16 +765,16 @@ SMALL = b'[p]\nweighted_hosts = { "a" = 1 }\nis_default = true\n'
     ],
 )
 def test_config_may_be_standard_input(command: list[str], printed: str) -> None:
-    result = CliRunner().invoke(cli, command, input=SMALL)
+    result = run(*command, content=SMALL)
     assert (result.exit_code, result.stdout[: len(printed)]) == (0, printed)
-    bad = CliRunner().invoke(cli, command, input=b"[p]\n")
+    bad = run(*command, content=b"[p]\n")
     assert bad.exit_code == 1
     assert bad.stderr.startswith("standard input:1:1: ")
 
 
 def test_standard_input_is_as_large_as_a_file_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "MAX_CONFIG_BYTES", 1000)
-    result = CliRunner().invoke(cli, ["check", "-"], input=SMALL + b"#" * 10_000)
+    result = run("check", "-", content=SMALL + b"#" * 10_000)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("standard input:1:1: too large: at least 1,001 bytes, at most 1,000 ")
 
@@ -829,7 +796,7 @@ def test_init_writes_to_standard_output(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     written = run("init", "-")
     assert (written.exit_code, list(tmp_path.iterdir())) == (0, [])
-    assert CliRunner().invoke(cli, ["check", "-"], input=written.stdout).exit_code == 0
+    assert run("check", "-", content=written.stdout).exit_code == 0
 
 
 def test_pools_are_listed(file: Path) -> None:
@@ -846,13 +813,12 @@ def test_pools_of_the_running_service_are_listed_without_a_file(file: Path, is_t
     api = {"is_default": False, "is_forwarded": True, "overrides": [OVERRIDE], "discover": {"name": "api", "port": 1}}
     api["origins"] = {"10.0.0.1:1": {"weight": 1}, "10.0.0.2:1": {"weight": 0}}
     said = json.dumps({"pools": {"site": site, "api": api}}).encode()
-    with answering(200, said) as bind:
+    with answering(answer(said), ends=False) as bind:
         assert run("pools", "list", "--live", "--admin-bind", bind).stdout == (
             "site  1 origin  default\n"
             "api   2 origins, 1 drained  forwarded\n"
             "  override: 10.0.0.1:1  5 % since 8:00, until 9:00\n"
         )
-    with answering(200, said) as bind:
         rows = json.loads(run("pools", "list", "--live", "--json", "--admin-bind", bind).stdout)
     assert rows[1] == {
         "name": "api",

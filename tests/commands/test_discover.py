@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-from click.testing import CliRunner, Result
+from support.command import run
 from support.docker import container
 from support.docker_thread import docker
-
-from redirect.commands.main import cli
 
 POOLS = """
 [shop]
@@ -18,10 +16,6 @@ discover = { labels = ["app=shop"] }
 discover = { name = "localhost", port = 8080 }
 """
 BY_DOCKER = 'found by Docker: labels = ["app=shop"]'
-
-
-def run(*arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(cli, arguments, env=variables)
 
 
 def test_check_asks_nothing(file: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.log_lines import MARKER, line, run, zstd
@@ -100,14 +101,14 @@ def test_files_are_read_in_the_order_in_which_they_are_given(log: Path) -> None:
 
 
 def test_without_a_file_it_is_the_one_of_the_settings(log: Path) -> None:
-    assert run(variables={"REDIRECT_ACCESS_LOG": str(log)}).stdout == SHOWN
-    assert run("--pool", "pool-b", variables={"REDIRECT_ACCESS_LOG": str(log)}).stdout == ""
+    assert run(REDIRECT_ACCESS_LOG=str(log)).stdout == SHOWN
+    assert run("--pool", "pool-b", REDIRECT_ACCESS_LOG=str(log)).stdout == ""
 
 
 @pytest.mark.parametrize("variables", [{}, {"REDIRECT_ACCESS_LOG": "-"}, {"REDIRECT_ACCESS_LOG": "off"}])
 @pytest.mark.parametrize("command", [[], ["report", "top"], ["query", "SELECT 1"]])
-def test_without_any_file_it_says_what_to_do(command: list[str], variables: dict[str, str]) -> None:
-    result = run(*command, variables=variables)
+def test_without_any_file_it_says_what_to_do(command: list[str], variables: dict[str, Any]) -> None:
+    result = run(*command, **variables)
     assert result.exit_code == 2
     assert result.stderr == (
         "no FILE is given, and REDIRECT_ACCESS_LOG names none: name one, or - for standard input\n"

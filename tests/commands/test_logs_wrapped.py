@@ -25,31 +25,16 @@ def of_cri(content: bytes, stream: str = "stdout", tag: str = "F") -> bytes:
     return f"{TIME} {stream} {tag} ".encode() + content.removesuffix(b"\n") + b"\n"
 
 
-def of_compose(content: bytes) -> bytes:
-    return b"redirect-12  | " + content
-
-
-def of_compose_without_prefix(content: bytes) -> bytes:
-    """Some versions erase the line of a terminal, even where there is none."""
-    return b"\x1b[2K\x1b[2K" + content
-
-
-def of_compose_in_color(content: bytes) -> bytes:
-    """`docker compose --ansi always logs`."""
-    return b"\x1b[36mredirect-12  | \x1b[0m" + content
-
-
-def of_compose_with_times(content: bytes) -> bytes:
-    return b"redirect-1  | " + TIME.encode() + b" " + content
-
-
-def of_kubectl(content: bytes) -> bytes:
-    return b"[pod/redirect-5c9d/redirect] " + content
-
-
+# What else stands before a line.
+PREFIXES = {
+    "compose": b"redirect-12  | ",
+    "compose where it erases the line of a terminal that there is not": b"\x1b[2K\x1b[2K",
+    "compose --ansi always": b"\x1b[36mredirect-12  | \x1b[0m",
+    "compose logs --timestamps": b"redirect-1  | %b " % TIME.encode(),
+    "kubectl": b"[pod/redirect-5c9d/redirect] ",
+}
 WRAPPINGS = pytest.mark.parametrize(
-    "wrap",
-    [of_docker, of_cri, of_compose, of_compose_without_prefix, of_compose_in_color, of_compose_with_times, of_kubectl],
+    "wrap", [of_docker, of_cri, *(pytest.param(prefix.__add__, id=name) for name, prefix in PREFIXES.items())]
 )
 
 

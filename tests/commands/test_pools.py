@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from redirect.commands.main import cli
+from click.testing import Result
+from support import command
 
 POOLS = """\
 # The pools.
@@ -27,7 +26,7 @@ TAKEN = f"{NAME} is changed; a running service takes it when it reloads\n"
 
 
 def run(*arguments: str, **variables: str) -> Result:
-    return CliRunner().invoke(cli, ["pools", *arguments], env=variables)
+    return command.run("pools", *arguments, **variables)
 
 
 DONE = {

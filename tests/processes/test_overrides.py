@@ -6,10 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from support.service import CLIENT, Running, controller, running, wait_for
-
-from redirect.commands.main import cli
+from support.command import run
+from support.service import CLIENT, Running, replace_controller, running, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -22,7 +20,7 @@ def ramp(service: Running, *arguments: str) -> str:
 
 def pools(service: Running, *arguments: str) -> str:
     bind = service.admin_url.removeprefix("http://")
-    result = CliRunner().invoke(cli, ["pools", *arguments, "--admin-bind", bind])
+    result = run("pools", *arguments, "--admin-bind", bind)
     return f"{result.exit_code} {result.output}"
 
 
@@ -47,9 +45,7 @@ def test_a_share_is_overridden_in_all_workers_until_it_ends(tmp_path: Path) -> N
         assert shares(service) == {"http://old.example/": 40}
         assert ramp(service, "site", "new.example", "100%").startswith("0 site  new.example  100 % since ")
         wait_for(lambda: shares(service) == {"http://new.example/": 40})
-        pid = controller(service)
-        os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: controller(service) not in (0, pid))
+        replace_controller(service)
         assert shares(service) == {"http://new.example/": 40}
         assert "new.example  100 % since" in ramp(service)
         for named in [], ["--config", str(tmp_path / "pools.toml")]:

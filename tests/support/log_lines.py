@@ -3,10 +3,10 @@
 import sys
 from typing import Any
 
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from redirect.commands.main import cli
 from redirect.telemetry.access_log import fit
+from support import command
 from support.logged import KEYS
 
 if sys.version_info >= (3, 14):
@@ -46,10 +46,8 @@ def line(**values: Any) -> bytes:
     return fit({**RECORD, **values}).encode()
 
 
-def run(*arguments: str, content: bytes | None = None, variables: dict[str, str] | None = None) -> Result:
-    return CliRunner().invoke(
-        cli, ["logs", *arguments], input=content, env={"REDIRECT_ACCESS_LOG": None, **(variables or {})}
-    )
+def run(*arguments: str, content: bytes | None = None, **variables: str) -> Result:
+    return command.run("logs", *arguments, content=content, **{"REDIRECT_ACCESS_LOG": None} | variables)
 
 
 POOLS = """
