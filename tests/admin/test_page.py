@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -140,16 +140,15 @@ class FakeInstance:
         return View(instance, SharedNumbers(instance), Query(**query))
 
 
-def ask(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
+async def answer(fake: FakeInstance, path: str = "/", **request: Any) -> httpx.Response:
     others = [Route(path, PlainTextResponse()) for path in ("/status", "/stats", "/metrics")]
     app = request.pop("app", None) or Starlette(routes=[*fake.routes(), *others])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+        return await client.request(request.pop("method", "GET"), path, **request)
 
-    async def answer() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.request(request.pop("method", "GET"), path, **request)
 
-    return asyncio.run(answer())
+def ask(*asked: Any, **request: Any) -> httpx.Response:
+    return asyncio.run(answer(*asked, **request))
 
 
 def rows(html: str) -> list[str]:
@@ -762,8 +761,9 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 Events = AsyncGenerator[tuple[str, str]]
 
 
-def stream(fake: FakeInstance, watch: Callable[[Events], Awaitable[None]], **query: str) -> None:
-    """Has `watch` see the events of a stream, as a browser takes them apart."""
+@contextlib.asynccontextmanager
+async def stream(fake: FakeInstance, **query: str) -> AsyncGenerator[Events]:
+    """The events of a stream, as a browser takes them apart."""
 
     async def events() -> Events:
         async with contextlib.aclosing(fake.view(**query).live(lambda: True)) as live:
@@ -773,31 +773,25 @@ def stream(fake: FakeInstance, watch: Callable[[Events], Awaitable[None]], **que
                 assert all(text.startswith("data: ") for text in data)
                 yield name.removeprefix("event: "), "\n".join(text.removeprefix("data: ") for text in data)
 
-    async def whole() -> None:
-        async with asyncio.timeout(10), contextlib.aclosing(events()) as seen:
-            await watch(seen)
-
-    asyncio.run(whole())
+    async with asyncio.timeout(10), contextlib.aclosing(events()) as seen:
+        yield seen
 
 
-def test_an_event_is_the_part_of_the_page_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_is_the_part_of_the_page_to_the_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000.5)
     fake = FakeInstance()
     fake.log = [line(), line(path="/\x0b\u2028<script>", query="")]
     fake.loading = Loading(0, "one\ntwo", 0)
-
-    async def watch(events: Events) -> None:
+    async with stream(fake) as events:
         html = fake.view().page("")
         sent = dict([await anext(events) for _ in range(1 + len(SECTIONS))])
-        assert list(sent) == ["all-requests", *SECTIONS]
-        for name, part in sent.items():
-            assert f'id="{name.removeprefix("all-")}">{part}</' in html
-
-    stream(fake, watch)
+    assert list(sent) == ["all-requests", *SECTIONS]
+    for name, part in sent.items():
+        assert f'id="{name.removeprefix("all-")}">{part}</' in html
 
 
 @pytest.mark.slow
-def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
+async def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
     """Of too many only the last are sent, and how many more there were."""
     fake = FakeInstance()
     fake.log = [line(path="/old")]
@@ -805,7 +799,7 @@ def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
     async def requests(events: Events) -> str:
         return next(data for name, data in [event async for event in _until(events, "requests")] if name == "requests")
 
-    async def watch(events: Events) -> None:
+    async with stream(fake, pool="pool-a") as events:
         name, old = await anext(events)
         assert (name, old.count("/old")) == ("all-requests", 3)  # twice in its row, once among its keys
         fake.log += [line(path="/new"), line(path="/other", pool="pool-b")]
@@ -817,8 +811,6 @@ def test_a_new_request_that_fits_the_filter_is_sent_once() -> None:
         assert many.count("<tr>") == MAX_NEW_ROWS
         assert "1,000 more, too many to show" in many
 
-    stream(fake, watch, pool="pool-a")
-
 
 async def _until(events: Events, last: str) -> Events:
     async for event in events:
@@ -827,28 +819,22 @@ async def _until(events: Events, last: str) -> Events:
             return
 
 
-def test_a_stream_has_beats_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_has_beats_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "TICK", 0.01)
     monkeypatch.setattr(page, "BEAT_SECONDS", 0.05)
-
-    async def watch(events: Events) -> None:
+    async with stream(FakeInstance()) as events:
         for _ in range(2):
             [_ async for _ in _until(events, "beat")]
 
-    stream(FakeInstance(), watch)
 
-
-def test_a_reload_changes_the_pools_that_a_stream_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reload_changes_the_pools_that_a_stream_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "TICK", 0.01)
     fake = FakeInstance()
-
-    async def watch(events: Events) -> None:
+    async with stream(fake) as events:
         async for name, data in events:
             if name == "pools" and "origin-9" in data:
                 return
             fake.config = parse_config(TOML.replace("origin-1", "origin-9").encode(), "pools.toml")
-
-    stream(fake, watch)
 
 
 @contextlib.contextmanager
@@ -896,15 +882,12 @@ def test_one_stream_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
             assert time.monotonic() < deadline
 
 
-def test_the_event_loop_renders_nothing() -> None:
+async def test_the_event_loop_renders_nothing() -> None:
     fake = FakeInstance()
     fake.log = [line()]
-
-    async def watch(events: Events) -> None:
+    assert (await answer(fake)).status_code == 200
+    async with stream(fake) as events:
         assert [(await anext(events))[0] for _ in range(1 + len(SECTIONS))] == ["all-requests", *SECTIONS]
-
-    assert ask(fake).status_code == 200
-    stream(fake, watch)
     assert threading.get_ident() not in fake.threads
 
 
