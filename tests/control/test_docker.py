@@ -25,11 +25,6 @@ from redirect.core.discovery import Discover
 SHOP = {"shop": Discover(labels=("app=shop",))}
 
 
-def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """uvloop says something where it connects and is stopped at the same moment."""
-    return [record for record in caplog.records if record.name == "gunicorn.error"]
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gathers for a fifth of the time, waits a twentieth of it for Docker to come back, and lists no more often than
@@ -271,7 +266,7 @@ async def test_what_is_found_stays_while_docker_is_gone(tmp_path: Path, caplog: 
         await daemon.start()
         await until(lambda: states(provider) == {"shop-1": "up", "shop-2": "up"})
         assert provider.trouble is None
-    cut, gone, again = [record.getMessage() for record in ours(caplog)]
+    cut, gone, again = caplog.messages
     assert cut.startswith("docker cannot be asked: ")
     assert gone == (f"docker cannot be asked: {reason}; origins stay as they are")
     assert again.startswith("docker can be asked again, after ")
@@ -507,14 +502,14 @@ async def test_a_container_is_warned_of_once(tmp_path: Path, caplog: pytest.LogC
             daemon.emit("update")
             while daemon.lists < count:
                 await asyncio.sleep(0.002)
-        assert [record.getMessage().partition(":")[0] for record in ours(caplog)] == [
+        assert [message.partition(":")[0] for message in caplog.messages] == [
             "the container shop-1 in shop",
             "the container shop-1 is left out of shop",
         ]
         daemon.put(container(2, **bad))
         daemon.emit("start", 2)
         await until(lambda: len(states(provider)) == 2)
-    assert len(ours(caplog)) == 4
+    assert len(caplog.records) == 4
 
 
 async def test_what_docker_says_of_an_origin_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -528,7 +523,7 @@ async def test_what_docker_says_of_an_origin_is_logged(tmp_path: Path, caplog: p
                 await asyncio.sleep(0.002)
         daemon.emit("kill")
         await until(lambda: states(provider) == {"shop-1": "draining"})
-    assert [(record.levelname, record.getMessage()) for record in ours(caplog)] == [
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "shop-1 is down in shop: docker calls it unhealthy"),
         ("INFO", "shop-1 is up again in shop"),
         ("INFO", "shop-1 is draining in shop: docker stops it"),
