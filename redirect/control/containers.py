@@ -225,16 +225,13 @@ def _host(container: Container, discover: Discover, view: View) -> str:
 
 def _endpoint_host(container: Container, network: str | None) -> str:
     hosts = {name: each.host for name, each in sorted(container.endpoints.items()) if each.host}
-    if network is None and len(hosts) == 1:
-        return next(iter(hosts.values()))
-    if network is None and hosts:
-        raise _LeftOutError(f"it is in the networks {', '.join(hosts)}: {_name_one('network', next(iter(hosts)))}")
     if not hosts:
         raise _LeftOutError("it has no address in any network: connect it to one that the gateway is in")
-    assert network is not None
-    if network not in hosts:
+    if network is None and len(hosts) > 1:
+        raise _LeftOutError(f"it is in the networks {', '.join(hosts)}: {_name_one('network', next(iter(hosts)))}")
+    if network is not None and network not in hosts:
         raise _LeftOutError(_not_in(network, hosts))
-    return hosts[network]
+    return hosts[network or next(iter(hosts))]
 
 
 def _not_in(network: str, hosts: Iterable[str]) -> str:
