@@ -19,6 +19,8 @@ from redirect.telemetry.log_writer import try_target
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
+_CHOSEN_WITH = {"public": "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT", "admin": "REDIRECT_ADMIN_BIND"}
+
 
 def _with_settings(command: F) -> F:
     """Gives the command an option for each setting but the token, which the list of processes would show."""
@@ -124,15 +126,10 @@ def _check_descriptors() -> None:
 
 def _try_listeners(settings: Settings, given: listeners.Given) -> None:
     """Checks the addresses at once; gunicorn would try five times, and give no reason."""
-    addresses = {
-        "REDIRECT_SERVER_HOST and REDIRECT_SERVER_PORT": "off" if "public" in given else settings.public_bind,
-        "REDIRECT_ADMIN_BIND": "off" if "admin" in given else settings.admin_bind,
-    }
     with contextlib.ExitStack() as both:  # the first still listens while the second is tried, in case they are the same
-        for variables, bind in addresses.items():
+        for name, address in listeners.addresses(settings, given).items():
             try:
-                if bind != "off":
-                    both.enter_context(listeners.bound(bind)).listen(1)
+                both.enter_context(listeners.bound(address)).listen(1)
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "no host name"
-                leave(1, f"cannot listen on {bind}: {reason}; choose another with {variables}")
+                leave(1, f"cannot listen on {address}: {reason}; choose another with {_CHOSEN_WITH[name]}")

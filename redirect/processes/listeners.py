@@ -53,17 +53,19 @@ def are_given() -> bool:
     return "LISTEN_FDNAMES" in os.environ
 
 
+def addresses(settings: Settings, given: Given) -> dict[str, str]:
+    """By name, those of the listeners for which nothing is given."""
+    own = {"public": settings.public_bind, "admin": settings.admin_bind}
+    return {name: address for name, address in own.items() if address != "off" and name not in given}
+
+
 def binds(settings: Settings, given: Given) -> list[str]:
     """The listeners as gunicorn takes them, the public one first: all addresses, or all descriptors."""
-    addresses = {"public": settings.public_bind, "admin": settings.admin_bind}
+    own = addresses(settings, given)
     if not given:
-        return [address for address in addresses.values() if address != "off"]
-    descriptors = [
-        given[name] if name in given else bound(address).detach()
-        for name, address in addresses.items()
-        if name in given or address != "off"
-    ]
-    return [f"fd://{descriptor}" for descriptor in descriptors]
+        return [*own.values()]
+    descriptors = {**given, **{name: bound(address).detach() for name, address in own.items()}}
+    return [f"fd://{descriptors[name]}" for name in _NAMES if name in descriptors]
 
 
 def bound(address: str) -> socket.socket:
