@@ -53,6 +53,15 @@ async def following(
         await asyncio.gather(task, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def followed(
+    folder: Path, *entries: Entry, wanted: dict[str, Discover] = SHOP
+) -> AsyncIterator[tuple[Daemon, DockerProvider]]:
+    """A daemon with these containers, and a provider that has asked it for the first time."""
+    async with running_daemon(folder / "docker.sock", *entries) as daemon, following(daemon, wanted) as provider:
+        yield daemon, provider
+
+
 async def until(condition: Callable[[], object]) -> None:
     while not condition():
         await asyncio.sleep(0.002)
@@ -81,10 +90,7 @@ async def test_one_list_for_each_set_of_labels(tmp_path: Path) -> None:
         "c": Discover(labels=("app=shop",)),
     }
     ended = container(2, state="exited", networks={"front": ""})
-    async with (
-        running_daemon(tmp_path / "docker.sock", container(1, labels={"tier": "1"}), ended) as daemon,
-        following(daemon, wanted) as provider,
-    ):
+    async with followed(tmp_path, container(1, labels={"tier": "1"}), ended, wanted=wanted) as (daemon, provider):
         assert daemon.lists == 2
         assert [str(provider.found[pool].members[0].authority) for pool in "abc"] == [
             "172.18.0.1:8080",
@@ -99,7 +105,7 @@ async def test_one_list_for_each_set_of_labels(tmp_path: Path) -> None:
 
 async def test_an_event_is_in_force_at_once(tmp_path: Path) -> None:
     """Long before Docker is asked again by itself."""
-    async with running_daemon(tmp_path / "docker.sock") as daemon, following(daemon) as provider:
+    async with followed(tmp_path) as (daemon, provider):
         daemon.put(container(1))
         daemon.emit("start")
         began = monotonic()
@@ -111,14 +117,14 @@ async def test_an_event_is_in_force_at_once(tmp_path: Path) -> None:
 async def test_what_matters_is_listed(tmp_path: Path, action: str) -> None:
     """Whatever may change a list: of a container or of a network."""
     kind = "network" if action in {"connect", "disconnect"} else "container"
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon):
+    async with followed(tmp_path, container(1)) as (daemon, _):
         daemon.emit(action, kind=kind)
         await until(lambda: daemon.lists == 2)
 
 
 async def test_what_happens_at_once_is_listed_once(tmp_path: Path) -> None:
     """A `docker compose up` of fifty containers is one change; the events of health checks are none."""
-    async with running_daemon(tmp_path / "docker.sock") as daemon, following(daemon) as provider:
+    async with followed(tmp_path) as (daemon, provider):
         for number in range(1, 51):
             daemon.put(container(number))
             for action in ("create", "start", "exec_create: true", "exec_start: true", "exec_die"):
@@ -134,7 +140,7 @@ async def test_what_happens_at_once_is_listed_once(tmp_path: Path) -> None:
 async def test_events_come_in_any_pieces(tmp_path: Path) -> None:
     """Torn in the middle, or many in one, with blank lines between."""
     event = json.dumps({"Action": "start", "Actor": {"ID": full_id(1), "Attributes": None}}).encode()
-    async with running_daemon(tmp_path / "docker.sock") as daemon, following(daemon) as provider:
+    async with followed(tmp_path) as (daemon, provider):
         daemon.put(container(1))
         for index in range(len(event)):
             daemon.send(event[index : index + 1])
@@ -148,10 +154,7 @@ async def test_events_come_in_any_pieces(tmp_path: Path) -> None:
 @pytest.mark.parametrize("signal", ["15", "9", "2", "3", "28", "37", None])
 async def test_a_container_is_left_out_before_it_has_stopped(tmp_path: Path, signal: str | None) -> None:
     """From the signal on it gets nothing, though docker still calls it running, and though no list comes back."""
-    async with (
-        running_daemon(tmp_path / "docker.sock", container(1), container(2)) as daemon,
-        following(daemon) as provider,
-    ):
+    async with followed(tmp_path, container(1), container(2)) as (daemon, provider):
         daemon.answers["json"] = silent
         daemon.send(event("kill", {} if signal is None else {"signal": signal}))
         await until(lambda: states(provider)["shop-1"] == "draining")
@@ -161,7 +164,7 @@ async def test_a_container_is_left_out_before_it_has_stopped(tmp_path: Path, sig
 @pytest.mark.parametrize("signal", ["1", "10", "12", "18"])
 async def test_other_signals_stop_nothing(tmp_path: Path, signal: str) -> None:
     """HUP, USR1, USR2 and CONT tell a program something else."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.emit("kill", signal=signal)
         await until(lambda: daemon.lists == 2)
         assert states(provider) == {"shop-1": "up"}
@@ -172,7 +175,7 @@ async def test_a_container_that_does_not_stop_is_an_origin_again(
 ) -> None:
     """Without any event: after the time in which each would have been killed."""
     monkeypatch.setattr(docker, "STOPPING_SECONDS", 0.3)
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.emit("kill", signal="15")
         began = monotonic()
         await until(lambda: states(provider) == {"shop-1": "draining"})
@@ -182,7 +185,7 @@ async def test_a_container_that_does_not_stop_is_an_origin_again(
 
 async def test_a_restart_ends_it(tmp_path: Path) -> None:
     """`docker restart`: kill, die, stop, start; within what is gathered, too."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.emit("kill", signal="15")
         await until(lambda: states(provider) == {"shop-1": "draining"})
         daemon.put(container(1, state="exited", networks={"front": ""}))
@@ -204,10 +207,7 @@ async def test_a_restart_ends_it(tmp_path: Path) -> None:
 async def test_a_restart_that_is_not_heard_of_ends_it_too(tmp_path: Path) -> None:
     """A container that was started again has other endpoints in its networks: Docker itself may have been restarted,
     which stops all containers, and starts them before anything listens."""
-    async with (
-        running_daemon(tmp_path / "docker.sock", container(1), container(2)) as daemon,
-        following(daemon) as provider,
-    ):
+    async with followed(tmp_path, container(1), container(2)) as (daemon, provider):
         daemon.emit("kill", 1, signal="15")
         daemon.emit("kill", 2, signal="15")
         await until(lambda: states(provider) == {"shop-1": "draining", "shop-2": "draining"})
@@ -219,7 +219,7 @@ async def test_a_restart_that_is_not_heard_of_ends_it_too(tmp_path: Path) -> Non
 
 async def test_a_container_that_died_gets_nothing_though_it_is_listed_as_running(tmp_path: Path) -> None:
     """An engine tells that a container died before its list does."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.emit("die", exitCode="137")
         await until(lambda: daemon.lists == 2)
         assert states(provider) == {"shop-1": "draining"}
@@ -228,7 +228,7 @@ async def test_a_container_that_died_gets_nothing_though_it_is_listed_as_running
 async def test_it_is_listed_once_more_after_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the list does not say yet it says a second later."""
     monkeypatch.setattr(docker, "SETTLE_SECONDS", 0.2)
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         await until(lambda: daemon.lists == 2)
         daemon.emit("pause")
         await until(lambda: daemon.lists == 3)
@@ -241,7 +241,7 @@ async def test_events_that_are_lost_are_made_up_for(tmp_path: Path, monkeypatch:
     """It is listed every 30 s without any, too."""
     for name in ("SETTLE_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(docker, name, 0.1)
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.containers.clear()
         await until(lambda: not provider.found["shop"].members)
         assert len([each for each in daemon.asked if each.startswith("/events")]) == 1
@@ -251,7 +251,7 @@ async def test_what_is_found_stays_while_docker_is_gone(tmp_path: Path, caplog: 
     """Since when and why it cannot be asked is told, once; afterwards it is as Docker has it then."""
     caplog.set_level(logging.INFO, "gunicorn.error")
     begin = time()
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         found = provider.found
         reason = f"{daemon.host}: No such file or directory: does docker run, and is REDIRECT_DOCKER_HOST where it is?"
         await daemon.stop()
@@ -274,7 +274,7 @@ async def test_what_is_found_stays_while_docker_is_gone(tmp_path: Path, caplog: 
 
 async def test_events_that_are_cut_are_followed_again(tmp_path: Path) -> None:
     """As a proxy with a time limit cuts them; what happened meanwhile is listed."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.put(container(2))
         daemon.cut()
         await until(lambda: len(states(provider)) == 2)
@@ -287,7 +287,7 @@ async def test_events_that_are_cut_again_and_again_are_followed_less_often(
 ) -> None:
     """Though each time the list comes before: a proxy that cannot pass events is no reason to ask all the time."""
     monkeypatch.setattr(docker, "LAST_RETRY_SECONDS", 0.4)
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         daemon.answers["events"] = says(CHUNKED + b"0\r\n\r\n")
         daemon.cut()
         await asyncio.sleep(1)
@@ -413,7 +413,7 @@ async def test_what_makes_no_sense_is_trouble(
         monkeypatch.setattr(docker_api, name, 0.1)
     for name in ("MAX_LIST_BYTES", "MAX_EVENT_BYTES"):
         monkeypatch.setattr(docker_api, name, 5000)
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         found = provider.found
         daemon.answers[path] = answer
         daemon.cut()
@@ -438,10 +438,7 @@ async def test_docker_that_cannot_be_asked_at_first(tmp_path: Path) -> None:
 async def test_other_pools_after_a_reload(tmp_path: Path) -> None:
     """Another pool is asked for at once, one that is gone is forgotten, and one with other labels has no origins of
     its former ones; what is known counts at once."""
-    async with (
-        running_daemon(tmp_path / "docker.sock", container(1), container(2, labels={"app": "x"})) as daemon,
-        following(daemon) as provider,
-    ):
+    async with followed(tmp_path, container(1), container(2, labels={"app": "x"})) as (_, provider):
         provider.use({"other": SHOP["shop"], "shop": Discover(labels=("app=x",))})
         assert states(provider, "other") == {"shop-1": "up"}
         assert "shop" not in provider.found
@@ -452,7 +449,7 @@ async def test_other_pools_after_a_reload(tmp_path: Path) -> None:
 
 async def test_without_a_pool_nothing_is_asked(tmp_path: Path) -> None:
     """Docker is left alone before the first pool with labels, and after the last."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon, {}) as provider:
+    async with followed(tmp_path, container(1), wanted={}) as (daemon, provider):
         await asyncio.sleep(0.05)
         assert daemon.asked == []
         provider.use(SHOP)
@@ -489,7 +486,7 @@ async def test_the_network_of_another_container(tmp_path: Path) -> None:
     """The other one is asked for by its id, as it need not have the labels."""
     shared = container(7, labels={"app": "vpn"})
     sharing = container(1, mode=f"container:{full_id(7)}", networks={}, labels={"redirect.port": "80"})
-    async with running_daemon(tmp_path / "docker.sock", shared, sharing) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, shared, sharing) as (_, provider):
         (member,) = provider.found["shop"].members
         assert str(member.authority) == "172.18.0.7:80"
 
@@ -497,7 +494,7 @@ async def test_the_network_of_another_container(tmp_path: Path) -> None:
 async def test_a_container_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What its labels get wrong and why it is left out, with what to write; again for the next container."""
     bad: dict[str, Any] = {"labels": {"redirect.prt": "1"}, "ports": ()}
-    async with running_daemon(tmp_path / "docker.sock", container(1, **bad)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1, **bad)) as (daemon, provider):
         for count in (2, 3, 4):
             daemon.emit("update")
             while daemon.lists < count:
@@ -515,7 +512,7 @@ async def test_a_container_is_warned_of_once(tmp_path: Path, caplog: pytest.LogC
 async def test_what_docker_says_of_an_origin_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where it changes: down, up again and draining, as health checks have it."""
     caplog.set_level(logging.INFO, "gunicorn.error")
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         for health, state in (("unhealthy", "down"), ("healthy", "up")):
             daemon.put(container(1, health=health))
             daemon.emit(f"health_status: {health}")
@@ -550,7 +547,7 @@ async def test_a_change_is_told_once(tmp_path: Path) -> None:
 
 async def test_a_fault_of_this_program_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is logged with its place, shown as trouble, and Docker is asked again."""
-    async with running_daemon(tmp_path / "docker.sock", container(1)) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, container(1)) as (daemon, provider):
         monkeypatch.setattr(docker, "read", lambda *_: 1 / 0)
         daemon.emit("start")
         await until(lambda: provider.trouble and "ZeroDivisionError" in provider.trouble.reason)
@@ -563,7 +560,7 @@ async def test_a_day_of_events_in_a_moment(tmp_path: Path) -> None:
     """20,000 events, most of health checks, while 100 containers come, stop and go: what is found at the end is right,
     and it was listed at most once for each time that events are gathered."""
     random_ = random.Random(5)
-    async with running_daemon(tmp_path / "docker.sock") as daemon, following(daemon) as provider:
+    async with followed(tmp_path) as (daemon, provider):
         began = monotonic()
         for index in range(20_000):
             number = random_.randrange(1, 101)
@@ -591,7 +588,7 @@ async def test_a_day_of_events_in_a_moment(tmp_path: Path) -> None:
 async def test_a_list_of_ten_thousand_containers(tmp_path: Path) -> None:
     """Is read whole."""
     entries = [container(number) for number in range(1, 10_001)]
-    async with running_daemon(tmp_path / "docker.sock", *entries) as daemon, following(daemon) as provider:
+    async with followed(tmp_path, *entries) as (_, provider):
         assert len(provider.found["shop"].members) == 10_000
 
 
@@ -615,11 +612,11 @@ STEPS = st.lists(st.tuples(STATES, st.sampled_from(["event", "cut", "restart", "
 def test_what_is_found_is_what_the_last_state_says(tmp_path_factory: pytest.TempPathFactory, steps: Steps) -> None:
     """Whatever went before: states that were told of, or whose events were cut, made no sense or were lost with the
     daemon."""
-    asyncio.run(_generated(tmp_path_factory.mktemp("d") / "docker.sock", steps))
+    asyncio.run(_generated(tmp_path_factory.mktemp("d"), steps))
 
 
-async def _generated(path: Path, steps: Steps) -> None:
-    async with asyncio.timeout(30), running_daemon(path) as daemon, following(daemon) as provider:
+async def _generated(folder: Path, steps: Steps) -> None:
+    async with asyncio.timeout(30), followed(folder) as (daemon, provider):
         for entries, how in steps:
             daemon.containers = {each["Id"]: each for each in entries}
             match how:
