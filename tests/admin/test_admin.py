@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
-from support.admin import FORWARDED, LIMITED, LOOP, POOLS, TO_1, ask, new_scoreboard, serve
+from support.admin import CONFIG, FORWARDED, LIMITED, LOOP, POOLS, TO_1, ask, new_scoreboard, serve
 from support.wire import new_recorder
 
 from redirect.config.loader import parse_config
@@ -59,7 +59,7 @@ def value(seen: Samples, name: str, **labels: str) -> float:
 @contextmanager
 def worker_with_forwards(scoreboard: Scoreboard) -> Iterator[None]:
     """A worker lives that forwards to origin-5, which failed now and then."""
-    recorder = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    recorder = new_recorder(CONFIG, "off", scoreboard)
     forwards = recorder.forwards
     for origin, error in 2 * [("origin-5:8000", "connection_refused")] + [(None, "destination_unavailable")]:
         forwards.failed("inner", origin, error)
@@ -82,7 +82,7 @@ def test_readyz_is_200_from_the_first_worker_until_the_shutdown(
 ) -> None:
     assert ask("/readyz", scoreboard).json() == {"status": "starting"}
     scoreboard.make_slot(0)
-    Counters(scoreboard.slots()[0], parse_config(POOLS, "pools.toml"))
+    Counters(scoreboard.slots()[0], CONFIG)
     scoreboard.common.is_stopping = is_stopping
     response = ask("/readyz", scoreboard)
     assert (response.status_code, response.json()) == (status, {"status": said})
@@ -119,7 +119,7 @@ def test_metrics_count_requests_by_pool_origin_and_status(scoreboard: Scoreboard
 
 
 def test_metrics_count_forwarded_fields_that_did_not_count(scoreboard: Scoreboard) -> None:
-    recorder = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    recorder = new_recorder(CONFIG, "off", scoreboard)
     recorder.forwarded.untrusted("192.0.2.1")
     recorder.forwarded.malformed("10.0.0.1", "X-Forwarded-Proto", "h2")
     recorder.forwarded.untrusted("192.0.2.1")
@@ -206,7 +206,7 @@ def test_an_origin_has_numbers_of_forwards_once_there_was_one(scoreboard: Scoreb
         return [[total for (each, _), total in seen.items() if each == name] for name in names]
 
     assert of_origins() == [[], [], []]
-    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard).forwards.failed("inner", "origin-6", "dns_error")
+    new_recorder(CONFIG, "off", scoreboard).forwards.failed("inner", "origin-6", "dns_error")
     assert of_origins() == [[0], [0], []]
     serve(scoreboard, FORWARDED)
     assert of_origins() == [[0, 0], [0, 0], [1]]
@@ -365,15 +365,15 @@ def test_stats_before_the_first_request_have_no_latency_and_no_observed_share(sc
 
 
 def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Scoreboard) -> None:
-    config, begin = parse_config(POOLS, "pools.toml"), time()
+    begin = time()
     serve(scoreboard, TO_1)  # and ends
-    recorder = new_recorder(config, "off", scoreboard)
+    recorder = new_recorder(CONFIG, "off", scoreboard)
     recorder.report(7)
     recorder.numbers.health = 5
     seen: dict[str, Any] = ask("/status", scoreboard).json()
     assert seen["configuration"] == {
         "path": "pools.toml",
-        "hash": config.hash,
+        "hash": CONFIG.hash,
         "change": 0,
         "loaded_at": "2023-11-14T22:13:20.000Z",
         "last_error": None,
@@ -385,7 +385,7 @@ def test_status_shows_pools_the_configuration_and_live_workers(scoreboard: Score
     assert {name: worker[name] for name in ("connections", "requests", "config", "verdicts")} == {
         "connections": 7,
         "requests": 0,
-        "config": config.hash,
+        "config": CONFIG.hash,
         "verdicts": 5,
     }
     assert begin - 0.001 <= datetime.fromisoformat(worker["since"]).timestamp() <= time()
@@ -560,7 +560,7 @@ def test_an_empty_token_matches_no_request(headers: dict[str, str], scoreboard: 
 @pytest.mark.parametrize("token", ["", "s3cret"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_probes_and_prometheus_need_no_token(path: str, token: str, scoreboard: Scoreboard) -> None:
-    new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    new_recorder(CONFIG, "off", scoreboard)
     assert ask(path, scoreboard, token=token).status_code == 200
 
 
@@ -642,7 +642,7 @@ def test_a_reload_waits_for_the_workers_until_the_instance_ends(
     monkeypatch.chdir(tmp_path)
     Path("pools.toml").write_bytes(b"#\n" + POOLS)
     scoreboard.make_slot(0)
-    worker = Counters(scoreboard.slots()[0], parse_config(POOLS, "pools.toml"))
+    worker = Counters(scoreboard.slots()[0], CONFIG)
     refused = ask("/reload", scoreboard, method="POST", goes_on=False)
     assert (refused.status_code, refused.json()["detail"]) == (503, "the instance is shutting down")
     worker.use(replace(parse_config(b"#\n" + POOLS, "pools.toml"), change=1))

@@ -37,6 +37,8 @@ weighted_hosts = { "origin-5:8000" = 1, "origin-6" = 1 }
 eject = {}
 """
 
+CONFIG = parse_config(POOLS, "pools.toml")
+
 TO_1 = Decision(302, "pool-a", "origin-1", "http://origin-1")
 
 LOOP = Decision(422, "pool-a", "origin-1", detail="a loop")
@@ -51,14 +53,13 @@ def serve(
     scoreboard: Scoreboard, *decisions: Decision, microseconds: int = 10, pool_requested: str | None = None
 ) -> None:
     """One worker answers requests and ends."""
-    config = parse_config(POOLS, "pools.toml")
     logged = pool_requested, *HEAD[1:]
 
     async def answer() -> None:
-        recorder = new_recorder(config, "off", scoreboard)
+        recorder = new_recorder(CONFIG, "off", scoreboard)
         for decision in decisions:
             outcome = OUTCOME if decision.is_forward else None
-            recorder.write(decision, logged, "id", "/", monotonic_ns() - microseconds * 1000, config.hash, outcome)
+            recorder.write(decision, logged, "id", "/", monotonic_ns() - microseconds * 1000, CONFIG.hash, outcome)
         recorder.close()
 
     asyncio.run(answer())
@@ -79,8 +80,7 @@ def new_scoreboard() -> Scoreboard:
     scoreboard = Scoreboard()
     scoreboard.common.started_ms = 1_600_000_000_000
     scoreboard.common.has_begun = scoreboard.common.has_been_ready = 1
-    config = parse_config(POOLS, "pools.toml")
-    publish_loading(scoreboard, Loading(1_700_000_000.0, None, None, config.hash, 0))
+    publish_loading(scoreboard, Loading(1_700_000_000.0, None, None, CONFIG.hash, 0))
     return scoreboard
 
 
@@ -88,7 +88,7 @@ def every_metric() -> str:
     """The metrics of an instance where each has a sample."""
     scoreboard = new_scoreboard()
     serve(scoreboard, TO_1, LOOP, FORWARDED)
-    alive = new_recorder(parse_config(POOLS, "pools.toml"), "off", scoreboard)
+    alive = new_recorder(CONFIG, "off", scoreboard)
     alive.forwards.failed("inner", "origin-6", "connection_refused")
     alive.forwards.report({("inner", "origin-6"): 1}, {"origin-6:80": (1, 1)}, 0)
     scoreboard.overrides.publish(pack([Override("inner", "origin-6", 100, 100, time(), 0.0, 60.0)]).encode())
