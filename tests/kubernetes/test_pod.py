@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.clients import Client, clients_of_both, patched
+from support.clients import Client, clients_of_both, drains
 from support.service import CLIENT, Running, running, wait_for
 
 from .manifests import container, variables
@@ -54,7 +54,7 @@ def service(volume: ConfigMapVolume, tmp_path: Path) -> Iterator[Running]:
     del ours["REDIRECT_ADMIN_BIND"]  # the port is of the test
     ours["REDIRECT_POOLS_CONFIG_PATH"] = str(volume.path)
     ours["REDIRECT_GRACEFUL_TIMEOUT"] = "60"  # on a slow machine no client comes too late
-    with running(tmp_path, command=patched(30), **ours) as service:
+    with running(tmp_path, command=drains(30), **ours) as service:
         yield service
 
 

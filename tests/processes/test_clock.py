@@ -3,7 +3,6 @@
 import http.client
 import json
 import mmap
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.clients import both_workers
-from support.service import CLIENT, NEW, Running, put_in_force, running, status, wait_for, workers
+from support.service import CLIENT, NEW, Running, patched, put_in_force, running, status, wait_for, workers
 from support.wire import head
 
 # Seconds within which a worker that hangs is reported.
@@ -36,8 +35,6 @@ class Shifted(Right):
     def now(cls, tz=None):
         return Right.now(tz) + datetime.timedelta(seconds=shift[0])
 datetime.datetime = Shifted
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 LAST = head("POST /last HTTP/1.1", "Transfer-Encoding: chunked")
@@ -67,7 +64,7 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
-    with running(tmp_path, command=(sys.executable, "-c", SERVICE, str(tmp_path / "shift"))) as service:
+    with running(tmp_path, command=patched(SERVICE, str(tmp_path / "shift"))) as service:
         both_workers(service)
         yield service
 

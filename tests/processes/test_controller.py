@@ -4,7 +4,6 @@ import http.client
 import os
 import re
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from support.service import (
     configs,
     controller,
     is_ready,
+    patched,
     put_in_force,
     replace_controller,
     running,
@@ -43,8 +43,6 @@ def ignore_signals(ignore=worker._ignore_signals):
 
 master.START_MS = 2000
 worker._ignore_signals = ignore_signals
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 A_LITTLE = 1.5  # for a busy machine
@@ -100,7 +98,7 @@ def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path: Path) -> None:
 
 def test_a_worker_that_has_served_for_long_and_ends_in_order_does_not_hang(tmp_path: Path) -> None:
     """However long ago it was to have begun: here after 2 s, and the end of a process takes a while."""
-    command = (sys.executable, "-c", SLOW_TO_EXIT)
+    command = patched(SLOW_TO_EXIT)
     with running(tmp_path, command=command) as service:
         before = both_workers(service)
         time.sleep(5)
@@ -160,8 +158,6 @@ def refuse(*arguments, prepare=updates.balancers):
         raise KeyError("boom")
     return prepare(*arguments)
 updates.balancers = refuse
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
@@ -169,7 +165,7 @@ def test_a_worker_that_cannot_apply_a_configuration_tries_again(tmp_path: Path) 
     """As long as a worker differs for more than five seconds the last reload counts as failed; it tries again by
     itself."""
     fails = tmp_path / "fails"
-    with running(tmp_path, command=(sys.executable, "-c", STUBBORN), FAILS=str(fails)) as service:
+    with running(tmp_path, command=patched(STUBBORN), FAILS=str(fails)) as service:
         name = "redirect_config_last_reload_successful"
         old = service.pools.read_bytes()
         fails.touch()

@@ -7,14 +7,13 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.clients import both_workers
-from support.service import NEW, Running, put_in_force, running, wait_for, workers
+from support.service import NEW, Running, patched, put_in_force, running, wait_for, workers
 from support.wire import FRONTS, head
 
 from redirect.admin.listener import MAX_CONNECTIONS
@@ -37,9 +36,6 @@ from redirect.processes import worker
 fronts = {{"fast": fast_path.FastPath, "starlette": connection.HttpConnection}}
 limits.CLIENT_TIMEOUT_SECONDS = 60.0
 worker.RedirectWorker.CONFIG_KWARGS["http"] = fronts[sys.argv[1]]
-from redirect.commands.main import cli
-
-cli(["serve"])
 """
 
 # A worker that tries again and again to accept a connection that it cannot would use more than that of a second.
@@ -51,7 +47,7 @@ HERE = head("GET /here HTTP/1.1")
 @pytest.fixture(params=FRONTS)
 def limited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     log = str(tmp_path / "log")
-    with running(tmp_path, command=(sys.executable, "-c", LIMITED, request.param), REDIRECT_ACCESS_LOG=log) as service:
+    with running(tmp_path, command=patched(LIMITED, request.param), REDIRECT_ACCESS_LOG=log) as service:
         both_workers(service)
         yield service
 
@@ -180,9 +176,6 @@ def test_clients_of_the_admin_listener_take_no_descriptors_of_others(limited: Ru
 
 def test_the_service_raises_its_limit_to_the_hard_limit(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    given = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard})); "
-        "from redirect.commands.main import cli; cli(['serve'])"
-    )
-    with running(tmp_path, command=(sys.executable, "-c", given)) as service:
+    given = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))"
+    with running(tmp_path, command=patched(given)) as service:
         assert {resource.prlimit(worker, resource.RLIMIT_NOFILE) for worker in both_workers(service)} == {(hard, hard)}

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from support.clients import Client, Ended, both_workers, clients_of_both, patched
+from support.clients import Client, Ended, both_workers, clients_of_both, drains
 from support.connection import Connection
-from support.service import CLIENT, Running, running, wait_for, workers
+from support.service import CLIENT, Running, patched, running, wait_for, workers
 from support.timed import A_LITTLE, CHUNKED, On, Timed, clock_in_place, runs_on
 from support.wire import FRONTS, NEXT, head
 
@@ -225,7 +224,7 @@ def lives(pid: int) -> bool:
 @pytest.mark.parametrize("how", ["HUP", "TERM to a worker"])
 def test_workers_are_replaced_under_load(how: str, tmp_path: Path) -> None:
     """Clients that keep their connections and ask nothing twice lose nothing when workers are replaced."""
-    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
+    with running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
         with Clients(service) as clients:
             for _ in range(2):
                 old = both_workers(service)
@@ -243,7 +242,7 @@ def test_workers_are_replaced_under_load(how: str, tmp_path: Path) -> None:
 
 def test_a_worker_that_ends_does_not_speak_for_all(tmp_path: Path) -> None:
     """/readyz stays 200 while workers end and others take their places, whichever of them answers."""
-    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
+    with running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
         old = both_workers(service)
         with clients_of_both(service):
             service.process.send_signal(signal.SIGHUP)
@@ -254,7 +253,7 @@ def test_a_worker_that_ends_does_not_speak_for_all(tmp_path: Path) -> None:
 
 def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
     """While old workers wait for their clients, a changed file is loaded, also by them."""
-    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
+    with running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service:
         old = both_workers(service)
         with clients_of_both(service) as clients:
             service.process.send_signal(signal.SIGHUP)
@@ -269,16 +268,14 @@ def test_the_master_goes_on_while_workers_end(tmp_path: Path) -> None:
 # Serves with workers that take half a second to begin.
 SLOW_TO_BEGIN = """
 import time
-from redirect.commands.main import cli
 from redirect.processes import worker
 worker.keep_freed_memory = lambda: time.sleep(0.5)
-cli(["serve"])
 """
 
 
 def test_restarts_wait_until_the_workers_before_serve(tmp_path: Path) -> None:
     """Else each of several in a row would stop those that serve, and nobody would."""
-    with running(tmp_path, command=(sys.executable, "-c", SLOW_TO_BEGIN)) as service:
+    with running(tmp_path, command=patched(SLOW_TO_BEGIN)) as service:
         for _ in range(30):
             service.process.send_signal(signal.SIGHUP)
             time.sleep(0.05)
@@ -292,7 +289,7 @@ def test_restarts_wait_until_the_workers_before_serve(tmp_path: Path) -> None:
 
 def test_a_stop_under_load(tmp_path: Path) -> None:
     """At the end of the service only connections that it never answered on are lost: it takes no new ones."""
-    with running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service, Clients(service) as clients:
+    with running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service, Clients(service) as clients:
         wait_for(lambda: clients.answered > 100)
         assert service.stop() == 0
     assert [lost for lost in clients.lost if lost[0] > 0] == []
@@ -302,7 +299,7 @@ def test_a_stop_under_load(tmp_path: Path) -> None:
 def draining(tmp_path: Path) -> Iterator[tuple[Running, list[Client]]]:
     """The service, told to stop, and connections that it answered on before, for which it waits. It takes its time."""
     with (
-        running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
+        running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
         clients_of_both(service) as clients,
     ):
         service.process.send_signal(signal.SIGTERM)
@@ -337,7 +334,7 @@ def test_a_second_signal(how: signal.Signals, draining: tuple[Running, list[Clie
 def test_two_signals_at_once(tmp_path: Path) -> None:
     """Two signals that the master hears together are two: the service ends at once."""
     with (
-        running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
+        running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
         clients_of_both(service) as clients,
     ):
         for sig in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
@@ -359,14 +356,12 @@ def close(self, close=Recorder.close):
         time.sleep(0.01)
 Recorder.close = close
 limits.DRAIN_SECONDS = 30
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
 def test_requests_that_come_too_late(tmp_path: Path) -> None:
     """What is asked when the log is closed already is not answered, as nobody would know of it."""
-    command = (sys.executable, "-c", CLOSES, str(tmp_path / "go on"))
+    command = patched(CLOSES, str(tmp_path / "go on"))
     with (
         running(tmp_path, command=command, REDIRECT_GRACEFUL_TIMEOUT="60") as service,
         clients_of_both(service) as clients,
@@ -386,7 +381,7 @@ def test_requests_that_come_too_late(tmp_path: Path) -> None:
 
 def test_idle_connections_end_in_order(tmp_path: Path) -> None:
     """Connections on which nothing is asked are closed, not reset, and the service ends, exit code 0; by Ctrl-C too."""
-    with running(tmp_path, command=patched(0.3)) as service, closing(Client(service.port)) as client:
+    with running(tmp_path, command=drains(0.3)) as service, closing(Client(service.port)) as client:
         client.ask()
         service.process.send_signal(signal.SIGINT)
         assert client.is_ended()

@@ -20,6 +20,7 @@ from support.service import (
     controller,
     ended,
     is_ready,
+    patched,
     put_in_force,
     running,
     status,
@@ -89,15 +90,12 @@ def faulty(loader, content, parse=Loader.parse):
     if b"boom" in content: raise KeyError(content)
     return parse(loader, content)
 Loader.parse = faulty
-from redirect.commands.main import cli
-
-cli(["serve"])
 """
 
 
 def test_a_fault_of_ours_changes_nothing(tmp_path: Path) -> None:
     """A fault of this service that a file brings to light is logged and told, and changes nothing else."""
-    with running(tmp_path, command=(sys.executable, "-c", FAULTY)) as service:
+    with running(tmp_path, command=patched(FAULTY)) as service:
         service.pools.write_bytes(pools("boom"))
         wait_for(lambda: "a fault of this service" in (status(service)["configuration"]["last_error"] or ""))
         assert "KeyError" in service.stderr()
@@ -211,15 +209,13 @@ class Stalling:
         return stall if name == "stat" else getattr(real, name)
 
 file_provider.os = Stalling()
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
 def test_a_file_system_that_does_not_answer_is_told_and_stops_nothing_but_reloads(tmp_path: Path) -> None:
     stalls, name = tmp_path / "stalls", "redirect_config_last_reload_successful"
     served = {"p": {"weighted_hosts": {"old": 1, "new": 0}, "is_default": True}}
-    with running(tmp_path, pools=served, command=(sys.executable, "-c", STALLED), STALLS=str(stalls)) as service:
+    with running(tmp_path, pools=served, command=patched(STALLED), STALLS=str(stalls)) as service:
         before = controller(service)
         stalls.touch()
         reason = f"{service.pools}: not read, as its file system has not answered for 0.5 s"

@@ -16,9 +16,21 @@ from pathlib import Path
 import httpx
 import pytest
 import tomli_w
-from support.clients import both_workers, clients_of_both, patched
+from support.clients import both_workers, clients_of_both, drains
 from support.programs import listens
-from support.service import CLIENT, POOLS, Running, ended, environment, free_port, is_ready, running, wait_for, workers
+from support.service import (
+    CLIENT,
+    POOLS,
+    Running,
+    ended,
+    environment,
+    free_port,
+    is_ready,
+    patched,
+    running,
+    wait_for,
+    workers,
+)
 
 from redirect.config.schema import POOL_KEYS
 from redirect.processes.master import SHORT_LIFE_SECONDS
@@ -32,15 +44,6 @@ COMMANDS = {
     "python -m redirect serve": (sys.executable, "-m", "redirect", "serve"),
     "python redirect/server.py": (sys.executable, "redirect/server.py"),
 }
-
-
-def locations(url: str, count: int, **headers: str) -> Iterator[str]:
-    """The Locations of `count` requests, each on a connection of its own, so that every worker has its part."""
-    for _ in range(count):
-        connection = http.client.HTTPConnection(url.removeprefix("http://"))
-        connection.request("GET", "/", headers={name.replace("_", "-"): value for name, value in headers.items()})
-        yield connection.getresponse().headers["location"]
-        connection.close()
 
 
 def start_fails(*options: str, **variables: str) -> tuple[int, str]:
@@ -94,14 +97,12 @@ def run(self, run=RedirectWorker.run):
             signal.signal(sig, signal.SIG_DFL)
         os.kill(os.getpid(), sig)
 RedirectWorker.run = run
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
 def test_signals_to_a_worker_that_leaves(tmp_path: Path) -> None:
     """A worker that is told something at the very end leaves as it was about to, and is not killed by it."""
-    with running(tmp_path, command=(sys.executable, "-c", TOLD_LAST)) as service:
+    with running(tmp_path, command=patched(TOLD_LAST)) as service:
         assert service.stop() == 0
         assert is_calm(service.stderr())
 
@@ -125,19 +126,17 @@ def mkstemp(*args, create=tempfile.mkstemp, dir=None, **options):
     return create(*args, dir=dir, **options)
 workertmp.tempfile.mkstemp = mkstemp
 tempfile.TemporaryFile = lambda dir=None: open(mkstemp(dir=dir)[1])
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
 def test_a_start_without_files_ends_with_the_reason() -> None:
-    done = ended(sys.executable, "-c", FULL, "all", REDIRECT_SERVER_PORT="0", REDIRECT_ADMIN_BIND="off")
+    done = ended(*patched(FULL, "all"), REDIRECT_SERVER_PORT="0", REDIRECT_ADMIN_BIND="off")
     assert done.returncode == 3
     assert "there can be no worker: [Errno 28] No space left on device" in done.stderr
 
 
 def test_a_full_dev_shm_is_done_without(tmp_path: Path) -> None:
-    with running(tmp_path, command=(sys.executable, "-c", FULL, "shm")) as service:
+    with running(tmp_path, command=patched(FULL, "shm")) as service:
         assert CLIENT.get(service.url).status_code == 302
 
 
@@ -145,7 +144,6 @@ def test_a_full_dev_shm_is_done_without(tmp_path: Path) -> None:
 # scheduled then, but in no list of tasks yet.
 TOLD_TO_STOP = """
 import os, signal, weakref
-from redirect.commands.main import cli
 from redirect.processes.master import Gunicorn
 def told():
     os.kill(os.getppid(), signal.SIGTERM)
@@ -153,7 +151,6 @@ def told():
 """
 WHILE_IT_IS_MADE = """
 Gunicorn.load = lambda self: told()
-cli(["serve"])
 """
 AS_ITS_LOOP_BEGINS = """
 add = weakref.WeakSet.add
@@ -162,7 +159,6 @@ def told_before(self, item):
         told()
     add(self, item)
 weakref.WeakSet.add = told_before
-cli(["serve"])
 """
 
 
@@ -170,7 +166,7 @@ cli(["serve"])
 def test_a_worker_that_is_told_to_stop_before_it_serves_exits(when: str) -> None:
     """It does not serve while Python exits: what it answered then would be in no log."""
     settings = {"REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "off", "REDIRECT_WORKERS": "1"}
-    done = ended(sys.executable, "-c", TOLD_TO_STOP + when, **settings)
+    done = ended(*patched(TOLD_TO_STOP + when), **settings)
     assert done.returncode == 0, done.stderr
     assert "Worker exiting" in done.stderr
     assert "Started server process" not in done.stderr
@@ -194,14 +190,12 @@ def load(self, load=Gunicorn.load):
         print("refused", file=sys.stderr, flush=True)
     return load(self)
 Gunicorn.load = load
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
 def test_a_client_before_there_is_a_worker(tmp_path: Path) -> None:
     """Who connects before a worker can answer is refused, so that a proxy asks another instance; never later on."""
-    with running(tmp_path, command=(sys.executable, "-c", EARLY), REDIRECT_WORKERS="1") as service:
+    with running(tmp_path, command=patched(EARLY), REDIRECT_WORKERS="1") as service:
         assert re.findall("^(?:taken|refused)$", service.stderr(), re.MULTILINE) == ["refused"]
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: service.stderr().count("\ntaken\n") == 1)
@@ -212,7 +206,8 @@ def test_distribution_over_workers(service: Running, pool: str) -> None:
     """Several workers together send each origin its share, within what chance allows; a drained one gets nothing."""
     weights: dict[str, int] = POOLS[pool]["weighted_hosts"]
     count = 600
-    seen = Counter(locations(service.url, count, X_Redirect_Pool_ID=pool))
+    headers = {"X-Redirect-Pool-ID": pool}
+    seen = Counter(CLIENT.get(service.url, headers=headers).headers["location"] for _ in range(count))
     expected = {f"http://{host}": count * weight / sum(weights.values()) for host, weight in weights.items() if weight}
     assert set(seen) == {f"{origin}/" for origin in expected}
     distance = sum((seen[f"{origin}/"] - share) ** 2 / share for origin, share in expected.items())
@@ -310,8 +305,6 @@ def failing(usual):
         return usual(*arguments)
     return meanwhile
 {name} = failing({name})
-from redirect.commands.main import cli
-cli(["serve"])
 """
 
 
@@ -323,7 +316,7 @@ def test_a_worker_that_cannot_be_replaced(name: str, said: str, tmp_path: Path) 
     """Where another worker cannot take the place of one that died, those that live serve on, and it is tried again, but
     not all the time."""
     fails = tmp_path / "fails"
-    command = (sys.executable, "-c", FAILING.format(name=name))
+    command = patched(FAILING.format(name=name))
     with running(tmp_path, command=command, FAILS=str(fails)) as service:
         wait_for(lambda: service.stderr().count("Started server process") == 2)
         fails.touch()
@@ -341,7 +334,7 @@ def test_a_worker_that_cannot_be_replaced(name: str, said: str, tmp_path: Path) 
 def test_new_workers_that_cannot_begin(name: str, tmp_path: Path) -> None:
     """Nor does HUP end the service where it meets that."""
     fails = tmp_path / "fails"
-    command = (sys.executable, "-c", FAILING.format(name=name))
+    command = patched(FAILING.format(name=name))
     with running(tmp_path, command=command, FAILS=str(fails)) as service:
         wait_for(lambda: service.stderr().count("Started server process") == 2)
         fails.touch()
@@ -356,7 +349,7 @@ def test_new_workers_that_cannot_begin(name: str, tmp_path: Path) -> None:
 def test_workers_end_with_their_master(tmp_path: Path) -> None:
     """kill -9 of the master: its workers, whom nobody would replace, end in order, and leave the port to the next."""
     with (
-        running(tmp_path, command=patched(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
+        running(tmp_path, command=drains(30), REDIRECT_GRACEFUL_TIMEOUT="60") as service,
         clients_of_both(service) as clients,
     ):
         service.stop(signal.SIGKILL)
@@ -417,12 +410,10 @@ other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 other.bind(("127.0.0.1", {port}))
 bind = sock.create_sockets
 sock.create_sockets = lambda *arguments: (bind(*arguments), other.listen())[0]
-from redirect.commands.main import cli
-cli(["serve"])
 """
     for setting in ({"REDIRECT_SERVER_PORT": str(port)}, {"REDIRECT_ADMIN_BIND": f"127.0.0.1:{port}"}):
         ours = {"REDIRECT_SERVER_HOST": "127.0.0.1", "REDIRECT_SERVER_PORT": "0", "REDIRECT_ADMIN_BIND": "127.0.0.1:0"}
-        done = ended(sys.executable, "-c", faster, **ours | setting)
+        done = ended(*patched(faster), **ours | setting)
         assert done.returncode == 3, done.stderr
         assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in done.stderr
 

@@ -2,12 +2,11 @@
 
 import http.client
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from support.service import Running, wait_for, workers
+from support.service import Running, patched, wait_for, workers
 from support.wire import NEXT
 
 
@@ -114,11 +113,6 @@ def clients_of_both(service: Running) -> Iterator[list[Client]]:
         yield clients
 
 
-def patched(drain: float) -> tuple[str, ...]:
+def drains(seconds: float) -> tuple[str, ...]:
     """The command that serves with another DRAIN_SECONDS: so long that a slow machine does not matter, or short."""
-    return (
-        sys.executable,
-        "-c",
-        f"from redirect.edge import limits; limits.DRAIN_SECONDS = {drain}; "
-        "from redirect.commands.main import cli; cli(['serve'])",
-    )
+    return patched(f"from redirect.edge import limits; limits.DRAIN_SECONDS = {seconds}")

@@ -72,6 +72,12 @@ def ended(*command: str, **variables: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
+def patched(program: str, *arguments: str) -> tuple[str, ...]:
+    """The command that serves once this program has changed something of the service."""
+    served = f'{program}\nfrom redirect.commands.main import cli\ncli(["serve"])'
+    return sys.executable, "-c", served, *arguments
+
+
 class Running:
     """A service that runs: where it is, what it logged, and how it ends."""
 
