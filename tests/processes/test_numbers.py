@@ -26,6 +26,7 @@ from support.service import (
     free_port,
     is_ready,
     running,
+    status,
     wait_for,
     whole_lines,
     workers,
@@ -80,9 +81,8 @@ def test_numbers_are_of_all_workers(tmp_path: Path) -> None:
             assert (seen["redirect_workers"], seen["redirect_access_log_dropped_total"]) == (2, 0)
         said = CLIENT.get(f"{service.admin_url}/stats").json()
         assert said["requests_count"] == {"success": count, "error": 0}
-        status = CLIENT.get(f"{service.admin_url}/status").json()
-        assert {worker["pid"] for worker in status["workers"]} == {record["worker"] for record in records_so_far(log)}
-        assert status["configuration"]["hash"] == records_so_far(log)[0]["config"]
+        assert workers(service) == {record["worker"] for record in records_so_far(log)}
+        assert status(service)["configuration"]["hash"] == records_so_far(log)[0]["config"]
 
 
 def test_connections_are_counted(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_workers_that_end(how: signal.Signals, tmp_path: Path) -> None:
             wait_for(lambda: len(records_so_far(log)) > 200)
             before = metrics(service)["redirect_requests_total"]
             for _ in range(3):
-                worker = CLIENT.get(f"{service.admin_url}/status").json()["workers"][0]["pid"]
+                worker = status(service)["workers"][0]["pid"]
                 started = service.stderr().count("Started server process")
                 os.kill(service.process.pid if how == signal.SIGHUP else worker, how)
                 new = 2 if how == signal.SIGHUP else 1
@@ -265,8 +265,8 @@ def test_a_full_disk_costs_lines_only(tmp_path: Path) -> None:
     """A disk that is full stops no request, and tears no line."""
     log = tmp_path / "log"
     with running(tmp_path, REDIRECT_ACCESS_LOG=str(log)) as service:
-        for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"]:
-            resource.prlimit(worker["pid"], resource.RLIMIT_FSIZE, (50_000, 50_000))
+        for worker in workers(service):
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, (50_000, 50_000))
         assert ask(service, 300) == 300
         wait_for(lambda: "No space left" in service.stderr() or "File too large" in service.stderr())
         assert ask(service, 10) == 10
@@ -301,7 +301,7 @@ def test_a_reload_that_fails_is_told(tmp_path: Path) -> None:
         service.pools.write_text("[p]\nweighted_hosts = {}\n")
         service.process.send_signal(signal.SIGHUP)
         wait_for(lambda: metrics(service)["redirect_config_last_reload_successful"] == 0)
-        configuration = CLIENT.get(f"{service.admin_url}/status").json()["configuration"]
+        configuration = status(service)["configuration"]
         assert f"{service.pools}:2:18: p.weighted_hosts: " in configuration["last_error"]
         assert metrics(service)["redirect_config_last_reload_success_timestamp_seconds"] == loaded
         service.pools.write_text(good)

@@ -1,7 +1,6 @@
 """Clients that are late, over the network: they are cut off while others are served."""
 
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.clients import Load
-from support.service import CLIENT, Running, running, wait_for
+from support.service import Running, patched, running, status, wait_for
 from support.wire import NEXT
 
 pytestmark = pytest.mark.processes
@@ -19,10 +18,6 @@ SHORT = """
 import sys
 from redirect.edge import limits
 limits.CLIENT_TIMEOUT_SECONDS, limits.READ_CHECK_SECONDS = 1.0, 0.1
-from redirect.commands.main import cli
-
-
-cli(["serve"])
 """
 
 
@@ -50,7 +45,7 @@ def begun(port: int) -> socket.socket:
 
 
 def test_clients_that_send_byte_by_byte_get_408_while_others_are_served(tmp_path: Path) -> None:
-    with running(tmp_path, command=(sys.executable, "-c", SHORT)) as service, ExitStack() as stack:
+    with running(tmp_path, command=patched(SHORT)) as service, ExitStack() as stack:
         with Load(service, 1) as load:
             answers = [*drip([stack.enter_context(begun(service.port)) for _ in range(1000)])]
         assert len(answers) == 1000
@@ -64,12 +59,12 @@ def test_clients_that_send_byte_by_byte_get_408_while_others_are_served(tmp_path
 
 def connections(service: Running) -> int:
     """How many connections the workers have."""
-    return sum(int(worker["connections"]) for worker in CLIENT.get(f"{service.admin_url}/status").json()["workers"])
+    return sum(int(worker["connections"]) for worker in status(service)["workers"])
 
 
 def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
     """However much the kernel keeps for it."""
-    with running(tmp_path, command=(sys.executable, "-c", SHORT)) as service:
+    with running(tmp_path, command=patched(SHORT)) as service:
         with socket.create_connection(("127.0.0.1", service.port)) as client:
             client.settimeout(30)
             with pytest.raises((ConnectionResetError, BrokenPipeError)):  # noqa: PT012

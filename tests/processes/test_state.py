@@ -2,8 +2,6 @@
 
 import os
 import signal
-from contextlib import closing
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,7 @@ pytestmark = pytest.mark.processes
 
 def ask(service: Running, count: int) -> None:
     for _ in range(count):
-        with closing(HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 302
+        assert CLIENT.get(service.url).status_code == 302
 
 
 def stats(service: Running) -> dict[str, Any]:
