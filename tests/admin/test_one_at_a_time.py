@@ -3,6 +3,7 @@
 import asyncio
 
 from starlette.types import Message, Receive, Scope, Send
+from support.wire import settled
 
 from redirect.admin.app import PROBE_PATHS, one_at_a_time
 
@@ -28,11 +29,6 @@ async def ask(app: object, path: str, *, has_left: bool = False) -> None:
         raise AssertionError("nothing is sent")
 
     await app({"type": "http", "path": path}, receive, send)  # type: ignore[operator]
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_documents_are_rendered_one_after_another_and_probes_beside_them() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.log_lines import MARKER, line, run, zstd
-from support.service import environment
+from support.service import ended, environment
 
 TIME = "2026-11-20T19:43:07.002Z"
 SHOWN = f"{TIME}\t302\tpool-a\torigin-1\tGET\t127.0.0.1\t11us\tlocalhost:8080/x?y=1\n"
@@ -184,9 +184,8 @@ def test_the_help_shows_options_and_commands() -> None:
 @pytest.mark.processes
 def test_a_pipe_that_is_closed_ends_the_command_silently(log: Path) -> None:
     log.write_bytes(line() * 100_000)
-    command = f"{sys.executable} -m redirect logs access.jsonl | head -n 1"
-    ended = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, text=True, check=True)
-    assert (ended.stdout, ended.stderr) == (SHOWN, "")
+    done = ended("bash", "-c", f"{sys.executable} -m redirect logs {log} | head -n 1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, SHOWN, "")
 
 
 TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -205,7 +204,7 @@ def test_at_a_terminal_columns_are_aligned_and_refusals_have_a_color(log: Path) 
         ({"NO_COLOR": "1"}, plain),
         ({}, plain.replace(f"{TIME}  422", f"\x1b[33m{TIME}  422").removesuffix("\r\n") + "\x1b[0m\r\n"),
     ):
-        ended = subprocess.run(
+        done = subprocess.run(
             command, env=environment(**variables), stdin=subprocess.DEVNULL, capture_output=True, check=True
         )
-        assert ended.stdout.decode() == expected
+        assert done.stdout.decode() == expected

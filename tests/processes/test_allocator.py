@@ -1,9 +1,9 @@
 """The allocator of a worker: memory that was freed is used again, and is not asked of the kernel each time."""
 
-import subprocess
 import sys
 
 import pytest
+from support.service import ended
 
 pytestmark = pytest.mark.processes
 
@@ -26,5 +26,4 @@ print(faults() - before)
 
 def test_pages_of_a_body_are_used_again() -> None:
     """What a read of a body takes was there before: without it each would fault in its pages again."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 200
+    assert int(ended(sys.executable, "-c", PROGRAM).stdout) < 200

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.sentry import sentry
-from support.service import ROOT, controller, environment, running, wait_for
+from support.service import controller, ended, running, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -35,7 +34,7 @@ if worker:
 def test_errors_of_each_process_are_sent(masking: str) -> None:
     """With the traceback; nothing about the request where the access log is masked, and no variables or arguments."""
     with sentry() as (dsn, events):
-        subprocess.run([sys.executable, "-c", PROGRAM, dsn, masking], env=environment(), cwd=ROOT, check=True)
+        assert ended(sys.executable, "-c", PROGRAM, dsn, masking).returncode == 0
         assert len(events) == 2
     for event in events:
         assert event["logentry"]["message"] == "no decision for %s of %s"
@@ -55,12 +54,8 @@ def test_a_service_sends_its_errors(tmp_path: Path) -> None:
         assert "ended, and another takes its place" in events[0]["logentry"]["message"]
 
 
-def test_a_bad_dsn_stops_the_start(tmp_path: Path) -> None:
-    pools = ROOT / "redirect_pools_config.toml"
-    settings = {"SENTRY_DSN": "nowhere", "REDIRECT_POOLS_CONFIG_PATH": str(pools), "REDIRECT_ADMIN_BIND": "off"}
-    command = [sys.executable, "-m", "redirect", "serve", "--port", "0"]
-    done = subprocess.run(
-        command, env=environment(**settings), cwd=tmp_path, capture_output=True, text=True, timeout=30
-    )
+def test_a_bad_dsn_stops_the_start() -> None:
+    command = [sys.executable, "-m", "redirect", "serve", "--port", "0", "--admin-bind", "off"]
+    done = ended(*command, SENTRY_DSN="nowhere")
     assert done.returncode == 2
     assert "SENTRY_DSN: " in done.stderr
