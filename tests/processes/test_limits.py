@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import tomli_w
 from support.compose import until
-from support.service import Running, configs, controller, running, status, wait_for, workers
+from support.service import Running, controller, put_in_force, running, status, wait_for, workers
 from support.threads import in_a_thread
 from support.wire import head
 
@@ -152,11 +152,7 @@ def serving(folder: Path, server: Server, **limits: Any) -> Iterator[Clients]:
 
 
 def write(service: Running, server: Server, **limits: Any) -> None:
-    """Has the workers apply another configuration."""
-    before = configs(service)
-    service.pools.with_suffix(".new").write_text(tomli_w.dumps(limited(server, **limits)))
-    service.pools.with_suffix(".new").rename(service.pools)
-    wait_for(lambda: len(found := configs(service)) == 1 and not found & before)
+    put_in_force(service, tomli_w.dumps(limited(server, **limits)).encode())
 
 
 def kill(clients: Clients) -> int:
