@@ -31,11 +31,11 @@ Record = tuple[Decision, LoggedHead, str, str, int, int, str, Outcome | None]
 
 
 def request_ids(begin: str | None = None) -> Iterator[str]:
-    """Ids of 32 digits, which begin with 16 of this process alone. They take a fifth of the time of a number that is
-    formatted for each."""
+    """Ids of 32 digits, which begin with 16 of this process alone. They take less than half the time of a number that
+    is formatted for each."""
     begin = begin or secrets.token_hex(8)
-    ends = [f"{end:04}" for end in range(10_000)]
-    for block in count(10**11):
+    ends = [f"{end:03}" for end in range(1000)]
+    for block in count(10**12):
         same = f"{begin}{block}"
         for end in ends:
             yield same + end
