@@ -55,6 +55,8 @@ class Service:
         self._named = prepared
         if forwarded:
             self._named = {name: each for name, each in prepared.items() if name not in forwarded}
+        vary = next((each.vary for each in self._named.values() if each.vary), None)  # which caches are to know
+        self._no_pool = replace(_NO_POOL, fields=(("vary", vary),)) if vary else _NO_POOL
         # Of redirects by routes, by pool: the field that names pools has no part in them.
         led_to = with_fallbacks([route.redirect_to for route in config.routes if route.redirect_to], config.fallback)
         self._route_fields = {name: redirect_fields(config.pools[name]) for name in led_to}
@@ -106,7 +108,7 @@ class Service:
         request has none, and None where it was not read: MissingKeyError is raised if it has to be.
         """
         balancer = self._named.get(pool_requested or "", self._default)
-        return _NO_POOL if balancer is None else self._redirect(balancer, scheme, asked, method, key)
+        return self._no_pool if balancer is None else self._redirect(balancer, scheme, asked, method, key)
 
     def decide_by_route(
         self,

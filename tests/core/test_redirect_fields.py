@@ -39,6 +39,15 @@ def test_a_cache_is_told_that_the_header_names_the_pool(status: int, varies: boo
     assert fields(f"{POOL}status = {status}\n{OTHER}") == ((("vary", f"{NAME}, {PROXIES}"),) if varies else ())
 
 
+def test_a_cache_is_told_that_the_header_names_the_pool_where_there_is_none() -> None:
+    """Caches keep a 404 by themselves; another request may name a pool."""
+    route = '[[routes]]\npath = "/ours"\nrespond = { status = 200 }\n'
+    for toml, expected in [(route + OTHER, (("vary", NAME),)), (route, ())]:
+        decision = serving(toml).decide_by_route("GET", "/x", "none", "http", None)
+        assert isinstance(decision, Decision)
+        assert (decision.status, decision.fields) == (404, expected)
+
+
 LIFETIMES = "Cache-Control expires CDN-Cache-Control cloudflare-cdn-cache-control Surrogate-Control X-Accel-Expires"
 
 
