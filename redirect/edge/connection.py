@@ -168,9 +168,9 @@ class HttpConnection(TimedConnection):
         self._keep_alive = min(limits.DRAIN_SECONDS, (self.config.timeout_graceful_shutdown or inf) / 2)
         self._check_in(self._keep_alive)
 
-    def silence(self) -> None:
+    def silence(self) -> bool:
         """The worker has stopped: nothing is answered any more, as it would not be logged. What was answered is
-        still sent."""
+        still sent. Returns whether a forward was under way."""
         self._state = SILENT
         self.pipeline.clear()
         forwarding, self._forwarding, self._upload = self._forwarding, None, None
@@ -178,6 +178,7 @@ class HttpConnection(TimedConnection):
             forwarding.exchange.stop()
             forwarding.cut()
         self._feed()
+        return forwarding is not None
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client may send no more, and wait for its answers. The rest of a request never comes."""

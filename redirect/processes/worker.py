@@ -130,8 +130,10 @@ class RedirectWorker(UvicornWorker):
                 task.cancel()
             # The loop runs on for a moment, and would give answers that are not logged on connections that are open
             # still, where there was no time to end them in order.
-            for connection in list(server.server_state.connections):
-                connection.silence()  # type: ignore[union-attr]  # all are HttpConnections
+            connections: list[Any] = list(server.server_state.connections)  # HttpConnections
+            cut = sum([connection.silence() for connection in connections])
+            if cut:
+                _logger.warning("forwards that were under way and are cut, as the time to stop is over: %s", cut)
             handler.recorder.close()
             # uvloop restores the default handlers as it closes, and a signal would kill the worker.
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

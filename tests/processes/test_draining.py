@@ -5,11 +5,12 @@ import os
 import random
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -386,3 +387,17 @@ def test_idle_connections_end_in_order(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGINT)
         assert client.is_ended()
         assert service.process.wait(20) == 0
+
+
+@pytest.mark.processes
+def test_forwards_that_the_end_of_a_stop_cuts_are_told(tmp_path: Path) -> None:
+    """Those of a worker in one line, with their number."""
+    with socket.create_server(("127.0.0.1", 0)) as origin, ExitStack() as clients:
+        route = {"path_prefix": "/", "forward_to": "silent"}
+        pools = {"routes": [route], "silent": {"weighted_hosts": {f"127.0.0.1:{origin.getsockname()[1]}": 1}}}
+        with running(tmp_path, pools=pools, REDIRECT_WORKERS="1", REDIRECT_GRACEFUL_TIMEOUT="2") as service:
+            for _ in range(3):
+                clients.enter_context(socket.create_connection(("127.0.0.1", service.port))).sendall(NEXT)
+                clients.enter_context(origin.accept()[0])
+            assert service.stop() == 0
+            assert service.stderr().count("under way and are cut, as the time to stop is over: 3") == 1
