@@ -14,7 +14,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from time import time
+from time import monotonic, time
 
 from redirect.core.authority import Authority
 from redirect.core.discovery import Discover, Found, Member, Trouble
@@ -86,7 +86,7 @@ class DnsProvider:
     def _note(self, name: str, addresses: list[str]) -> None:
         trouble = self._troubles.pop(name, None)
         if trouble is not None:
-            _logger.info("DNS can be asked for %s again, after %.1f s", name, time() - trouble.since)
+            _logger.info("DNS can be asked for %s again, after %.1f s", name, monotonic() - trouble.since_monotonic)
         before = self.found
         asking = {pool: discover for pool, discover in self._wanted.items() if discover.name == name}
         self.found = before | {pool: _found(name, addresses, each.port or 0) for pool, each in asking.items()}
@@ -97,7 +97,7 @@ class DnsProvider:
         if name not in self._names():
             return
         before = self._troubles.get(name)
-        self._troubles[name] = Trouble(before.since if before else time(), reason)
+        self._troubles[name] = before._replace(reason=reason) if before else Trouble(time(), reason, monotonic())
         if before is None:
             _logger.warning("DNS cannot be asked for %s: %s", name, reason)
             self._changed()

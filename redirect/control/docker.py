@@ -128,10 +128,10 @@ class DockerProvider:
             await self._news.wait()
 
     async def _retry(self, reason: str) -> None:
-        since = self.trouble.since if self.trouble else time()
-        if self.trouble is None or self.trouble.reason != reason:
+        before = self.trouble
+        if before is None or before.reason != reason:
             _logger.warning("docker cannot be asked: %s; origins stay as they are", reason)
-            self.trouble = Trouble(since, reason)
+            self.trouble = before._replace(reason=reason) if before else Trouble(time(), reason, monotonic())
             self._changed()
         wait = min(FIRST_RETRY_SECONDS * 2 ** min(self._failures, 16), LAST_RETRY_SECONDS)
         self._failures += 1
@@ -214,7 +214,7 @@ class DockerProvider:
         self._stops = {each: stop for each, stop in self._stops.items() if self._is_stopping(each, stop)}
         trouble, self.trouble = self.trouble, None
         if trouble is not None:
-            _logger.info("docker can be asked again, after %.1f s", time() - trouble.since)
+            _logger.info("docker can be asked again, after %.1f s", monotonic() - trouble.since_monotonic)
             self._changed()
         self._publish()
         ids = {each.full_id for each in containers}

@@ -99,7 +99,8 @@ class Found(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """Since when (Unix time) a provider, or a file, cannot be asked, and why."""
+    """Since when (Unix time, and monotonic seconds) a provider, or a file, cannot be asked, and why."""
 
     since: float
     reason: str
+    since_monotonic: float = 0.0
