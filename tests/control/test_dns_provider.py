@@ -1,6 +1,8 @@
 """DNS as a source of origins: the addresses of a name, and what stays while DNS cannot be asked."""
 
 import asyncio
+import logging
+import re
 import socket
 
 import pytest
@@ -158,3 +160,16 @@ async def test_a_lookup_that_does_not_end(monkeypatch: pytest.MonkeyPatch, names
     trouble = provider.trouble_of("p")
     assert trouble is not None
     assert trouble.reason == "no answer within 0.01 s"
+
+
+async def test_how_long_a_name_could_not_be_asked_for_is_told_whatever_the_wall_clock_says(
+    monkeypatch: pytest.MonkeyPatch, names: Names, provider: DnsProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gunicorn.error")
+    names.of = {"a": socket.EAI_AGAIN}
+    provider.use({"p": A})
+    await provider.look()
+    monkeypatch.setattr("redirect.control.dns_provider.time", lambda: 0.0)  # it is set back
+    names.of = {"a": ["192.0.2.1"]}
+    await provider.look()
+    assert re.fullmatch(r"DNS can be asked for a again, after \d\.\d s", caplog.messages[-1])
